@@ -1,0 +1,65 @@
+"""Every string that crosses a process, once.
+
+The steps write these names into the pipeline definition, the programs read them in their
+containers, and the local service reads the same definition. Nothing here imports anything.
+"""
+
+# Input channels of the training jobs; the toolkit gives each as SM_CHANNEL_<NAME>.
+TRAIN = "train"
+VALIDATION = "validation"
+PRETRAINED = "pretrained"
+# The third split; an input of the evaluation only.
+TEST = "test"
+
+# The one file of the `pretrained` channel that means: start from random weights.
+RANDOM_WEIGHTS = "RANDOM_WEIGHTS"
+
+# One line of the log per epoch. SageMaker searches it with the regexes below, group 1 is the number.
+# The order and the names are those of `metric_line`.
+TRAIN_LOSS = "train:loss"
+VALIDATION_LOSS = "validation:loss"
+VALIDATION_ACCURACY = "validation:accuracy"
+METRICS = (TRAIN_LOSS, VALIDATION_LOSS, VALIDATION_ACCURACY)
+METRIC_REGEXES = {name: rf"\b{name}=([0-9.eE+-]+|nan|inf)" for name in METRICS}
+
+
+def metric_line(epoch: int, train_loss: float, validation_loss: float, validation_accuracy: float) -> str:
+    """The line that a training program prints once per epoch (epochs count from 1, accuracy 0..1)."""
+    values = zip(METRICS, (train_loss, validation_loss, validation_accuracy), strict=True)
+    return f"epoch={epoch} " + " ".join(f"{name}={value:.6f}" for name, value in values)
+
+
+# Processing containers: where inputs, outputs and code lie. Programs get these as arguments only.
+PROCESSING = "/opt/ml/processing"
+PROCESSING_CODE = f"{PROCESSING}/code"
+
+# Files that one program writes and another reads.
+SPLIT_SUMMARY = "summary.json"
+EVALUATION = "evaluation.json"
+PREDICTIONS = "predictions.json"
+MODEL_ARCHIVE = "model.tar.gz"
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_CARD = "model.json"
+
+# Inside evaluation.json, the layout that Studio draws.
+ACCURACY_JSON_PATH = "multiclass_classification_metrics.accuracy.value"
+
+# What the endpoint accepts and answers.
+JPEG = "image/jpeg"
+PNG = "image/png"
+NPY = "application/x-npy"
+JSON = "application/json"
+ACCEPTED_CONTENT_TYPES = (JPEG, PNG, NPY)
+ANSWERED_CONTENT_TYPES = (JSON, NPY)
+
+# The event of the deploying Lambda function ...
+MODEL_PACKAGE_ARN = "model_package_arn"
+MODEL_APPROVAL_STATUS = "model_approval_status"
+ENDPOINT_NAME = "endpoint_name"
+ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
+ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
+EXECUTION_ROLE = "execution_role"
+# ... and its answer, besides endpoint_name.
+DEPLOYED = "deployed"
+REASON = "reason"
+ENDPOINT_CONFIG_NAME = "endpoint_config_name"

@@ -1,0 +1,109 @@
+"""Records that outlive the process: one SQLite file of JSON documents."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class Store:
+    """JSON documents by kind and name, safe to use from many threads.
+
+    A record is what the service's Describe call answers, times as Unix seconds; keys that begin with
+    an underscore are the local service's own and never leave it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS records"
+            " (kind TEXT, name TEXT, created REAL, body TEXT, PRIMARY KEY (kind, name))"
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def create(self, kind: str, name: str, record: Record) -> None:
+        """Add a record.
+
+        Raises:
+            KeyError: there is one of that name.
+        """
+        with self._transaction() as connection:
+            try:
+                connection.execute(
+                    "INSERT INTO records VALUES (?, ?, ?, ?)", (kind, name, time.time(), json.dumps(record))
+                )
+            except sqlite3.IntegrityError:
+                raise KeyError(name) from None
+
+    def get(self, kind: str, name: str) -> Record:
+        """The record of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT body FROM records WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        if row is None:
+            raise KeyError(name)
+        record: Record = json.loads(row[0])
+        return record
+
+    def list(self, kind: str) -> list[Record]:
+        """All records of a kind, newest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT body FROM records WHERE kind = ? ORDER BY created DESC, rowid DESC", (kind,)
+            ).fetchall()
+        return [json.loads(body) for (body,) in rows]
+
+    def update(self, kind: str, name: str, change: Callable[[Record], None]) -> Record:
+        """Apply `change` to the record in one transaction and return it.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        with self._transaction():
+            record = self.get(kind, name)
+            change(record)
+            self._connection.execute(
+                "UPDATE records SET body = ? WHERE kind = ? AND name = ?", (json.dumps(record), kind, name)
+            )
+        return record
+
+    def delete(self, kind: str, name: str) -> None:
+        """Remove a record.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        with self._transaction() as connection:
+            gone = connection.execute("DELETE FROM records WHERE kind = ? AND name = ?", (kind, name))
+            if gone.rowcount == 0:
+                raise KeyError(name)
