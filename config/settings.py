@@ -1,0 +1,357 @@
+"""What a person decides once per deployment.
+
+`pipeline.toml` at the project root, then environment variables (`PIPELINE_REGION`,
+`PIPELINE_TUNING__JOBS`), then `key=value` overrides (`tuning.jobs=4`): the later one wins.
+What may change from execution to execution is an execution parameter instead (parameters.py).
+"""
+
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
+PREFIX = "PIPELINE_"
+# AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
+PLACEHOLDER_ACCOUNT = "111122223333"
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, missing or malformed; the message is one line with key, value, source, remedy."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers from `low` to `high`, `low` itself excluded when `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def admits(self, value: float) -> bool:
+        return (value > self.low if self.above else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
+        return f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Strings that match `pattern` from end to end; `words` says what they are."""
+
+    pattern: str
+    words: str
+
+    def admits(self, value: str) -> bool:
+        return re.fullmatch(self.pattern, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+_NAME = Matches(
+    r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,49}",
+    "letters, digits and single hyphens, at most 50, e.g. flower-classifier",
+)
+_REGION = Matches(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as us-east-1")
+_BUCKET = Matches(
+    r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name such as my-bucket, without s3:// or a path"
+)
+_ROLE = Matches(
+    r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+",
+    "a role ARN such as arn:aws:iam::123456789012:role/SageMakerExecution",
+)
+_VERSION = Matches(r"\d+(\.\d+)*", 'a version in quotes such as "2.13"')
+# What the service reads, in any case and with or without P: P30D, 30d, PT12H, T16m, 30dT5h.
+_DURATION = Matches(
+    r"(?i)P?(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?",
+    "an ISO 8601 duration such as P30D or PT12H, or empty for no caching",
+)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """[tuning]: the hyperparameter tuning job."""
+
+    jobs: Annotated[int, Between(1)] = 4  # training jobs in all
+    parallel_jobs: Annotated[int, Between(1)] = 2  # of them at the same time
+    # Grid is missing: SageMaker allows it for categorical ranges only.
+    strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
+    early_stopping: bool = False  # let SageMaker stop trials that fall behind
+    random_seed: Annotated[int, Between(0, 2**31 - 1)] = 1
+    learning_rate_min: Annotated[float, Between(0, above=True)] = 1e-4  # searched on a logarithmic scale
+    learning_rate_max: Annotated[float, Between(0, above=True)] = 1e-1
+    batch_sizes: tuple[Annotated[int, Between(1)], ...] = (32, 64)  # images per step
+
+
+@dataclass(frozen=True)
+class Debugger:
+    """[debugger]: Debugger and Profiler of TrainModel; closed to new AWS customers since 2026-07-30."""
+
+    enabled: bool = True
+    # Tensor collections that smdebug records besides the losses.
+    collections: tuple[Literal["weights", "biases", "gradients", "relu_input", "relu_output"], ...] = ()
+    save_interval_steps: Annotated[int, Between(1)] = 10
+    profiler_interval_ms: Literal[100, 200, 500, 1000, 5000, 60000] = 500
+
+
+@dataclass(frozen=True)
+class Images:
+    """[images]: versions of the containers, as SageMaker's image list knows them (images.py)."""
+
+    training_version: Annotated[str, _VERSION] = "2.13"
+    serving_version: Annotated[str, _VERSION] = "1"
+
+
+@dataclass(frozen=True)
+class Retries:
+    """[retries]: a step that AWS failed (service fault, throttling, capacity, limits) starts again."""
+
+    max_attempts: Annotated[int, Between(0, 20)] = 3  # 0: never retry
+    interval_s: Annotated[int, Between(1, 43_200)] = 60  # before the first new attempt
+    backoff_rate: Annotated[float, Between(1)] = 2.0  # each later interval is so many times longer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a deployment decides. Build it with `load`, which checks it."""
+
+    bucket: Annotated[str, _BUCKET]
+    execution_role: Annotated[str, _ROLE]  # the pipeline, its jobs and the endpoint
+    lambda_role: Annotated[str, _ROLE]  # the function that deploys
+    scheduler_role: Annotated[str, _ROLE]  # EventBridge Scheduler, starting executions
+    name: Annotated[str, _NAME] = "image-classification"
+    region: Annotated[str, _REGION] = "us-east-1"
+    # None: steps are never cached. The service's cache key holds an input's URI, not its content.
+    cache_expires: Annotated[str, _DURATION] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    tuning: Tuning = Tuning()
+    debugger: Debugger = Debugger()
+    images: Images = Images()
+    retries: Retries = Retries()
+
+    @property
+    def pipeline_name(self) -> str:
+        return self.name
+
+    @property
+    def model_package_group_name(self) -> str:
+        return self.name
+
+    @property
+    def function_name(self) -> str:
+        return f"{self.name}-deploy"
+
+    @property
+    def schedule_name(self) -> str:
+        return f"{self.name}-retraining"
+
+    @property
+    def account(self) -> str:
+        """The AWS account, as the execution role names it."""
+        return self.execution_role.split(":")[4]
+
+    @property
+    def function_arn(self) -> str:
+        """The deploying Lambda function's ARN, known before the function exists."""
+        partition = self.execution_role.split(":")[1]
+        return f"arn:{partition}:lambda:{self.region}:{self.account}:function:{self.function_name}"
+
+    def placeholders(self) -> list[str]:
+        """Keys that still hold the shipped file's example account, so no AWS account can be meant."""
+        keys = ("bucket", "execution_role", "lambda_role", "scheduler_role")
+        return [key for key in keys if PLACEHOLDER_ACCOUNT in getattr(self, key)]
+
+
+@dataclass(frozen=True)
+class _Given:
+    value: Any
+    source: str
+
+    def error(self, key: str, remedy: str) -> SettingsError:
+        shown = repr(self.value).replace("\n", " ")
+        return SettingsError(f"{key} = {shown} (from {self.source}): {remedy}")
+
+
+def load(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> Settings:
+    """Read and check the settings.
+
+    `path` is a TOML file (default: pipeline.toml at the project root), `environ` the environment
+    (default: this process's), `overrides` are `key=value` strings with dotted keys.
+    Raises SettingsError for a file that cannot be read and for the first setting that is wrong.
+    """
+    given = {
+        **_from_file(path or FILE),
+        **_from_environment(os.environ if environ is None else environ),
+        **_from_overrides(overrides),
+    }
+    settings: Settings = _build(Settings, "", given)
+    for key, entry in given.items():
+        raise entry.error(key, f"no such setting{_suggestion(key)}")
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, _Given]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); give a TOML file that exists"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    return {key: _Given(value, path.name) for key, value in _flatten(document)}
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
+    return {
+        name.removeprefix(PREFIX).lower().replace("__", "."): _Given(value, f"environment variable {name}")
+        for name, value in environ.items()
+        if name.startswith(PREFIX)
+    }
+
+
+def _from_overrides(overrides: Sequence[str]) -> dict[str, _Given]:
+    given = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise SettingsError(f"--set {override!r}: write key=value, e.g. tuning.jobs=4")
+        given[key.strip()] = _Given(value.strip(), "--set")
+    return given
+
+
+def _build(kind: Any, prefix: str, given: dict[str, _Given]) -> Any:
+    """An instance of the dataclass `kind` from the keys under `prefix`, which are taken out of `given`."""
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    taken: dict[str, _Given] = {}
+    for item in fields(kind):
+        key, hint = prefix + item.name, hints[item.name]
+        if is_dataclass(hint):
+            values[item.name] = _build(hint, f"{key}.", given)
+        elif get_origin(hint) is get_origin(Mapping[str, str]):
+            names = [name for name in given if name.startswith(f"{key}.")]
+            values[item.name] = {name[len(key) + 1 :]: _convert(str, name, given.pop(name)) for name in names}
+        elif key in given:
+            taken[item.name] = given.pop(key)
+            values[item.name] = _convert(hint, key, taken[item.name])
+        elif item.default is MISSING:
+            raise SettingsError(
+                f"{key} is not set: give {_words(hint)} in pipeline.toml, as {PREFIX}{key.upper()} or with --set"
+            )
+    built = kind(**values)
+    if isinstance(built, Tuning):
+        _check_tuning(built, taken)
+    return built
+
+
+def _check_tuning(tuning: Tuning, taken: Mapping[str, _Given]) -> None:
+    def refuse(name: str, remedy: str) -> SettingsError:
+        entry = taken.get(name) or _Given(getattr(tuning, name), "the default")
+        return entry.error(f"tuning.{name}", remedy)
+
+    if tuning.parallel_jobs > tuning.jobs:
+        raise refuse("parallel_jobs", f"more than tuning.jobs = {tuning.jobs}; lower it or raise tuning.jobs")
+    if tuning.learning_rate_min >= tuning.learning_rate_max:
+        raise refuse(
+            "learning_rate_min", f"must be below tuning.learning_rate_max = {tuning.learning_rate_max:g}"
+        )
+    if not 1 <= len(tuning.batch_sizes) <= 30:
+        raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
+    if len(set(tuning.batch_sizes)) < len(tuning.batch_sizes):
+        raise refuse("batch_sizes", "each may stand there only once")
+    if tuning.strategy == "Hyperband" and tuning.early_stopping:
+        raise refuse("early_stopping", "Hyperband stops trials by itself; set it to false")
+
+
+def _convert(hint: Any, key: str, given: _Given) -> Any:
+    """The value of `given` as the annotation `hint` wants it; a string is read if it is from the command line."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType or type(None) in arguments:
+        return None if given.value == "" else _convert(arguments[0], key, given)
+    if origin is Annotated:
+        value = _convert(arguments[0], key, given)
+        if not arguments[1].admits(value):
+            raise given.error(key, f"must be {_words(hint)}")
+        return value
+    if origin is tuple:
+        items = given.value
+        if isinstance(items, str) and _is_text(given):
+            items = [item.strip() for item in items.strip("[]").split(",") if item.strip()]
+        if not isinstance(items, list):
+            raise given.error(key, f"must be {_words(hint)}")
+        return tuple(_convert(arguments[0], key, _Given(item, given.source)) for item in items)
+    if origin is Literal:
+        for choice in arguments:
+            if given.value == choice or (_is_text(given) and given.value == str(choice)):
+                return choice
+        raise given.error(key, f"must be {_words(hint)}")
+    value = _read(hint, given.value) if _is_text(given) else given.value
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
+        raise given.error(key, f"must be {_words(hint)}")
+    return value
+
+
+def _is_text(given: _Given) -> bool:
+    return given.source == "--set" or given.source.startswith("environment")
+
+
+def _read(kind: type, text: str) -> Any:
+    """`text` as `kind`, or `text` itself if it is none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _words(hint: Any) -> str:
+    """What a value of the annotation `hint` looks like, for people."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType or type(None) in arguments:
+        return _words(arguments[0])
+    if origin is Annotated:
+        constraint = arguments[1]
+        return str(constraint) if isinstance(constraint, Matches) else f"{_words(arguments[0])} {constraint}"
+    if origin is tuple:
+        return f"a list; each item {_words(arguments[0])}"
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in arguments)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string in quotes"}
+    return names[hint]
+
+
+def _suggestion(key: str) -> str:
+    known = list(_keys(Settings))
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+
+
+def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from _keys(hint, f"{prefix}{name}.")
+        else:
+            yield prefix + name
