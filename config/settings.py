@@ -6,15 +6,14 @@ What may change from execution to execution is an execution parameter instead (p
 """
 
 import difflib
-import math
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
+
+from config.values import Between, Given, Matches, SettingsError, convert, words
 
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
@@ -22,44 +21,9 @@ PREFIX = "PIPELINE_"
 PLACEHOLDER_ACCOUNT = "111122223333"
 
 
-class SettingsError(ValueError):
-    """A setting is unknown, missing or malformed; the message is one line with key, value, source, remedy."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """Numbers from `low` to `high`, `low` itself excluded when `above`."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-
-    def admits(self, value: float) -> bool:
-        return (value > self.low if self.above else value >= self.low) and value <= self.high
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        return f"from {self.low:g} to {self.high:g}"
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Strings that match `pattern` from end to end; `words` says what they are."""
-
-    pattern: str
-    words: str
-
-    def admits(self, value: str) -> bool:
-        return re.fullmatch(self.pattern, value) is not None
-
-    def __str__(self) -> str:
-        return self.words
-
-
 _NAME = Matches(
-    r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,49}",
-    "letters, digits and single hyphens, at most 50, e.g. flower-classifier",
+    r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,49}",
+    "at most 50 letters, digits and single hyphens, such as flower-classifier",
 )
 _REGION = Matches(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as us-east-1")
 _BUCKET = Matches(
@@ -171,16 +135,6 @@ class Settings:
         return [key for key in keys if PLACEHOLDER_ACCOUNT in getattr(self, key)]
 
 
-@dataclass(frozen=True)
-class _Given:
-    value: Any
-    source: str
-
-    def error(self, key: str, remedy: str) -> SettingsError:
-        shown = repr(self.value).replace("\n", " ")
-        return SettingsError(f"{key} = {shown} (from {self.source}): {remedy}")
-
-
 def load(
     path: Path | None = None, environ: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
 ) -> Settings:
@@ -201,7 +155,7 @@ def load(
     return settings
 
 
-def _from_file(path: Path) -> dict[str, _Given]:
+def _from_file(path: Path) -> dict[str, Given]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -210,7 +164,7 @@ def _from_file(path: Path) -> dict[str, _Given]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    return {key: _Given(value, path.name) for key, value in _flatten(document)}
+    return {key: Given(value, path.name) for key, value in _flatten(document)}
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -221,42 +175,42 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + key, value
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     return {
-        name.removeprefix(PREFIX).lower().replace("__", "."): _Given(value, f"environment variable {name}")
+        name.removeprefix(PREFIX).lower().replace("__", "."): Given(value, f"environment variable {name}")
         for name, value in environ.items()
         if name.startswith(PREFIX)
     }
 
 
-def _from_overrides(overrides: Sequence[str]) -> dict[str, _Given]:
+def _from_overrides(overrides: Sequence[str]) -> dict[str, Given]:
     given = {}
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise SettingsError(f"--set {override!r}: write key=value, e.g. tuning.jobs=4")
-        given[key.strip()] = _Given(value.strip(), "--set")
+        given[key.strip()] = Given(value.strip(), "--set")
     return given
 
 
-def _build(kind: Any, prefix: str, given: dict[str, _Given]) -> Any:
+def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
     """An instance of the dataclass `kind` from the keys under `prefix`, which are taken out of `given`."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
-    taken: dict[str, _Given] = {}
+    taken: dict[str, Given] = {}
     for item in fields(kind):
         key, hint = prefix + item.name, hints[item.name]
         if is_dataclass(hint):
             values[item.name] = _build(hint, f"{key}.", given)
         elif get_origin(hint) is get_origin(Mapping[str, str]):
             names = [name for name in given if name.startswith(f"{key}.")]
-            values[item.name] = {name[len(key) + 1 :]: _convert(str, name, given.pop(name)) for name in names}
+            values[item.name] = {name[len(key) + 1 :]: convert(str, name, given.pop(name)) for name in names}
         elif key in given:
             taken[item.name] = given.pop(key)
-            values[item.name] = _convert(hint, key, taken[item.name])
+            values[item.name] = convert(hint, key, taken[item.name])
         elif item.default is MISSING:
             raise SettingsError(
-                f"{key} is not set: give {_words(hint)} in pipeline.toml, as {PREFIX}{key.upper()} or with --set"
+                f"{key} is not set: give {words(hint)} in {FILE.name}, as {PREFIX}{key.upper()} or with --set"
             )
     built = kind(**values)
     if isinstance(built, Tuning):
@@ -264,9 +218,9 @@ def _build(kind: Any, prefix: str, given: dict[str, _Given]) -> Any:
     return built
 
 
-def _check_tuning(tuning: Tuning, taken: Mapping[str, _Given]) -> None:
+def _check_tuning(tuning: Tuning, taken: Mapping[str, Given]) -> None:
     def refuse(name: str, remedy: str) -> SettingsError:
-        entry = taken.get(name) or _Given(getattr(tuning, name), "the default")
+        entry = taken.get(name) or Given(getattr(tuning, name), "the default")
         return entry.error(f"tuning.{name}", remedy)
 
     if tuning.parallel_jobs > tuning.jobs:
@@ -283,68 +237,10 @@ def _check_tuning(tuning: Tuning, taken: Mapping[str, _Given]) -> None:
         raise refuse("early_stopping", "Hyperband stops trials by itself; set it to false")
 
 
-def _convert(hint: Any, key: str, given: _Given) -> Any:
-    """The value of `given` as the annotation `hint` wants it; a string is read if it is from the command line."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is UnionType or type(None) in arguments:
-        return None if given.value == "" else _convert(arguments[0], key, given)
-    if origin is Annotated:
-        value = _convert(arguments[0], key, given)
-        if not arguments[1].admits(value):
-            raise given.error(key, f"must be {_words(hint)}")
-        return value
-    if origin is tuple:
-        items = given.value
-        if isinstance(items, str) and _is_text(given):
-            items = [item.strip() for item in items.strip("[]").split(",") if item.strip()]
-        if not isinstance(items, list):
-            raise given.error(key, f"must be {_words(hint)}")
-        return tuple(_convert(arguments[0], key, _Given(item, given.source)) for item in items)
-    if origin is Literal:
-        for choice in arguments:
-            if given.value == choice or (_is_text(given) and given.value == str(choice)):
-                return choice
-        raise given.error(key, f"must be {_words(hint)}")
-    value = _read(hint, given.value) if _is_text(given) else given.value
-    if hint is float and type(value) is int:
-        value = float(value)
-    if type(value) is not hint or (hint is float and not math.isfinite(value)):
-        raise given.error(key, f"must be {_words(hint)}")
-    return value
-
-
-def _is_text(given: _Given) -> bool:
-    return given.source == "--set" or given.source.startswith("environment")
-
-
-def _read(kind: type, text: str) -> Any:
-    """`text` as `kind`, or `text` itself if it is none."""
-    if kind is bool:
-        return {"true": True, "false": False}.get(text.lower(), text)
-    try:
-        return kind(text)
-    except ValueError:
-        return text
-
-
-def _words(hint: Any) -> str:
-    """What a value of the annotation `hint` looks like, for people."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is UnionType or type(None) in arguments:
-        return _words(arguments[0])
-    if origin is Annotated:
-        constraint = arguments[1]
-        return str(constraint) if isinstance(constraint, Matches) else f"{_words(arguments[0])} {constraint}"
-    if origin is tuple:
-        return f"a list; each item {_words(arguments[0])}"
-    if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in arguments)
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string in quotes"}
-    return names[hint]
-
-
 def _suggestion(key: str) -> str:
     known = list(_keys(Settings))
+    if inside := [name for name in known if name.startswith(f"{key}.")]:
+        return f"; it is a section, set {' or '.join(inside[:2])}"
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
 
@@ -354,4 +250,4 @@ def _keys(kind: Any, prefix: str = "") -> Iterator[str]:
         if is_dataclass(hint):
             yield from _keys(hint, f"{prefix}{name}.")
         else:
-            yield prefix + name
+            yield f"{prefix}{name}.NAME" if name == "tags" else prefix + name

@@ -1,0 +1,116 @@
+"""One value on its way into the settings: what it must look like, and the error if it does not."""
+
+import math
+import re
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, missing or malformed; the message is one line with key, value, source, remedy."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Numbers from `low` to `high`, `low` itself excluded when `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def admits(self, value: float) -> bool:
+        return (value > self.low if self.above else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
+        return f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Strings that match `pattern` from end to end; `words` says what they are."""
+
+    pattern: str
+    words: str
+
+    def admits(self, value: str) -> bool:
+        return re.fullmatch(self.pattern, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Given:
+    value: Any
+    source: str
+
+    def error(self, key: str, remedy: str) -> SettingsError:
+        shown = repr(self.value).replace("\n", " ")
+        return SettingsError(f"{key} = {shown} (from {self.source}): {remedy}")
+
+
+def convert(hint: Any, key: str, given: Given) -> Any:
+    """The value of `given` as the annotation `hint` wants it.
+
+    Strings of the environment and the command line are read, values of the file are taken as they are.
+    Raises SettingsError for a value of another type or one that the annotation does not admit.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType or type(None) in arguments:
+        return None if given.value == "" else convert(arguments[0], key, given)
+    if origin is Annotated:
+        value = convert(arguments[0], key, given)
+        if not arguments[1].admits(value):
+            raise given.error(key, f"must be {words(hint)}")
+        return value
+    if origin is tuple:
+        items = given.value
+        if isinstance(items, str) and _is_text(given):
+            items = [item.strip() for item in items.strip("[]").split(",") if item.strip()]
+        if not isinstance(items, list):
+            raise given.error(key, f"must be {words(hint)}")
+        return tuple(convert(arguments[0], key, Given(item, given.source)) for item in items)
+    if origin is Literal:
+        for choice in arguments:
+            if given.value == choice or (_is_text(given) and given.value == str(choice)):
+                return choice
+        raise given.error(key, f"must be {words(hint)}")
+    value = _read(hint, given.value) if _is_text(given) else given.value
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
+        raise given.error(key, f"must be {words(hint)}")
+    return value
+
+
+def _is_text(given: Given) -> bool:
+    return given.source == "--set" or given.source.startswith("environment")
+
+
+def _read(kind: type, text: str) -> Any:
+    """`text` as `kind`, or `text` itself if it is none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def words(hint: Any) -> str:
+    """What a value of the annotation `hint` looks like, for people."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType or type(None) in arguments:
+        return words(arguments[0])
+    if origin is Annotated:
+        constraint = arguments[1]
+        return str(constraint) if isinstance(constraint, Matches) else f"{words(arguments[0])} {constraint}"
+    if origin is tuple:
+        return f"a list; each item {words(arguments[0])}"
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in arguments)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string in quotes"}
+    return names[hint]
