@@ -1,0 +1,222 @@
+"""What every command shares: options, the AWS session, errors of one line, exit codes.
+
+Exit codes: 0 done, 1 the answer is no (a gate, a refused question), 2 wrong input or surroundings,
+130 interrupted. Results go to stdout, progress and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+from rich.console import Console
+
+from config.settings import Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    import boto3
+
+console = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+
+
+class Failure(Exception):
+    """Something a person can put right; the message is one line: what, where and what to do."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {_one_line(message)}; see {self.prog} --help\n")
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with exit code 2 and this line.
+
+    Raises:
+        Failure: always; `run` prints it.
+    """
+    raise Failure(message)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every command has: --local, --set and --settings."""
+    result = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    common = result.add_argument_group("surroundings")
+    common.add_argument("--local", metavar="URL", help="talk to a running local service instead of AWS")
+    common.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
+        help="override one setting, e.g. --set tuning.jobs=8 (repeatable)",
+    )  # fmt: skip
+    common.add_argument("--settings", metavar="FILE", type=Path, help="settings file (pipeline.toml)")
+    return result
+
+
+def add_parameters(to: argparse.ArgumentParser) -> None:
+    """Add --parameter Name=value, for execution parameters; read it with `parameters`."""
+    to.add_argument(
+        "--parameter", metavar="NAME=VALUE", action="append", default=[], dest="parameters",
+        help="an execution parameter, e.g. --parameter Epochs=10 (repeatable)",
+    )  # fmt: skip
+
+
+def parameters(arguments: argparse.Namespace) -> dict[str, str]:
+    """The execution parameters given with --parameter: name -> value, not yet checked.
+
+    Raises:
+        Failure: one is not Name=value, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in arguments.parameters:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            fail(f"--parameter {text!r} is not NAME=VALUE; write for example --parameter Epochs=10")
+        if name in found:
+            fail(f"--parameter {name} is given twice ({found[name]!r} and {value!r}); give it once")
+        found[name] = value
+    return found
+
+
+def settings(arguments: argparse.Namespace) -> Settings:
+    """The settings after file, environment and --set.
+
+    Raises:
+        SettingsError: one of them is wrong; `run` prints it.
+    """
+    return load(arguments.settings, os.environ, arguments.overrides)
+
+
+def session(arguments: argparse.Namespace, settings: Settings) -> boto3.Session:
+    """A session in the settings' region. Every client made from it, here and in child processes,
+    talks to AWS or, with --local URL, to that service.
+
+    Raises:
+        Failure: the URL of --local is not http://host:port.
+    """
+    import boto3  # a fifth of a second that --help need not wait for
+
+    if arguments.local:
+        _use_local_service(arguments.local)
+    return boto3.Session(region_name=settings.region)
+
+
+def _use_local_service(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        fail(f"--local {url!r} is not a URL; write for example --local http://127.0.0.1:4566")
+    for name in list(os.environ):
+        if name in {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"} or (
+            name.startswith("AWS_ENDPOINT_URL_")
+        ):
+            del os.environ[name]
+    os.environ["AWS_ENDPOINT_URL"] = url
+    os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "local"
+
+
+def confirm(question: str, arguments: argparse.Namespace) -> bool:
+    """Ask on the terminal; True at once with --yes.
+
+    Raises:
+        Failure: there is no terminal to ask on and no --yes.
+    """
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        fail(f"{question} There is no terminal to ask on; add --yes to go ahead")
+    return console.input(f"{question} \\[y/N] ").strip().lower() in {"y", "yes"}
+
+
+def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
+    """Run a command and exit with its code; what a person can put right becomes one line.
+
+    A KeyboardInterrupt that carries a message (what was kept, how to go on) is printed with it.
+    """
+    try:
+        code = main(None)
+    except KeyboardInterrupt as interruption:
+        _say(f"interrupted: {interruption}" if str(interruption) else "interrupted")
+        code = 130
+    except (Failure, SettingsError) as failure:
+        _say(str(failure))
+        code = 2
+    except (BotoCoreError, ClientError) as error:
+        _say(explain(error))
+        code = 2
+    except BrokenPipeError:
+        # The reader of stdout, `head` perhaps, has had enough; nothing may be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    print(f"{Path(sys.argv[0]).name}: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_REMEDIES = {
+    "AccessDenied": "check which credentials are in use (aws sts get-caller-identity) and what they may do",
+    "NoSuchBucket": "set bucket in pipeline.toml, or with --set bucket=NAME, to one that exists in the region",
+    "ExpiredToken": "renew the credentials, e.g. with aws sso login",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID or the AWS profile",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, and this machine's clock",
+    "ResourceLimitExceeded": "ask for a higher quota in AWS Service Quotas, or choose another instance type",
+    "ThrottlingException": "wait a minute and try again",
+}
+_SAME_AS = {
+    "AccessDeniedException": "AccessDenied",
+    "UnauthorizedOperation": "AccessDenied",
+    "403": "AccessDenied",
+    "ExpiredTokenException": "ExpiredToken",
+    "RequestExpired": "ExpiredToken",
+    "UnrecognizedClientException": "InvalidAccessKeyId",
+    "InvalidClientTokenId": "InvalidAccessKeyId",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
+    "Throttling": "ThrottlingException",
+}
+
+
+def explain(error: BotoCoreError | ClientError) -> str:
+    """One line for an error of boto3: what happened, where, and what to do where that is known."""
+    if isinstance(error, ClientError):
+        details = error.response.get("Error", {})
+        code = details.get("Code", "Unknown")
+        message = details.get("Message") or "no message"
+        if bucket := details.get("BucketName"):
+            message += f" ({bucket})"
+        remedy = _REMEDIES.get(_SAME_AS.get(code, code))
+        return _one_line(f"AWS refused {error.operation_name}: {code}: {message}") + (
+            f"; {remedy}" if remedy else ""
+        )
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return (
+            f"no usable AWS credentials ({_one_line(str(error))}); run aws configure or aws sso login, "
+            "or use --local URL with a running local service"
+        )
+    if isinstance(error, SSOError | TokenRetrievalError):
+        return f"the AWS sign-in is not valid ({_one_line(str(error))}); run aws sso login"
+    if isinstance(error, ProfileNotFound):
+        return f"{_one_line(str(error))}; check AWS_PROFILE"
+    if isinstance(error, NoRegionError):
+        return "no AWS region; set region in pipeline.toml, or with --set region=us-east-1"
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return f"{_one_line(str(error))}; check the network, or the URL of --local and whether it still runs"
+    return f"boto3: {_one_line(str(error))}"
