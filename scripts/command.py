@@ -28,10 +28,13 @@ from botocore.exceptions import (
 )
 from rich.console import Console
 
-from config.settings import Settings, SettingsError, load
+from config.settings import Settings, load
+from config.values import SettingsError
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_sagemaker.client import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
 console = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
@@ -128,6 +131,46 @@ def _use_local_service(url: str) -> None:
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "local"
 
 
+def refuse_placeholders(settings: Settings, *keys: str) -> None:
+    """Refuse to send AWS the example account of the shipped settings; call it after `session`.
+
+    Raises:
+        Failure: one of `keys` (default: any setting) is a placeholder, and no local service is used.
+    """
+    found = [key for key in settings.placeholders() if key in keys or not keys]
+    if found and not os.environ.get("AWS_ENDPOINT_URL"):
+        fail(
+            f"{', '.join(found)} in pipeline.toml still name the example account; "
+            "put in your own (infra/roles.yaml creates the roles), or use --local URL"
+        )
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether the error says that there is no such thing; SageMaker has several ways to say it."""
+    details = error.response.get("Error", {})
+    return details.get("Code") in {"ResourceNotFound", "ResourceNotFoundException"} or (
+        details.get("Code") == "ValidationException" and "ould not find" in details.get("Message", "")
+    )
+
+
+def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef:
+    """DescribePipeline's answer for the deployment's pipeline.
+
+    Raises:
+        Failure: it was never upserted.
+        ClientError: AWS refused for another reason.
+    """
+    try:
+        return sagemaker.describe_pipeline(PipelineName=settings.pipeline_name)
+    except ClientError as error:
+        if is_missing(error):
+            fail(
+                f"there is no pipeline {settings.pipeline_name} in {settings.region}; "
+                "create it with python scripts/upsert_pipeline.py"
+            )
+        raise
+
+
 def confirm(question: str, arguments: argparse.Namespace) -> bool:
     """Ask on the terminal; True at once with --yes.
 
@@ -174,7 +217,7 @@ def _one_line(text: str) -> str:
 
 _REMEDIES = {
     "AccessDenied": "check which credentials are in use (aws sts get-caller-identity) and what they may do",
-    "NoSuchBucket": "set bucket in pipeline.toml, or with --set bucket=NAME, to one that exists in the region",
+    "NoSuchBucket": "set bucket in pipeline.toml, or with --set bucket=NAME, to one that exists there",
     "ExpiredToken": "renew the credentials, e.g. with aws sso login",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID or the AWS profile",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, and this machine's clock",

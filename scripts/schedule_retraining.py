@@ -1,0 +1,246 @@
+"""Start the pipeline regularly: create, change, show or delete its EventBridge Scheduler schedule.
+
+  schedule_retraining.py --rate "7 days" --parameter Epochs=10
+  schedule_retraining.py --cron "0 3 ? * MON *" --timezone Europe/Berlin
+  schedule_retraining.py --disable
+
+What is not named stays as it is. Without an option the schedule is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+import scripts.command as command
+
+if TYPE_CHECKING:
+    from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
+
+# Retraining is in no hurry, and so many minutes let the service spread its load.
+WINDOW_MINUTES = 15
+# What UpdateSchedule, which replaces the whole schedule, takes of GetSchedule's answer.
+KEPT = (
+    "ActionAfterCompletion", "Description", "EndDate", "FlexibleTimeWindow", "GroupName", "KmsKeyArn", "Name",
+    "ScheduleExpression", "ScheduleExpressionTimezone", "StartDate", "State", "Target",
+)  # fmt: skip
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+# Name, lowest, highest, names of the values, wildcards besides "*": https://docs.aws.amazon.com/scheduler/
+# latest/UserGuide/schedule-types.html#cron-based
+_FIELDS: tuple[tuple[str, int, int, tuple[str, ...], str], ...] = (
+    ("minutes", 0, 59, (), ""),
+    ("hours", 0, 23, (), ""),
+    ("day of month", 1, 31, (), r"\?|L|\d{1,2}W"),
+    ("month", 1, 12, _MONTHS, ""),
+    ("day of week", 1, 7, _DAYS, r"\?|L|[1-7]L|[1-7]#[1-5]"),
+    ("year", 1970, 2199, (), ""),
+)
+
+
+def rate_expression(text: str) -> str:
+    """`rate(7 days)` from "7 days".
+
+    Raises:
+        Failure: it is not a positive number of minutes, hours or days.
+    """
+    match = re.fullmatch(r"([1-9]\d*) *(minute|hour|day)s?", text.strip())
+    if match is None:
+        command.fail(f'--rate {text!r} is not a number of minutes, hours or days; write for example "7 days"')
+    count, unit = match.groups()
+    return f"rate({count} {unit})" if count == "1" else f"rate({count} {unit}s)"
+
+
+def cron_expression(text: str) -> str:
+    """`cron(0 3 ? * MON *)` from "0 3 ? * MON *".
+
+    Raises:
+        Failure: a field is missing or outside its range, or not exactly one of the days is "?".
+    """
+    fields = text.split()
+    if len(fields) != len(_FIELDS):
+        names = ", ".join(name for name, *_ in _FIELDS)
+        command.fail(
+            f'--cron {text!r} has {len(fields)} fields, not 6 ({names}); write for example "0 3 ? * MON *"'
+        )
+    for value, field in zip(fields, _FIELDS, strict=True):
+        if not _is_field(value, *field[1:]):
+            name, low, high, names, _ = field
+            words = f"{low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")
+            command.fail(
+                f"--cron {text!r}: {value!r} does not do for the {name}; use {words}, *, a-b, a/b or a,b"
+            )
+    if (fields[2] == "?") == (fields[4] == "?"):
+        command.fail(f"--cron {text!r}: exactly one of day of month and day of week must be ?")
+    return f"cron({' '.join(fields)})"
+
+
+def _is_field(text: str, low: int, high: int, names: Sequence[str], wildcards: str) -> bool:
+    if wildcards and re.fullmatch(wildcards, text):
+        return True
+    values = {name: number for number, name in enumerate(names, start=low)}
+
+    def number(part: str) -> int | None:
+        value = values.get(part.upper(), int(part) if part.isascii() and part.isdigit() else None)
+        return value if value is not None and low <= value <= high else None
+
+    for item in text.split(","):
+        base, slash, step = item.partition("/")
+        if slash and not (step.isascii() and step.isdigit() and int(step) > 0):
+            return False
+        if base == "*":
+            continue
+        ends = [number(part) for part in base.split("-")]
+        if None in ends or len(ends) > 2:
+            return False
+    return True
+
+
+def checked_parameters(given: Mapping[str, str], definition: str) -> dict[str, str]:
+    """`given` after a check against the parameters of the live pipeline's definition.
+
+    Raises:
+        Failure: an unknown name, or a value that is not of the parameter's type or choices.
+    """
+    declared = {entry["Name"]: entry for entry in json.loads(definition).get("Parameters", [])}
+    for name, value in given.items():
+        if name not in declared:
+            command.fail(
+                f"--parameter {name}: the pipeline has no such parameter; known are {', '.join(declared)}"
+            )
+        kind, choices = declared[name].get("Type", "String"), declared[name].get("EnumValues")
+        if not _is_a(kind, value):
+            command.fail(f"--parameter {name}={value}: not a value of type {kind}")
+        if choices and value not in choices:
+            command.fail(f"--parameter {name}={value}: must be one of {', '.join(map(str, choices))}")
+    return dict(given)
+
+
+def _is_a(kind: str, value: str) -> bool:
+    if kind == "Boolean":
+        return value.lower() in {"true", "false"}
+    try:
+        {"Integer": int, "Float": float}.get(kind, str)(value)
+    except ValueError:
+        return False
+    return bool(value)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    expression = None
+    if arguments.rate is not None:
+        expression = rate_expression(arguments.rate)
+    if arguments.cron is not None:
+        expression = cron_expression(arguments.cron)
+    if arguments.timezone and arguments.timezone not in zoneinfo.available_timezones():
+        command.fail(f"--timezone {arguments.timezone!r} is not known; write for example Europe/Berlin")
+    parameters = command.parameters(arguments)
+
+    settings = command.settings(arguments)
+    session = command.session(arguments, settings)
+    scheduler = session.client("scheduler")
+    name = settings.schedule_name
+    live = _get(scheduler, name)
+
+    if arguments.delete:
+        if live is None:
+            command.fail(f"there is no schedule {name} in {settings.region}; nothing to delete")
+        scheduler.delete_schedule(Name=name, GroupName=live["GroupName"])
+        command.console.print(f"Schedule {name} is deleted.")
+        return 0
+    if not (expression or arguments.timezone or parameters or arguments.state):
+        if live is None:
+            command.fail(f"there is no schedule {name} in {settings.region}; create it with --rate or --cron")
+        _show(live)
+        return 0
+    if live is None and expression is None:
+        command.fail(f"there is no schedule {name} to change; create it with --rate or --cron")
+
+    schedule: dict[str, Any] = {
+        "Name": name,
+        "State": "ENABLED",
+        "FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": WINDOW_MINUTES},
+        **{key: value for key, value in (live or {}).items() if key in KEPT},
+    }
+    if expression:
+        schedule["ScheduleExpression"] = expression
+    if arguments.timezone:
+        schedule["ScheduleExpressionTimezone"] = arguments.timezone
+    if arguments.state:
+        schedule["State"] = arguments.state
+    if expression or parameters:
+        command.refuse_placeholders(settings, "scheduler_role")
+        pipeline = command.live_pipeline(session.client("sagemaker"), settings)
+        parameters = checked_parameters(parameters, pipeline["PipelineDefinition"])
+        schedule["Target"] = _target(
+            schedule.get("Target", {}), pipeline["PipelineArn"], settings.scheduler_role, parameters
+        )
+    if live is None:
+        scheduler.create_schedule(**schedule)
+    else:
+        scheduler.update_schedule(**schedule)
+    _show(schedule)
+    if arguments.local:
+        command.console.print("The local service stores schedules until it stops, and does not fire them.")
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__ or "")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument("--rate", metavar="N UNIT", help='every so many minutes, hours or days, e.g. "7 days"')
+    when.add_argument("--cron", metavar="FIELDS", help="minutes hours day-of-month month day-of-week year")
+    parser.add_argument("--timezone", metavar="ZONE", help="of --cron, e.g. Europe/Berlin (UTC)")
+    command.add_parameters(parser)
+    state = parser.add_mutually_exclusive_group()
+    state.add_argument("--disable", dest="state", action="store_const", const="DISABLED", help="pause it")
+    state.add_argument("--enable", dest="state", action="store_const", const="ENABLED", help="go on with it")
+    state.add_argument("--delete", action="store_true", help="remove it")
+    return parser.parse_args(argv)
+
+
+def _get(scheduler: EventBridgeSchedulerClient, name: str) -> dict[str, Any] | None:
+    try:
+        return dict(scheduler.get_schedule(Name=name))
+    except scheduler.exceptions.ResourceNotFoundException:
+        return None
+
+
+def _target(live: Mapping[str, Any], arn: str, role: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """The schedule's target: `live` with the pipeline, the role and these parameters on top."""
+    entries = live.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
+    merged = {entry["Name"]: entry["Value"] for entry in entries} | dict(parameters)
+    values = [{"Name": name, "Value": value} for name, value in merged.items()]
+    return {
+        **live,
+        "Arn": arn,
+        "RoleArn": role,
+        "SageMakerPipelineParameters": {"PipelineParameterList": values},
+    }
+
+
+def _show(schedule: Mapping[str, Any]) -> None:
+    target = schedule["Target"]
+    window = schedule["FlexibleTimeWindow"].get("MaximumWindowInMinutes", 0)
+    table = Table(show_header=False, box=None)
+    table.add_row("schedule", schedule["Name"])
+    table.add_row("state", schedule["State"])
+    table.add_row("when", f"{schedule['ScheduleExpression']}, within {window} minutes")
+    table.add_row("timezone", schedule.get("ScheduleExpressionTimezone", "UTC"))
+    table.add_row("pipeline", target["Arn"])
+    table.add_row("role", target["RoleArn"])
+    for entry in target.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", []):
+        table.add_row("parameter", f"{entry['Name']}={entry['Value']}")
+    command.output.print(table)
+
+
+if __name__ == "__main__":
+    command.run(main)
