@@ -1,0 +1,28 @@
+import pytest
+
+from local.control import ControlPlane
+from local.home import Home
+from local.registry import Registry
+from local.store import Store
+from local.tags import operations
+
+GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"
+
+
+@pytest.fixture
+def call(tmp_path):
+    store = Store(tmp_path / "records.sqlite")
+    yield ControlPlane(Registry(Home(tmp_path), store).operations() | operations(store)).call
+    store.close()
+
+
+def test_tags_are_set_replaced_and_removed(call):
+    tags = [{"Key": "team", "Value": "a"}]
+    call("CreateModelPackageGroup", {"ModelPackageGroupName": "digits", "Tags": tags})
+    assert call("ListTags", {"ResourceArn": GROUP}) == {"Tags": tags}
+    changed = [{"Key": "team", "Value": "b"}, {"Key": "cost", "Value": "7"}]
+    assert call("AddTags", {"ResourceArn": GROUP, "Tags": changed}) == {"Tags": changed}
+    call("DeleteTags", {"ResourceArn": GROUP, "TagKeys": ["team"]})
+    assert call("ListTags", {"ResourceArn": GROUP}) == {"Tags": changed[1:]}
+    call("DeleteModelPackageGroup", {"ModelPackageGroupName": "digits"})
+    assert call("ListTags", {"ResourceArn": GROUP}) == {"Tags": []}
