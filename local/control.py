@@ -26,6 +26,11 @@ class ServiceError(Exception):
         self.status = status
 
 
+def invalid(message: str) -> ServiceError:
+    """SageMaker's answer to a request that it cannot accept."""
+    return ServiceError("ValidationException", message)
+
+
 @functools.cache
 def service_model(service: str = "sagemaker") -> ServiceModel:
     """botocore's model of a service."""
@@ -75,3 +80,37 @@ def shaped(value: Any, shape: Shape) -> Any:
     if isinstance(value, datetime):
         return value.timestamp()
     return value
+
+
+def listed(records: list[Request], request: Request, key: str, members: str) -> Response:
+    """One page of a List operation: `records` newest first, filtered and sorted by what `request` asks.
+
+    Understands NameContains, StatusEquals, CreationTimeAfter/Before, SortBy (Name, CreationTime, Status),
+    SortOrder (default Descending, as for jobs), MaxResults and NextToken.
+
+    Args:
+        key: the prefix of the records' own members, e.g. "TrainingJob" for TrainingJobName and ...Status.
+        members: the answer's list member, e.g. "TrainingJobSummaries".
+    """
+    name, status = f"{key}Name", f"{key}Status"
+    found = [
+        record
+        for record in records
+        if request.get("NameContains", "").lower() in record[name].lower()
+        and request.get("StatusEquals", record.get(status)) == record.get(status)
+        and request.get("CreationTimeAfter", 0) <= record["CreationTime"]
+        and record["CreationTime"] <= request.get("CreationTimeBefore", float("inf"))
+    ]
+    by = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
+    found.sort(key=lambda record: record[by], reverse=request.get("SortOrder", "Descending") == "Descending")
+    return page(found, request, members)
+
+
+def page(items: list[Any], request: Request, members: str) -> Response:
+    """MaxResults of `items` from NextToken on, as a List operation answers them."""
+    start = int(request.get("NextToken", "0"))
+    end = start + request.get("MaxResults", 100)
+    answer: Response = {members: items[start:end]}
+    if end < len(items):
+        answer["NextToken"] = str(end)
+    return answer

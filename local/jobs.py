@@ -1,0 +1,205 @@
+"""Training and processing jobs: their records, and the threads that carry them out as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.container import Container
+from local.control import Operation, Request, Response, ServiceError, listed
+from local.home import Home
+from local.store import Record, Store
+
+FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
+DEFAULT_MAX_RUNTIME_S = 24 * 3600  # API reference: StoppingCondition's default, 1 day
+
+
+class JobError(Exception):
+    """Why a job failed, as its FailureReason says it: 'ClientError: ...' or 'AlgorithmError: ...'."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """What tells training from processing jobs.
+
+    `accept` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes
+    the job's folder and gives its process (JobError if an input is missing); `finish` puts what the job
+    leaves into S3; `observe` adds to the record what is known of a job however it ended; `failure` says
+    why a program with that exit status failed.
+    """
+
+    key: str  # the prefix of its members: "TrainingJob" for TrainingJobName, ...
+    resource: str  # in ARNs: "training-job"
+    folder: str  # under the home folder
+    period: str  # the prefix of its start and end times: "Training"
+    accept: Callable[[Record], None]
+    prepare: Callable[[Home, Record, Mapping[str, str]], Container]
+    finish: Callable[[Home, Record], None]
+    observe: Callable[[Home, Record], None]
+    failure: Callable[[Home, Record, int], str]
+
+
+class JobService:
+    """The Create, Describe, List and Stop operations of one kind of job."""
+
+    def __init__(self, home: Home, store: Store, kind: JobKind, environment: Callable[[], Mapping[str, str]]):
+        self._home = home
+        self._store = store
+        self._kind = kind
+        self._environment = environment
+        self._running: dict[str, tuple[threading.Thread, Container | None]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def operations(self) -> dict[str, Operation]:
+        """The operations that this service answers."""
+        key = self._kind.key
+        return {
+            f"Create{key}": self.create,
+            f"Describe{key}": lambda request: self.describe(request[f"{key}Name"]),
+            f"List{key}s": lambda request: listed(self._store.list(key), request, key, f"{key}Summaries"),
+            f"Stop{key}": lambda request: self.stop(request[f"{key}Name"]),
+        }
+
+    def create(self, request: Request, **own: object) -> Response:
+        """Start a job; `own` are record members of the service's own (they begin with an underscore).
+
+        Raises:
+            ServiceError: the name is taken, or the job asks for what cannot be done here.
+        """
+        key = self._kind.key
+        name = request[f"{key}Name"]
+        arn = self._home.arn(self._kind.resource, name)
+        now = time.time()
+        record: Record = {
+            **request,
+            **own,
+            f"{key}Arn": arn,
+            f"{key}Status": "InProgress",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+        }
+        self._kind.accept(record)
+        with self._lock:
+            if self._closed:
+                raise ServiceError("InternalFailure", "the local service is ending", 500)
+            try:
+                self._store.create(key, name, record)
+            except KeyError:
+                raise ServiceError("ResourceInUse", f"{key} names must be unique: {name!r} exists") from None
+            thread = threading.Thread(target=self._run, args=(name,), name=name)
+            self._running[name] = (thread, None)
+            thread.start()
+        return {f"{key}Arn": arn}
+
+    def describe(self, name: str) -> Record:
+        """The job's record.
+
+        Raises:
+            ServiceError: there is none of that name.
+        """
+        try:
+            return self._store.get(self._kind.key, name)
+        except KeyError:
+            raise ServiceError("ValidationException", f"Requested resource not found: {name}") from None
+
+    def stop(self, name: str) -> Response:
+        """Ask a running job to end; the answer does not wait for it."""
+        status = f"{self._kind.key}Status"
+        if self.describe(name)[status] not in {"InProgress", "Stopping"}:
+            raise ServiceError("ValidationException", f"The job {name} has ended; it cannot be stopped")
+
+        def mark(record: Record) -> None:
+            if record[status] == "InProgress":
+                record[status] = "Stopping"
+
+        self._store.update(self._kind.key, name, mark)
+        with self._lock:
+            container = self._running.get(name, (None, None))[1]
+        if container is not None:
+            threading.Thread(target=container.stop, daemon=True).start()
+        return {}
+
+    def wait(self, name: str) -> Record:
+        """Wait for a job to end and return its record."""
+        with self._lock:
+            thread = self._running.get(name, (None, None))[0]
+        if thread is not None:
+            thread.join()
+        return self.describe(name)
+
+    def log(self, name: str) -> Path:
+        """The file that holds the output of a job's program."""
+        return self._home.folder(self._kind.folder, name) / "log.txt"
+
+    def recover(self) -> None:
+        """Close the records of jobs that were running when the service last ended."""
+        status = f"{self._kind.key}Status"
+        for record in self._store.list(self._kind.key):
+            if record[status] in {"InProgress", "Stopping"}:
+                reason = "InternalServerError: the local service ended while the job was running"
+                self._end(record[f"{self._kind.key}Name"], "Failed", reason)
+
+    def close(self) -> None:
+        """Stop every running job and wait for the threads."""
+        with self._lock:
+            self._closed = True
+            running = dict(self._running)
+        for name in running:
+            with contextlib.suppress(ServiceError):  # it ended by itself
+                self.stop(name)
+        for thread, _ in running.values():
+            thread.join()
+
+    def _run(self, name: str) -> None:
+        try:
+            status, reason = self._carry_out(name)
+        except (JobError, OSError, ValueError) as error:
+            prefix = "" if isinstance(error, JobError) else "ClientError: "
+            status, reason = "Failed", f"{prefix}{error}"
+        self._end(name, status, reason)
+        with self._lock:
+            del self._running[name]
+
+    def _carry_out(self, name: str) -> tuple[str, str]:
+        """Run the job; its final status and, if it failed, why."""
+        record = self.describe(name)
+        container = self._kind.prepare(self._home, record, self._environment())
+        with self._lock:
+            self._running[name] = (self._running[name][0], container)
+        start = f"{self._kind.period}StartTime"
+        record = self._store.update(self._kind.key, name, lambda record: record.update({start: time.time()}))
+        if record[f"{self._kind.key}Status"] == "Stopping":
+            return "Stopped", ""
+        limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
+        exit_status = container.run(limit)
+        if exit_status is None or container.stopping:
+            if self._kind.key == "TrainingJob":  # a stopped training job keeps its model (API reference)
+                self._kind.finish(self._home, record)
+            return "Stopped", "" if exit_status is not None else f"MaxRuntimeExceeded: {limit} s"
+        if exit_status != 0:
+            return "Failed", self._kind.failure(self._home, record, exit_status)
+        self._kind.finish(self._home, record)
+        return "Completed", ""
+
+    def _end(self, name: str, status: str, reason: str) -> None:
+        def change(record: Record) -> None:
+            now = time.time()
+            record[f"{self._kind.key}Status"] = status
+            record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = now
+            if reason:
+                record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
+            self._kind.observe(self._home, record)
+
+        self._store.update(self._kind.key, name, change)
+
+
+def failure_reason(kind: str, text: str, exit_status: int) -> str:
+    """A FailureReason in SageMaker's form, its text cut so that the exit status stays readable."""
+    ending = f", exit code: {exit_status}"
+    room = FAILURE_REASON_CHARACTERS - len(ending) - len(kind) - 2
+    return f"{kind}: {text.strip()[-room:]}{ending}"

@@ -1,0 +1,132 @@
+"""Processing jobs: inputs and outputs between S3 and /opt/ml/processing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.container import OPT_ML, Container, base_environment, last_lines, link_tree, rewritten, write_json
+from local.control import invalid
+from local.home import Home
+from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, failure_reason
+from local.store import Record
+
+FOLDER = "processing-jobs"
+_LOCAL_PATH = f"{OPT_ML}/processing/"
+_RUNNABLE = {"S3DataType": "S3Prefix", "S3InputMode": "File", "S3CompressionType": "None"}
+
+
+def _ml(home: Home, record: Record) -> Path:
+    return home.folder(FOLDER, record["ProcessingJobName"]) / "ml"
+
+
+def accept(record: Record) -> None:
+    """Refuse what a process on this machine cannot do.
+
+    Raises:
+        ServiceError: ValidationException that names the member.
+    """
+    record.setdefault("StoppingCondition", {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_S})
+    application = record["AppSpecification"]
+    if not application.get("ContainerEntrypoint"):
+        raise invalid(
+            "AppSpecification.ContainerEntrypoint is missing: the local service runs the entrypoint as a"
+            f" process and cannot look into the image {application['ImageUri']}",
+        )
+    count = record["ProcessingResources"]["ClusterConfig"]["InstanceCount"]
+    if count != 1:
+        raise invalid(f"InstanceCount is {count}; the local service has one machine")
+    for entry in record.get("ProcessingInputs", []):
+        name, source = entry["InputName"], entry.get("S3Input")
+        if source is None:
+            raise invalid(f"input {name}: only S3Input runs locally")
+        for member, known in (
+            ("S3DataType", "S3Prefix"),
+            ("S3InputMode", "File"),
+            ("S3CompressionType", "None"),
+        ):
+            if source.get(member, known) != known:
+                raise invalid(f"input {name}: {member} {source[member]} does not run locally, only {known}")
+        _check_path(name, source["LocalPath"])
+    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        if "S3Output" not in output:
+            raise invalid(f"output {output['OutputName']}: only S3Output runs locally")
+        _check_path(output["OutputName"], output["S3Output"]["LocalPath"])
+
+
+def _check_path(name: str, path: str) -> None:
+    if not path.startswith(_LOCAL_PATH) or ".." in path.split("/"):
+        raise invalid(f"{name}: LocalPath {path!r} must begin with {_LOCAL_PATH}")
+
+
+def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container:
+    """Lay out the job's folder and return its process.
+
+    Raises:
+        JobError: an input does not exist.
+    """
+    ml = _ml(home, record)
+    for entry in record.get("ProcessingInputs", []):
+        source = entry["S3Input"]
+        target = Path(rewritten(source["LocalPath"], ml))
+        path = home.object_path(source["S3Uri"])
+        if not path.exists() or link_tree(path, target / path.name if path.is_file() else target) == 0:
+            raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
+    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        Path(rewritten(output["S3Output"]["LocalPath"], ml)).mkdir(parents=True, exist_ok=True)
+    (ml / "output").mkdir(parents=True, exist_ok=True)
+    config = {key: value for key, value in record.items() if not key.startswith("_")}
+    write_json(ml / "config" / "processingjobconfig.json", rewritten(config, ml))
+    write_json(ml / "config" / "resourceconfig.json", {"current_host": "localhost", "hosts": ["localhost"]})
+    application = record["AppSpecification"]
+    environment = base_environment(service) | rewritten(record.get("Environment", {}), ml)
+    return Container(
+        command=rewritten(
+            [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])], ml
+        ),
+        environment=environment
+        | {
+            "PROCESSING_JOB_NAME": record["ProcessingJobName"],
+            "PROCESSING_JOB_ARN": record["ProcessingJobArn"],
+        },
+        folder=ml,
+        log=ml.parent / "log.txt",
+    )
+
+
+def finish(home: Home, record: Record) -> None:
+    """Put the outputs into S3."""
+    ml = _ml(home, record)
+    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        if not output.get("AppManaged"):
+            target = output["S3Output"]
+            link_tree(Path(rewritten(target["LocalPath"], ml)), home.object_path(target["S3Uri"]))
+
+
+def observe(home: Home, record: Record) -> None:
+    """Read the exit message; of a job that ended well only the log stays."""
+    ml = _ml(home, record)
+    message = ml / "output" / "message"
+    if message.exists():
+        record["ExitMessage"] = message.read_text("utf-8", "replace")[:1024]
+    if record["ProcessingJobStatus"] == "Completed":
+        shutil.rmtree(ml)
+
+
+def failure(home: Home, record: Record, exit_status: int) -> str:
+    """What the program said last."""
+    return failure_reason("AlgorithmError", last_lines(_ml(home, record).parent / "log.txt"), exit_status)
+
+
+KIND = JobKind(
+    key="ProcessingJob",
+    resource="processing-job",
+    folder=FOLDER,
+    period="Processing",
+    accept=accept,
+    prepare=prepare,
+    finish=finish,
+    observe=observe,
+    failure=failure,
+)

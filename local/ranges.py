@@ -1,0 +1,84 @@
+"""Parameter ranges and search strategies of tuning jobs, in Optuna's terms."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from local.control import invalid
+from local.store import Record
+
+# With ScalingType Auto the service picks a scale and does not say how; two decades are where a
+# logarithmic scale starts to pay.
+_AUTO_LOGARITHMIC_FROM = 100
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # constant_liar
+
+
+def reversed_names(ranges: Record) -> list[str]:
+    """The names of the ranges with a reverse logarithmic scale, whose trials suggest 1 - x."""
+    return [
+        entry["Name"]
+        for entry in ranges.get("ContinuousParameterRanges", [])
+        if entry.get("ScalingType") == "ReverseLogarithmic"
+    ]
+
+
+def distributions(ranges: Record) -> dict[str, BaseDistribution]:
+    """ParameterRanges as Optuna's distributions; a reverse logarithmic one is that of 1 - x.
+
+    Raises:
+        ServiceError: a minimum above its maximum, or a scale that does not fit the range.
+    """
+    found: dict[str, BaseDistribution] = {}
+    numeric: list[tuple[str, Callable[[str], Any], Callable[..., BaseDistribution]]] = [
+        ("IntegerParameterRanges", int, IntDistribution),
+        ("ContinuousParameterRanges", float, FloatDistribution),
+    ]
+    for member, number, distribution in numeric:
+        for entry in ranges.get(member, []):
+            name, scaling = entry["Name"], entry.get("ScalingType", "Auto")
+            try:
+                low, high = number(entry["MinValue"]), number(entry["MaxValue"])
+            except ValueError as error:
+                raise invalid(f"range of {name}: {error}") from None
+            if low > high:
+                raise invalid(f"range of {name}: MinValue {low} is above MaxValue {high}")
+            if scaling == "ReverseLogarithmic":
+                if member.startswith("Integer") or not 0 <= low <= high < 1:
+                    raise invalid(f"range of {name}: ReverseLogarithmic needs a continuous range in [0, 1)")
+                found[name] = FloatDistribution(1 - high, 1 - low, log=True)
+                continue
+            if scaling == "Logarithmic" and low <= 0:
+                raise invalid(f"range of {name}: Logarithmic needs a MinValue above 0")
+            automatic = scaling == "Auto" and low > 0 and high / low >= _AUTO_LOGARITHMIC_FROM
+            found[name] = distribution(low, high, log=scaling == "Logarithmic" or automatic)
+    for entry in ranges.get("CategoricalParameterRanges", []):
+        found[entry["Name"]] = CategoricalDistribution(tuple(entry["Values"]))
+    return found
+
+
+def sampler(
+    strategy: str, seed: int | None, ranges: dict[str, BaseDistribution]
+) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler for SageMaker's strategy Bayesian, Random or Grid."""
+    if strategy == "Random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if strategy == "Grid":
+        choices = {
+            name: list(choices.choices)
+            for name, choices in ranges.items()
+            if isinstance(choices, CategoricalDistribution)
+        }
+        return optuna.samplers.GridSampler(choices, seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)

@@ -1,0 +1,339 @@
+"""Hyperparameter tuning jobs: Optuna suggests, training jobs answer."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+
+from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
+from local.home import Home
+from local.jobs import JobService
+from local.ranges import distributions, reversed_names, sampler
+from local.store import Record, Store
+from local.training import metrics
+
+_KEY = "HyperParameterTuningJob"
+_POLL_S = 0.5
+
+
+class TuningService:
+    """The operations of hyperparameter tuning jobs."""
+
+    def __init__(self, home: Home, store: Store, jobs: JobService) -> None:
+        self._home = home
+        self._store = store
+        self._jobs = jobs
+        self._threads: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def operations(self) -> dict[str, Operation]:
+        """The operations that this service answers."""
+        return {
+            f"Create{_KEY}": self.create,
+            f"Describe{_KEY}": lambda request: self.describe(request[f"{_KEY}Name"]),
+            f"List{_KEY}s": self._list,
+            f"Stop{_KEY}": lambda request: self.stop(request[f"{_KEY}Name"]),
+            f"ListTrainingJobsFor{_KEY}": self._list_training_jobs,
+        }
+
+    def create(self, request: Request) -> Response:
+        """Start a tuning job.
+
+        Raises:
+            ServiceError: the name is taken, a range is wrong, or the job asks for what is not done here.
+        """
+        _accept(request)
+        name = request[f"{_KEY}Name"]
+        arn = self._home.arn("hyper-parameter-tuning-job", name)
+        now = time.time()
+        record = {
+            **request,
+            f"{_KEY}Arn": arn,
+            f"{_KEY}Status": "InProgress",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+        }
+        with self._lock:
+            if self._closed.is_set():
+                raise ServiceError("InternalFailure", "the local service is ending", 500)
+            try:
+                self._store.create(_KEY, name, record)
+            except KeyError:
+                raise ServiceError("ResourceInUse", f"{_KEY} names must be unique: {name!r} exists") from None
+            self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
+            self._threads[name].start()
+        return {f"{_KEY}Arn": arn}
+
+    def describe(self, name: str) -> Record:
+        """The job's record with its counters and, once there is one, its best training job.
+
+        Raises:
+            ServiceError: there is none of that name.
+        """
+        try:
+            record = self._store.get(_KEY, name)
+        except KeyError:
+            raise ServiceError(
+                "ResourceNotFound", f"Amazon SageMaker can't find a tuning job {name!r}"
+            ) from None
+        trials = self._trials(name)
+        statuses = Counter(trial["TrainingJobStatus"] for trial in trials)
+        objectives = Counter(trial["ObjectiveStatus"] for trial in trials)
+        record["TrainingJobStatusCounters"] = {
+            "Completed": statuses["Completed"],
+            "InProgress": statuses["InProgress"] + statuses["Stopping"],
+            "RetryableError": 0,
+            "NonRetryableError": statuses["Failed"],
+            "Stopped": statuses["Stopped"],
+        }
+        record["ObjectiveStatusCounters"] = {
+            status: objectives[status] for status in ("Succeeded", "Pending", "Failed")
+        }
+        best = _best_first(trials, _objective(record)["Type"])
+        if best and best[0]["ObjectiveStatus"] == "Succeeded":
+            record["BestTrainingJob"] = best[0]
+        return record
+
+    def stop(self, name: str) -> Response:
+        """Ask a tuning job and its running training jobs to end."""
+        if self.describe(name)[f"{_KEY}Status"] not in {"InProgress", "Stopping"}:
+            raise invalid(f"The tuning job {name} has ended; it cannot be stopped")
+        self._store.update(_KEY, name, lambda record: record.update({f"{_KEY}Status": "Stopping"}))
+        for trial in self._trials(name):
+            if trial["TrainingJobStatus"] == "InProgress":
+                self._jobs.stop(trial["TrainingJobName"])
+        return {}
+
+    def recover(self) -> None:
+        """Close the records of jobs that were running when the service last ended."""
+        for record in self._store.list(_KEY):
+            if record[f"{_KEY}Status"] in {"InProgress", "Stopping"}:
+                reason = "InternalServerError: the local service ended while the job was running"
+                self._end(record[f"{_KEY}Name"], "Failed", reason)
+
+    def close(self) -> None:
+        """Start no more training jobs and wait for the threads; the training jobs are stopped by theirs."""
+        with self._lock:
+            self._closed.set()
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join()
+
+    def _run(self, name: str) -> None:
+        record = self._store.get(_KEY, name)
+        config = record[f"{_KEY}Config"]
+        limits = config["ResourceLimits"]
+        objective = _objective(record)
+        ranges = distributions(_ranges(record))
+        study = optuna.create_study(
+            direction=objective["Type"].lower(),
+            sampler=sampler(config["Strategy"], config.get("RandomSeed"), ranges),
+            pruner=optuna.pruners.MedianPruner(),
+        )
+        parallel = limits["MaxParallelTrainingJobs"]
+        total = limits.get("MaxNumberOfTrainingJobs") or math.prod(
+            len(choices.choices)
+            for choices in ranges.values()
+            if isinstance(choices, CategoricalDistribution)
+        )
+        threads = max(1, (os.cpu_count() or 1) // parallel)
+        lock = threading.Lock()
+
+        def one(index: int) -> None:
+            if self._closed.is_set() or self._status(name) != "InProgress":
+                return
+            with lock:
+                trial = study.ask(ranges)
+            value = self._trial(
+                name, index, trial, threads, config.get("TrainingJobEarlyStoppingType") == "Auto"
+            )
+            with lock:
+                failed = optuna.trial.TrialState.FAIL if value is None else None
+                study.tell(trial, value, state=failed)
+
+        with ThreadPoolExecutor(parallel) as pool:
+            for _ in pool.map(one, range(1, total + 1)):
+                pass
+        if self._closed.is_set() or self._status(name) == "Stopping":
+            self._end(name, "Stopped", "")
+        elif "BestTrainingJob" in self.describe(name):
+            self._end(name, "Completed", "")
+        else:
+            reasons = [trial.get("FailureReason", "it emitted no objective") for trial in self._trials(name)]
+            self._end(name, "Failed", f"All training jobs failed. The first: {reasons[-1]}")
+
+    def _trial(
+        self, name: str, index: int, trial: optuna.Trial, threads: int, early_stopping: bool
+    ) -> float | None:
+        """Train once; the objective's final value, or None if there is none."""
+        record = self._store.get(_KEY, name)
+        definition = record["TrainingJobDefinition"]
+        tuned = {key: value if isinstance(value, str) else repr(value) for key, value in trial.params.items()}
+        for key in reversed_names(_ranges(record)):
+            tuned[key] = repr(1 - trial.params[key])
+        objective = _objective(record)["MetricName"]
+        request = {
+            key: definition[key]
+            for key in (
+                "AlgorithmSpecification",
+                "RoleArn",
+                "InputDataConfig",
+                "OutputDataConfig",
+                "ResourceConfig",
+                "StoppingCondition",
+                "Environment",
+                "CheckpointConfig",
+            )
+            if key in definition
+        }
+        request["TrainingJobName"] = f"{name}-{index:03}-{secrets.token_hex(4)}"
+        request["HyperParameters"] = {
+            **definition.get("StaticHyperParameters", {}),
+            **tuned,
+            "_tuning_objective_metric": objective,
+        }
+        job = request["TrainingJobName"]
+        self._jobs.create(
+            request, TuningJobArn=record[f"{_KEY}Arn"], _tuning_job=name, _tuned=tuned, _threads=threads
+        )
+        if early_stopping:
+            self._watch(job, trial, objective)
+        done = self._jobs.wait(job)
+        return _final(done, objective)
+
+    def _watch(self, job: str, trial: optuna.Trial, objective: str) -> None:
+        """Stop a training job whose best value so far is worse than the median of the others' at its epoch.
+
+        Source: TrainingJobEarlyStoppingType Auto in the developer guide; Optuna's MedianPruner is its rule.
+        """
+        seen = 0
+        while (record := self._jobs.describe(job))["TrainingJobStatus"] == "InProgress":
+            definitions = record["AlgorithmSpecification"]["MetricDefinitions"]
+            values = metrics(self._jobs.log(job), definitions)[objective]
+            for value in values[seen:]:
+                trial.report(value, seen)
+                seen += 1
+            if trial.should_prune():
+                self._jobs.stop(job)
+                return
+            time.sleep(_POLL_S)
+
+    def _status(self, name: str) -> str:
+        status: str = self._store.get(_KEY, name)[f"{_KEY}Status"]
+        return status
+
+    def _end(self, name: str, status: str, reason: str) -> None:
+        def change(record: Record) -> None:
+            record[f"{_KEY}Status"] = status
+            record["LastModifiedTime"] = record["HyperParameterTuningEndTime"] = time.time()
+            if reason:
+                record["FailureReason"] = reason[:1024]
+
+        self._store.update(_KEY, name, change)
+
+    def _trials(self, name: str) -> list[Record]:
+        """The training jobs of a tuning job as summaries, newest first."""
+        objective = _objective(self._store.get(_KEY, name))
+        summaries = []
+        for record in self._store.list("TrainingJob"):
+            if record.get("_tuning_job") != name:
+                continue
+            summary = {**record, "TunedHyperParameters": record["_tuned"], "TuningJobName": name}
+            value = _final(record, objective["MetricName"])
+            if value is not None:
+                summary["FinalHyperParameterTuningJobObjectiveMetric"] = {**objective, "Value": value}
+            ended = record["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}
+            summary["ObjectiveStatus"] = (
+                "Pending" if not ended else "Failed" if value is None else "Succeeded"
+            )
+            summaries.append(summary)
+        return summaries
+
+    def _list(self, request: Request) -> Response:
+        records = [self.describe(record[f"{_KEY}Name"]) for record in self._store.list(_KEY)]
+        for record in records:
+            record.update({key: record[f"{_KEY}Config"][key] for key in ("Strategy", "ResourceLimits")})
+        return listed(records, request, _KEY, f"{_KEY}Summaries")
+
+    def _list_training_jobs(self, request: Request) -> Response:
+        name = request[f"{_KEY}Name"]
+        self.describe(name)  # refuses an unknown name
+        trials = self._trials(name)
+        if request.get("SortBy") == "FinalObjectiveMetricValue":
+            trials = [trial for trial in trials if trial["ObjectiveStatus"] == "Succeeded"]
+            largest_first = request.get("SortOrder", "Descending") == "Descending"
+            trials = _best_first(trials, "Maximize" if largest_first else "Minimize")
+            return page(trials, request, "TrainingJobSummaries")
+        return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
+
+
+def _objective(record: Record) -> dict[str, str]:
+    """The objective metric: {"Type": Maximize or Minimize, "MetricName": ...}."""
+    objective: dict[str, str] = record[f"{_KEY}Config"][f"{_KEY}Objective"]
+    return objective
+
+
+def _ranges(record: Record) -> Record:
+    ranges: Record = record[f"{_KEY}Config"].get("ParameterRanges", {})
+    return ranges
+
+
+def _final(record: Record, metric: str) -> float | None:
+    """A training job's final value of a metric; None while it runs, if it failed, if it emitted none."""
+    if record["TrainingJobStatus"] not in {"Completed", "Stopped"}:
+        return None
+    values = [entry["Value"] for entry in record["FinalMetricDataList"] if entry["MetricName"] == metric]
+    return values[0] if values else None
+
+
+def _best_first(trials: list[Record], direction: str) -> list[Record]:
+    """Those with an objective first, best first (of equals the earlier), then the others."""
+    worst = -math.inf if direction == "Maximize" else math.inf
+
+    def value(trial: Record) -> float:
+        number: float = trial.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value", worst)
+        return number
+
+    oldest_first = sorted(trials, key=lambda trial: trial["CreationTime"])
+    return sorted(oldest_first, key=value, reverse=direction == "Maximize")
+
+
+def _accept(request: Request) -> None:
+    """Refuse what the service refuses or what is not done here."""
+    config = request[f"{_KEY}Config"]
+    if "TrainingJobDefinition" not in request:
+        raise invalid(
+            "the local service needs a TrainingJobDefinition (TrainingJobDefinitions are not supported)"
+        )
+    for construct in ("WarmStartConfig", "Autotune"):
+        if construct in request:
+            raise invalid(f"{construct} does not run locally")
+    if config["Strategy"] == "Hyperband":
+        raise invalid("Strategy Hyperband does not run locally, only Bayesian, Random and Grid")
+    if f"{_KEY}Objective" not in config:
+        raise invalid(f"{_KEY}Objective is missing")
+    ranges = distributions(config.get("ParameterRanges", {}))
+    if not ranges:
+        raise invalid("ParameterRanges are missing")
+    limits = config["ResourceLimits"]
+    if config["Strategy"] == "Grid":
+        if not all(isinstance(choices, CategoricalDistribution) for choices in ranges.values()):
+            raise invalid("Strategy Grid takes categorical ranges only")
+    elif "MaxNumberOfTrainingJobs" not in limits:
+        raise invalid("ResourceLimits.MaxNumberOfTrainingJobs is missing")
+    names = {
+        entry["Name"]
+        for entry in request["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions", [])
+    }
+    objective = config[f"{_KEY}Objective"]["MetricName"]
+    if objective not in names:
+        raise invalid(f"the objective metric {objective!r} is not among MetricDefinitions")
