@@ -72,11 +72,9 @@ def cron_expression(text: str) -> str:
         )
     for value, field in zip(fields, _FIELDS, strict=True):
         if not _is_field(value, *field[1:]):
-            name, low, high, names, _ = field
-            words = f"{low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")
-            command.fail(
-                f"--cron {text!r}: {value!r} does not do for the {name}; use {words}, *, a-b, a/b or a,b"
-            )
+            name, low, high, words, _ = field
+            allowed = f"{low} to {high}" + (f" or {words[0]} to {words[-1]}" if words else "")
+            command.fail(f"--cron {text!r}: {value!r} is no {name}; use {allowed}, *, a-b, a/b or a,b")
     if (fields[2] == "?") == (fields[4] == "?"):
         command.fail(f"--cron {text!r}: exactly one of day of month and day of week must be ?")
     return f"cron({' '.join(fields)})"

@@ -1,0 +1,31 @@
+# The environment is .venv, made by scripts/environment.sh and made anew when its inputs change.
+PYTHON := .venv/bin/python
+ENVIRONMENT := .venv/complete
+
+.PHONY: demo test check golden environment clean
+
+demo: $(ENVIRONMENT)
+	$(PYTHON) scripts/run_local.py
+
+test: $(ENVIRONMENT)
+	$(PYTHON) -m pytest
+
+check: $(ENVIRONMENT)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/cfn-lint infra/*.yaml
+
+golden: $(ENVIRONMENT)
+	$(PYTHON) -m tests.golden.write
+
+environment: $(ENVIRONMENT)
+
+$(ENVIRONMENT): pyproject.toml constraints.txt scripts/environment.sh
+	@bash scripts/environment.sh
+
+# What the local service keeps (.local-sagemaker) stays.
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
