@@ -1,0 +1,266 @@
+"""A folder of pictures, one subfolder per class: what is in it, what is left out and why.
+
+Needs Pillow and NumPy only, so that a dataset can be checked before any job starts. Files that operating
+systems leave behind (names that begin with a dot, Thumbs.db, desktop.ini, __MACOSX) are ignored silently;
+everything else that is not used is listed with its reason.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from entrypoints.contract import TEST, TRAIN, VALIDATION
+from entrypoints.serving.image import ImageError, decode
+
+CLASSES = "classes"  # layout: one folder per class
+READY_MADE = "ready-made"  # layout: train and val folders, perhaps test, each with one folder per class
+
+SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
+LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+# Training, validation and test each need one image of a class.
+MIN_IMAGES = 3
+
+# A fresh instance knows Python's own table only, and not the machine's /etc/mime.types.
+_TYPES = mimetypes.MimeTypes()
+
+
+class DatasetError(ValueError):
+    """A folder that cannot be trained on; the message is one line for the person who gave it."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that is left out. `file` is relative to the dataset, with forward slashes."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a dataset folder holds.
+
+    `images[part][class name]` lists files in a fixed order. `part` is CLASSES for a folder of classes, else
+    a split's name from the contract. Class names are in Unicode's composed form (NFC), sorted.
+    """
+
+    root: Path
+    layout: str
+    classes: tuple[str, ...]
+    images: Mapping[str, Mapping[str, tuple[Path, ...]]]
+    rejected: tuple[Rejected, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Usable images per class, over all parts."""
+        return {name: sum(len(part[name]) for part in self.images.values()) for name in self.classes}
+
+    def name_in_class(self, file: Path) -> str:
+        """A file's path below its class folder."""
+        return relative(file, self.root).split("/", 1 if self.layout == CLASSES else 2)[-1]
+
+
+def check_dataset(folder: Path) -> Dataset:
+    """Look at every file of a dataset, decoding each one.
+
+    Raises:
+        DatasetError: missing or empty folder, one class, a class with too few images, class names that
+            differ only by case, or splits that do not hold the same classes.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder; give a folder with one subfolder of images per class")
+    root = folder.resolve()
+    rejected: list[Rejected] = []
+    parts, outside = _find_parts(root)
+    rejected += outside
+    images: dict[str, dict[str, tuple[Path, ...]]] = {}
+    for part, part_folder in parts.items():
+        images[part] = {}
+        for name, class_folder in _class_folders(root, part_folder, rejected).items():
+            files, left_out = _usable(root, _files(root, class_folder, rejected))
+            images[part][name] = tuple(files)
+            rejected += left_out
+    layout = CLASSES if CLASSES in parts else READY_MADE
+    classes = _common_classes(folder, images)
+    dataset = Dataset(root, layout, classes, images, tuple(sorted(rejected, key=lambda r: r.file)))
+    _check_counts(folder, dataset)
+    return dataset
+
+
+def read_split(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """Read one split as the split program wrote it: class names, and (file, index of its class) pairs.
+
+    Decodes nothing. Class names and files come sorted.
+
+    Raises:
+        DatasetError: missing folder or no class folder in it.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder; expected one subfolder of images per class")
+    folders = {_nfc(f.name): f for f in _visible(folder) if f.is_dir()}
+    if not folders:
+        raise DatasetError(f"{folder} has no class folders")
+    classes = tuple(sorted(folders))
+    files: list[tuple[Path, int]] = []
+    for index, name in enumerate(classes):
+        files += [(file, index) for file in _files(folder.resolve(), folders[name], [])]
+    return classes, files
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path below root with forward slashes, in Unicode's composed form; bytes that are no UTF-8 escaped."""
+    return _nfc(path.relative_to(root).as_posix()).encode(errors="backslashreplace").decode()
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _visible(folder: Path) -> list[Path]:
+    entries = (e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in LITTER)
+    return sorted(entries, key=lambda entry: (_nfc(entry.name), entry.name))
+
+
+def _find_parts(root: Path) -> tuple[dict[str, Path], list[Rejected]]:
+    """Folders to look for classes in, by part; and what lies beside ready-made splits."""
+    entries = _visible(root)
+    folders = [entry for entry in entries if entry.is_dir()]
+    train = next((f for f in folders if f.name.lower() == "train"), None)
+    if train is None or not any(entry.is_dir() for entry in _visible(train)):
+        return {CLASSES: root}, []
+    parts: dict[str, Path] = {}
+    outside = []
+    for entry in entries:
+        part = SPLIT_NAMES.get(entry.name.lower()) if entry in folders else None
+        if part is None:
+            outside.append(Rejected(relative(entry, root), "lies outside the train, val and test folders"))
+        elif part in parts:
+            raise DatasetError(f"{root} holds both {parts[part].name} and {entry.name}; keep one of them")
+        else:
+            parts[part] = entry
+    return parts, outside
+
+
+def _class_folders(root: Path, part: Path, rejected: list[Rejected]) -> dict[str, Path]:
+    """Class folders by name; everything else in the part is added to `rejected`."""
+    folders: dict[str, Path] = {}
+    folded: dict[str, str] = {}
+    for entry in _visible(part):
+        if entry.is_symlink() and not _inside(entry, root):
+            rejected.append(Rejected(relative(entry, root), "is a symlink that leaves the dataset's folder"))
+        elif not entry.is_dir():
+            rejected.append(Rejected(relative(entry, root), "lies outside the class folders"))
+        elif not _is_utf8(entry.name):
+            rejected.append(Rejected(relative(entry, root), "has a name that is not valid UTF-8"))
+        else:
+            twin = folded.setdefault(_nfc(entry.name).casefold(), entry.name)
+            if twin != entry.name:
+                raise DatasetError(
+                    f"class names {twin!r} and {entry.name!r} in {part} differ only by case; rename or merge one"
+                )
+            folders[_nfc(entry.name)] = entry
+    return folders
+
+
+def _files(root: Path, folder: Path, rejected: list[Rejected]) -> Iterator[Path]:
+    """Files of a class folder and of its subfolders, in a fixed order."""
+    for entry in _visible(folder):
+        if entry.is_symlink() and not _inside(entry, root):
+            rejected.append(Rejected(relative(entry, root), "is a symlink that leaves the dataset's folder"))
+        elif entry.is_symlink() and not entry.is_file():
+            rejected.append(Rejected(relative(entry, root), "is a symlink to a folder or to nothing"))
+        elif entry.is_dir():
+            yield from _files(root, entry, rejected)
+        else:
+            yield entry
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root)
+
+
+def _usable(root: Path, files: Iterable[Path]) -> tuple[list[Path], list[Rejected]]:
+    files = list(files)
+    # Pillow releases the interpreter's lock while it decodes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        reasons = list(pool.map(_reason_to_reject, files))
+    usable = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
+    rejected = [
+        Rejected(relative(file, root), reason)
+        for file, reason in zip(files, reasons, strict=True)
+        if reason is not None
+    ]
+    return usable, rejected
+
+
+def _reason_to_reject(file: Path) -> str | None:
+    if not file.is_file():
+        return "is not a regular file"
+    if not _is_utf8(file.name):
+        return "has a name that is not valid UTF-8"
+    try:
+        image_format = decode(file).info["format"]
+    except ImageError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    claimed, _ = _TYPES.guess_type(file.name)
+    actual = "image/jpeg" if image_format == "MPO" else Image.MIME[image_format]
+    if claimed is not None and claimed not in {actual, "image/x-ms-bmp" if image_format == "BMP" else actual}:
+        return f"is named as {claimed} but holds {actual}; give it the right suffix"
+    return None
+
+
+def _common_classes(folder: Path, images: Mapping[str, Mapping[str, tuple[Path, ...]]]) -> tuple[str, ...]:
+    names = {part: set(classes) for part, classes in images.items()}
+    everything = set().union(*names.values())
+    if not everything:
+        raise DatasetError(
+            f"{folder} has no class folders; give a folder with one subfolder of images per class"
+        )
+    for part, present in sorted(names.items()):
+        if missing := sorted(everything - present):
+            raise DatasetError(
+                f"{folder}: the {part} folder has no class {missing[0]!r}, another split has it"
+            )
+    return tuple(sorted(everything))
+
+
+def _check_counts(folder: Path, dataset: Dataset) -> None:
+    if not any(dataset.counts.values()):
+        raise DatasetError(f"{folder} holds no usable image")
+    if len(dataset.classes) < 2:
+        raise DatasetError(f"{folder} has one class, {dataset.classes[0]!r}; at least two are needed")
+    for part, classes in dataset.images.items():
+        needed = images_needed(part, dataset.images)
+        for name, files in classes.items():
+            if len(files) < needed:
+                where = "" if part == CLASSES else f" in {part}"
+                raise DatasetError(
+                    f"{folder}: class {name!r} has {len(files)} usable images{where}; at least {needed} are needed"
+                )
+
+
+def images_needed(part: str, parts: Iterable[str]) -> int:
+    """How many images of a class a part must hold, given which parts are published."""
+    published = set(parts)
+    if part == CLASSES or published == {TRAIN}:
+        return MIN_IMAGES
+    # Whatever of validation and test is not published comes from train, see split.plan.
+    return 2 if part == TRAIN and published != {TRAIN, VALIDATION, TEST} else 1
