@@ -28,6 +28,7 @@ from botocore.exceptions import (
 )
 from rich.console import Console
 
+from config.parameters import execution_parameters
 from config.settings import Settings, load
 from config.values import SettingsError
 
@@ -72,28 +73,11 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def add_parameters(to: argparse.ArgumentParser) -> None:
-    """Add --parameter Name=value, for execution parameters; read it with `parameters`."""
+    """Add --parameter Name=value; `config.parameters.check_assignments` reads `arguments.parameters`."""
     to.add_argument(
         "--parameter", metavar="NAME=VALUE", action="append", default=[], dest="parameters",
         help="an execution parameter, e.g. --parameter Epochs=10 (repeatable)",
     )  # fmt: skip
-
-
-def parameters(arguments: argparse.Namespace) -> dict[str, str]:
-    """The execution parameters given with --parameter: name -> value, not yet checked.
-
-    Raises:
-        Failure: one is not Name=value, or is given twice.
-    """
-    found: dict[str, str] = {}
-    for text in arguments.parameters:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            fail(f"--parameter {text!r} is not NAME=VALUE; write for example --parameter Epochs=10")
-        if name in found:
-            fail(f"--parameter {name} is given twice ({found[name]!r} and {value!r}); give it once")
-        found[name] = value
-    return found
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
@@ -103,6 +87,11 @@ def settings(arguments: argparse.Namespace) -> Settings:
         SettingsError: one of them is wrong; `run` prints it.
     """
     return load(arguments.settings, os.environ, arguments.overrides)
+
+
+def default(settings: Settings, name: str) -> str:
+    """The default of an execution parameter that does not depend on the code."""
+    return next(str(p.default) for p in execution_parameters(settings, "") if p.name == name)
 
 
 def session(arguments: argparse.Namespace, settings: Settings) -> boto3.Session:

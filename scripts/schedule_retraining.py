@@ -10,7 +10,6 @@ What is not named stays as it is. Without an option the schedule is shown.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 import scripts.command as command
+from config.parameters import check_assignments, execution_parameters
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
@@ -101,36 +101,6 @@ def _is_field(text: str, low: int, high: int, names: Sequence[str], wildcards: s
     return True
 
 
-def checked_parameters(given: Mapping[str, str], definition: str) -> dict[str, str]:
-    """`given` after a check against the parameters of the live pipeline's definition.
-
-    Raises:
-        Failure: an unknown name, or a value that is not of the parameter's type or choices.
-    """
-    declared = {entry["Name"]: entry for entry in json.loads(definition).get("Parameters", [])}
-    for name, value in given.items():
-        if name not in declared:
-            command.fail(
-                f"--parameter {name}: the pipeline has no such parameter; known are {', '.join(declared)}"
-            )
-        kind, choices = declared[name].get("Type", "String"), declared[name].get("EnumValues")
-        if not _is_a(kind, value):
-            command.fail(f"--parameter {name}={value}: not a value of type {kind}")
-        if choices and value not in choices:
-            command.fail(f"--parameter {name}={value}: must be one of {', '.join(map(str, choices))}")
-    return dict(given)
-
-
-def _is_a(kind: str, value: str) -> bool:
-    if kind == "Boolean":
-        return value.lower() in {"true", "false"}
-    try:
-        {"Integer": int, "Float": float}.get(kind, str)(value)
-    except ValueError:
-        return False
-    return bool(value)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     expression = None
@@ -140,9 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         expression = cron_expression(arguments.cron)
     if arguments.timezone and arguments.timezone not in zoneinfo.available_timezones():
         command.fail(f"--timezone {arguments.timezone!r} is not known; write for example Europe/Berlin")
-    parameters = command.parameters(arguments)
-
     settings = command.settings(arguments)
+    parameters = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     session = command.session(arguments, settings)
     scheduler = session.client("scheduler")
     name = settings.schedule_name
@@ -177,7 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if expression or parameters:
         command.refuse_placeholders(settings, "scheduler_role")
         pipeline = command.live_pipeline(session.client("sagemaker"), settings)
-        parameters = checked_parameters(parameters, pipeline["PipelineDefinition"])
         schedule["Target"] = _target(
             schedule.get("Target", {}), pipeline["PipelineArn"], settings.scheduler_role, parameters
         )

@@ -1,0 +1,191 @@
+"""Upload a folder of pictures, one folder per class, to where the pipeline reads it.
+
+The dataset is checked first, by the rules of the split: what cannot be trained on is refused, and a file
+that is not a picture is listed and left out. A picture that is already there is not sent again, so an
+interrupted upload goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import mimetypes
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import scripts.command as command
+from entrypoints.dataset import Dataset, DatasetError, check_dataset
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+WORKERS = 8  # below botocore's ten connections per client
+# The user metadata that proves an object's content. An ETag does not: it is no MD5 under KMS keys.
+SHA256 = "sha256"
+LISTED = 10  # names printed of a longer list
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What an upload did: numbers of pictures sent and already there, keys that the folder lacks."""
+
+    sent: int
+    kept: int
+    extra: tuple[str, ...]
+
+
+def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress) -> Upload:
+    """Put the usable pictures of a dataset under s3://bucket/prefix, each at its path in the dataset.
+
+    An object with the same size and SHA-256 (kept as user metadata) is not sent again; one that cannot
+    prove its content is.
+
+    Raises:
+        Failure: the URL or a file's name does not suit S3, or a file cannot be read.
+        ClientError: S3 refused.
+        KeyboardInterrupt: interrupted; the message says how many pictures are there.
+    """
+    bucket, prefix = split_url(url)
+    files = [file for part in dataset.images.values() for group in part.values() for file in group]
+    keys = {prefix + _relative(file, dataset.root): file for file in files}
+    sizes = _list(s3, bucket, prefix)
+    task = progress.add_task(f"uploading to {url}", total=len(keys))
+    executor = ThreadPoolExecutor(WORKERS)
+    jobs = [executor.submit(_put, s3, bucket, key, path, sizes) for key, path in keys.items()]
+    try:
+        for job in as_completed(jobs):
+            job.result()
+            progress.advance(task)
+    except KeyboardInterrupt:
+        executor.shutdown(cancel_futures=True)  # and wait for those under way
+        there = sum(not job.cancelled() and job.exception() is None for job in jobs)
+        raise KeyboardInterrupt(
+            f"{there} of {len(keys)} pictures are in {url} and stay there; run the command again to go on"
+        ) from None
+    finally:
+        executor.shutdown(cancel_futures=True)
+    sent = sum(job.result() for job in jobs)
+    return Upload(sent, len(jobs) - sent, tuple(sorted(set(sizes) - set(keys))))
+
+
+def delete(s3: S3Client, bucket: str, keys: Sequence[str]) -> None:
+    """Remove objects, 1,000 a request.
+
+    Raises:
+        Failure: S3 kept one of them; the message names it and why.
+    """
+    for start in range(0, len(keys), 1000):
+        batch = [{"Key": key} for key in keys[start : start + 1000]]
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})  # type: ignore[typeddict-item]
+        for error in answer.get("Errors", []):
+            command.fail(f"s3://{bucket}/{error.get('Key')} could not be deleted: {error.get('Message')}")
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """("bucket", "prefix/") of s3://bucket/prefix.
+
+    Raises:
+        Failure: it is not such a URL.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if not url.startswith("s3://") or not bucket or not prefix:
+        command.fail(f"--to {url!r} is not s3://bucket/prefix; write for example s3://my-bucket/flowers")
+    return bucket, f"{prefix}/"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    name = path.relative_to(folder).as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        command.fail(f"{str(path)!a} has a name that is not UTF-8, which S3 cannot keep; rename the file")
+    return name
+
+
+def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
+    """Key -> size in bytes of what lies under the prefix, without the console's empty folder objects."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    objects = (item for page in pages for item in page.get("Contents", []))
+    return {item["Key"]: item["Size"] for item in objects if not item["Key"].endswith("/")}
+
+
+def _put(s3: S3Client, bucket: str, key: str, path: Path, sizes: Mapping[str, int]) -> bool:
+    """Send one file unless it is there already; whether it was sent."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        command.fail(f"{path} cannot be read ({error.strerror}); repair or remove it")
+    digest = hashlib.sha256(content).hexdigest()
+    if sizes.get(key) == len(content):
+        there = s3.head_object(Bucket=bucket, Key=key)
+        if there["Metadata"].get(SHA256) == digest:
+            return False
+    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata={SHA256: digest})
+    return True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    settings = command.settings(arguments)
+    url = arguments.to or command.default(settings, "InputDataUrl")
+    bucket, _ = split_url(url)
+    try:
+        with command.console.status(f"looking at every picture of {arguments.folder}"):
+            dataset = check_dataset(arguments.folder)
+    except DatasetError as error:
+        command.fail(str(error))
+    for rejected in dataset.rejected:
+        command.console.print(f"left out: {rejected.file}: {rejected.reason}", markup=False, soft_wrap=True)
+
+    session = command.session(arguments, settings)
+    if not arguments.to:
+        command.refuse_placeholders(settings, "bucket")
+    s3 = session.client("s3")
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=command.console) as progress:
+        done = upload(dataset, url, s3, progress)
+    command.output.print(
+        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url} "
+        f"({done.sent} sent, {done.kept} already there, {len(dataset.rejected)} left out)",
+        soft_wrap=True,
+    )
+    if done.extra:
+        _settle(s3, bucket, done.extra, arguments)
+    return 0
+
+
+def _settle(s3: S3Client, bucket: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Delete what is in S3 and not in the folder, or say that the pipeline will train on it."""
+    for key in extra[:LISTED]:
+        command.console.print(f"not in the folder: s3://{bucket}/{key}", markup=False, soft_wrap=True)
+    if len(extra) > LISTED:
+        command.console.print(f"not in the folder: {len(extra) - LISTED} more")
+    if not arguments.delete:
+        command.console.print(
+            f"{len(extra)} objects are not in the folder and will be trained on; --delete removes them"
+        )
+    elif command.confirm(f"Delete these {len(extra)} objects from s3://{bucket}?", arguments):
+        delete(s3, bucket, extra)
+        command.console.print(f"{len(extra)} objects are deleted.")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__ or "")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="one subfolder of pictures per class")
+    parser.add_argument("--to", metavar="S3_URL", help="s3://bucket/prefix (the default of InputDataUrl)")
+    parser.add_argument("--delete", action="store_true", help="remove objects that the folder no longer has")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    command.run(main)
