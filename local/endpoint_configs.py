@@ -1,0 +1,73 @@
+"""Endpoint configurations: which model an endpoint serves."""
+
+from __future__ import annotations
+
+import time
+
+from local.control import Operation, Request, Response, invalid, listed
+from local.home import Home
+from local.models import Models
+from local.store import Record, Store
+from local.tags import add_tags, forget_tags, untagged
+
+CONFIGS = "endpoint-configs"
+
+
+class EndpointConfigs:
+    """The operations on endpoint configurations; what cannot be served here is refused at creation."""
+
+    def __init__(self, home: Home, store: Store, models: Models) -> None:
+        self._home = home
+        self._store = store
+        self._models = models
+
+    def operations(self) -> dict[str, Operation]:
+        """The operations that this service answers."""
+        return {
+            "CreateEndpointConfig": self._create,
+            "DescribeEndpointConfig": lambda request: self.config(request["EndpointConfigName"]),
+            "ListEndpointConfigs": lambda request: listed(
+                self._store.list(CONFIGS), request, "EndpointConfig", "EndpointConfigs"
+            ),
+            "DeleteEndpointConfig": self._delete,
+        }
+
+    def _create(self, request: Request) -> Response:
+        name = request["EndpointConfigName"]
+        arn = self._home.arn("endpoint-config", name)
+        variants = request["ProductionVariants"]
+        if len(variants) != 1 or request.get("ShadowProductionVariants"):
+            raise invalid(f"The local service serves one production variant per endpoint; {name} has more.")
+        for unsupported in ("AsyncInferenceConfig", "ExplainerConfig"):
+            if unsupported in request:
+                raise invalid(f"The local service does not support {unsupported}, which {name} has.")
+        if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+            raise invalid(f"The local service captures no data; {name} enables it in its DataCaptureConfig.")
+        if "ModelName" not in variants[0]:
+            raise invalid(f"The production variant of {name} names no model.")
+        self._models.model(variants[0]["ModelName"])
+        record = {**untagged(request), "EndpointConfigArn": arn, "CreationTime": time.time()}
+        try:
+            self._store.create(CONFIGS, name, record)
+        except KeyError:
+            raise invalid(f'Cannot create already existing endpoint configuration "{arn}".') from None
+        add_tags(self._store, arn, request.get("Tags", []))
+        return record
+
+    def config(self, name: str) -> Record:
+        """The record of a configuration, as DescribeEndpointConfig answers it.
+
+        Raises:
+            ServiceError: there is none of that name.
+        """
+        try:
+            return self._store.get(CONFIGS, name)
+        except KeyError:
+            arn = self._home.arn("endpoint-config", name)
+            raise invalid(f'Could not find endpoint configuration "{arn}".') from None
+
+    def _delete(self, request: Request) -> Response:
+        arn = self.config(request["EndpointConfigName"])["EndpointConfigArn"]
+        self._store.delete(CONFIGS, request["EndpointConfigName"])
+        forget_tags(self._store, arn)
+        return {}

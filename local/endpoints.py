@@ -1,0 +1,334 @@
+"""Endpoints: a server process each, updated without a gap."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from local.container import base_environment
+from local.control import Operation, Request, Response, ServiceError, invalid, listed
+from local.endpoint_configs import EndpointConfigs
+from local.home import ACCOUNT, Home
+from local.model_server import LaunchError, ModelServer, Unanswered, launch
+from local.models import Models
+from local.store import Record, Store
+from local.tags import add_tags, forget_tags
+
+ENDPOINTS = "endpoints"
+FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
+# Request headers that reach the container besides these two (API reference, InvokeEndpoint).
+FORWARDED = ("content-type", "accept")
+FORWARDED_PREFIX = "x-amzn-sagemaker-"
+# How long a broken connection waits for the exit of the process that broke it.
+EXIT_GRACE_S = 0.5
+
+
+class ModelError(ServiceError):
+    """The container answered an error, or not at all (original status 0, as the service has it)."""
+
+    def __init__(self, message: str, original_status: int, original_message: str) -> None:
+        super().__init__("ModelError", message, 424)
+        self.original_status = original_status
+        self.original_message = original_message
+
+
+class Endpoints:
+    """The operations on endpoints; threads start and end the servers, `stop` ends all of them.
+
+    An endpoint whose server ends by itself is Failed; nothing restarts it but a new deployment.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        store: Store,
+        models: Models,
+        configs: EndpointConfigs,
+        environment: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._models = models
+        self._configs = configs
+        self._environment = environment
+        self._servers: dict[str, ModelServer] = {}
+        self._threads: list[threading.Thread] = []
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+
+    def operations(self) -> dict[str, Operation]:
+        """The operations that this service answers."""
+        return {
+            "CreateEndpoint": self._create,
+            "DescribeEndpoint": lambda request: self._endpoint(request["EndpointName"]),
+            "ListEndpoints": self._list,
+            "UpdateEndpoint": self._update,
+            "DeleteEndpoint": self._delete,
+        }
+
+    def _create(self, request: Request) -> Response:
+        name = request["EndpointName"]
+        arn = self._home.arn("endpoint", name)
+        now = time.time()
+        record = {
+            "EndpointName": name,
+            "EndpointArn": arn,
+            "EndpointConfigName": self._configs.config(request["EndpointConfigName"])["EndpointConfigName"],
+            "EndpointStatus": "Creating",
+            "CreationTime": now,
+            "LastModifiedTime": now,
+        }
+        try:
+            self._store.create(ENDPOINTS, name, record)
+        except KeyError:
+            raise invalid(f'Cannot create already existing endpoint "{arn}".') from None
+        add_tags(self._store, arn, request.get("Tags", []))
+        self._background(self._start, name)
+        return record
+
+    def _endpoint(self, name: str) -> Record:
+        self._notice_exit(name)
+        return self._stored(name, self._store.get)
+
+    def _stored(self, name: str, read: Callable[[str, str], Record]) -> Record:
+        try:
+            return read(ENDPOINTS, name)
+        except KeyError:
+            raise invalid(f'Could not find endpoint "{self._home.arn("endpoint", name)}".') from None
+
+    def _list(self, request: Request) -> Response:
+        for name in list(self._servers):
+            self._notice_exit(name)
+        return listed(self._store.list(ENDPOINTS), request, "Endpoint", "Endpoints")
+
+    def _update(self, request: Request) -> Response:
+        config = self._configs.config(request["EndpointConfigName"])["EndpointConfigName"]
+
+        def begin(record: Record) -> None:
+            if record["EndpointStatus"] == "Failed":
+                # "DeleteEndpoint is the only operation that can be performed on a failed endpoint"
+                # (API reference, DescribeEndpoint).
+                raise invalid(f'Cannot update failed endpoint "{record["EndpointArn"]}"; delete it first.')
+            _refuse_in_progress(record)
+            record |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time(), "FailureReason": None}
+            record["PendingDeploymentSummary"] = {"EndpointConfigName": config, "StartTime": time.time()}
+
+        name = request["EndpointName"]
+        self._notice_exit(name)
+        record = self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
+        self._background(self._replace, name, config)
+        return record
+
+    def _delete(self, request: Request) -> Response:
+        def begin(record: Record) -> None:
+            _refuse_in_progress(record)
+            record |= {"EndpointStatus": "Deleting", "LastModifiedTime": time.time()}
+
+        name = request["EndpointName"]
+        self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
+        self._background(self._remove, name)
+        return {}
+
+    def invoke(self, name: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """The container's answer to one InvokeEndpoint: status, headers, body.
+
+        Args:
+            headers: those of the client's request; Content-Type, Accept and SageMaker's own reach the
+                container.
+
+        Raises:
+            ModelError: the container answered 4xx or 5xx, or not at all.
+            ServiceError: no such endpoint, or one that does not serve yet or any more.
+        """
+        record, server = self._serving(name)
+        wanted = {
+            key: value
+            for key, value in headers.items()
+            if key.lower() in FORWARDED or key.lower().startswith(FORWARDED_PREFIX)
+        }
+        try:
+            status, answered, data = server.invoke(body, wanted)
+        except Unanswered as error:
+            if self._servers.get(name) not in (None, server):  # an update came between
+                return self.invoke(name, body, headers)
+            server.wait(EXIT_GRACE_S)
+            self._notice_exit(name)
+            ended = server.exit_status is not None
+            raise _model_error(server, 0, server.obituary if ended else str(error)) from None
+        if status >= 400:
+            raise _model_error(server, status, data.decode("utf-8", "replace"))
+        kept = {
+            key: value
+            for key, value in answered.items()
+            if key == "content-type" or key.startswith(FORWARDED_PREFIX)
+        }
+        variant = record["ProductionVariants"][0]["VariantName"]
+        return status, {**kept, "x-amzn-invoked-production-variant": variant}, data
+
+    def _serving(self, name: str) -> tuple[Record, ModelServer]:
+        self._notice_exit(name)
+        try:
+            record = self._store.get(ENDPOINTS, name)
+        except KeyError:
+            message = f"Endpoint {name} of account {ACCOUNT} not found."
+            raise ServiceError("ValidationError", message) from None
+        server = self._servers.get(name)
+        if server is None or record["EndpointStatus"] in ("Failed", "Deleting"):
+            raise ServiceError(
+                "ValidationError",
+                f"Endpoint {name} of account {ACCOUNT} is not in service: its status is "
+                + record["EndpointStatus"]
+                + (f" ({record['FailureReason']})." if record.get("FailureReason") else "."),
+            )
+        return record, server
+
+    def _notice_exit(self, name: str) -> None:
+        """Mark an endpoint as Failed whose server has ended by itself."""
+        server = self._servers.get(name)
+        if server is None or server.exit_status is None:
+            return
+
+        def fail(record: Record) -> None:
+            if record["EndpointStatus"] == "InService":  # an update in progress may yet mend it
+                record |= {"EndpointStatus": "Failed", "FailureReason": _reason(name, server.obituary)}
+
+        with contextlib.suppress(KeyError):  # deleted meanwhile
+            self._store.update(ENDPOINTS, name, fail)
+
+    def resume(self) -> None:
+        """Take up the endpoints of an earlier process of the service, each in the background.
+
+        Those that served are SystemUpdating until they serve again; an update that was cut short is
+        given up, a creation starts anew, a deletion is finished.
+        """
+        for record in self._store.list(ENDPOINTS):
+            name, status = record["EndpointName"], record["EndpointStatus"]
+            if status == "Deleting":
+                self._background(self._remove, name)
+            elif status == "Creating":
+                self._background(self._start, name)
+            elif status != "Failed":
+                note = "The local service stopped during the update." if status == "Updating" else None
+                self._set(name, EndpointStatus="SystemUpdating", PendingDeploymentSummary=None)
+                self._background(self._start, name, note)
+
+    def stop(self) -> None:
+        """End all servers and threads; the records stay, so that `resume` takes up what served."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        for name in list(self._servers):
+            self._servers.pop(name).stop()
+
+    # What the threads do
+
+    def _background(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, name=f"endpoint-{arguments[0]}")
+        with self._lock:
+            self._threads = [other for other in self._threads if other.is_alive()]
+            self._threads.append(thread)
+            thread.start()
+
+    def _start(self, name: str, note: str | None = None) -> None:
+        config = self._store.get(ENDPOINTS, name)["EndpointConfigName"]
+        try:
+            self._serve(name, config, note)
+        except LaunchError as error:
+            self._set(name, EndpointStatus="Failed", FailureReason=_reason(name, str(error)))
+
+    def _replace(self, name: str, config: str) -> None:
+        try:
+            self._serve(name, config)
+        except LaunchError as error:
+            # A failed update leaves the endpoint InService on its old configuration, with a
+            # FailureReason (aws-controllers-k8s/sagemaker-controller#7).
+            self._set(
+                name,
+                EndpointStatus="InService",
+                FailureReason=_reason(name, str(error)),
+                PendingDeploymentSummary=None,
+            )
+
+    def _serve(self, name: str, config_name: str, note: str | None = None) -> None:
+        """Start the server of a configuration, move the endpoint to it, then end the one it had."""
+        try:
+            (variant,) = self._configs.config(config_name)["ProductionVariants"]
+            container = self._models.container(variant["ModelName"])
+            archive = self._home.object_path(container.model_data_url)
+        except (ServiceError, ValueError) as error:
+            raise LaunchError(str(error)) from None
+        try:
+            server = launch(
+                archive,
+                self._home.folder(ENDPOINTS, name) / config_name,
+                base_environment(self._environment()) | container.environment,
+            )
+        except LaunchError as error:
+            raise LaunchError(f"{container.model_data_url}: {error}") from None
+        try:
+            server.wait_until_healthy(self._stopping)
+        except LaunchError:
+            server.stop()
+            raise
+        if self._stopping.is_set():
+            server.stop()
+            return
+        old = self._servers.get(name)
+        self._servers[name] = server
+        self._set(
+            name,
+            EndpointStatus="InService",
+            EndpointConfigName=config_name,
+            FailureReason=note,
+            PendingDeploymentSummary=None,
+            ProductionVariants=[_variant_summary(variant)],
+        )
+        if old is not None:
+            old.stop()
+
+    def _remove(self, name: str) -> None:
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.stop()
+        folder = self._home.folder(ENDPOINTS, name)
+        if folder.exists():
+            shutil.rmtree(folder)
+        forget_tags(self._store, self._home.arn("endpoint", name))
+        self._store.delete(ENDPOINTS, name)
+
+    def _set(self, name: str, **members: object) -> None:
+        changes = {**members, "LastModifiedTime": time.time()}
+        self._store.update(ENDPOINTS, name, lambda record: record.update(changes))
+
+
+def _refuse_in_progress(record: Record) -> None:
+    if record["EndpointStatus"] not in ("InService", "Failed"):
+        raise invalid(f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
+
+
+def _reason(name: str, message: str) -> str:
+    reason = f"Endpoint {name}: {message}"
+    return reason[:FAILURE_REASON_CHARACTERS]
+
+
+def _model_error(server: ModelServer, status: int, message: str) -> ModelError:
+    side = "client" if 400 <= status < 500 else "server"
+    return ModelError(
+        f'Received {side} error ({status}) from primary with message "{message}". '
+        f"See {server.log} for more information.",
+        status,
+        message,
+    )
+
+
+def _variant_summary(variant: Record) -> Record:
+    """A production variant of the configuration as DescribeEndpoint shows it."""
+    summary = {"VariantName": variant["VariantName"]}
+    for member in ("InstanceCount", "ServerlessConfig"):
+        value = variant.get(f"Initial{member}", variant.get(member))
+        summary |= {f"Current{member}": value, f"Desired{member}": value}
+    weight = variant.get("InitialVariantWeight", 1.0)  # its documented default
+    return {**summary, "CurrentWeight": weight, "DesiredWeight": weight}

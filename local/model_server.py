@@ -1,0 +1,193 @@
+"""The process behind an endpoint: a model archive's app.py, served over HTTP on the loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from zlib import error as ZlibError
+
+import urllib3
+
+from local.container import last_lines
+
+# A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
+# (developer guide, "Use your own inference code with hosting services").
+HEALTHY_WITHIN_S = 240.0
+PING_TIMEOUT_S = 2.0
+POLL_INTERVAL_S = 0.1
+# The same page: an invocation has 60 seconds.
+INVOCATION_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 5.0
+APP = "app.py"
+
+
+class LaunchError(Exception):
+    """Why a model cannot be served, in one paragraph that names the missing piece or ends with the log."""
+
+
+class Unanswered(Exception):
+    """A request that the server did not answer."""
+
+
+class ModelServer:
+    """One running server. Made by `launch`; ended by `stop`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path, log_start: int) -> None:
+        self._process = process
+        self._folder = folder
+        self.log = log
+        self._log_start = log_start
+        self._pool: urllib3.HTTPConnectionPool | None = None
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status of the process, None while it runs."""
+        return self._process.poll()
+
+    @property
+    def obituary(self) -> str:
+        """How the process ended, with its last words."""
+        return f"the model server exited with status {self.exit_status}: {last_lines(self.log, 800)}"
+
+    def wait_until_healthy(self, stopping: threading.Event) -> None:
+        """Wait until GET /ping answers 200, or until `stopping` is set.
+
+        Raises:
+            LaunchError: the process ended, or was not healthy in time.
+        """
+        deadline = time.monotonic() + HEALTHY_WITHIN_S
+        while not stopping.is_set():
+            if self.exit_status is not None:
+                raise LaunchError(self.obituary)
+            if self._pings():
+                return
+            if time.monotonic() > deadline:
+                raise LaunchError(
+                    f"the model server did not answer GET /ping with 200 within {HEALTHY_WITHIN_S:g} s: "
+                    + last_lines(self.log, 800)
+                )
+            stopping.wait(POLL_INTERVAL_S)
+
+    def _pings(self) -> bool:
+        if self._pool is None:
+            self._pool = self._connect()
+        if self._pool is None:
+            return False
+        try:
+            return self._pool.request("GET", "/ping", timeout=PING_TIMEOUT_S, retries=False).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def _connect(self) -> urllib3.HTTPConnectionPool | None:
+        """Connections to the port that uvicorn says it took; None as long as it has not."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            port = re.search(rb"Uvicorn running on http://127\.0\.0\.1:(\d+)", log.read())
+        return port and urllib3.HTTPConnectionPool("127.0.0.1", int(port[1]), maxsize=8)
+
+    def invoke(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """The answer to POST /invocations: status, headers (names in lower case), body.
+
+        Raises:
+            Unanswered: there was none within INVOCATION_TIMEOUT_S, or the connection broke.
+        """
+        if self._pool is None:
+            raise Unanswered("the model server is not up")
+        try:
+            answer = self._pool.request(
+                "POST",
+                "/invocations",
+                body=body,
+                headers=dict(headers),
+                timeout=INVOCATION_TIMEOUT_S,
+                retries=False,
+            )
+        except urllib3.exceptions.TimeoutError:
+            raise Unanswered(f"no answer within {INVOCATION_TIMEOUT_S:g} s") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise Unanswered(f"the connection broke: {error}") from None
+        return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data
+
+    def wait(self, timeout_s: float) -> None:
+        """Give the process up to `timeout_s` to end by itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End the process and what it started, and remove its unpacked model; the log stays."""
+        if self._pool is not None:
+            self._pool.close()
+        end_group(self._process, STOP_TIMEOUT_S)
+        shutil.rmtree(self._folder)
+
+
+def launch(archive: Path, folder: Path, environment: Mapping[str, str]) -> ModelServer:
+    """Unpack a model archive under `folder` and start its app.py; the log is `folder`/server.log.
+
+    Raises:
+        LaunchError: no such archive, not a safe tar archive, or no app.py at its root.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # A name of its own: an update may serve the same configuration anew beside the old server.
+    model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
+    try:
+        _unpack(archive, model)
+    except LaunchError:
+        shutil.rmtree(model)
+        raise
+    log_path = folder / "server.log"
+    with log_path.open("ab") as log:
+        start = log.tell()
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0"),
+                *("--log-level", "info", "--no-access-log", "--no-use-colors"),
+                *("--timeout-keep-alive", "75"),  # longer than any pause between two requests of a batch
+            ],
+            env={
+                "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)),
+                **environment,
+                "PYTHONPATH": str(model),
+            },
+            cwd=model,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return ModelServer(process, model, log_path, start)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if not archive.is_file():
+        raise LaunchError("the model data does not exist")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError, ZlibError) as error:
+        raise LaunchError(f"the model data cannot be unpacked: {error}") from None
+    if not (folder / APP).is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise LaunchError(f"the model data has no {APP} with an ASGI `app` at its root, only: {found}")
+
+
+def end_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """SIGTERM to a process and, `timeout_s` later, SIGKILL to its whole group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
