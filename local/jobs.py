@@ -157,13 +157,18 @@ class JobService:
 
     def _run(self, name: str) -> None:
         try:
-            status, reason = self._carry_out(name)
-        except (JobError, OSError, ValueError) as error:
-            prefix = "" if isinstance(error, JobError) else "ClientError: "
-            status, reason = "Failed", f"{prefix}{error}"
-        self._end(name, status, reason)
-        with self._lock:
-            del self._running[name]
+            try:
+                status, reason = self._carry_out(name)
+            except (JobError, OSError, ValueError) as error:
+                prefix = "" if isinstance(error, JobError) else "ClientError: "
+                status, reason = "Failed", f"{prefix}{error}"
+            self._end(name, status, reason)
+        except BaseException:
+            self._end(name, "Failed", "InternalServerError: the local service's own error; its log tells")
+            raise
+        finally:
+            with self._lock:
+                del self._running[name]
 
     def _carry_out(self, name: str) -> tuple[str, str]:
         """Run the job; its final status and, if it failed, why."""

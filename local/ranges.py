@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -68,17 +69,14 @@ def distributions(ranges: Record) -> dict[str, BaseDistribution]:
     return found
 
 
-def sampler(
-    strategy: str, seed: int | None, ranges: dict[str, BaseDistribution]
-) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler for SageMaker's strategy Bayesian, Random or Grid."""
-    if strategy == "Random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if strategy == "Grid":
-        choices = {
-            name: list(choices.choices)
-            for name, choices in ranges.items()
-            if isinstance(choices, CategoricalDistribution)
-        }
-        return optuna.samplers.GridSampler(choices, seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+def grid(ranges: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
+    """Every combination of categorical ranges, the last name varying fastest."""
+    values = [choices.choices for choices in ranges.values() if isinstance(choices, CategoricalDistribution)]
+    return [dict(zip(ranges, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def sampler(strategy: str, seed: int | None) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler for SageMaker's strategy; Grid's trials are queued and need none of their own."""
+    if strategy == "Bayesian":
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed)

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.home import Home
 from local.jobs import JobService
-from local.ranges import distributions, reversed_names, sampler
+from local.ranges import distributions, grid, reversed_names, sampler
 from local.store import Record, Store
 from local.training import metrics
 
@@ -129,6 +129,13 @@ class TuningService:
             thread.join()
 
     def _run(self, name: str) -> None:
+        try:
+            self._carry_out(name)
+        except BaseException:
+            self._end(name, "Failed", "InternalServerError: the local service's own error; its log tells")
+            raise
+
+    def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
         config = record[f"{_KEY}Config"]
         limits = config["ResourceLimits"]
@@ -136,15 +143,16 @@ class TuningService:
         ranges = distributions(_ranges(record))
         study = optuna.create_study(
             direction=objective["Type"].lower(),
-            sampler=sampler(config["Strategy"], config.get("RandomSeed"), ranges),
+            sampler=sampler(config["Strategy"], config.get("RandomSeed")),
             pruner=optuna.pruners.MedianPruner(),
         )
+        total = limits.get("MaxNumberOfTrainingJobs")
+        if config["Strategy"] == "Grid":
+            combinations = grid(ranges)
+            total = len(combinations)
+            for combination in combinations:
+                study.enqueue_trial(combination)
         parallel = limits["MaxParallelTrainingJobs"]
-        total = limits.get("MaxNumberOfTrainingJobs") or math.prod(
-            len(choices.choices)
-            for choices in ranges.values()
-            if isinstance(choices, CategoricalDistribution)
-        )
         threads = max(1, (os.cpu_count() or 1) // parallel)
         lock = threading.Lock()
 

@@ -1,0 +1,138 @@
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from local.container import Container, base_environment, last_lines, link_tree, rewritten
+
+
+def container(tmp_path: Path, program: str) -> Container:
+    return Container([sys.executable, "-c", program], base_environment({}), tmp_path, tmp_path / "log.txt")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and waits to be collected does not."""
+    status = Path(f"/proc/{pid}/stat")
+    if status.parent.parent.joinpath("self").exists():
+        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def gone_soon(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def test_the_prefix_is_replaced_in_nested_values(tmp_path):
+    value = {"a": ["/opt/ml/input", 1], "b": {"c": "--x=/opt/ml/model"}, "d": "/opt/other"}
+    assert rewritten(value, tmp_path) == {
+        "a": [f"{tmp_path}/input", 1],
+        "b": {"c": f"--x={tmp_path}/model"},
+        "d": "/opt/other",
+    }
+
+
+def test_output_and_exit_status_of_a_program_are_kept(tmp_path):
+    job = container(tmp_path, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")
+    assert job.run(timeout_s=30) == 7
+    assert set((tmp_path / "log.txt").read_text().split()) == {"out", "err"}
+
+
+def test_a_program_over_its_time_is_ended(tmp_path):
+    job = container(tmp_path, "import time; print('up'); time.sleep(60)")
+    began = time.monotonic()
+    assert job.run(timeout_s=1.5) is None
+    assert time.monotonic() - began < 30
+
+
+def test_a_stopped_program_gets_sigterm_first(tmp_path):
+    program = "import signal, time\n"
+    program += "signal.signal(signal.SIGTERM, lambda *_: (print('bye'), exit(3)))\n"
+    program += "print('up'); time.sleep(60)"
+    job = container(tmp_path, program)
+    status: list[int | None] = []
+    thread = threading.Thread(target=lambda: status.append(job.run(timeout_s=60)))
+    thread.start()
+    while "up" not in last_lines(tmp_path / "log.txt"):
+        time.sleep(0.02)
+    job.stop()
+    thread.join()
+    assert status == [3]
+    assert last_lines(tmp_path / "log.txt") == "up\nbye"
+    assert job.stopping
+
+
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path):
+    job = container(
+        tmp_path,
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)",
+    )
+    status: list[int | None] = []
+    thread = threading.Thread(target=lambda: status.append(job.run(timeout_s=60)))
+    thread.start()
+    while "up" not in last_lines(tmp_path / "log.txt"):
+        time.sleep(0.02)
+    job.stop(timeout_s=0.2)
+    thread.join()
+    assert status == [-signal.SIGKILL]
+
+
+def test_what_a_program_left_running_ends_with_it(tmp_path):
+    job = container(tmp_path, "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)")
+    assert job.run(timeout_s=30) == 0
+    assert gone_soon(int((tmp_path / "log.txt").read_text()))
+
+
+def test_a_job_stopped_before_it_starts_never_starts(tmp_path):
+    job = container(tmp_path, "print('ran')")
+    job.stop()
+    assert job.run(timeout_s=30) == -signal.SIGTERM
+    assert (tmp_path / "log.txt").read_text() == ""
+
+
+def test_linking_shows_files_and_no_symbolic_links(tmp_path):
+    source = tmp_path / "source"
+    (source / "a b").mkdir(parents=True)
+    (source / "a b" / "é.txt").write_text("1")
+    (source / "link").symlink_to(source / "a b" / "é.txt")
+    assert link_tree(source, tmp_path / "target") == 1
+    assert (tmp_path / "target" / "a b" / "é.txt").read_text() == "1"
+    assert not (tmp_path / "target" / "link").exists()
+
+
+def test_linking_replaces_and_leaves_the_old_file_to_others(tmp_path):
+    (tmp_path / "old").write_text("old")
+    os.link(tmp_path / "old", tmp_path / "mine")
+    (tmp_path / "new").write_text("new")
+    link_tree(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "new"
+    assert (tmp_path / "mine").read_text() == "old"
+
+
+def test_jobs_see_this_interpreter_and_not_the_persons_credentials(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://example.com")
+    environment = base_environment({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
+    assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+    assert "AWS_PROFILE" not in environment
+    assert "PIP_INDEX_URL" not in environment
+    assert environment["PIP_NO_INDEX"] == "1"
+    assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", ""), ("one\ntwo\n", "one\ntwo"), ("x" * 50 + "\nlast", "last")]
+)
+def test_the_last_lines_of_a_log(tmp_path, text, expected):
+    (tmp_path / "log").write_text(text)
+    assert last_lines(tmp_path / "log", limit=20) == expected

@@ -1,0 +1,247 @@
+"""Tuning jobs with real training processes, whose objective is a function of what they are given."""
+
+import dataclasses
+import math
+import re
+import sys
+import time
+
+import optuna
+import pytest
+
+from local import training
+from local.control import ControlPlane, ServiceError
+from local.home import Home
+from local.jobs import JobService
+from local.ranges import distributions
+from local.store import Store
+from local.tuning import TuningService
+
+OBJECTIVE = """
+import json, math, pathlib, sys
+h = json.loads((pathlib.Path(sys.argv[1]) / "input/config/hyperparameters.json").read_text())
+assert h["_tuning_objective_metric"] == "acc" and h["epochs"] == "1"
+print(f"acc={1 - (math.log10(float(h['rate'])) + 2) ** 2 / 4:.6f}")
+"""
+
+
+def prepare(home, record, service):
+    """The job as it is, but the program itself stands in for the toolkit, which takes 2 s to start."""
+    container = training.prepare(home, record, service)
+    program = record["HyperParameters"]["sagemaker_program"]
+    return dataclasses.replace(container, command=[sys.executable, "-c", program, str(container.folder)])
+
+
+@pytest.fixture
+def control(tmp_path):
+    home = Home(tmp_path / "home")
+    store = Store(home.database)
+    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    tuning = TuningService(home, store, jobs)
+    yield ControlPlane(jobs.operations() | tuning.operations())
+    jobs.close()
+    tuning.close()
+    store.close()
+
+
+def request(program=OBJECTIVE, **config):
+    return {
+        "HyperParameterTuningJobName": "h",
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Bayesian",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "acc"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2},
+            "ParameterRanges": {
+                "ContinuousParameterRanges": [
+                    {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
+                ],
+                "CategoricalParameterRanges": [{"Name": "size", "Values": ["32", "64"]}],
+            },
+            "RandomSeed": 1,
+        }
+        | config,
+        "TrainingJobDefinition": {
+            "StaticHyperParameters": {
+                "epochs": "1",
+                "sagemaker_program": program,
+                "sagemaker_submit_directory": "s3://b/code/sourcedir.tar.gz",
+            },
+            "AlgorithmSpecification": {
+                "TrainingImage": "image",
+                "TrainingInputMode": "File",
+                "MetricDefinitions": [{"Name": "acc", "Regex": "acc=([0-9.-]+)"}],
+            },
+            "RoleArn": "arn:aws:iam::123456789012:role/execution",
+            "OutputDataConfig": {"S3OutputPath": "s3://b/tuning"},
+            "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        },
+    }
+
+
+def finished(control):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        record = control.call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": "h"})
+        if record["HyperParameterTuningJobStatus"] not in {"InProgress", "Stopping"}:
+            return record
+        time.sleep(0.05)
+    raise AssertionError("the tuning job did not end")
+
+
+def trials(control, **query):
+    answer = control.call(
+        "ListTrainingJobsForHyperParameterTuningJob", {"HyperParameterTuningJobName": "h", **query}
+    )
+    return answer["TrainingJobSummaries"]
+
+
+def test_the_best_trial_is_the_one_with_the_best_objective(control):
+    control.call("CreateHyperParameterTuningJob", request())
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed", record
+    assert record["TrainingJobStatusCounters"]["Completed"] == 4
+    assert record["ObjectiveStatusCounters"] == {"Succeeded": 4, "Pending": 0, "Failed": 0}
+    ranked = trials(control, SortBy="FinalObjectiveMetricValue", SortOrder="Descending")
+    values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in ranked]
+    assert values == sorted(values, reverse=True) and len(set(values)) == 4
+    assert record["BestTrainingJob"]["TrainingJobName"] == ranked[0]["TrainingJobName"]
+    tuned = record["BestTrainingJob"]["TunedHyperParameters"]
+    assert tuned.keys() == {"rate", "size"} and tuned["size"] in {"32", "64"}
+    assert 1e-4 <= float(tuned["rate"]) <= 1e-1
+    assert values[0] == pytest.approx(1 - (math.log10(float(tuned["rate"])) + 2) ** 2 / 4, abs=1e-5)
+    assert all(re.fullmatch(r"h-00[1-4]-[0-9a-f]{8}", trial["TrainingJobName"]) for trial in ranked)
+    described = control.call("DescribeTrainingJob", {"TrainingJobName": ranked[0]["TrainingJobName"]})
+    assert described["TuningJobArn"] == record["HyperParameterTuningJobArn"]
+
+
+def test_minimize_ranks_the_other_way(control):
+    control.call(
+        "CreateHyperParameterTuningJob",
+        request(HyperParameterTuningJobObjective={"Type": "Minimize", "MetricName": "acc"}),
+    )
+    record = finished(control)
+    values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials(control)]
+    best = record["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]
+    assert best == {"Type": "Minimize", "MetricName": "acc", "Value": min(values)}
+
+
+def test_one_failed_trial_does_not_fail_the_job(control):
+    fails = "import pathlib, json, sys\n"
+    fails += "if '-001-' in str(pathlib.Path(sys.argv[1])): sys.exit('broken')\n" + OBJECTIVE
+    control.call("CreateHyperParameterTuningJob", request(fails))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 1
+    assert "-001-" not in record["BestTrainingJob"]["TrainingJobName"]
+
+
+def test_a_job_whose_trials_all_fail_fails_with_their_reason(control):
+    control.call("CreateHyperParameterTuningJob", request("import sys; sys.exit('no such data')"))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert "no such data" in record["FailureReason"]
+    assert "BestTrainingJob" not in record
+
+
+def test_a_trial_without_the_objective_does_not_count(control):
+    control.call("CreateHyperParameterTuningJob", request("print('nothing')"))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert record["ObjectiveStatusCounters"]["Failed"] == 4
+
+
+def test_grid_tries_every_combination_once(control):
+    ranges = {
+        "CategoricalParameterRanges": [
+            {"Name": "rate", "Values": ["0.01", "0.1"]},
+            {"Name": "size", "Values": ["32", "64"]},
+        ]
+    }
+    limits = {"MaxParallelTrainingJobs": 2}
+    control.call(
+        "CreateHyperParameterTuningJob",
+        request(Strategy="Grid", ParameterRanges=ranges, ResourceLimits=limits),
+    )
+    assert finished(control)["HyperParameterTuningJobStatus"] == "Completed"
+    tried = {tuple(sorted(trial["TunedHyperParameters"].items())) for trial in trials(control)}
+    assert len(tried) == len(trials(control)) == 4
+
+
+def test_a_stopped_job_stops_its_trials(control):
+    control.call("CreateHyperParameterTuningJob", request("import time; time.sleep(60)"))
+    while len(trials(control)) < 2:
+        time.sleep(0.02)
+    control.call("StopHyperParameterTuningJob", {"HyperParameterTuningJobName": "h"})
+    assert finished(control)["HyperParameterTuningJobStatus"] == "Stopped"
+    assert {trial["TrainingJobStatus"] for trial in trials(control)} == {"Stopped"}
+    assert len(trials(control)) == 2
+
+
+def test_early_stopping_ends_a_trial_below_the_median(control):
+    # The first five finish at once and well; MedianPruner judges from the sixth on.
+    program = (
+        "import pathlib, sys, time\n"
+        "late = '-006-' in str(pathlib.Path(sys.argv[1]))\n"
+        "print('acc=0.1' if late else 'acc=0.9', flush=True)\n"
+        "time.sleep(30 if late else 1)\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 1}
+    control.call(
+        "CreateHyperParameterTuningJob",
+        request(program, TrainingJobEarlyStoppingType="Auto", ResourceLimits=limits),
+    )
+    record = finished(control)
+    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
+    assert record["TrainingJobStatusCounters"]["Completed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"Strategy": "Hyperband"}, "Hyperband does not run locally"),
+        ({"Strategy": "Grid"}, "categorical ranges only"),
+        ({"ParameterRanges": {}}, "ParameterRanges are missing"),
+        (
+            {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "loss"}},
+            "'loss' is not among MetricDefinitions",
+        ),
+        ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "MaxNumberOfTrainingJobs is missing"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_starts(control, config, message):
+    with pytest.raises(ServiceError, match=message):
+        control.call("CreateHyperParameterTuningJob", request(**config))
+    answer = control.call("ListHyperParameterTuningJobs", {})
+    assert answer["HyperParameterTuningJobSummaries"] == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (("0.0001", "0.1", "Logarithmic"), optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)),
+        (("0.0001", "0.1", "Auto"), optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)),
+        (("0", "1", "Auto"), optuna.distributions.FloatDistribution(0, 1)),
+        (("0.0001", "0.1", "Linear"), optuna.distributions.FloatDistribution(1e-4, 0.1)),
+        (("0.5", "0.75", "ReverseLogarithmic"), optuna.distributions.FloatDistribution(0.25, 0.5, log=True)),
+    ],
+)
+def test_scaling_types(entry, expected):
+    low, high, scaling = entry
+    range_ = {"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
+    assert distributions({"ContinuousParameterRanges": [range_]}) == {"x": expected}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scaling", "message"),
+    [
+        ("2", "1", "Linear", "is above"),
+        ("0", "1", "Logarithmic", "above 0"),
+        ("0.5", "1", "ReverseLogarithmic", r"\[0, 1\)"),
+        ("a", "1", "Linear", "range of x"),
+    ],
+)
+def test_ranges_that_sagemaker_refuses(low, high, scaling, message):
+    range_ = {"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
+    with pytest.raises(ServiceError, match=message):
+        distributions({"ContinuousParameterRanges": [range_]})
