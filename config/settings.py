@@ -50,7 +50,7 @@ class Tuning:
     # Grid is missing: SageMaker allows it for categorical ranges only.
     strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
     early_stopping: bool = False  # let SageMaker stop trials that fall behind
-    random_seed: Annotated[int, Between(0, 2**31 - 1)] = 1
+    random_seed: Annotated[int, Between(1, 2**31 - 1)] = 1
     learning_rate_min: Annotated[float, Between(0, above=True)] = 1e-4  # searched on a logarithmic scale
     learning_rate_max: Annotated[float, Between(0, above=True)] = 1e-1
     batch_sizes: tuple[Annotated[int, Between(1)], ...] = (32, 64)  # images per step
@@ -72,6 +72,8 @@ class Images:
     """[images]: versions of the containers, as SageMaker's image list knows them (images.py)."""
 
     training_version: Annotated[str, _VERSION] = "2.13"
+    # The image decides: on the CPU image a GPU instance computes on its CPU.
+    training_device: Literal["cpu", "gpu"] = "cpu"
     serving_version: Annotated[str, _VERSION] = "1"
 
 
@@ -164,7 +166,7 @@ def _from_file(path: Path) -> dict[str, Given]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    return {key: Given(value, path.name) for key, value in _flatten(document)}
+    return {key: Given(value, path.name, text=False) for key, value in _flatten(document)}
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -177,7 +179,9 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     return {
-        name.removeprefix(PREFIX).lower().replace("__", "."): Given(value, f"environment variable {name}")
+        name.removeprefix(PREFIX).lower().replace("__", "."): Given(
+            value, f"environment variable {name}", text=True
+        )
         for name, value in environ.items()
         if name.startswith(PREFIX)
     }
@@ -189,7 +193,7 @@ def _from_overrides(overrides: Sequence[str]) -> dict[str, Given]:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise SettingsError(f"--set {override!r}: write key=value, e.g. tuning.jobs=4")
-        given[key.strip()] = Given(value.strip(), "--set")
+        given[key.strip()] = Given(value.strip(), "--set", text=True)
     return given
 
 
@@ -220,7 +224,7 @@ def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
 
 def _check_tuning(tuning: Tuning, taken: Mapping[str, Given]) -> None:
     def refuse(name: str, remedy: str) -> SettingsError:
-        entry = taken.get(name) or Given(getattr(tuning, name), "the default")
+        entry = taken.get(name) or Given(getattr(tuning, name), "the default", text=False)
         return entry.error(f"tuning.{name}", remedy)
 
     if tuning.parallel_jobs > tuning.jobs:

@@ -44,8 +44,11 @@ class Matches:
 
 @dataclass(frozen=True)
 class Given:
+    """A value, where it came from, and whether it is still the text that a person typed."""
+
     value: Any
     source: str
+    text: bool
 
     def error(self, key: str, remedy: str) -> SettingsError:
         shown = repr(self.value).replace("\n", " ")
@@ -68,26 +71,22 @@ def convert(hint: Any, key: str, given: Given) -> Any:
         return value
     if origin is tuple:
         items = given.value
-        if isinstance(items, str) and _is_text(given):
+        if isinstance(items, str) and given.text:
             items = [item.strip() for item in items.strip("[]").split(",") if item.strip()]
         if not isinstance(items, list):
             raise given.error(key, f"must be {words(hint)}")
-        return tuple(convert(arguments[0], key, Given(item, given.source)) for item in items)
+        return tuple(convert(arguments[0], key, Given(item, given.source, given.text)) for item in items)
     if origin is Literal:
         for choice in arguments:
-            if given.value == choice or (_is_text(given) and given.value == str(choice)):
+            if given.value == choice or (given.text and given.value == str(choice)):
                 return choice
         raise given.error(key, f"must be {words(hint)}")
-    value = _read(hint, given.value) if _is_text(given) else given.value
+    value = _read(hint, given.value) if given.text else given.value
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise given.error(key, f"must be {words(hint)}")
     return value
-
-
-def _is_text(given: Given) -> bool:
-    return given.source == "--set" or given.source.startswith("environment")
 
 
 def _read(kind: type, text: str) -> Any:

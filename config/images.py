@@ -1,0 +1,63 @@
+"""Which container image runs what."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from sagemaker.core import image_uris
+
+from config.settings import Settings
+from config.values import SettingsError
+
+
+@dataclass(frozen=True)
+class Image:
+    """A container of AWS, by the name that SageMaker's image list gives it."""
+
+    framework: str
+    scope: str | None
+    setting: str | None  # the key under [images] that holds its version
+
+
+Purpose = Literal["training", "serving", "rules"]
+
+IMAGES: dict[Purpose, Image] = {
+    "training": Image("pytorch-amzn2023", "training", "training_version"),
+    "serving": Image("ray-serve", None, "serving_version"),
+    "rules": Image("debugger", None, None),
+}
+
+# The last day of security patches, by framework and version.
+# https://aws.github.io/deep-learning-containers/ (support policy), read 2026-11-22. AWS announces none
+# for the others.
+END_OF_PATCH = {("pytorch-amzn2023", "2.13"): date(2027, 7, 20)}
+
+
+def uri(purpose: Purpose, settings: Settings, device: Literal["cpu", "gpu"] = "cpu") -> str:
+    """The image's address in the registry of the settings' region.
+
+    Raises SettingsError for a version or a region that SageMaker's image list lacks.
+    """
+    image = IMAGES[purpose]
+    version = getattr(settings.images, image.setting) if image.setting else None
+    try:
+        found: str = image_uris.retrieve(
+            image.framework,
+            settings.region,
+            version=version,
+            image_scope=image.scope,
+            # The list tells CPU from GPU images by an instance type.
+            instance_type="ml.g5.xlarge" if device == "gpu" else "ml.m5.xlarge",
+        )
+    except ValueError as error:
+        key = f"images.{image.setting} = {version!r}, " if image.setting else ""
+        reason = str(error).replace("\n", " ")
+        raise SettingsError(f"{key}region = {settings.region!r}: no {purpose} image: {reason}") from error
+    return found
+
+
+def end_of_patch(purpose: Purpose, settings: Settings) -> date | None:
+    """The last day on which AWS patches the image that the settings choose; None where AWS names none."""
+    image = IMAGES[purpose]
+    version = getattr(settings.images, image.setting) if image.setting else ""
+    return END_OF_PATCH.get((image.framework, version))

@@ -1,0 +1,108 @@
+"""What a person may decide at each start: the only list of execution parameters.
+
+Plain data, so that a script can check a start without the SageMaker SDK; `steps/context.py` turns
+the same list into the SDK's parameters.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from config.settings import Settings
+from config.values import Between, Given, Matches, SettingsError, convert
+
+S3_URI = Matches(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/].*)?/?", "an S3 URI such as s3://bucket/folder")
+INSTANCE_TYPE = Matches(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.m5.xlarge")
+ENDPOINT_NAME = Matches(
+    r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,62}", "at most 63 letters, digits and single hyphens, such as flowers"
+)
+APPROVAL_STATUSES = ("Approved", "PendingManualApproval", "Rejected")
+
+_InstanceType = Annotated[str, INSTANCE_TYPE]
+_Count = Annotated[int, Between(1)]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One execution parameter; `kind` is the type of its values, with what they must look like."""
+
+    name: str
+    kind: Any
+    default: str | int | float
+    meaning: str
+
+    @property
+    def type(self) -> Literal["String", "Integer", "Float"]:
+        """The type as the pipeline definition writes it."""
+        if isinstance(self.default, int):
+            return "Integer"
+        return "Float" if isinstance(self.default, float) else "String"
+
+
+def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[Parameter, ...]:
+    """The parameters in the order of the definition.
+
+    `random_weights_url` is the S3 prefix with the marker that stands for random weights (steps/code.py).
+    """
+    data = f"s3://{settings.bucket}/{settings.name}/data"
+    training = "ml.g5.xlarge" if settings.images.training_device == "gpu" else "ml.m5.2xlarge"
+    return (
+        Parameter(
+            "InputDataUrl",
+            Annotated[str, S3_URI],
+            data,
+            "images: a folder per class, or train and val folders",
+        ),
+        Parameter(
+            "PretrainedWeightsUrl",
+            Annotated[str, S3_URI],
+            random_weights_url,
+            "one ResNet18 weights file, or the marker RANDOM_WEIGHTS",
+        ),
+        Parameter("ProcessingInstanceType", _InstanceType, "ml.m5.xlarge", "splits the dataset"),
+        Parameter("TrainingInstanceType", _InstanceType, training, "tunes and trains"),
+        Parameter("TrainingInstanceCount", _Count, 1, "instances per training job"),
+        Parameter("EvaluationInstanceType", _InstanceType, "ml.m5.xlarge", "evaluates the model"),
+        Parameter("Epochs", _Count, 10, "passes over the training images, per training job"),
+        Parameter(
+            "ImageSize", Annotated[int, Between(16, 1024)], 224, "side of the model's input, in pixels"
+        ),
+        Parameter(
+            "AccuracyThreshold", Annotated[float, Between(0, 1)], 0.9, "lowest test accuracy to register"
+        ),
+        Parameter(
+            "ModelApprovalStatus",
+            Literal[APPROVAL_STATUSES],
+            "Approved",
+            "status of the new model package; only Approved is deployed",
+        ),
+        Parameter(
+            "EndpointName", Annotated[str, ENDPOINT_NAME], settings.name, "endpoint to create or update"
+        ),
+        Parameter("EndpointInstanceType", _InstanceType, "ml.m5.2xlarge", "serves the model"),
+        Parameter("EndpointInstanceCount", _Count, 1, "instances behind the endpoint"),
+    )
+
+
+def check_assignments(
+    parameters: Sequence[Parameter], assignments: Sequence[str], source: str = "--parameter"
+) -> dict[str, str]:
+    """The values of `Name=value` strings, by name, as StartPipelineExecution takes them.
+
+    Raises SettingsError, one line, for an unknown name and for a value of the wrong type or form.
+    """
+    known = {parameter.name: parameter for parameter in parameters}
+    values = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"{source} {assignment!r}: write Name=value, e.g. AccuracyThreshold=0.8")
+        given = Given(value, source, text=True)
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise given.error(name, f"no such parameter; {hint}")
+        convert(known[name].kind, name, given)
+        values[name] = value
+    return values

@@ -1,0 +1,191 @@
+"""entrypoints/ on its way to the containers: bundles whose S3 key is the digest of their files.
+
+The same bytes always have the same key, so building a definition computes addresses without any
+request, and `upload` puts only what is missing. Needs no SageMaker SDK.
+"""
+
+import ast
+import gzip
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from botocore.exceptions import ClientError
+
+from config.settings import Settings
+from entrypoints.contract import RANDOM_WEIGHTS
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "entrypoints"
+TRAINING_PROGRAM = f"{PACKAGE}/train.py"
+LAUNCHER = "run.sh"
+FUNCTION_HANDLER = f"{PACKAGE}.deploy.handler"
+
+# Bundle -> its program, how it travels, and the requirements that its image lacks.
+_PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], str | None]] = {
+    "split": ("split", "files", None),
+    "tune": ("train", "tar", "tune.txt"),
+    "train": ("train", "tar", "train.txt"),
+    "evaluate": ("evaluate", "files", "evaluate.txt"),
+    "deploy": ("deploy", "zip", None),
+}
+# What training copies into the model artifact besides what it imports.
+_SERVING = ("serving", "requirements/serving.txt")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Files under their paths in the container, and the form in which they lie in S3."""
+
+    name: str
+    form: Literal["tar", "files", "zip"]
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over sorted paths and bytes; never over an archive, whose bytes depend on the compressor."""
+        digest = hashlib.sha256()
+        for path, content in sorted(self.files.items()):
+            for part in (path.encode(), content):
+                digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.hexdigest()
+
+    def archive(self) -> bytes:
+        """The files as one .tar.gz or .zip, members without time, owner and mode."""
+        return _tar(self.files) if self.form == "tar" else _zip(self.files)
+
+
+def bundles(root: Path = ROOT) -> dict[str, Bundle]:
+    """Every bundle by name: split, tune, train, evaluate, deploy and random_weights.
+
+    Raises FileNotFoundError when an imported module or a requirements file is missing under `root`.
+    """
+    made = {}
+    for name, (program, form, requirements) in _PROGRAMS.items():
+        paths = {f"{PACKAGE}/{program}.py"}
+        if form == "tar":
+            paths |= set(_files_of(root, _SERVING))
+        files = {path: (root / path).read_bytes() for path in sorted(_with_imports(root, paths))}
+        if requirements:
+            files["requirements.txt"] = (root / PACKAGE / "requirements" / requirements).read_bytes()
+        if form == "files":
+            files[LAUNCHER] = (root / PACKAGE / LAUNCHER).read_bytes()
+        made[name] = Bundle(name, form, files)
+    marker = {RANDOM_WEIGHTS: b"Training starts from random weights.\n"}
+    return {**made, "random_weights": Bundle("random_weights", "files", marker)}
+
+
+def digests(all_bundles: Mapping[str, Bundle]) -> dict[str, str]:
+    """The digest of each bundle, by name: all that the definition holds of the code."""
+    return {name: bundle.digest for name, bundle in all_bundles.items()}
+
+
+def url(settings: Settings, name: str, digest: str) -> str:
+    """Where the bundle lies: the archive of the training bundles, the folder of the others."""
+    folder = f"s3://{settings.bucket}/{settings.name}/code/{name}/{digest}"
+    return f"{folder}/sourcedir.tar.gz" if name in ("tune", "train") else folder
+
+
+def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) -> list[str]:
+    """Put what is missing in the settings' bucket; the URIs of the new objects.
+
+    `s3_client` is boto3's. The deploying function's zip is left out: Lambda takes it directly.
+    Raises botocore's ClientError when the bucket is missing or may not be used.
+    """
+    uploaded = []
+    for bundle in all_bundles:
+        if bundle.form == "zip":
+            continue
+        address = url(settings, bundle.name, bundle.digest)
+        objects = (
+            {address: bundle.archive()}
+            if bundle.form == "tar"
+            else {f"{address}/{path}": content for path, content in bundle.files.items()}
+        )
+        for uri, content in objects.items():
+            bucket, _, key = uri.removeprefix("s3://").partition("/")
+            if not _exists(s3_client, bucket, key):
+                s3_client.put_object(Bucket=bucket, Key=key, Body=content)
+                uploaded.append(uri)
+    return uploaded
+
+
+def _exists(s3_client: Any, bucket: str, key: str) -> bool:
+    try:
+        s3_client.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+            return False
+        raise
+    return True
+
+
+def _files_of(root: Path, names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        path = root / PACKAGE / name
+        found = [item for item in path.iterdir() if item.is_file()] if path.is_dir() else [path]
+        yield from (item.relative_to(root).as_posix() for item in found)
+
+
+def _with_imports(root: Path, paths: set[str]) -> set[str]:
+    """`paths` and the package's modules that they import, directly or not, each with its packages."""
+    done: set[str] = set()
+    todo = set(paths)
+    while todo:
+        path = todo.pop()
+        done.add(path)
+        todo |= {
+            parent.as_posix() + "/__init__.py" for parent in Path(path).parents if parent.as_posix() != "."
+        }
+        if path.endswith(".py"):
+            todo |= _imports(root, path)
+        todo -= done
+    return {path for path in done if path.endswith("__init__.py") is False or (root / path).exists()}
+
+
+def _imports(root: Path, path: str) -> set[str]:
+    """The modules of the package that one module imports anywhere, as paths."""
+    if not (root / path).exists() and path.endswith("__init__.py"):
+        return set()
+    found = set()
+    for node in ast.walk(ast.parse((root / path).read_bytes(), filename=path)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            base = name.replace(".", "/")
+            if name.split(".")[0] == PACKAGE:
+                found |= {f for f in (f"{base}.py", f"{base}/__init__.py") if (root / f).is_file()}
+    return found
+
+
+def _tar(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path, content in sorted(files.items()):
+            member = tarfile.TarInfo(path)  # time, owner and group are 0, the mode is 0o644
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in sorted(files.items()):
+            member = zipfile.ZipInfo(path)  # the time is 1980-01-01
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

@@ -1,0 +1,89 @@
+"""What every step is built from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from config.parameters import APPROVAL_STATUSES, Parameter
+from config.settings import Settings
+from steps.sdk import (
+    CacheConfig,
+    ExecutionVariables,
+    Join,
+    ParameterFloat,
+    ParameterInteger,
+    ParameterString,
+    PipelineSession,
+    SageMakerJobExceptionTypeEnum,
+    SageMakerJobStepRetryPolicy,
+    StepExceptionTypeEnum,
+    StepRetryPolicy,
+)
+
+# SageMaker's own default for training jobs; a job costs until it ends.
+MAX_RUNTIME_S = 86_400
+VOLUME_SIZE_GB = 30
+
+
+@dataclass(frozen=True)
+class Context:
+    """Settings, session, execution parameters by name, and the S3 address of each code bundle by name."""
+
+    settings: Settings
+    session: PipelineSession
+    parameters: Mapping[str, Any]
+    code: Mapping[str, str]
+
+    @property
+    def tags(self) -> list[dict[str, str]]:
+        return [{"Key": key, "Value": value} for key, value in sorted(self.settings.tags.items())]
+
+    def output(self, *parts: str) -> Join:
+        """An S3 URI under the folder of the running execution."""
+        return Join(
+            on="/",
+            values=[
+                f"s3://{self.settings.bucket}/{self.settings.name}/executions",
+                ExecutionVariables.PIPELINE_EXECUTION_ID,
+                *parts,
+            ],
+        )
+
+    def step_retries(self) -> list[StepRetryPolicy]:
+        """For every step with retries: faults of the service."""
+        retries = self.settings.retries
+        if retries.max_attempts == 0:
+            return []
+        types = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]
+        return [StepRetryPolicy(types, retries.backoff_rate, retries.interval_s, retries.max_attempts)]
+
+    def job_retries(self) -> list[StepRetryPolicy | SageMakerJobStepRetryPolicy]:
+        """For steps that start a job: also instances that AWS has not or has lost."""
+        retries = self.settings.retries
+        if retries.max_attempts == 0:
+            return []
+        job = SageMakerJobStepRetryPolicy(
+            exception_types=[
+                SageMakerJobExceptionTypeEnum.INTERNAL_ERROR,
+                SageMakerJobExceptionTypeEnum.CAPACITY_ERROR,
+                SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT,
+            ],
+            backoff_rate=retries.backoff_rate,
+            interval_seconds=retries.interval_s,
+            max_attempts=retries.max_attempts,
+        )
+        return [*self.step_retries(), job]
+
+    def cache(self) -> CacheConfig | None:
+        expires = self.settings.cache_expires
+        return CacheConfig(enable_caching=True, expire_after=expires) if expires else None
+
+
+def sdk_parameter(parameter: Parameter) -> Any:
+    """The SDK's object for an execution parameter."""
+    if parameter.type == "Integer":
+        return ParameterInteger(parameter.name, parameter.default)
+    if parameter.type == "Float":
+        return ParameterFloat(parameter.name, parameter.default)
+    choices = list(APPROVAL_STATUSES) if parameter.name == "ModelApprovalStatus" else None
+    return ParameterString(parameter.name, parameter.default, choices)

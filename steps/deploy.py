@@ -1,0 +1,40 @@
+"""DeployEndpoint: a Lambda function creates or updates the endpoint from the model package."""
+
+from entrypoints.contract import (
+    DEPLOYED,
+    ENDPOINT_CONFIG_NAME,
+    ENDPOINT_INSTANCE_COUNT,
+    ENDPOINT_INSTANCE_TYPE,
+    ENDPOINT_NAME,
+    EXECUTION_ROLE,
+    MODEL_APPROVAL_STATUS,
+    MODEL_PACKAGE_ARN,
+    REASON,
+)
+from steps.context import Context
+from steps.sdk import Lambda, LambdaOutput, LambdaOutputTypeEnum, LambdaStep, ModelStep
+
+NAME = "DeployEndpoint"
+
+
+def build(context: Context, registering: ModelStep) -> LambdaStep:
+    """An invocation of the deploying function, which exists under its ARN before the pipeline runs."""
+    parameters = context.parameters
+    return LambdaStep(
+        name=NAME,
+        display_name="Deploy endpoint",
+        description="Creates or updates the endpoint, if the model package is approved",
+        lambda_func=Lambda(function_arn=context.settings.function_arn, session=context.session),
+        inputs={
+            MODEL_PACKAGE_ARN: registering.properties.ModelPackageArn,
+            MODEL_APPROVAL_STATUS: parameters["ModelApprovalStatus"],
+            ENDPOINT_NAME: parameters["EndpointName"],
+            ENDPOINT_INSTANCE_TYPE: parameters["EndpointInstanceType"],
+            ENDPOINT_INSTANCE_COUNT: parameters["EndpointInstanceCount"],
+            EXECUTION_ROLE: context.settings.execution_role,
+        },
+        outputs=[
+            LambdaOutput(DEPLOYED, LambdaOutputTypeEnum.Boolean),
+            *(LambdaOutput(name) for name in (REASON, ENDPOINT_NAME, ENDPOINT_CONFIG_NAME)),
+        ],
+    )

@@ -1,0 +1,142 @@
+"""The one door to the SageMaker SDK: what the steps and the pipeline use of it.
+
+The SDK makes boto3 clients while it is imported (`sagemaker.ai_registry`) and when it checks a
+processing step, and fails where no region is configured; so it gets one for as long as that takes.
+Those clients are never used.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def default_region(region: str) -> Iterator[None]:
+    """`region` for boto3 sessions that are made without one, unless the environment names another."""
+    if "AWS_DEFAULT_REGION" in os.environ:
+        yield
+        return
+    os.environ["AWS_DEFAULT_REGION"] = region
+    try:
+        yield
+    finally:
+        del os.environ["AWS_DEFAULT_REGION"]
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """The SDK calls logging.basicConfig while it is imported; a library leaves that to the program."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+# What a pipeline is for, told as warnings at every step.
+warnings.filterwarnings("ignore", message="Running within a PipelineSession")
+warnings.filterwarnings("ignore", message="Lambda function won't be updated")
+
+logging.getLogger("sagemaker.core.workflow.utilities").setLevel(logging.ERROR)
+
+with default_region("us-east-1"), _root_logger_kept():
+    from sagemaker.core.debugger import (
+        CollectionConfig,
+        DebuggerHookConfig,
+        ProfilerConfig,
+        ProfilerRule,
+        Rule,
+        rule_configs,
+    )
+    from sagemaker.core.lambda_helper import Lambda
+    from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
+    from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter
+    from sagemaker.core.processing import Processor
+    from sagemaker.core.shapes import (
+        Channel,
+        DataSource,
+        ProcessingInput,
+        ProcessingOutput,
+        ProcessingS3Input,
+        ProcessingS3Output,
+        S3DataSource,
+    )
+    from sagemaker.core.training.configs import Compute, OutputDataConfig, StoppingCondition
+    from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
+    from sagemaker.core.workflow.execution_variables import ExecutionVariables
+    from sagemaker.core.workflow.functions import Join, JsonGet
+    from sagemaker.core.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
+    from sagemaker.core.workflow.pipeline_context import PipelineSession
+    from sagemaker.core.workflow.properties import PropertyFile
+    from sagemaker.mlops.workflow.condition_step import ConditionStep
+    from sagemaker.mlops.workflow.fail_step import FailStep
+    from sagemaker.mlops.workflow.lambda_step import LambdaOutput, LambdaOutputTypeEnum, LambdaStep
+    from sagemaker.mlops.workflow.model_step import ModelStep
+    from sagemaker.mlops.workflow.pipeline import Pipeline
+    from sagemaker.mlops.workflow.retry import (
+        SageMakerJobExceptionTypeEnum,
+        SageMakerJobStepRetryPolicy,
+        StepExceptionTypeEnum,
+        StepRetryPolicy,
+    )
+    from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, Step, TrainingStep, TuningStep
+    from sagemaker.serve.model_builder import ModelBuilder
+    from sagemaker.train import ModelTrainer
+    from sagemaker.train.tuner import HyperparameterTuner
+
+__all__ = [
+    "CacheConfig",
+    "CategoricalParameter",
+    "Channel",
+    "CollectionConfig",
+    "Compute",
+    "ConditionGreaterThanOrEqualTo",
+    "ConditionStep",
+    "ContinuousParameter",
+    "DataSource",
+    "DebuggerHookConfig",
+    "ExecutionVariables",
+    "FailStep",
+    "HyperparameterTuner",
+    "Join",
+    "JsonGet",
+    "Lambda",
+    "LambdaOutput",
+    "LambdaOutputTypeEnum",
+    "LambdaStep",
+    "MetricsSource",
+    "ModelBuilder",
+    "ModelMetrics",
+    "ModelStep",
+    "ModelTrainer",
+    "OutputDataConfig",
+    "ParameterFloat",
+    "ParameterInteger",
+    "ParameterString",
+    "Pipeline",
+    "PipelineSession",
+    "ProcessingInput",
+    "ProcessingOutput",
+    "ProcessingS3Input",
+    "ProcessingS3Output",
+    "ProcessingStep",
+    "Processor",
+    "ProfilerConfig",
+    "ProfilerRule",
+    "PropertyFile",
+    "Rule",
+    "S3DataSource",
+    "SageMakerJobExceptionTypeEnum",
+    "SageMakerJobStepRetryPolicy",
+    "Step",
+    "StepExceptionTypeEnum",
+    "StepRetryPolicy",
+    "StoppingCondition",
+    "TrainingStep",
+    "TuningStep",
+    "rule_configs",
+]

@@ -1,0 +1,115 @@
+"""The ModelTrainer of this pipeline: script mode from an S3 bundle; with Debugger and Profiler on demand."""
+
+from typing import Any
+
+from config import images
+from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
+from steps import code
+from steps.context import MAX_RUNTIME_S, VOLUME_SIZE_GB, Context
+from steps.sdk import (
+    Channel,
+    CollectionConfig,
+    Compute,
+    DataSource,
+    DebuggerHookConfig,
+    ModelTrainer,
+    OutputDataConfig,
+    ProfilerConfig,
+    ProfilerRule,
+    Rule,
+    S3DataSource,
+    StoppingCondition,
+    rule_configs,
+)
+
+METRIC_DEFINITIONS = [{"name": name, "regex": regex} for name, regex in METRIC_REGEXES.items()]
+
+
+class DebuggedTrainer(ModelTrainer):  # type: ignore[misc]
+    """A ModelTrainer whose request carries `debugger_request`; the SDK's own has no Debugger argument."""
+
+    debugger_request: dict[str, Any]
+
+    def _create_training_job_args(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**super()._create_training_job_args(*args, **kwargs), **self.debugger_request}
+
+
+def trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> ModelTrainer:
+    """A trainer for the program in the code bundle `bundle`; job outputs under that name."""
+    return ModelTrainer(**_arguments(context, bundle, hyperparameters))
+
+
+def debugged_trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> DebuggedTrainer:
+    """The same with losses (and the settings' collections) recorded, the system watched and both judged."""
+    arguments = _arguments(context, bundle, hyperparameters)
+    return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, bundle))
+
+
+def channels(train_url: Any, validation_url: Any, pretrained_url: Any) -> list[Channel]:
+    """The input channels of a training job, from S3 prefixes."""
+    urls = {TRAIN: train_url, VALIDATION: validation_url, PRETRAINED: pretrained_url}
+    return [
+        Channel(
+            channel_name=name,
+            input_mode="File",
+            data_source=DataSource(
+                s3_data_source=S3DataSource(
+                    s3_data_type="S3Prefix", s3_uri=url, s3_data_distribution_type="FullyReplicated"
+                )
+            ),
+        )
+        for name, url in urls.items()
+    ]
+
+
+def _arguments(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    parameters, settings = context.parameters, context.settings
+    return {
+        "training_image": images.uri("training", settings, settings.images.training_device),
+        "training_input_mode": "File",
+        "role": settings.execution_role,
+        "sagemaker_session": context.session,
+        "base_job_name": settings.name,
+        "compute": Compute(
+            instance_type=parameters["TrainingInstanceType"],
+            instance_count=parameters["TrainingInstanceCount"],
+            volume_size_in_gb=VOLUME_SIZE_GB,
+        ),
+        "stopping_condition": StoppingCondition(max_runtime_in_seconds=MAX_RUNTIME_S),
+        "output_data_config": OutputDataConfig(s3_output_path=context.output(bundle)),
+        "hyperparameters": {
+            # The toolkit's script mode: fetch the bundle, run the program in it.
+            "sagemaker_program": code.TRAINING_PROGRAM,
+            "sagemaker_submit_directory": context.code[bundle],
+            "epochs": parameters["Epochs"].to_string(),
+            "image_size": parameters["ImageSize"].to_string(),
+            "seed": str(settings.tuning.random_seed),
+            **hyperparameters,
+        },
+        "tags": [{"key": tag["Key"], "value": tag["Value"]} for tag in context.tags],
+    }
+
+
+def _debugger_request(context: Context, bundle: str) -> dict[str, Any]:
+    """The members of CreateTrainingJob that switch Debugger and Profiler on."""
+    debugger = context.settings.debugger
+    interval = {"save_interval": str(debugger.save_interval_steps)}
+    hook = DebuggerHookConfig(
+        s3_output_path=context.output(bundle, "debugger"),
+        collection_configs=[CollectionConfig(name, interval) for name in ("losses", *debugger.collections)],
+    )
+    profiler = ProfilerConfig(
+        s3_output_path=context.output(bundle, "profiler"),
+        system_monitor_interval_millis=debugger.profiler_interval_ms,
+    )
+    rules = [Rule.sagemaker(rule_configs.loss_not_decreasing()), Rule.sagemaker(rule_configs.overfit())]
+    report = ProfilerRule.sagemaker(rule_configs.ProfilerReport())
+    for rule in (*rules, report):
+        # The SDK leaves the literal DEFAULT_RULE_EVALUATOR_IMAGE, which the service refuses.
+        rule.image_uri = images.uri("rules", context.settings)
+    return {
+        "DebugHookConfig": hook._to_request_dict(),
+        "DebugRuleConfigurations": [rule.to_debugger_rule_config_dict() for rule in rules],
+        "ProfilerConfig": profiler._to_request_dict(),
+        "ProfilerRuleConfigurations": [report.to_profiler_rule_config_dict()],
+    }

@@ -1,0 +1,60 @@
+"""TuneHyperparameters: search learning rate and batch size by validation accuracy."""
+
+from typing import Any
+
+from entrypoints.contract import TRAIN, VALIDATION, VALIDATION_ACCURACY
+from steps.context import Context
+from steps.processing import output_url
+from steps.sdk import (
+    CategoricalParameter,
+    ContinuousParameter,
+    HyperparameterTuner,
+    ProcessingStep,
+    TuningStep,
+)
+from steps.trainer import METRIC_DEFINITIONS, channels, trainer
+
+NAME = "TuneHyperparameters"
+LEARNING_RATE = "learning_rate"
+BATCH_SIZE = "batch_size"
+
+
+def build(context: Context, splitting: ProcessingStep) -> TuningStep:
+    """A tuning job over a plain trainer: its trials never carry Debugger."""
+    tuning = context.settings.tuning
+    tuner = HyperparameterTuner(
+        trainer(context, "tune", {}),
+        objective_metric_name=VALIDATION_ACCURACY,
+        objective_type="Maximize",
+        metric_definitions=METRIC_DEFINITIONS,
+        hyperparameter_ranges={
+            LEARNING_RATE: ContinuousParameter(
+                tuning.learning_rate_min, tuning.learning_rate_max, scaling_type="Logarithmic"
+            ),
+            BATCH_SIZE: CategoricalParameter(list(tuning.batch_sizes)),
+        },
+        strategy=tuning.strategy,
+        max_jobs=tuning.jobs,
+        max_parallel_jobs=tuning.parallel_jobs,
+        early_stopping_type="Auto" if tuning.early_stopping else "Off",
+        random_seed=tuning.random_seed,
+        tags=context.tags,
+    )
+    inputs = channels(
+        output_url(splitting, TRAIN),
+        output_url(splitting, VALIDATION),
+        context.parameters["PretrainedWeightsUrl"],
+    )
+    return TuningStep(
+        name=NAME,
+        display_name="Tune hyperparameters",
+        description="Searches learning rate and batch size for the best validation accuracy",
+        step_args=tuner.tune(inputs=inputs),
+        cache_config=context.cache(),
+        retry_policies=context.job_retries(),
+    )
+
+
+def best(step: TuningStep, hyperparameter: str) -> Any:
+    """The winning value of one hyperparameter (a string), as a reference."""
+    return step.properties.BestTrainingJob.TunedHyperParameters[hyperparameter]
