@@ -116,7 +116,7 @@ def read_split(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
 
 
 def relative(path: Path, root: Path) -> str:
-    """The path below root with forward slashes, in Unicode's composed form; bytes that are no UTF-8 escaped."""
+    """The path below root with forward slashes, in composed Unicode; bytes that are no UTF-8 escaped."""
     return _nfc(path.relative_to(root).as_posix()).encode(errors="backslashreplace").decode()
 
 
@@ -172,7 +172,7 @@ def _class_folders(root: Path, part: Path, rejected: list[Rejected]) -> dict[str
             twin = folded.setdefault(_nfc(entry.name).casefold(), entry.name)
             if twin != entry.name:
                 raise DatasetError(
-                    f"class names {twin!r} and {entry.name!r} in {part} differ only by case; rename or merge one"
+                    f"class names {twin!r} and {entry.name!r} in {part} differ only by case; rename one"
                 )
             folders[_nfc(entry.name)] = entry
     return folders
@@ -251,9 +251,9 @@ def _check_counts(folder: Path, dataset: Dataset) -> None:
         needed = images_needed(part, dataset.images)
         for name, files in classes.items():
             if len(files) < needed:
-                where = "" if part == CLASSES else f" in {part}"
+                where = folder if part == CLASSES else f"{part} of {folder}"
                 raise DatasetError(
-                    f"{folder}: class {name!r} has {len(files)} usable images{where}; at least {needed} are needed"
+                    f"class {name!r} in {where} has {len(files)} usable images; at least {needed} are needed"
                 )
 
 

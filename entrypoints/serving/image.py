@@ -8,7 +8,8 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # MPO is what many phones and cameras write under the name .jpg.
 FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
@@ -44,7 +45,7 @@ def decode(source: bytes | Path) -> Image.Image:
             return rgb
     except ImageError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError("is empty" if _empty(source) else "is not an image") from None
     except Image.DecompressionBombError:
         raise ImageError(f"has too many pixels; the limit is {MAX_PIXELS:,}") from None
@@ -54,7 +55,7 @@ def decode(source: bytes | Path) -> Image.Image:
         raise ImageError(f"is truncated or damaged ({error})") from None
 
 
-def preprocess(image: Image.Image, image_size: int, resize: int) -> np.ndarray:
+def preprocess(image: Image.Image, image_size: int, resize: int) -> npt.NDArray[np.uint8]:
     """Scale the shorter side to `resize` pixels and cut out the middle square of `image_size` pixels.
 
     Both in one step, so that a very long picture costs no more than a square one. Returns uint8 of shape

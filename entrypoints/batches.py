@@ -1,0 +1,81 @@
+"""Pictures as batches of pixels: decoded once, kept in memory as uint8 when they fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from entrypoints.serving.image import decode, preprocess
+
+# Pictures are cut to at most this ratio of their sides before they are kept.
+MAX_ASPECT = 2.0
+CACHE_BYTES = 1 << 30
+
+
+class Pictures:
+    """Training pictures, shorter side `resize` pixels: kept in memory, or decoded anew if they do not fit.
+
+    `pictures[i]` is uint8 of shape 3 x H x W.
+    """
+
+    def __init__(self, files: Sequence[Path], resize: int, cache_bytes: int = CACHE_BYTES) -> None:
+        self.files = files
+        self.resize = resize
+        fits = len(files) * 3 * resize * resize * MAX_ASPECT <= cache_bytes
+        self.cache = _map(self._read, files) if fits else None
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self._read(self.files[index]) if self.cache is None else self.cache[index]
+
+    def _read(self, file: Path) -> torch.Tensor:
+        image = decode(file)
+        short, long = min(image.size), max(image.size)
+        if long > short * MAX_ASPECT:
+            excess = int(long - short * MAX_ASPECT)
+            box = (excess // 2, 0) if image.width == long else (0, excess // 2)
+            image = image.crop((*box, image.width - box[0], image.height - box[1]))
+        scale = self.resize / short
+        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+        pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def read_squares(files: Sequence[Path], image_size: int, resize: int) -> torch.Tensor:
+    """Pictures as serving sees them: uint8 of shape N x 3 x image_size x image_size."""
+    return torch.stack(
+        _map(lambda file: torch.from_numpy(preprocess(decode(file), image_size, resize)), files)
+    )
+
+
+def augmentation(image_size: int, crop_scale: float, horizontal_flip: bool) -> v2.Transform:
+    """A random part of the picture with at least `crop_scale` of its area (0..1), perhaps mirrored."""
+    steps: list[v2.Transform] = [v2.RandomResizedCrop(image_size, scale=(crop_scale, 1.0), antialias=True)]
+    if horizontal_flip:
+        steps.append(v2.RandomHorizontalFlip())
+    return v2.Compose(steps)
+
+
+def shuffled(count: int, batch_size: int) -> Iterator[torch.Tensor]:
+    """Indices 0..count-1 in random order, in batches of nearly equal size and at least two.
+
+    Batch norm cannot train on one picture of which 1 x 1 pixel is left.
+    """
+    batches = max(1, min(-(-count // batch_size), count // 2))
+    yield from torch.randperm(count).tensor_split(batches)
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """How many batches `shuffled` gives."""
+    return max(1, min(-(-count // batch_size), count // 2))
+
+
+def _map(read: Callable[[Path], torch.Tensor], files: Sequence[Path]) -> list[torch.Tensor]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(read, files))

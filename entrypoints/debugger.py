@@ -1,0 +1,86 @@
+"""SageMaker Debugger's hook, when the job has a Debugger configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+# smdebug.core.config_constants: CONFIG_FILE_PATH_ENV_STR and DEFAULT_CONFIG_FILE_PATH.
+CONFIG_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
+DEFAULT_CONFIG = "/opt/ml/input/config/debughookconfig.json"
+
+
+class Debugger:
+    """Records what the job's Debugger configuration asks for.
+
+    Debugging must not end a training: the first thing that goes wrong is one warning, then nothing more is
+    recorded.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module) -> None:
+        """Attach to a network and its loss; does nothing in a job without a Debugger configuration."""
+        self._hook: Any = None
+        if not Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG)).is_file():
+            return
+        if importlib.util.find_spec("smdebug") is None:
+            self._warn("smdebug is not installed")
+            return
+        self._guarded(lambda: self._attach(network, loss))
+
+    def training(self) -> None:
+        """Count the following forward passes as training steps."""
+        self._set_mode("TRAIN")
+
+    def evaluating(self) -> None:
+        """Count the following forward passes as evaluation steps."""
+        self._set_mode("EVAL")
+
+    def scalar(self, name: str, value: float) -> None:
+        """Record one number of this step."""
+        if self._hook is not None:
+            self._guarded(lambda: self._hook.save_scalar(name, value))
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        if self._hook is not None:
+            self._guarded(self._hook.close)
+
+    def _attach(self, network: nn.Module, loss: nn.Module) -> None:
+        from smdebug.pytorch import Hook
+
+        hook = Hook.create_from_json_file()
+        # smdebug registers these bound methods; whatever they raise would end the forward pass.
+        for name in ("forward_pre_hook", "forward_hook"):
+            setattr(hook, name, self._quiet(getattr(hook, name)))
+        hook.register_module(network)
+        hook.register_loss(loss)
+        self._hook = hook
+
+    def _set_mode(self, mode: str) -> None:
+        if self._hook is not None:
+            from smdebug import modes
+
+            self._guarded(lambda: self._hook.set_mode(modes[mode]))
+
+    def _quiet(self, method: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            if self._hook is not None:
+                self._guarded(lambda: method(*arguments))
+
+        return call
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001  smdebug raises whatever its dependencies raise
+            self._warn(f"{type(error).__name__}: {error}")
+
+    def _warn(self, reason: str) -> None:
+        self._hook = None
+        print(f"warning: Debugger records nothing from here on ({reason})", file=sys.stderr, flush=True)

@@ -1,0 +1,86 @@
+"""Hyperparameters as the training toolkit passes them: `--learning_rate 0.001`, perhaps JSON-quoted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from entrypoints.program import Parser
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Everything about a training that is not data. Sizes are in pixels."""
+
+    learning_rate: float = 2e-3  # the peak
+    batch_size: int = 32
+    epochs: int = 6
+    image_size: int = 224
+    seed: int = 0
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    crop_scale: float = 0.35  # smallest share of the picture's area that a training crop keeps
+    horizontal_flip: int = 1  # 1: half of the training pictures are mirrored
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+# What each value must satisfy, in words.
+_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "learning_rate": (lambda v: 0 < v < math.inf, "above 0"),
+    "batch_size": (lambda v: v >= 1, "at least 1"),
+    "epochs": (lambda v: v >= 1, "at least 1"),
+    "image_size": (lambda v: v >= 16, "at least 16"),
+    "seed": (lambda v: 0 <= v < 2**32, "between 0 and 2^32 - 1"),
+    "weight_decay": (lambda v: 0 <= v < math.inf, "at least 0"),
+    "label_smoothing": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
+    "crop_scale": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    "horizontal_flip": (lambda v: v in (0, 1), "0 or 1"),
+}
+
+
+def parse(arguments: Sequence[str] | None = None) -> Hyperparameters:
+    """Read the command line; an error is one line that names the hyperparameter, exit code 2.
+
+    Names that begin with an underscore are the service's own (`_tuning_objective_metric`) and are skipped.
+    """
+    parser = Parser(prog="train", allow_abbrev=False, description=__doc__)
+    for field in fields(Hyperparameters):
+        parser.add_argument(
+            f"--{field.name}", type=_reader(field.name, type(field.default)), default=field.default
+        )
+    known, unknown = parser.parse_known_args(arguments)
+    names = [name for name in unknown if name.startswith("--") and not name.startswith("--_")]
+    if names:
+        expected = ", ".join(field.name for field in fields(Hyperparameters))
+        parser.error(f"unknown hyperparameter {names[0].removeprefix('--')}; known are {expected}")
+    return Hyperparameters(**vars(known))
+
+
+def _reader(name: str, kind: type[Any]) -> Callable[[str], Any]:
+    holds, words = _RULES[name]
+
+    def read(text: str) -> Any:
+        value = unquote(text)
+        try:
+            number = kind(value)
+        except ValueError:
+            what = "an integer" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{value!r} is not {what}") from None
+        if not holds(number):
+            raise argparse.ArgumentTypeError(f"must be {words}, not {value}")
+        return number
+
+    return read
+
+
+def unquote(text: str) -> str:
+    """Categorical values of a tuning job arrive as JSON strings: "32" with its quotes."""
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return str(json.loads(text))
+    return text

@@ -1,0 +1,127 @@
+"""ResNet18: its weights from a channel, and the artifact it becomes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+from torchvision.models import resnet18
+
+from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS
+from entrypoints.program import write_bytes, write_json
+
+# The pixel statistics that torchvision's ImageNet weights were trained with
+# (torchvision.transforms._presets.ImageClassification).
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+
+PACKAGE = Path(__file__).parent
+# Copied into the artifact: file -> its place there.
+SERVING_FILES = {
+    "__init__.py": "entrypoints/__init__.py",
+    "contract.py": "entrypoints/contract.py",
+    "serving/__init__.py": "entrypoints/serving/__init__.py",
+    "serving/image.py": "entrypoints/serving/image.py",
+    "serving/predictor.py": "entrypoints/serving/predictor.py",
+    "serving/app.py": "entrypoints/serving/app.py",
+    "serving/deployment.py": "deployment.py",
+    "serving/config.yaml": "config.yaml",
+    "requirements/serving.txt": "code/requirements.txt",
+}
+# What `uvicorn app:app` finds at the artifact's root.
+ROOT_APP = """\
+from entrypoints.serving.app import app
+
+__all__ = ["app"]
+"""
+
+
+class WeightsError(ValueError):
+    """A pretrained channel that cannot be used; the message is one line for the person who gave it."""
+
+
+def find_weights(channel: Path) -> Path | None:
+    """The one weights file of the pretrained channel; None when it holds the marker RANDOM_WEIGHTS.
+
+    Raises:
+        WeightsError: neither, both, or several.
+    """
+    entries = sorted(channel.glob("[!.]*"))
+    weights = [
+        entry for entry in entries if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+    ]
+    marked = any(entry.name == RANDOM_WEIGHTS for entry in entries)
+    if len(weights) + marked != 1:
+        found = ", ".join(entry.name for entry in entries) or "nothing"
+        raise WeightsError(
+            f"the pretrained channel {channel} must hold exactly one weights file ({', '.join(SUFFIXES)}) "
+            f"or one named {RANDOM_WEIGHTS}; found {found}"
+        )
+    return weights[0] if weights else None
+
+
+def build(classes: int, weights: Path | None) -> nn.Module:
+    """A ResNet18 with a random head; the rest comes from a torchvision state dict, or is random too.
+
+    Raises:
+        WeightsError: the file is unreadable or is not the state dict of a ResNet18.
+    """
+    network: nn.Module = resnet18(weights=None, num_classes=classes)
+    if weights is not None:
+        state = {k: v for k, v in _read_state(weights).items() if not k.startswith("fc.")}
+        expected = {k: v for k, v in network.state_dict().items() if not k.startswith("fc.")}
+        _compare(weights, state, expected)
+        network.load_state_dict(state, strict=False)
+    return network.to(memory_format=torch.channels_last)
+
+
+def write_artifact(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
+    """Write the unpacked model artifact: weights, model.json and the code that serves them."""
+    for source, target in SERVING_FILES.items():
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE / source, folder / target)
+    write_bytes(folder / "app.py", ROOT_APP.encode())
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(folder / MODEL_WEIGHTS, save(state))
+    write_json(folder / MODEL_CARD, card)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """model.json of an unpacked artifact."""
+    card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
+    return card
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Pickle, zip and safetensors readers each raise their own; none of them says which file.
+        raise WeightsError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path} is not a state dict; save it with torch.save(model.state_dict(), ...)")
+    return state
+
+
+def _compare(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    for what, keys in (
+        ("lacks", expected.keys() - state.keys()),
+        ("has besides", state.keys() - expected.keys()),
+        (
+            "has in another shape",
+            {k for k in expected.keys() & state.keys() if state[k].shape != expected[k].shape},
+        ),
+    ):
+        if keys:
+            some = ", ".join(sorted(keys)[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+            raise WeightsError(f"{path} is not a ResNet18 of torchvision: it {what} {some}")
