@@ -1,0 +1,123 @@
+"""Multipart uploads: parts lie beside the buckets until they become one object."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.control import ServiceError
+from local.objects import Object, Objects, etag_of
+from local.wire import BLOCK_BYTES
+
+PARTS = 10_000
+PART_BYTES_MIN = 5 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One uploaded part; `modified` in seconds since 1970."""
+
+    number: int
+    size: int
+    modified: float
+    etag: str
+
+
+class Uploads:
+    """Uploads in progress: <root>/.uploads/<upload id>/ holds upload.json and one file per part."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._root = objects.root / ".uploads"
+
+    def create(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
+        """Begin an upload and return its id."""
+        self._objects.require_bucket(bucket)
+        upload = uuid.uuid4().hex
+        folder = self._root / upload
+        folder.mkdir(parents=True)
+        record = {"bucket": bucket, "key": key, "headers": dict(headers)}
+        (folder / "upload.json").write_text(json.dumps(record), encoding="utf-8")
+        return upload
+
+    def put(self, bucket: str, key: str, upload: str, number: int, content: Path) -> Part:
+        """Make the file `content` part `number` (1 to 10,000) of the upload."""
+        folder, _ = self._folder(bucket, key, upload)
+        if not 1 <= number <= PARTS:
+            raise ServiceError(
+                "InvalidArgument", f"Part number must be an integer between 1 and {PARTS}, inclusive"
+            )
+        content.replace(folder / str(number))
+        return _part(folder / str(number))
+
+    def parts(self, bucket: str, key: str, upload: str) -> list[Part]:
+        """The parts that have arrived, by number."""
+        folder, _ = self._folder(bucket, key, upload)
+        paths = (path for path in folder.iterdir() if path.name.isdigit())
+        return sorted(map(_part, paths), key=lambda part: part.number)
+
+    def list(self, bucket: str) -> list[tuple[str, str, float]]:
+        """Key, upload id and time (Unix seconds) of the bucket's uploads, sorted."""
+        self._objects.require_bucket(bucket)
+        found = []
+        for path in self._root.glob("*/upload.json"):
+            record = json.loads(path.read_bytes())
+            if record["bucket"] == bucket:
+                found.append((record["key"], path.parent.name, path.stat().st_mtime))
+        return sorted(found)
+
+    def complete(
+        self, bucket: str, key: str, upload: str, chosen: Sequence[tuple[int, str]], new: bool
+    ) -> Object:
+        """Put the chosen parts (number, ETag), in this order, together as the object.
+
+        Raises:
+            ServiceError: NoSuchUpload, InvalidPart, InvalidPartOrder, EntityTooSmall, and what
+                Objects.put raises; the parts are kept then.
+        """
+        folder, record = self._folder(bucket, key, upload)
+        there = {part.number: part for part in self.parts(bucket, key, upload)}
+        numbers = [number for number, _ in chosen]
+        if not numbers or any(
+            number not in there or there[number].etag.strip('"') != etag.strip('"') for number, etag in chosen
+        ):
+            raise ServiceError("InvalidPart", "One or more of the specified parts could not be found")
+        if numbers != sorted(set(numbers)):
+            raise ServiceError("InvalidPartOrder", "The list of parts was not in ascending order")
+        if any(there[number].size < PART_BYTES_MIN for number in numbers[:-1]):
+            raise ServiceError("EntityTooSmall", "Only the last part may be smaller than 5 MiB")
+        with self._objects.temporary() as temporary:
+            with temporary.open("wb") as target:
+                for number in numbers:
+                    with (folder / str(number)).open("rb") as source:
+                        shutil.copyfileobj(source, target, BLOCK_BYTES)
+            found = self._objects.put(bucket, key, temporary, record["headers"], new)
+        shutil.rmtree(folder)
+        return found
+
+    def abort(self, bucket: str, key: str, upload: str) -> None:
+        """Forget the upload and its parts."""
+        folder, _ = self._folder(bucket, key, upload)
+        shutil.rmtree(folder)
+
+    def _folder(self, bucket: str, key: str, upload: str) -> tuple[Path, dict[str, Any]]:
+        record: dict[str, Any] = {}
+        if upload.isalnum():
+            with suppress(FileNotFoundError):
+                record = json.loads((self._root / upload / "upload.json").read_bytes())
+        if (record.get("bucket"), record.get("key")) != (bucket, key):
+            raise ServiceError(
+                "NoSuchUpload", f"The specified multipart upload does not exist: {upload}", 404
+            )
+        return self._root / upload, record
+
+
+def _part(path: Path) -> Part:
+    status = path.stat()
+    return Part(int(path.name), status.st_size, status.st_mtime, etag_of(status))

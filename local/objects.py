@@ -1,0 +1,305 @@
+"""Buckets and objects as files: s3://bucket/key is <root>/bucket/key."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import mimetypes
+import os
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from local.control import ServiceError
+
+KEY_BYTES = 1024
+PART_BYTES = 255
+CONTENT_TYPE = "content-type"
+DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+SETTLED_NS = 1_000_000_000
+
+# Without the machine's own tables, so that a home folder means the same on every machine.
+_TYPES = mimetypes.MimeTypes()
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a listing tells of an object; `modified` in seconds since 1970."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str
+
+
+class Objects:
+    """Objects are ordinary files, written to a temporary name and renamed, never changed in place.
+
+    So a hard link to an object keeps its content for ever, and a file that something else renames or
+    links into a bucket is an object at once. What a file cannot hold (a content type that its name does
+    not suggest, metadata) lies in <root>/.headers and goes with the object. A folder marker (an empty
+    object whose key ends in "/") is a folder; a folder without one is no object. Symlinks are no objects.
+
+    A file system has no key "a" beside "a/b", no "..", no empty part between slashes and no part over
+    255 bytes: putting one is an InvalidRequest.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._temporary = root / ".temporary"
+        self._placing = threading.Lock()
+        self._temporary.mkdir(parents=True, exist_ok=True)
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Names and times (the folder's last change, Unix seconds), sorted."""
+        return sorted(
+            (path.name, path.stat().st_mtime)
+            for path in self.root.iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        )
+
+    def has_bucket(self, bucket: str) -> bool:
+        return not bucket.startswith(".") and (self.root / bucket).is_dir()
+
+    def require_bucket(self, bucket: str) -> None:
+        """Raise NoSuchBucket unless there is one."""
+        if not self.has_bucket(bucket):
+            raise ServiceError("NoSuchBucket", f"The specified bucket does not exist: {bucket}", 404)
+
+    def delete_bucket(self, bucket: str) -> None:
+        """Remove an empty bucket; NoSuchBucket, BucketNotEmpty."""
+        if next(self.list(bucket), None) is not None:
+            raise ServiceError(
+                "BucketNotEmpty", f"The bucket you tried to delete is not empty: {bucket}", 409
+            )
+        with self._placing:
+            for folder, _, _ in os.walk(self.root / bucket, topdown=False):
+                Path(folder).rmdir()
+
+    def list(self, bucket: str, prefix: str = "", after: str = "", grouped: bool = False) -> Iterator[Object]:
+        """Objects whose key begins with `prefix` and comes after `after`, in the order of their keys.
+
+        Grouped, a folder below the prefix gives one object only, and only if the folder's own key (with
+        its slash) comes after `after`.
+        """
+        self.require_bucket(bucket)
+        base, slash, start = prefix.rpartition("/")
+        if not base or _unfit(base) is None:
+            yield from self._walk(bucket, base + slash, start, after, grouped)
+
+    def _walk(self, bucket: str, base: str, start: str, after: str, grouped: bool) -> Iterator[Object]:
+        if base and not start and base > after and (marker := self._look(bucket, base)):
+            yield marker
+        for name in _names(self.root / bucket / base):
+            key = base + name
+            if not name.startswith(start):
+                continue
+            if not name.endswith("/"):
+                if key > after and (found := self._look(bucket, key)):
+                    yield found
+            elif grouped:
+                if key > after and (witness := next(self._walk(bucket, key, "", "", False), None)):
+                    yield witness
+            elif key > after or after.startswith(key):
+                yield from self._walk(bucket, key, "", after, False)
+
+    def _look(self, bucket: str, key: str) -> Object | None:
+        try:
+            if key.endswith("/"):
+                status = self._headers_path(bucket, key).stat()
+                return Object(key, 0, status.st_mtime, etag_of(status))
+            status = (self.root / bucket / key).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _object(key, status) if stat.S_ISREG(status.st_mode) else None
+
+    def find(self, bucket: str, key: str) -> Object:
+        """The object of that key.
+
+        Raises:
+            ServiceError: NoSuchBucket, NoSuchKey.
+        """
+        found = self._look(bucket, key) if _unfit(key) is None else None
+        if found is None:
+            self.require_bucket(bucket)
+            raise ServiceError("NoSuchKey", f"The specified key does not exist: {key}", 404)
+        return found
+
+    def open(self, bucket: str, key: str) -> tuple[Object, BinaryIO | None]:
+        """The object and its content, open for reading; None for a folder marker.
+
+        Raises:
+            ServiceError: NoSuchBucket, NoSuchKey.
+        """
+        found = self.find(bucket, key)
+        if key.endswith("/"):
+            return found, None
+        try:
+            file = (self.root / bucket / key).open("rb")
+        except FileNotFoundError:
+            raise ServiceError("NoSuchKey", f"The specified key does not exist: {key}", 404) from None
+        return _object(key, os.fstat(file.fileno())), file
+
+    def headers(self, bucket: str, found: Object) -> dict[str, str]:
+        """The headers that were given with the object, names lower-case, always with a content type."""
+        guessed = {CONTENT_TYPE: _guessed_type(found.key)}
+        try:
+            kept = json.loads(self._headers_path(bucket, found.key).read_bytes())
+        except FileNotFoundError:
+            return guessed
+        # Something else may have renamed another file over the object since.
+        return guessed | kept["headers"] if kept["etag"] in (found.etag, None) else guessed
+
+    @contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """A free path on the buckets' file system; what lies there afterwards is removed."""
+        path = self._temporary / uuid.uuid4().hex
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def put(
+        self, bucket: str, key: str, content: Path, headers: Mapping[str, str], new: bool = False
+    ) -> Object:
+        """Make the file `content`, from `temporary`, the object of that key, in one step.
+
+        With `new`, refuse to replace an object.
+
+        Raises:
+            ServiceError: NoSuchBucket, KeyTooLongError, InvalidRequest (no file can have this key),
+                PreconditionFailed (`new`, and there is one).
+        """
+        if (reason := _unfit(key)) is not None:
+            code = "KeyTooLongError" if len(key.encode()) > KEY_BYTES else "InvalidRequest"
+            raise ServiceError(code, f"The local S3 keeps objects as files; the key {key!r} {reason}")
+        now = time.time_ns()
+        # The kernel's own stamp moves in steps of milliseconds, too coarse for the ETag.
+        os.utime(content, ns=(now, now))
+        found = _object(key, content.stat())
+        path = self.root / bucket / key
+        with self._placing:
+            self.require_bucket(bucket)
+            if new and self._look(bucket, key):
+                raise ServiceError("PreconditionFailed", f"There is an object of the key {key!r}", 412)
+            try:
+                if key.endswith("/"):
+                    return self._put_marker(bucket, found, headers)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    raise IsADirectoryError
+                self._keep_headers(bucket, found, headers)
+                content.replace(path)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                raise ServiceError(
+                    "InvalidRequest",
+                    f"The local S3 keeps objects as files; the key {key!r} cannot stand beside another key "
+                    "that is the same up to a slash, since one name is a file or a folder",
+                ) from None
+        return found
+
+    def _put_marker(self, bucket: str, found: Object, headers: Mapping[str, str]) -> Object:
+        if found.size:
+            raise ServiceError(
+                "InvalidRequest",
+                f"The local S3 keeps the key {found.key!r} as a folder, which has no content",
+            )
+        (self.root / bucket / found.key).mkdir(parents=True, exist_ok=True)
+        self._write_headers(self._headers_path(bucket, found.key), None, headers)
+        return self.find(bucket, found.key)
+
+    def _keep_headers(self, bucket: str, found: Object, headers: Mapping[str, str]) -> None:
+        path = self._headers_path(bucket, found.key)
+        if headers.items() <= {CONTENT_TYPE: _guessed_type(found.key)}.items():
+            path.unlink(missing_ok=True)
+        else:
+            self._write_headers(path, found.etag, headers)
+
+    def _write_headers(self, path: Path, etag: str | None, headers: Mapping[str, str]) -> None:
+        with self.temporary() as temporary:
+            temporary.write_text(json.dumps({"etag": etag, "headers": dict(headers)}), encoding="utf-8")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+
+    def _headers_path(self, bucket: str, key: str) -> Path:
+        # A digest: a marker "a/" and an object "a/b" both need a file, and names have a longest length.
+        return self.root / ".headers" / bucket / hashlib.sha256(key.encode()).hexdigest()
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove the object, if there is one, and the folders that no other key needs."""
+        self.require_bucket(bucket)
+        if _unfit(key) is not None:
+            return
+        with self._placing:
+            if self._look(bucket, key) is None:
+                return
+            path = self.root / bucket / key
+            if not key.endswith("/"):
+                path.unlink()
+            self._headers_path(bucket, key).unlink(missing_ok=True)
+            folder = key[:-1] if key.endswith("/") else key.rpartition("/")[0]
+            # rmdir refuses where another key still needs the folder.
+            with suppress(OSError):
+                while folder and not self._look(bucket, folder + "/"):
+                    (self.root / bucket / folder).rmdir()
+                    folder = folder.rpartition("/")[0]
+
+
+def etag_of(status: os.stat_result) -> str:
+    """An ETag from inode, time and size, so that a listing reads no content; "-1" says: no MD5."""
+    identity = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}".encode()
+    return f'"{hashlib.md5(identity, usedforsecurity=False).hexdigest()}-1"'
+
+
+def _object(key: str, status: os.stat_result) -> Object:
+    return Object(key, status.st_size, status.st_mtime, etag_of(status))
+
+
+def _guessed_type(key: str) -> str:
+    return _TYPES.guess_type(key)[0] or DEFAULT_CONTENT_TYPE
+
+
+def _unfit(key: str) -> str | None:
+    """Why no file can have this key, or None."""
+    parts = key.removesuffix("/").split("/")
+    if len(key.encode()) > KEY_BYTES:
+        return f"is longer than {KEY_BYTES} bytes"
+    if "" in parts:
+        return "has an empty part (a slash at its beginning, or two in a row)"
+    if "." in parts or ".." in parts:
+        return "has a part '.' or '..'"
+    if "\0" in key:
+        return "has a NUL character"
+    if any(len(part.encode()) > PART_BYTES for part in parts):
+        return f"has a part of more than {PART_BYTES} bytes between slashes"
+    return None
+
+
+def _names(folder: Path) -> Sequence[str]:
+    """Names of the files in a folder and, with a slash, of its folders, in the order of their keys."""
+    try:
+        changed = folder.stat().st_mtime_ns
+        # A change within one tick of the file system's clock leaves the time as it is.
+        settled = time.time_ns() - changed > SETTLED_NS
+        return _settled_names(folder, changed) if settled else _scan(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+@functools.lru_cache(maxsize=8)
+def _settled_names(folder: Path, changed: int) -> Sequence[str]:  # noqa: ARG001
+    return _scan(folder)
+
+
+def _scan(folder: Path) -> Sequence[str]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name + "/" if entry.is_dir() else entry.name for entry in entries if not entry.is_symlink()
+        )

@@ -1,0 +1,380 @@
+"""S3's REST interface over the files of the home folder."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import formatdate
+from pathlib import Path
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from local.checksums import receive
+from local.control import ServiceError
+from local.home import ACCOUNT, Home
+from local.multipart import Uploads
+from local.objects import Object, Objects
+from local.s3_headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
+from local.s3_xml import document, element, error_document, iso_time, read_xml, stamp, texts
+from local.wire import BLOCK_BYTES, Request, Response
+
+KEYS_MAX = 1000
+# Query parameters that do not choose the operation.
+PARAMETERS = frozenset(
+    {
+        "list-type", "prefix", "delimiter", "max-keys", "marker", "continuation-token", "start-after",
+        "encoding-type", "fetch-owner", "x-id", "max-buckets", "bucket-region", "response-content-type",
+        "response-content-disposition", "response-content-encoding", "response-content-language",
+        "response-cache-control", "response-expires", "AWSAccessKeyId", "Expires", "Signature",
+    }
+)  # fmt: skip
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+_Operation = Callable[[Request, str, str], Response]
+
+
+class S3:
+    """Answers S3 requests from <home>/s3: see Objects for what a file cannot be.
+
+    Any credentials do. Access control, encryption and storage classes have no effect; every subresource
+    (?policy, ?tagging, ?versioning, ...) that is not in the table below answers NotImplemented.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._objects = Objects(home.s3)
+        self._uploads = Uploads(self._objects)
+        # What the path names, the method, the query parameters that choose the operation.
+        self._operations: dict[tuple[str, str, str], _Operation] = {
+            ("service", "GET", ""): self._list_buckets,
+            ("bucket", "PUT", ""): self._create_bucket,
+            ("bucket", "HEAD", ""): self._head_bucket,
+            ("bucket", "DELETE", ""): self._delete_bucket,
+            ("bucket", "GET", ""): self._list_objects,
+            ("bucket", "GET", "location"): self._get_bucket_location,
+            ("bucket", "GET", "uploads"): self._list_multipart_uploads,
+            ("bucket", "POST", "delete"): self._delete_objects,
+            ("object", "GET", ""): self._get_object,
+            ("object", "HEAD", ""): self._get_object,
+            ("object", "PUT", ""): self._put_object,
+            ("object", "DELETE", ""): self._delete_object,
+            ("object", "POST", "uploads"): self._create_multipart_upload,
+            ("object", "PUT", "partNumber&uploadId"): self._upload_part,
+            ("object", "POST", "uploadId"): self._complete_multipart_upload,
+            ("object", "DELETE", "uploadId"): self._abort_multipart_upload,
+            ("object", "GET", "uploadId"): self._list_parts,
+        }
+
+    def handle(self, request: Request) -> Response:
+        """The answer, S3's XML error document included."""
+        try:
+            return self._dispatch(request)
+        except ServiceError as error:
+            return error_document(error, request.path)
+
+    def _dispatch(self, request: Request) -> Response:
+        bucket, _, key = _bucket_path(request).partition("/")
+        level = "object" if key else "bucket" if bucket else "service"
+        chosen = "&".join(
+            sorted(
+                name
+                for name in request.query
+                if name not in PARAMETERS and not name.lower().startswith("x-amz-")
+            )
+        )
+        operation = self._operations.get((level, request.method, chosen))
+        if operation is None:
+            raise ServiceError(
+                "NotImplemented",
+                f"The local S3 has no {request.method} {level}" + (f" with ?{chosen}" if chosen else ""),
+                501,
+            )
+        refuse_headers(request.headers)
+        if request.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
+            raise ServiceError("AccessDenied", f"The owner of every local bucket is {ACCOUNT}", 403)
+        return operation(request, bucket, key)
+
+    def _list_buckets(self, request: Request, _bucket: str, _key: str) -> Response:
+        query = request.query
+        prefix, after = query.get("prefix", ""), _token(query)
+        limit = _number(query, "max-buckets", 10_000)
+        buckets = [item for item in self._objects.buckets() if item[0].startswith(prefix) and item[0] > after]
+        items = "".join(
+            element("Bucket", element("Name", name) + element("CreationDate", iso_time(modified)))
+            for name, modified in buckets[:limit]
+        )
+        more = len(buckets) > limit > 0
+        return document(
+            "ListAllMyBucketsResult",
+            element("Owner", element("ID", ACCOUNT)),
+            element("Buckets", items),
+            element("ContinuationToken", _as_token(buckets[limit - 1][0])) if more else "",
+        )
+
+    def _create_bucket(self, request: Request, bucket: str, _key: str) -> Response:
+        if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
+            raise ServiceError("InvalidBucketName", f"The specified bucket is not valid: {bucket}")
+        region = self._home.region
+        wanted = texts(read_xml(request), "LocationConstraint") or ["us-east-1"]
+        if wanted != [region]:
+            raise ServiceError(
+                "IllegalLocationConstraintException", f"The region of every local bucket is {region}"
+            )
+        try:
+            (self._home.s3 / bucket).mkdir()
+        except FileExistsError:
+            # In us-east-1, and only there, S3 lets an owner create a bucket again.
+            if region != "us-east-1":
+                raise ServiceError("BucketAlreadyOwnedByYou", f"You own {bucket} already", 409) from None
+        return Response(headers={"location": f"/{bucket}"})
+
+    def _head_bucket(self, _request: Request, bucket: str, _key: str) -> Response:
+        self._objects.require_bucket(bucket)
+        return Response(headers={"x-amz-bucket-region": self._home.region})
+
+    def _get_bucket_location(self, _request: Request, bucket: str, _key: str) -> Response:
+        self._objects.require_bucket(bucket)
+        region = self._home.region
+        return document("LocationConstraint", "" if region == "us-east-1" else region)
+
+    def _delete_bucket(self, _request: Request, bucket: str, _key: str) -> Response:
+        self._objects.delete_bucket(bucket)
+        return Response(204)
+
+    def _list_objects(self, request: Request, bucket: str, _key: str) -> Response:
+        query = request.query
+        second = query.get("list-type") == "2"
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        after = (_token(query) or query.get("start-after", "")) if second else query.get("marker", "")
+        limit = min(_number(query, "max-keys", KEYS_MAX), KEYS_MAX)
+        encode = quote if query.get("encoding-type") == "url" else escape
+        self._objects.require_bucket(bucket)
+        page = list(itertools.islice(self._entries(bucket, prefix, delimiter, after), limit + 1))
+        more = len(page) > limit > 0
+        del page[limit:]
+        last = (page[-1] if isinstance(page[-1], str) else page[-1].key) if more else ""
+        said = {
+            "Name": bucket,
+            "Prefix": encode(prefix),
+            "Delimiter": encode(delimiter),
+            "EncodingType": query.get("encoding-type", ""),
+            "MaxKeys": str(limit),
+            "IsTruncated": str(more).lower(),
+        }
+        if second:
+            said |= {
+                "KeyCount": str(len(page)),
+                "ContinuationToken": escape(query.get("continuation-token", "")),
+                "NextContinuationToken": _as_token(last),
+                "StartAfter": encode(query.get("start-after", "")),
+            }
+        else:
+            said |= {"Marker": encode(after), "NextMarker": encode(last)}
+        return document(
+            "ListBucketResult",
+            *(element(name, text) for name, text in said.items() if text or name in {"Prefix", "Marker"}),
+            *(
+                element(
+                    "Contents", element("Key", encode(item.key)) + element("Size", item.size) + stamp(item)
+                )
+                for item in page
+                if isinstance(item, Object)
+            ),
+            *(
+                element("CommonPrefixes", element("Prefix", encode(item)))
+                for item in page
+                if isinstance(item, str)
+            ),
+        )
+
+    def _entries(self, bucket: str, prefix: str, delimiter: str, after: str) -> Iterator[Object | str]:
+        """Objects and, as strings, the common prefixes up to the delimiter, in one order."""
+        last = after
+        for found in self._objects.list(bucket, prefix, after, grouped=delimiter == "/"):
+            at = found.key.find(delimiter, len(prefix)) if delimiter else -1
+            if at < 0:
+                yield found
+            elif (group := found.key[: at + len(delimiter)]) > last:
+                last = group
+                yield group
+
+    def _get_object(self, request: Request, bucket: str, key: str) -> Response:
+        with contextlib.ExitStack() as stack:
+            if request.method == "HEAD":
+                found, file = self._objects.find(bucket, key), None
+            else:
+                found, file = self._objects.open(bucket, key)
+            if file is not None:
+                stack.callback(file.close)
+            check_conditions(request.headers, "", found)
+            part = byte_range(request.headers.get("range", ""), found.size)
+            start, stop = part or (0, found.size)
+            if file is not None:
+                file.seek(start)
+            stack.pop_all()
+        headers = self._objects.headers(bucket, found) | {
+            name.removeprefix("response-"): value
+            for name, value in request.query.items()
+            if name.startswith("response-")
+        }
+        headers |= {
+            "etag": found.etag,
+            "last-modified": formatdate(found.modified, usegmt=True),
+            "accept-ranges": "bytes",
+            "content-length": str(stop - start),
+        }
+        if part:
+            headers["content-range"] = f"bytes {start}-{stop - 1}/{found.size}"
+        return Response(206 if part else 200, headers, file or b"")
+
+    def _put_object(self, request: Request, bucket: str, key: str) -> Response:
+        self._objects.require_bucket(bucket)
+        new = only_new(request)
+        if "x-amz-copy-source" in request.headers:
+            return self._copy_object(request, bucket, key, new)
+        with self._objects.temporary() as temporary:
+            with temporary.open("xb") as file:
+                checked = receive(request, file)
+            found = self._objects.put(bucket, key, temporary, kept_headers(request.headers), new)
+        return Response(headers={"etag": found.etag, **checked})
+
+    def _copy_object(self, request: Request, bucket: str, key: str, new: bool) -> Response:
+        replace = request.headers.get("x-amz-metadata-directive", "COPY") == "REPLACE"
+        from_bucket, from_key = copy_source(request)
+        if (from_bucket, from_key) == (bucket, key) and not replace:
+            raise ServiceError(
+                "InvalidRequest", "An object cannot be copied onto itself without new metadata"
+            )
+        with self._objects.temporary() as temporary:
+            source = self._copy_content(request, temporary)
+            headers = kept_headers(request.headers) if replace else self._objects.headers(from_bucket, source)
+            found = self._objects.put(bucket, key, temporary, headers, new)
+        return document("CopyObjectResult", stamp(found))
+
+    def _copy_content(self, request: Request, temporary: Path) -> Object:
+        source, file = self._objects.open(*copy_source(request))
+        with temporary.open("xb") as target, file or io.BytesIO() as content:
+            check_conditions(request.headers, "x-amz-copy-source-", source)
+            part = byte_range(request.headers.get("x-amz-copy-source-range", ""), source.size)
+            start, stop = part or (0, source.size)
+            content.seek(start)
+            while block := content.read(min(BLOCK_BYTES, stop - start)):
+                start += target.write(block)
+        return source
+
+    def _delete_object(self, _request: Request, bucket: str, key: str) -> Response:
+        self._objects.delete(bucket, key)
+        return Response(204)
+
+    def _delete_objects(self, request: Request, bucket: str, _key: str) -> Response:
+        self._objects.require_bucket(bucket)
+        wanted = read_xml(request)
+        if texts(wanted, "VersionId"):
+            raise ServiceError("NotImplemented", "The local S3 keeps no versions", 501)
+        quiet, keys = texts(wanted, "Quiet") == ["true"], texts(wanted, "Key")
+        for key in keys:
+            self._objects.delete(bucket, key)
+        return document(
+            "DeleteResult",
+            *(element("Deleted", element("Key", escape(key))) for key in keys if not quiet),
+        )
+
+    def _create_multipart_upload(self, request: Request, bucket: str, key: str) -> Response:
+        upload = self._uploads.create(bucket, key, kept_headers(request.headers))
+        return document(
+            "InitiateMultipartUploadResult",
+            element("Bucket", bucket),
+            element("Key", escape(key)),
+            element("UploadId", upload),
+        )
+
+    def _upload_part(self, request: Request, bucket: str, key: str) -> Response:
+        upload, number = request.query["uploadId"], _number(request.query, "partNumber", 0)
+        with self._objects.temporary() as temporary:
+            if "x-amz-copy-source" in request.headers:
+                self._copy_content(request, temporary)
+                part = self._uploads.put(bucket, key, upload, number, temporary)
+                return document("CopyPartResult", stamp(part))
+            with temporary.open("xb") as file:
+                checked = receive(request, file)
+            part = self._uploads.put(bucket, key, upload, number, temporary)
+        return Response(headers={"etag": part.etag, **checked})
+
+    def _complete_multipart_upload(self, request: Request, bucket: str, key: str) -> Response:
+        root = read_xml(request)
+        chosen = [
+            (int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", ""))
+            for part in root.iterfind("{*}Part")
+        ]
+        upload = request.query["uploadId"]
+        found = self._uploads.complete(bucket, key, upload, chosen, only_new(request))
+        return document(
+            "CompleteMultipartUploadResult",
+            element("Location", f"/{bucket}/{quote(key)}"),
+            element("Bucket", bucket),
+            element("Key", escape(key)),
+            element("ETag", escape(found.etag)),
+        )
+
+    def _abort_multipart_upload(self, request: Request, bucket: str, key: str) -> Response:
+        self._uploads.abort(bucket, key, request.query["uploadId"])
+        return Response(204)
+
+    def _list_parts(self, request: Request, bucket: str, key: str) -> Response:
+        parts = self._uploads.parts(bucket, key, request.query["uploadId"])
+        return document(
+            "ListPartsResult",
+            element("Bucket", bucket),
+            element("Key", escape(key)),
+            element("UploadId", request.query["uploadId"]),
+            element("IsTruncated", "false"),
+            *(
+                element("Part", element("PartNumber", part.number) + element("Size", part.size) + stamp(part))
+                for part in parts
+            ),
+        )
+
+    def _list_multipart_uploads(self, _request: Request, bucket: str, _key: str) -> Response:
+        return document(
+            "ListMultipartUploadsResult",
+            element("Bucket", bucket),
+            element("IsTruncated", "false"),
+            *(
+                element(
+                    "Upload",
+                    element("Key", escape(key))
+                    + element("UploadId", upload)
+                    + element("Initiated", iso_time(begun)),
+                )
+                for key, upload, begun in self._uploads.list(bucket)
+            ),
+        )
+
+
+def _bucket_path(request: Request) -> str:
+    """bucket/key, from the path or, for http://bucket.localhost/key, with the bucket from the host."""
+    host = request.headers.get("host", "").partition(":")[0]
+    bucket = host.removesuffix(".localhost")
+    return request.path[1:] if bucket == host else bucket + request.path
+
+
+def _as_token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def _token(query: Mapping[str, str]) -> str:
+    try:
+        return base64.urlsafe_b64decode(query.get("continuation-token", "")).decode()
+    except ValueError:
+        raise ServiceError("InvalidArgument", "The continuation token provided is incorrect") from None
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdigit()):
+        raise ServiceError("InvalidArgument", f"{name} is {text!r}; expected a whole number from 0")
+    return int(text)

@@ -1,0 +1,123 @@
+"""What the headers of an S3 request ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote
+
+from local.control import ServiceError
+from local.objects import CONTENT_TYPE, Object
+from local.wire import Request
+
+KEPT = frozenset(
+    {CONTENT_TYPE, "content-disposition", "content-encoding", "content-language", "cache-control", "expires"}
+)
+METADATA = "x-amz-meta-"
+REFUSED = (
+    "x-amz-object-lock-",
+    "x-amz-server-side-encryption-customer-",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
+)
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that are kept with an object."""
+    kept = {name: value for name, value in headers.items() if name in KEPT or name.startswith(METADATA)}
+    codings = [coding.strip() for coding in kept.pop("content-encoding", "").split(",")]
+    if own := ",".join(coding for coding in codings if coding not in {"", "aws-chunked"}):
+        kept["content-encoding"] = own
+    # An HTTP client sends an empty one where its caller gave none.
+    return {name: value for name, value in kept.items() if value or name.startswith(METADATA)}
+
+
+def refuse_headers(headers: Mapping[str, str]) -> None:
+    """Refuse what would be missed if it were ignored (NotImplemented)."""
+    for name in headers:
+        if name.startswith(REFUSED):
+            raise ServiceError("NotImplemented", f"The local S3 has nothing behind the header {name}", 501)
+    # Header names with an underscore do not pass through WSGI; the signature tells of them.
+    if lost := re.search(r"x-amz-meta-[a-z0-9-]*_[^;,&\s]*", headers.get("authorization", "")):
+        raise ServiceError(
+            "InvalidRequest", f"The local S3 takes no metadata names with an underscore: {lost.group()}"
+        )
+
+
+def only_new(request: Request) -> bool:
+    """Whether the write must not replace an object (If-None-Match: *)."""
+    if "if-match" in request.headers:
+        raise ServiceError("NotImplemented", "The local S3 has no If-Match for writes", 501)
+    if request.headers.get("if-none-match", "*") != "*":
+        raise ServiceError("NotImplemented", "If-None-Match of a write can only be '*'", 501)
+    return "if-none-match" in request.headers
+
+
+def copy_source(request: Request) -> tuple[str, str]:
+    """Bucket and key of the header x-amz-copy-source."""
+    path, _, version = request.headers["x-amz-copy-source"].partition("?")
+    if version:
+        raise ServiceError("NotImplemented", "The local S3 keeps no versions", 501)
+    bucket, _, key = unquote(path).removeprefix("/").partition("/")
+    if not bucket or not key:
+        raise ServiceError("InvalidArgument", "The copy source must be of the form bucket/key")
+    return bucket, key
+
+
+def check_conditions(headers: Mapping[str, str], prefix: str, found: Object) -> None:
+    """If-Match and its kin, or those of a copy's source with their `prefix`.
+
+    Raises:
+        ServiceError: PreconditionFailed (412), NotModified (304, for a read).
+    """
+    match, none_match, modified_since, unmodified_since = (
+        headers.get(f"{prefix}if-{name}")
+        for name in ("match", "none-match", "modified-since", "unmodified-since")
+    )
+    changed = int(found.modified)
+    if match is not None:
+        failed = not _matches(match, found)
+    else:
+        failed = unmodified_since is not None and changed > _seconds(unmodified_since)
+    if failed:
+        raise ServiceError("PreconditionFailed", "At least one of the preconditions did not hold", 412)
+    if none_match is not None:
+        same = _matches(none_match, found)
+    else:
+        same = modified_since is not None and changed <= _seconds(modified_since)
+    if same:
+        raise ServiceError("PreconditionFailed" if prefix else "NotModified", "Same", 412 if prefix else 304)
+
+
+def _matches(value: str, found: Object) -> bool:
+    return any(tag.strip() in {"*", found.etag, found.etag.strip('"')} for tag in value.split(","))
+
+
+def _seconds(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        raise ServiceError("InvalidArgument", f"{date!r} is not an HTTP date") from None
+
+
+def byte_range(value: str, size: int) -> tuple[int, int] | None:
+    """First byte and the one after the last of a Range header; None for the whole object.
+
+    Raises:
+        ServiceError: InvalidRange, nothing of the object lies in it.
+    """
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", value)
+    if match is None or value == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= stop:
+        raise ServiceError("InvalidRange", f"The object has {size} bytes; {value} is outside", 416)
+    return start, stop

@@ -1,0 +1,72 @@
+"""S3's XML: the documents that it answers and those that it reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from datetime import UTC, datetime
+from typing import Protocol
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from local.checksums import receive
+from local.control import ServiceError
+from local.wire import Request, Response
+
+Xml = str
+
+
+class _Stamped(Protocol):
+    @property
+    def modified(self) -> float: ...
+    @property
+    def etag(self) -> str: ...
+
+
+def element(name: str, content: object) -> Xml:
+    """An element around XML or a number."""
+    return f"<{name}>{content}</{name}>"
+
+
+def stamp(item: _Stamped) -> Xml:
+    """The elements LastModified and ETag."""
+    return element("LastModified", iso_time(item.modified)) + element("ETag", escape(item.etag))
+
+
+def iso_time(seconds: float) -> Xml:
+    """Unix seconds as S3 writes them: whole, like those of the header Last-Modified."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def document(name: str, *content: Xml) -> Response:
+    """The answer whose root element is `name`."""
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n{element(name, "".join(content))}'
+    return Response(headers={"content-type": "application/xml"}, body=text.encode())
+
+
+def error_document(error: ServiceError, resource: str) -> Response:
+    """The error as S3 writes it; 304 (not modified) has no document."""
+    if error.status == 304:
+        return Response(304)
+    answer = document(
+        "Error",
+        element("Code", error.code),
+        element("Message", escape(error.message)),
+        element("Resource", escape(resource)),
+    )
+    return dataclasses.replace(answer, status=error.status)
+
+
+def read_xml(request: Request) -> ElementTree.Element:
+    """The root of the document in the body; an empty one for an empty body."""
+    body = io.BytesIO()
+    receive(request, body)
+    try:
+        return ElementTree.fromstring(body.getvalue() or b"<Empty/>")
+    except ElementTree.ParseError:
+        raise ServiceError("MalformedXML", "The XML in the body of the request is not well-formed") from None
+
+
+def texts(root: ElementTree.Element, name: str) -> list[str]:
+    """The texts of all elements of that name, in any namespace."""
+    return [found.text or "" for found in root.iterfind(f".//{{*}}{name}")]

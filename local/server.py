@@ -1,0 +1,231 @@
+"""One HTTP endpoint for every AWS service, routed by the service that a request is signed for."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import logging
+import re
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+import waitress
+from waitress import wasyncore
+
+from local.control import ControlPlane, ServiceError
+from local.endpoints import ModelError
+from local.s3_xml import error_document
+from local.wire import BLOCK_BYTES, Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+HOST = "127.0.0.1"
+# Each call of a model or function that is still running holds one.
+THREADS = 32
+REQUEST_BYTES_MAX = 1 << 40  # S3's own limits are lower
+JSON_1_1 = "application/x-amz-json-1.1"
+TARGET_PREFIX = "SageMaker."
+INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
+# AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
+CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
+GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
+
+# Status, headers and body of the answer.
+Answer = tuple[int, Mapping[str, str], bytes]
+# Endpoint name, body and headers of InvokeEndpoint.
+Invoke = Callable[[str, bytes, Mapping[str, str]], Answer]
+# Method, path, query, headers and body of a request to Lambda.
+Functions = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Answer]
+
+log = logging.getLogger(__name__)
+
+
+def application(
+    s3: Callable[[Request], Response], control: ControlPlane, invoke: Invoke, functions: Functions
+) -> WSGIApplication:
+    """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
+
+    Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked.
+    """
+
+    def sagemaker(request: Request) -> Response:
+        if endpoint := INVOCATIONS.fullmatch(request.path):
+            return Response(*invoke(endpoint[1], request.body.read(), request.headers))
+        target = request.headers.get("x-amz-target", "")
+        if not target.startswith(TARGET_PREFIX):
+            raise ServiceError(
+                "UnknownOperationException",
+                f"The local service has no {request.method} {request.path} of SageMaker",
+                404,
+            )
+        try:
+            arguments = json.loads(request.body.read() or b"{}")
+        except ValueError:
+            raise ServiceError("SerializationException", "The body of the request is not JSON") from None
+        answer = control.call(target.removeprefix(TARGET_PREFIX), arguments)
+        return Response(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
+
+    def call_function(request: Request) -> Response:
+        body = request.body.read()
+        return Response(*functions(request.method, request.path, request.query, request.headers, body))
+
+    handlers = {"s3": s3, "sagemaker": sagemaker, "lambda": call_function}
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request = _request(environ)
+        service = _service(request)
+        try:
+            if service is None:
+                return _send(environ, start_response, _unsigned(request))
+            if service not in handlers:
+                return moto()(environ, start_response)
+            return _send(environ, start_response, handlers[service](request))
+        except ServiceError as error:
+            refusal = error
+        except NotImplementedError as error:  # moto, of an operation that it lacks
+            refusal = ServiceError("NotImplemented", str(error), 501)
+        except Exception as error:
+            log.exception("%s %s", request.method, request.path)
+            refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
+        return _send(environ, start_response, _refuse(service, request, refusal))
+
+    return answer
+
+
+@functools.cache
+def moto() -> WSGIApplication:
+    """moto's application of all AWS services, which routes by the credential scope, too.
+
+    Its import takes a second, hence not before the first request for it.
+    """
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    dispatcher: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+    return dispatcher
+
+
+def _request(environ: WSGIEnvironment) -> Request:
+    headers = {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    headers |= {
+        name: environ[key]
+        for name, key in (("content-type", "CONTENT_TYPE"), ("content-length", "CONTENT_LENGTH"))
+        if key in environ
+    }
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        # WSGI hands over bytes, written as Latin-1.
+        path=environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),
+        query=dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)),
+        headers=headers,
+        body=environ["wsgi.input"],
+    )
+
+
+def _service(request: Request) -> str | None:
+    """The service in the scope of the request's credentials; None without credentials."""
+    authorization = request.headers.get("authorization", "")
+    in_header = CREDENTIAL.search(authorization)
+    scope = (in_header[1] if in_header else request.query.get("X-Amz-Credential", "")).split("/")
+    if len(scope) >= 4:
+        return scope[-2].lower()
+    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope.
+    return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None
+
+
+def _unsigned(request: Request) -> Response:
+    if (request.method, request.path) == ("GET", "/"):
+        return Response(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
+    raise ServiceError(
+        "MissingAuthenticationToken",
+        "The request has no AWS signature, which tells the service that it is for; any credentials do",
+        403,
+    )
+
+
+def _refuse(service: str | None, request: Request, error: ServiceError) -> Response:
+    """The error in the protocol that the client speaks: S3's XML, the query protocol's, or JSON."""
+    if service == "s3":
+        return error_document(error, request.path)
+    headers = {"x-amzn-errortype": error.code}
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        told = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+        body = f"<ErrorResponse><Error>{told}</Error></ErrorResponse>"
+        return Response(error.status, headers | {"content-type": "text/xml"}, body.encode())
+    document: dict[str, Any] = {"__type": error.code, "message": error.message}
+    if isinstance(error, ModelError):
+        document |= {
+            "OriginalStatusCode": error.original_status,
+            "OriginalMessage": error.original_message,
+        }
+    return Response(error.status, headers | {"content-type": JSON_1_1}, json.dumps(document).encode())
+
+
+def _send(environ: WSGIEnvironment, start_response: StartResponse, response: Response) -> Iterable[bytes]:
+    request_id = str(uuid.uuid4())
+    headers = {"x-amzn-requestid": request_id, "x-amz-request-id": request_id, **response.headers}
+    body = response.body
+    if isinstance(body, bytes):
+        headers.setdefault("content-length", str(len(body)))
+    status = f"{response.status} {HTTPStatus(response.status).phrase}"
+    start_response(status, list(headers.items()))
+    if not isinstance(body, bytes):
+        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](body, BLOCK_BYTES)
+        return wrapped
+    return [] if environ["REQUEST_METHOD"] == "HEAD" or not body else [body]
+
+
+class Server:
+    """The application at http://127.0.0.1:<port>, reached from this machine only; port 0 is a free one."""
+
+    def __init__(self, app: WSGIApplication, port: int = 0) -> None:
+        self._app = app
+        self._port = port
+
+    @property
+    def url(self) -> str:
+        """The address, once started."""
+        return f"http://{HOST}:{self._server.effective_port}"
+
+    def start(self) -> None:
+        """Answer from now on, in threads of its own.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        try:
+            listener = socket.create_server((HOST, self._port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(
+                f"port {self._port} of {HOST} is taken; end what listens there, or choose another port"
+            ) from None
+        self._server = waitress.create_server(
+            self._app,
+            sockets=[listener],
+            threads=THREADS,
+            connection_limit=1000,
+            max_request_body_size=REQUEST_BYTES_MAX,
+            recv_bytes=1 << 18,
+            asyncore_use_poll=True,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="local-server", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the requests that are being answered, close every connection, end the threads."""
+        self._server.task_dispatcher.shutdown()
+        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map))
+        self._thread.join()

@@ -1,0 +1,29 @@
+"""What the server and the services behind it hand each other: a request and a response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request; `path` and `query` are decoded, header names are lower-case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: BinaryIO
+
+
+@dataclass(frozen=True)
+class Response:
+    """One HTTP answer; a file is sent from where it stands to the Content-Length, then closed."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | BinaryIO = b""
