@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Literal
 
 from sagemaker.core import image_uris
@@ -30,7 +31,7 @@ IMAGES: dict[Purpose, Image] = {
 # The last day of security patches, by framework and version.
 # https://aws.github.io/deep-learning-containers/ (support policy), read 2026-11-22. AWS announces none
 # for the others.
-END_OF_PATCH = {("pytorch-amzn2023", "2.13"): date(2027, 7, 20)}
+END_OF_PATCH: dict[tuple[str, str | None], date] = {("pytorch-amzn2023", "2.13"): date(2027, 7, 20)}
 
 
 def uri(purpose: Purpose, settings: Settings, device: Literal["cpu", "gpu"] = "cpu") -> str:
@@ -39,25 +40,30 @@ def uri(purpose: Purpose, settings: Settings, device: Literal["cpu", "gpu"] = "c
     Raises SettingsError for a version or a region that SageMaker's image list lacks.
     """
     image = IMAGES[purpose]
-    version = getattr(settings.images, image.setting) if image.setting else None
+    version = _version(image, settings)
     try:
-        found: str = image_uris.retrieve(
-            image.framework,
-            settings.region,
-            version=version,
-            image_scope=image.scope,
-            # The list tells CPU from GPU images by an instance type.
-            instance_type="ml.g5.xlarge" if device == "gpu" else "ml.m5.xlarge",
-        )
+        return _retrieve(image, settings.region, version, device)
     except ValueError as error:
         key = f"images.{image.setting} = {version!r}, " if image.setting else ""
         reason = str(error).replace("\n", " ")
         raise SettingsError(f"{key}region = {settings.region!r}: no {purpose} image: {reason}") from error
-    return found
 
 
 def end_of_patch(purpose: Purpose, settings: Settings) -> date | None:
     """The last day on which AWS patches the image that the settings choose; None where AWS names none."""
     image = IMAGES[purpose]
-    version = getattr(settings.images, image.setting) if image.setting else ""
-    return END_OF_PATCH.get((image.framework, version))
+    return END_OF_PATCH.get((image.framework, _version(image, settings)))
+
+
+def _version(image: Image, settings: Settings) -> str | None:
+    return getattr(settings.images, image.setting) if image.setting else None
+
+
+@cache
+def _retrieve(image: Image, region: str, version: str | None, device: str) -> str:
+    # The list tells CPU from GPU images by an instance type.
+    instance_type = "ml.g5.xlarge" if device == "gpu" else "ml.m5.xlarge"
+    found: str = image_uris.retrieve(
+        image.framework, region, version=version, image_scope=image.scope, instance_type=instance_type
+    )
+    return found

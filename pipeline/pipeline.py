@@ -46,6 +46,8 @@ def build_pipeline(
         parameters=parameters,
         steps=[splitting, tuning, training, evaluating, checking],
         sagemaker_session=session,
+        # Otherwise each execution would leave an experiment and a trial behind.
+        pipeline_experiment_config=None,
     )
 
 

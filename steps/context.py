@@ -14,6 +14,7 @@ from steps.sdk import (
     ParameterInteger,
     ParameterString,
     PipelineSession,
+    RetryPolicy,
     SageMakerJobExceptionTypeEnum,
     SageMakerJobStepRetryPolicy,
     StepExceptionTypeEnum,
@@ -49,7 +50,7 @@ class Context:
             ],
         )
 
-    def step_retries(self) -> list[StepRetryPolicy]:
+    def step_retries(self) -> list[RetryPolicy]:
         """For every step with retries: faults of the service."""
         retries = self.settings.retries
         if retries.max_attempts == 0:
@@ -57,17 +58,16 @@ class Context:
         types = [StepExceptionTypeEnum.SERVICE_FAULT, StepExceptionTypeEnum.THROTTLING]
         return [StepRetryPolicy(types, retries.backoff_rate, retries.interval_s, retries.max_attempts)]
 
-    def job_retries(self) -> list[StepRetryPolicy | SageMakerJobStepRetryPolicy]:
-        """For steps that start a job: also instances that AWS has not or has lost."""
+    def job_retries(self, internal_errors: bool = True) -> list[RetryPolicy]:
+        """For steps that start a job: also instances that AWS lacks, and those that it lost."""
         retries = self.settings.retries
         if retries.max_attempts == 0:
             return []
+        types = [SageMakerJobExceptionTypeEnum.CAPACITY_ERROR, SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT]
+        if internal_errors:
+            types.append(SageMakerJobExceptionTypeEnum.INTERNAL_ERROR)
         job = SageMakerJobStepRetryPolicy(
-            exception_types=[
-                SageMakerJobExceptionTypeEnum.INTERNAL_ERROR,
-                SageMakerJobExceptionTypeEnum.CAPACITY_ERROR,
-                SageMakerJobExceptionTypeEnum.RESOURCE_LIMIT,
-            ],
+            exception_types=types,
             backoff_rate=retries.backoff_rate,
             interval_seconds=retries.interval_s,
             max_attempts=retries.max_attempts,

@@ -12,12 +12,13 @@ from entrypoints.contract import (
     REASON,
 )
 from steps.context import Context
-from steps.sdk import Lambda, LambdaOutput, LambdaOutputTypeEnum, LambdaStep, ModelStep
+from steps.register import RegisterStep
+from steps.sdk import Lambda, LambdaOutput, LambdaOutputTypeEnum, LambdaStep
 
 NAME = "DeployEndpoint"
 
 
-def build(context: Context, registering: ModelStep) -> LambdaStep:
+def build(context: Context, registering: RegisterStep) -> LambdaStep:
     """An invocation of the deploying function, which exists under its ARN before the pipeline runs."""
     parameters = context.parameters
     return LambdaStep(

@@ -1,39 +1,67 @@
 """RegisterModel: a model package with its metrics."""
 
+from typing import Any
+
 from config import images
 from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES, JSON
 from steps import evaluate, train
 from steps.context import Context
-from steps.sdk import MetricsSource, ModelBuilder, ModelMetrics, ModelStep, ProcessingStep, TrainingStep
+from steps.sdk import ConfigurableRetryStep, ProcessingStep, Properties, StepTypeEnum, TrainingStep
 
 NAME = "RegisterModel"
 # Where the model is known to run; EndpointInstanceType may still be another one.
 INFERENCE_INSTANCES = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"]
 
 
-def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) -> ModelStep:
+class RegisterStep(ConfigurableRetryStep):  # type: ignore[misc]
+    """A CreateModelPackage request as a step.
+
+    The SDK's ModelStep wants a ModelBuilder, which adds environment variables of its own framework
+    containers and probes this machine for an instance type.
+    """
+
+    def __init__(self, name: str, request: dict[str, Any], **step: Any) -> None:
+        super().__init__(name, StepTypeEnum.REGISTER_MODEL, **step)
+        self._request = request
+        self._properties = Properties(step_name=name, step=self, shape_name="DescribeModelPackageOutput")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return self._request
+
+    @property
+    def properties(self) -> Any:
+        return self._properties
+
+
+def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) -> RegisterStep:
     """A version in the model package group, with the serving image and evaluation.json."""
-    builder = ModelBuilder(
-        s3_model_data_url=train.model_url(training),
-        image_uri=images.uri("serving", context.settings),
-        role_arn=context.settings.execution_role,
-        sagemaker_session=context.session,
-    )
-    return ModelStep(
-        name=NAME,
+    request = {
+        "ModelPackageGroupName": context.settings.model_package_group_name,
+        "ModelApprovalStatus": context.parameters["ModelApprovalStatus"],
+        "InferenceSpecification": {
+            "Containers": [
+                {
+                    "Image": images.uri("serving", context.settings),
+                    "ModelDataUrl": train.model_url(training),
+                }
+            ],
+            "SupportedContentTypes": list(ACCEPTED_CONTENT_TYPES),
+            "SupportedResponseMIMETypes": list(ANSWERED_CONTENT_TYPES),
+            "SupportedRealtimeInferenceInstanceTypes": INFERENCE_INSTANCES,
+        },
+        "ModelMetrics": {
+            "ModelQuality": {
+                "Statistics": {"ContentType": JSON, "S3Uri": evaluate.report_url(evaluating)},
+            }
+        },
+        "Domain": "COMPUTER_VISION",
+        "Task": "IMAGE_CLASSIFICATION",
+    }
+    return RegisterStep(
+        NAME,
+        request,
         display_name="Register model",
         description="Adds the model and its metrics to the model package group",
-        step_args=builder.register(
-            model_package_group_name=context.settings.model_package_group_name,
-            approval_status=context.parameters["ModelApprovalStatus"],
-            content_types=list(ACCEPTED_CONTENT_TYPES),
-            response_types=list(ANSWERED_CONTENT_TYPES),
-            inference_instances=INFERENCE_INSTANCES,
-            model_metrics=ModelMetrics(
-                model_statistics=MetricsSource(s3_uri=evaluate.report_url(evaluating), content_type=JSON),
-            ),
-            domain="COMPUTER_VISION",
-            task="IMAGE_CLASSIFICATION",
-        ),
         retry_policies=context.step_retries(),
     )

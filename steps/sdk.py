@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+
 
 @contextmanager
 def default_region(region: str) -> Iterator[None]:
@@ -44,6 +46,8 @@ warnings.filterwarnings("ignore", message="Lambda function won't be updated")
 logging.getLogger("sagemaker.core.workflow.utilities").setLevel(logging.ERROR)
 
 with default_region("us-east-1"), _root_logger_kept():
+    from sagemaker.core.config.config_manager import SageMakerConfig
+    from sagemaker.core.config.config_schema import SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA
     from sagemaker.core.debugger import (
         CollectionConfig,
         DebuggerHookConfig,
@@ -53,7 +57,6 @@ with default_region("us-east-1"), _root_logger_kept():
         rule_configs,
     )
     from sagemaker.core.lambda_helper import Lambda
-    from sagemaker.core.model_metrics import MetricsSource, ModelMetrics
     from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter
     from sagemaker.core.processing import Processor
     from sagemaker.core.shapes import (
@@ -71,22 +74,35 @@ with default_region("us-east-1"), _root_logger_kept():
     from sagemaker.core.workflow.functions import Join, JsonGet
     from sagemaker.core.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
     from sagemaker.core.workflow.pipeline_context import PipelineSession
-    from sagemaker.core.workflow.properties import PropertyFile
+    from sagemaker.core.workflow.properties import Properties, PropertyFile
     from sagemaker.mlops.workflow.condition_step import ConditionStep
     from sagemaker.mlops.workflow.fail_step import FailStep
     from sagemaker.mlops.workflow.lambda_step import LambdaOutput, LambdaOutputTypeEnum, LambdaStep
-    from sagemaker.mlops.workflow.model_step import ModelStep
     from sagemaker.mlops.workflow.pipeline import Pipeline
     from sagemaker.mlops.workflow.retry import (
+        RetryPolicy,
         SageMakerJobExceptionTypeEnum,
         SageMakerJobStepRetryPolicy,
         StepExceptionTypeEnum,
         StepRetryPolicy,
     )
-    from sagemaker.mlops.workflow.steps import CacheConfig, ProcessingStep, Step, TrainingStep, TuningStep
-    from sagemaker.serve.model_builder import ModelBuilder
+    from sagemaker.mlops.workflow.steps import (
+        CacheConfig,
+        ConfigurableRetryStep,
+        ProcessingStep,
+        Step,
+        StepTypeEnum,
+        TrainingStep,
+        TuningStep,
+    )
     from sagemaker.train import ModelTrainer
     from sagemaker.train.tuner import HyperparameterTuner
+
+# Some fifty look-ups each check the configuration, and before it the schema of configurations against
+# the schema of schemas, 0.1 s a time. The configuration is enough.
+SageMakerConfig.validate_sagemaker_config = staticmethod(
+    validator_for(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA)(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA).validate
+)
 
 __all__ = [
     "CacheConfig",
@@ -96,6 +112,7 @@ __all__ = [
     "Compute",
     "ConditionGreaterThanOrEqualTo",
     "ConditionStep",
+    "ConfigurableRetryStep",
     "ContinuousParameter",
     "DataSource",
     "DebuggerHookConfig",
@@ -108,10 +125,6 @@ __all__ = [
     "LambdaOutput",
     "LambdaOutputTypeEnum",
     "LambdaStep",
-    "MetricsSource",
-    "ModelBuilder",
-    "ModelMetrics",
-    "ModelStep",
     "ModelTrainer",
     "OutputDataConfig",
     "ParameterFloat",
@@ -127,7 +140,9 @@ __all__ = [
     "Processor",
     "ProfilerConfig",
     "ProfilerRule",
+    "Properties",
     "PropertyFile",
+    "RetryPolicy",
     "Rule",
     "S3DataSource",
     "SageMakerJobExceptionTypeEnum",
@@ -135,6 +150,7 @@ __all__ = [
     "Step",
     "StepExceptionTypeEnum",
     "StepRetryPolicy",
+    "StepTypeEnum",
     "StoppingCondition",
     "TrainingStep",
     "TuningStep",

@@ -7,7 +7,7 @@ from steps import tune
 from steps.context import Context
 from steps.processing import output_url
 from steps.sdk import ProcessingStep, TrainingStep, TuningStep
-from steps.trainer import METRIC_DEFINITIONS, channels, debugged_trainer, trainer
+from steps.trainer import METRIC_DEFINITIONS, channels, debugged_trainer, plain_trainer
 
 NAME = "TrainModel"
 
@@ -15,8 +15,8 @@ NAME = "TrainModel"
 def build(context: Context, splitting: ProcessingStep, tuning: TuningStep) -> TrainingStep:
     """A training job; `debugger.enabled` decides whether Debugger and Profiler take part."""
     hyperparameters = {name: tune.best(tuning, name) for name in (tune.LEARNING_RATE, tune.BATCH_SIZE)}
-    make, bundle = (debugged_trainer, "train") if context.settings.debugger.enabled else (trainer, "tune")
-    model_trainer = make(context, bundle, hyperparameters).with_metric_definitions(METRIC_DEFINITIONS)
+    make_trainer = debugged_trainer if context.settings.debugger.enabled else plain_trainer
+    trainer = make_trainer(context, "train", hyperparameters).with_metric_definitions(METRIC_DEFINITIONS)
     inputs = channels(
         output_url(splitting, TRAIN),
         output_url(splitting, VALIDATION),
@@ -26,7 +26,7 @@ def build(context: Context, splitting: ProcessingStep, tuning: TuningStep) -> Tr
         name=NAME,
         display_name="Train model",
         description="Trains ResNet18 with the best hyperparameters and packs the model with its serving code",
-        step_args=model_trainer.train(input_data_config=inputs),
+        step_args=trainer.train(input_data_config=inputs),
         cache_config=context.cache(),
         retry_policies=context.job_retries(),
     )

@@ -34,15 +34,15 @@ class DebuggedTrainer(ModelTrainer):  # type: ignore[misc]
         return {**super()._create_training_job_args(*args, **kwargs), **self.debugger_request}
 
 
-def trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> ModelTrainer:
-    """A trainer for the program in the code bundle `bundle`; job outputs under that name."""
-    return ModelTrainer(**_arguments(context, bundle, hyperparameters))
+def plain_trainer(context: Context, folder: str, hyperparameters: dict[str, Any]) -> ModelTrainer:
+    """A trainer without Debugger; its jobs' outputs lie in `folder` of the execution."""
+    return ModelTrainer(**_arguments(context, "tune", folder, hyperparameters))
 
 
-def debugged_trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> DebuggedTrainer:
+def debugged_trainer(context: Context, folder: str, hyperparameters: dict[str, Any]) -> DebuggedTrainer:
     """The same with losses (and the settings' collections) recorded, the system watched and both judged."""
-    arguments = _arguments(context, bundle, hyperparameters)
-    return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, bundle))
+    arguments = _arguments(context, "train", folder, hyperparameters)
+    return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, folder))
 
 
 def channels(train_url: Any, validation_url: Any, pretrained_url: Any) -> list[Channel]:
@@ -62,7 +62,7 @@ def channels(train_url: Any, validation_url: Any, pretrained_url: Any) -> list[C
     ]
 
 
-def _arguments(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
+def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
     parameters, settings = context.parameters, context.settings
     return {
         "training_image": images.uri("training", settings, settings.images.training_device),
@@ -76,7 +76,7 @@ def _arguments(context: Context, bundle: str, hyperparameters: dict[str, Any]) -
             volume_size_in_gb=VOLUME_SIZE_GB,
         ),
         "stopping_condition": StoppingCondition(max_runtime_in_seconds=MAX_RUNTIME_S),
-        "output_data_config": OutputDataConfig(s3_output_path=context.output(bundle)),
+        "output_data_config": OutputDataConfig(s3_output_path=context.output(folder)),
         "hyperparameters": {
             # The toolkit's script mode: fetch the bundle, run the program in it.
             "sagemaker_program": code.TRAINING_PROGRAM,
@@ -90,16 +90,16 @@ def _arguments(context: Context, bundle: str, hyperparameters: dict[str, Any]) -
     }
 
 
-def _debugger_request(context: Context, bundle: str) -> dict[str, Any]:
+def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
     """The members of CreateTrainingJob that switch Debugger and Profiler on."""
     debugger = context.settings.debugger
     interval = {"save_interval": str(debugger.save_interval_steps)}
     hook = DebuggerHookConfig(
-        s3_output_path=context.output(bundle, "debugger"),
+        s3_output_path=context.output(folder, "debugger"),
         collection_configs=[CollectionConfig(name, interval) for name in ("losses", *debugger.collections)],
     )
     profiler = ProfilerConfig(
-        s3_output_path=context.output(bundle, "profiler"),
+        s3_output_path=context.output(folder, "profiler"),
         system_monitor_interval_millis=debugger.profiler_interval_ms,
     )
     rules = [Rule.sagemaker(rule_configs.loss_not_decreasing()), Rule.sagemaker(rule_configs.overfit())]

@@ -12,7 +12,7 @@ from steps.sdk import (
     ProcessingStep,
     TuningStep,
 )
-from steps.trainer import METRIC_DEFINITIONS, channels, trainer
+from steps.trainer import METRIC_DEFINITIONS, channels, plain_trainer
 
 NAME = "TuneHyperparameters"
 LEARNING_RATE = "learning_rate"
@@ -23,7 +23,7 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
     """A tuning job over a plain trainer: its trials never carry Debugger."""
     tuning = context.settings.tuning
     tuner = HyperparameterTuner(
-        trainer(context, "tune", {}),
+        plain_trainer(context, "tune", {}),
         objective_metric_name=VALIDATION_ACCURACY,
         objective_type="Maximize",
         metric_definitions=METRIC_DEFINITIONS,
@@ -51,7 +51,8 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
         description="Searches learning rate and batch size for the best validation accuracy",
         step_args=tuner.tune(inputs=inputs),
         cache_config=context.cache(),
-        retry_policies=context.job_retries(),
+        # Pipelines does not know internal errors of a tuning job.
+        retry_policies=context.job_retries(internal_errors=False),
     )
 
 
