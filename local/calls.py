@@ -1,0 +1,194 @@
+"""The calls that a step makes: SageMaker resources to create, Lambda functions to invoke."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore import xform_name
+from botocore.exceptions import ClientError
+
+from local.actions import LIST_TRIALS, Action
+from local.expressions import ExpressionError, as_text
+
+POLL_S = 0.2
+
+_ENDED = ("Completed", "Failed", "Stopped")
+_MAX_REFERABLE_TRIALS = 50
+_MAX_OUTPUT_CHARACTERS = 1024
+
+# Notes what has changed about a step, e.g. report(StepStatus="Executing").
+Report = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended; `properties` is what other steps may refer to."""
+
+    status: str
+    properties: dict[str, Any] = field(default_factory=dict)
+    failure_reason: str | None = None
+    exception_type: str | None = None  # one of the retry policies'
+
+
+def iso_time(seconds: float) -> str:
+    """A point in time, Unix seconds, as ISO 8601 in UTC with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def create_resource(
+    sagemaker: Any,
+    action: Action,
+    name: str,
+    arguments: Mapping[str, Any],
+    report: Report,
+    stopping: threading.Event,
+) -> Outcome:
+    """Create a model, a model package or a job, and wait for the job's end; `stopping` stops the job.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: arguments that botocore refuses, or no connection.
+    """
+    registers = action.resource == "ModelPackage"
+    try:
+        named = arguments if registers else {**arguments, action.name_key: name}
+        arn = getattr(sagemaker, xform_name(action.create))(**named)[action.arn_key]
+        report(StepStatus="Executing", Metadata={action.metadata: {"Arn": arn}})
+        if action.is_job:
+            return _await_job(sagemaker, action, name, report, stopping)
+        return Outcome("Succeeded", _describe(sagemaker, action, arn if registers else name))
+    except ClientError as error:
+        return _refused(error, "sagemaker")
+
+
+def _describe(sagemaker: Any, action: Action, name: str) -> dict[str, Any]:
+    return _as_json(getattr(sagemaker, xform_name(action.describe))(**{action.name_key: name}))
+
+
+def _as_json(answer: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+    result: dict[str, Any] = json.loads(json.dumps(plain, default=lambda time: iso_time(time.timestamp())))
+    return result
+
+
+def _await_job(
+    sagemaker: Any, action: Action, name: str, report: Report, stopping: threading.Event
+) -> Outcome:
+    stop_sent = False
+    while True:
+        description = _describe(sagemaker, action, name)
+        if description[action.status_key] in _ENDED:
+            break
+        if stopping.is_set() and not stop_sent:
+            report(StepStatus="Stopping")
+            _stop_job(sagemaker, action, name)
+            stop_sent = True
+        time.sleep(POLL_S)
+    if action.resource == "HyperParameterTuningJob":
+        description["TrainingJobSummaries"] = _ranked_trials(sagemaker, description)
+    return _job_outcome(action, description)
+
+
+def _stop_job(sagemaker: Any, action: Action, name: str) -> None:
+    try:
+        getattr(sagemaker, xform_name(f"Stop{action.resource}"))(**{action.name_key: name})
+    except ClientError:
+        # The service refuses to stop a job that has just ended.
+        if _describe(sagemaker, action, name)[action.status_key] not in _ENDED:
+            raise
+
+
+def _ranked_trials(sagemaker: Any, description: Mapping[str, Any]) -> Any:
+    """The trials that reported the objective, the best first, which the Describe call does not answer."""
+    objective = description["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective", {})
+    answer = getattr(sagemaker, xform_name(LIST_TRIALS))(
+        HyperParameterTuningJobName=description["HyperParameterTuningJobName"],
+        SortBy="FinalObjectiveMetricValue",
+        SortOrder="Ascending" if objective.get("Type") == "Minimize" else "Descending",
+        MaxResults=_MAX_REFERABLE_TRIALS,
+    )
+    return _as_json(answer)["TrainingJobSummaries"]
+
+
+def _job_outcome(action: Action, description: dict[str, Any]) -> Outcome:
+    status, reason = description[action.status_key], description.get("FailureReason", "")
+    if status == "Completed":
+        return Outcome("Succeeded", description)
+    if status == "Stopped":
+        return Outcome("Stopped", description, reason or description.get("SecondaryStatus"))
+    exception_type = None
+    if reason.startswith("InternalServerError") and action.resource != "HyperParameterTuningJob":
+        exception_type = "SageMaker.JOB_INTERNAL_ERROR"
+    elif reason.startswith("CapacityError"):
+        exception_type = "SageMaker.CAPACITY_ERROR"
+    return Outcome("Failed", description, f"ClientError: {reason}", exception_type)
+
+
+def _refused(error: ClientError, service: str) -> Outcome:
+    code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    exception_type = {
+        "ThrottlingException": "Step.THROTTLING",
+        "ResourceLimitExceeded": "SageMaker.RESOURCE_LIMIT",
+    }.get(code)
+    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500:
+        exception_type = "Step.SERVICE_FAULT"
+    reason = f"Failed to invoke {service}:{error.operation_name}. Error Details: {message}"
+    return Outcome("Failed", {}, f"ClientError: {reason}", exception_type)
+
+
+def invoke_function(
+    functions: Any, arn: str, payload: Any, output_types: Mapping[str, str], report: Report
+) -> Outcome:
+    """Invoke a Lambda function and wait for its answer, whose declared outputs become properties.
+
+    An output that the function does not return is left out: it fails the step that refers to it.
+
+    Raises:
+        ExpressionError: an output that is not of its declared type, or too long.
+        botocore.exceptions.BotoCoreError: no connection.
+    """
+    report(StepStatus="Executing", Metadata={"Lambda": {"Arn": arn}})
+    try:
+        response = functions.invoke(FunctionName=arn, Payload=json.dumps(payload).encode())
+    except ClientError as error:
+        return _refused(error, "lambda")
+    content = response["Payload"].read()
+    answer = json.loads(content) if content else None
+    if "FunctionError" in response:
+        message = answer.get("errorMessage") if isinstance(answer, dict) else answer
+        return Outcome("Failed", {}, f"ClientError: the function {arn} failed: {message}")
+    given = answer if isinstance(answer, dict) else {}
+    outputs = {name: _output(name, given[name], output_types[name]) for name in output_types if name in given}
+    listed = [{"Name": name, "Value": _output_text(name, outputs[name])} for name in sorted(outputs)]
+    report(Metadata={"Lambda": {"Arn": arn, "OutputParameters": listed}})
+    return Outcome("Succeeded", {"OutputParameters": outputs})
+
+
+def _output(name: str, value: Any, kind: str) -> Any:
+    """An output of the declared type; what is nested becomes one string of JSON."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "String" and number:
+        return as_text(float(value))  # the service was recorded to answer "200.0" for 200
+    if kind == "String":
+        return value if isinstance(value, str) else json.dumps(value)
+    if kind == "Boolean" and isinstance(value, bool):
+        return value
+    if kind == "Float" and number:
+        return float(value)
+    if kind == "Integer" and number and float(value).is_integer():
+        return int(value)
+    raise ExpressionError(
+        f"the function's output {name!r} is {json.dumps(value)}, which is not of type {kind}"
+    )
+
+
+def _output_text(name: str, value: Any) -> str:
+    text = as_text(value)
+    if len(text) > _MAX_OUTPUT_CHARACTERS:
+        raise ExpressionError(f"the function's output {name!r} has over {_MAX_OUTPUT_CHARACTERS} characters")
+    return text

@@ -1,0 +1,66 @@
+"""Which steps of an execution may start, from the definition and what has ended so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from local.definition import Definition, Dependency
+
+_TRIGGERED_BY = {
+    "Completed": ("Succeeded",),
+    "Failed": ("Failed",),
+    "Stopped": ("Stopped",),
+    "Any": ("Succeeded", "Failed", "Stopped"),
+}
+_FAILURES = ("Failed", "Stopped")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`ready` to start now, in the definition's order; `unhandled`, failed with no step that runs upon it."""
+
+    ready: tuple[str, ...]
+    unhandled: tuple[str, ...]
+
+
+def progress(definition: Definition, statuses: Mapping[str, str], outcomes: Mapping[str, bool]) -> Progress:
+    """What may start when the steps in `statuses` have got there; `outcomes` has each Condition's branch.
+
+    After a failure that no step's Trigger waits for, only steps start that run upon some failure.
+    """
+    met: set[str] = set()
+    never: set[str] = set()
+    recovering: set[str] = set()
+
+    def verdict(edge: Dependency) -> bool | None:
+        """Whether an edge is met; None while its step may still end."""
+        if edge.step in never:
+            return False
+        status = statuses.get(edge.step)
+        if status not in ("Succeeded", *_FAILURES):
+            return None
+        branch_taken = edge.branch is None or outcomes.get(edge.step) == edge.branch
+        return status in _TRIGGERED_BY[edge.trigger] and branch_taken
+
+    for name in definition.order:
+        upstream = definition.steps[name].upstream
+        verdicts = [verdict(edge) for edge in upstream]
+        if False in verdicts:
+            never.add(name)
+        elif None not in verdicts:
+            met.add(name)
+            if any(edge.step in recovering or statuses[edge.step] in _FAILURES for edge in upstream):
+                recovering.add(name)
+
+    handled = {
+        edge.step
+        for name, step in definition.steps.items()
+        for edge in step.upstream
+        if name not in never and edge.trigger != "Completed"
+    }
+    failed = (name for name in definition.steps if statuses.get(name) in _FAILURES)
+    unhandled = tuple(name for name in failed if name not in handled)
+    startable = recovering if unhandled else met
+    ready = tuple(name for name in definition.steps if name in startable and name not in statuses)
+    return Progress(ready, unhandled)
