@@ -18,11 +18,13 @@ from xml.sax.saxutils import escape
 
 import waitress
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.task import WSGITask
 
 from local.control import ControlPlane, ServiceError
-from local.endpoints import ModelError
 from local.s3_xml import error_document
-from local.wire import BLOCK_BYTES, Request, Response
+from local.wire import BLOCK_BYTES, ModelError, Request, Response
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -36,6 +38,8 @@ TARGET_PREFIX = "SageMaker."
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
 # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
 CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
+UNDERSCORED_METADATA = re.compile(rb"^(x-amz-meta-[\w-]*_[\w-]*):([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+METADATA_NAME = re.compile(rb"^X-Amz-Meta-[^:]*", re.MULTILINE)
 GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
 
 # Status, headers and body of the answer.
@@ -114,7 +118,7 @@ def moto() -> WSGIApplication:
 
 def _request(environ: WSGIEnvironment) -> Request:
     headers = {
-        name[5:].replace("_", "-").lower(): value
+        name[5:].replace("_", "-").lower() if name.isupper() else name[5:]: value
         for name, value in environ.items()
         if name.startswith("HTTP_")
     }
@@ -168,6 +172,7 @@ def _refuse(service: str | None, request: Request, error: ServiceError) -> Respo
         document |= {
             "OriginalStatusCode": error.original_status,
             "OriginalMessage": error.original_message,
+            "LogStreamArn": error.log_stream_arn,
         }
     return Response(error.status, headers | {"content-type": JSON_1_1}, json.dumps(document).encode())
 
@@ -184,6 +189,28 @@ def _send(environ: WSGIEnvironment, start_response: StartResponse, response: Res
         wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](body, BLOCK_BYTES)
         return wrapped
     return [] if environ["REQUEST_METHOD"] == "HEAD" or not body else [body]
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Keeps S3 metadata whose names have an underscore, which WSGI cannot tell from a dash."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        for name, value in UNDERSCORED_METADATA.findall(header_plus):
+            self.headers[name.decode().lower()] = value.strip().decode("latin-1")
+
+
+class _Task(WSGITask):  # type: ignore[misc]
+    """Keeps the names of S3 metadata in lower case, as S3 answers them."""
+
+    def build_response_header(self) -> bytes:
+        header: bytes = super().build_response_header()
+        return METADATA_NAME.sub(lambda name: name[0].lower(), header)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    parser_class = _Parser
+    task_class = _Task
 
 
 class Server:
@@ -221,6 +248,7 @@ class Server:
             recv_bytes=1 << 18,
             asyncore_use_poll=True,
         )
+        self._server.channel_class = _Channel
         self._thread = threading.Thread(target=self._server.run, name="local-server", daemon=True)
         self._thread.start()
 
