@@ -73,15 +73,10 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
     except DatasetError as error:
         fail(str(error))
     if unknown := sorted(set(classes) - set(model.classes)):
-        fail(
-            f"{test} has the class {unknown[0]!r}, which the model does not know ({', '.join(model.classes)})"
-        )
+        fail(f"{test} has the class {unknown[0]!r}; the model knows {', '.join(model.classes)}")
     if not files:
         fail(f"{test} holds no images")
-    batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-    scores = np.concatenate(
-        [predictor.predict_files(model, [file for file, _ in batch]) for batch in batches]
-    )
+    scores = predict_files(predictor, model, [file for file, _ in files])
     answers = predictor.describe(model, scores)
     labels = np.array([model.classes.index(classes[label]) for _, label in files])
     metrics = multiclass_metrics(model.classes, labels, scores.argmax(axis=1))

@@ -33,11 +33,9 @@ def multiclass_metrics(classes: Sequence[str], labels: Labels, predicted: Labels
     constant = np.full_like(labels, np.bincount(labels).argmax())
     # A fixed seed: the same predictions give the same file.
     resamples = np.random.default_rng(0).integers(len(labels), size=(RESAMPLES, len(labels)))
+    rows = zip(classes, matrix.astype(int).tolist(), strict=True)
     result: dict[str, Any] = {
-        "confusion_matrix": {
-            actual: {other: int(matrix[i, j]) for j, other in enumerate(classes)}
-            for i, actual in enumerate(classes)
-        }
+        "confusion_matrix": {actual: dict(zip(classes, row, strict=True)) for actual, row in rows}
     }
     for suffix, guesses in (("", predicted), ("_best_constant_classifier", constant)):
         values = scores(confusion_matrix(len(classes), labels, guesses))

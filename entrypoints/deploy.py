@@ -1,0 +1,193 @@
+"""The Lambda function that puts a registered model package behind an endpoint.
+
+It returns at once: creating an endpoint takes minutes. Every name follows from the package's ARN and the
+instances, so running it again finds what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from entrypoints.contract import (
+    DEPLOYED,
+    ENDPOINT_CONFIG_NAME,
+    ENDPOINT_INSTANCE_COUNT,
+    ENDPOINT_INSTANCE_TYPE,
+    ENDPOINT_NAME,
+    EXECUTION_ROLE,
+    MODEL_NAME,
+    MODEL_PACKAGE_ARN,
+    REASON,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+MAX_NAME = 63
+VARIANT = "AllTraffic"
+DELETION_TIMEOUT_S = 90.0
+POLL_S = 3.0
+
+BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
+UPDATABLE = {"InService", "OutOfService"}
+
+
+class DeployError(RuntimeError):
+    """Why the endpoint cannot be deployed now, and what to do about it."""
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Deploy the package named in the event; keys of event and answer stand in contract.py.
+
+    Raises:
+        KeyError: the event lacks a key.
+        DeployError: the endpoint is in a state that does not allow it; the message says what to do.
+    """
+    del context
+    return deploy(boto3.client("sagemaker"), event)
+
+
+def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
+    """Create or update the endpoint, provided the package is approved; see `handler`."""
+    package, endpoint = event[MODEL_PACKAGE_ARN], event[ENDPOINT_NAME]
+    instance_type, instance_count = event[ENDPOINT_INSTANCE_TYPE], int(event[ENDPOINT_INSTANCE_COUNT])
+    status = sagemaker.describe_model_package(ModelPackageName=package)["ModelApprovalStatus"]
+    if status != "Approved":
+        return {
+            DEPLOYED: False,
+            REASON: f"the model package is {status}, not Approved: {package}",
+            ENDPOINT_NAME: "",
+            ENDPOINT_CONFIG_NAME: "",
+            MODEL_NAME: "",
+        }
+    model = name_for(package, package)
+    config = name_for(package, package, instance_type, str(instance_count))
+    current = wait_until_settled(sagemaker, endpoint)
+    ensure_model(sagemaker, model, package, event[EXECUTION_ROLE])
+    ensure_config(sagemaker, config, model, instance_type, instance_count)
+    reason = bring_up(sagemaker, endpoint, config, current)
+    return {
+        DEPLOYED: True,
+        REASON: reason,
+        ENDPOINT_NAME: endpoint,
+        ENDPOINT_CONFIG_NAME: config,
+        MODEL_NAME: model,
+    }
+
+
+def name_for(package: str, *identity: str) -> str:
+    """A name for a resource: the package's group and version, then a digest of what makes it unique."""
+    group, _, version = package.rpartition("/")
+    digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:8]
+    tail = f"-{version}-{digest}"
+    readable = re.sub("[^A-Za-z0-9]+", "-", group.rpartition("/")[2]).strip("-")
+    return readable[: MAX_NAME - len(tail)].rstrip("-") + tail
+
+
+def wait_until_settled(sagemaker: SageMakerClient, endpoint: str) -> dict[str, Any] | None:
+    """The endpoint as it is before anything is changed; None when there is none.
+
+    Waits for a deletion that is under way. Raises DeployError where it must not be touched.
+    """
+    current = describe_endpoint(sagemaker, endpoint)
+    if current is not None and current["EndpointStatus"] == "Deleting":
+        wait_until_deleted(sagemaker, endpoint)
+        return None
+    status = None if current is None else current["EndpointStatus"]
+    if status in BUSY:
+        raise DeployError(f"endpoint {endpoint} is {status}; try again when it is InService")
+    if status == "Failed" and current is not None and has_instances(current):
+        raise DeployError(
+            f"endpoint {endpoint} failed in an update and still has instances, which may be answering "
+            f"({current.get('FailureReason', 'no reason given')}); delete it, then run this step again"
+        )
+    if status not in {None, "Failed", *UPDATABLE}:
+        raise DeployError(
+            f"endpoint {endpoint} is {status}; bring it to InService or delete it, then try again"
+        )
+    return current
+
+
+def bring_up(sagemaker: SageMakerClient, endpoint: str, config: str, current: dict[str, Any] | None) -> str:
+    """Make the endpoint use a config; returns what was done, in words."""
+    if current is not None and current["EndpointStatus"] == "Failed":
+        # DeleteEndpoint is all that SageMaker allows on a failed endpoint (API reference, DescribeEndpoint).
+        sagemaker.delete_endpoint(EndpointName=endpoint)
+        wait_until_deleted(sagemaker, endpoint)
+        current = None
+    if current is None:
+        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+        return "created the endpoint"
+    if current["EndpointConfigName"] == config:
+        return "the endpoint already runs this model package"
+    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+    return "updated the endpoint"
+
+
+def ensure_model(sagemaker: SageMakerClient, name: str, package: str, role: str) -> None:
+    """Create the model unless it is there already."""
+    try:
+        sagemaker.describe_model(ModelName=name)
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        sagemaker.create_model(
+            ModelName=name, ExecutionRoleArn=role, Containers=[{"ModelPackageName": package}]
+        )
+
+
+def ensure_config(
+    sagemaker: SageMakerClient, name: str, model: str, instance_type: Any, instance_count: int
+) -> None:
+    """Create the endpoint config unless it is there already."""
+    try:
+        sagemaker.describe_endpoint_config(EndpointConfigName=name)
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[
+                {
+                    "VariantName": VARIANT,
+                    "ModelName": model,
+                    "InstanceType": instance_type,
+                    "InitialInstanceCount": instance_count,
+                    "InitialVariantWeight": 1.0,
+                }
+            ],
+        )
+
+
+def describe_endpoint(sagemaker: SageMakerClient, endpoint: str) -> dict[str, Any] | None:
+    try:
+        return dict(sagemaker.describe_endpoint(EndpointName=endpoint))
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def wait_until_deleted(sagemaker: SageMakerClient, endpoint: str) -> None:
+    deadline = time.monotonic() + DELETION_TIMEOUT_S
+    while describe_endpoint(sagemaker, endpoint) is not None:
+        if time.monotonic() > deadline:
+            raise DeployError(f"endpoint {endpoint} is still being deleted; try again in a few minutes")
+        time.sleep(POLL_S)
+
+
+def has_instances(endpoint: dict[str, Any]) -> bool:
+    """Whether anything still runs behind a failed endpoint; nothing does when its creation failed."""
+    return any(variant.get("CurrentInstanceCount", 0) for variant in endpoint.get("ProductionVariants", []))
+
+
+def is_missing(error: ClientError) -> bool:
+    """SageMaker has no error code of its own for a name that does not exist."""
+    detail = error.response["Error"]
+    return detail["Code"] == "ValidationException" and "could not find" in detail["Message"].lower()
