@@ -71,3 +71,13 @@ class EndpointConfigs:
         self._store.delete(CONFIGS, request["EndpointConfigName"])
         forget_tags(self._store, arn)
         return {}
+
+
+def variant_summary(variant: Record) -> Record:
+    """A production variant of a configuration as DescribeEndpoint shows it in service."""
+    summary = {"VariantName": variant["VariantName"]}
+    for member in ("InstanceCount", "ServerlessConfig"):
+        value = variant.get(f"Initial{member}", variant.get(member))
+        summary |= {f"Current{member}": value, f"Desired{member}": value}
+    weight = variant.get("InitialVariantWeight", 1.0)  # its documented default
+    return {**summary, "CurrentWeight": weight, "DesiredWeight": weight}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from local.container import base_environment
 from local.control import Operation, Request, Response, ServiceError, invalid, listed
-from local.endpoint_configs import EndpointConfigs
+from local.endpoint_configs import EndpointConfigs, variant_summary
 from local.home import ACCOUNT, Home
 from local.model_server import LaunchError, ModelServer, Unanswered, launch
 from local.models import Models
@@ -19,9 +19,6 @@ from local.tags import add_tags, forget_tags
 
 ENDPOINTS = "endpoints"
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
-# Request headers that reach the container besides these two (API reference, InvokeEndpoint).
-FORWARDED = ("content-type", "accept")
-FORWARDED_PREFIX = "x-amzn-sagemaker-"
 # How long a broken connection waits for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5
 
@@ -29,8 +26,14 @@ EXIT_GRACE_S = 0.5
 class ModelError(ServiceError):
     """The container answered an error, or not at all (original status 0, as the service has it)."""
 
-    def __init__(self, message: str, original_status: int, original_message: str) -> None:
-        super().__init__("ModelError", message, 424)
+    def __init__(self, original_status: int, original_message: str, log: str) -> None:
+        side = "client" if 400 <= original_status < 500 else "server"
+        super().__init__(
+            "ModelError",
+            f'Received {side} error ({original_status}) from primary with message "{original_message}". '
+            f"See {log} for more information.",
+            424,
+        )
         self.original_status = original_status
         self.original_message = original_message
 
@@ -144,29 +147,20 @@ class Endpoints:
             ServiceError: no such endpoint, or one that does not serve yet or any more.
         """
         record, server = self._serving(name)
-        wanted = {
-            key: value
-            for key, value in headers.items()
-            if key.lower() in FORWARDED or key.lower().startswith(FORWARDED_PREFIX)
-        }
         try:
-            status, answered, data = server.invoke(body, wanted)
+            status, answered, data = server.invoke(body, headers)
         except Unanswered as error:
             if self._servers.get(name) not in (None, server):  # an update came between
                 return self.invoke(name, body, headers)
             server.wait(EXIT_GRACE_S)
             self._notice_exit(name)
             ended = server.exit_status is not None
-            raise _model_error(server, 0, server.obituary if ended else str(error)) from None
+            message = server.obituary if ended else str(error)
+            raise ModelError(0, message, str(server.log)) from None
         if status >= 400:
-            raise _model_error(server, status, data.decode("utf-8", "replace"))
-        kept = {
-            key: value
-            for key, value in answered.items()
-            if key == "content-type" or key.startswith(FORWARDED_PREFIX)
-        }
+            raise ModelError(status, data.decode("utf-8", "replace"), str(server.log))
         variant = record["ProductionVariants"][0]["VariantName"]
-        return status, {**kept, "x-amzn-invoked-production-variant": variant}, data
+        return status, {**answered, "x-amzn-invoked-production-variant": variant}, data
 
     def _serving(self, name: str) -> tuple[Record, ModelServer]:
         self._notice_exit(name)
@@ -284,7 +278,7 @@ class Endpoints:
             EndpointConfigName=config_name,
             FailureReason=note,
             PendingDeploymentSummary=None,
-            ProductionVariants=[_variant_summary(variant)],
+            ProductionVariants=[variant_summary(variant)],
         )
         if old is not None:
             old.stop()
@@ -312,23 +306,3 @@ def _refuse_in_progress(record: Record) -> None:
 def _reason(name: str, message: str) -> str:
     reason = f"Endpoint {name}: {message}"
     return reason[:FAILURE_REASON_CHARACTERS]
-
-
-def _model_error(server: ModelServer, status: int, message: str) -> ModelError:
-    side = "client" if 400 <= status < 500 else "server"
-    return ModelError(
-        f'Received {side} error ({status}) from primary with message "{message}". '
-        f"See {server.log} for more information.",
-        status,
-        message,
-    )
-
-
-def _variant_summary(variant: Record) -> Record:
-    """A production variant of the configuration as DescribeEndpoint shows it."""
-    summary = {"VariantName": variant["VariantName"]}
-    for member in ("InstanceCount", "ServerlessConfig"):
-        value = variant.get(f"Initial{member}", variant.get(member))
-        summary |= {f"Current{member}": value, f"Desired{member}": value}
-    weight = variant.get("InitialVariantWeight", 1.0)  # its documented default
-    return {**summary, "CurrentWeight": weight, "DesiredWeight": weight}

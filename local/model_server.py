@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from zlib import error as ZlibError
 
@@ -29,6 +29,10 @@ POLL_INTERVAL_S = 0.1
 # The same page: an invocation has 60 seconds.
 INVOCATION_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
+# The headers of a request that reach the container, and of its answer that reach the client, besides
+# X-Amzn-SageMaker-* (API reference, InvokeEndpoint).
+REQUEST_HEADERS = ("content-type", "accept")
+RESPONSE_HEADERS = ("content-type",)
 APP = "app.py"
 
 
@@ -99,6 +103,9 @@ class ModelServer:
     def invoke(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
         """The answer to POST /invocations: status, headers (names in lower case), body.
 
+        Args:
+            headers: the client's; those that SageMaker passes on reach the server.
+
         Raises:
             Unanswered: there was none within INVOCATION_TIMEOUT_S, or the connection broke.
         """
@@ -109,7 +116,7 @@ class ModelServer:
                 "POST",
                 "/invocations",
                 body=body,
-                headers=dict(headers),
+                headers=_passed(headers, REQUEST_HEADERS),
                 timeout=INVOCATION_TIMEOUT_S,
                 retries=False,
             )
@@ -117,7 +124,7 @@ class ModelServer:
             raise Unanswered(f"no answer within {INVOCATION_TIMEOUT_S:g} s") from None
         except urllib3.exceptions.HTTPError as error:
             raise Unanswered(f"the connection broke: {error}") from None
-        return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data
+        return answer.status, _passed(answer.headers, RESPONSE_HEADERS), answer.data
 
     def wait(self, timeout_s: float) -> None:
         """Give the process up to `timeout_s` to end by itself."""
@@ -180,6 +187,14 @@ def _unpack(archive: Path, folder: Path) -> None:
     if not (folder / APP).is_file():
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise LaunchError(f"the model data has no {APP} with an ASGI `app` at its root, only: {found}")
+
+
+def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if name.lower() in names or name.lower().startswith("x-amzn-sagemaker-")
+    }
 
 
 def end_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:

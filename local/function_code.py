@@ -1,0 +1,67 @@
+"""The code of a Lambda function: a zip archive and its files, kept under their digest."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import uuid
+import zipfile
+from pathlib import Path
+
+from local.control import Request, ServiceError
+from local.home import Home
+from local.store import Record
+
+
+def invalid(message: str) -> ServiceError:
+    """Lambda's answer to a request that it cannot accept."""
+    return ServiceError("InvalidParameterValueException", message)
+
+
+def code_folder(folder: Path, record: Record) -> Path:
+    """The unpacked files that a record's CodeSha256 stands for; the archive lies beside it as .zip."""
+    return folder / base64.b64decode(record["CodeSha256"]).hex()
+
+
+def kept_code(home: Home, folder: Path, code: Request) -> Record:
+    """Unpack a function's code (ZipFile, or S3Bucket and S3Key) under its `folder`.
+
+    Returns:
+        CodeSha256 (base64, as Lambda gives it) and CodeSize in bytes.
+
+    Raises:
+        ServiceError: no code is given, or what is given is not a zip archive.
+    """
+    data = _archive(home, code)
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    record = {"CodeSha256": digest, "CodeSize": len(data)}
+    target = code_folder(folder, record)
+    if target.exists():
+        return record
+    partial = target.with_name(f"{target.name}.{uuid.uuid4()}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            archive.extractall(partial)
+    except zipfile.BadZipFile:
+        message = "Could not unzip uploaded file. Please check your file, then try to upload again."
+        raise invalid(message) from None
+    target.with_suffix(".zip").write_bytes(data)
+    partial.rename(target)
+    return record
+
+
+def _archive(home: Home, code: Request) -> bytes:
+    if "ZipFile" in code:
+        try:
+            return base64.b64decode(code["ZipFile"], validate=True)
+        except binascii.Error:
+            raise invalid("ZipFile is not base64.") from None
+    if "S3Bucket" not in code or "S3Key" not in code:
+        raise invalid("Please provide a source for function code.")
+    try:
+        return home.object_path(f"s3://{code['S3Bucket']}/{code['S3Key']}").read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+        message = "Error occurred while GetObject. S3 Error Code: NoSuchKey."
+        raise invalid(f"{message} s3://{code['S3Bucket']}/{code['S3Key']} does not exist.") from None

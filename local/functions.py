@@ -1,0 +1,277 @@
+"""Lambda functions on disk: their records and code outlive the process, each invocation is a process."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from local import rest
+from local.container import base_environment
+from local.control import Operation, Request, Response, ServiceError, service_model
+from local.function_code import code_folder, invalid, kept_code
+from local.home import ACCOUNT, Home
+from local.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
+from local.model_server import end_group
+from local.store import Record, Store
+
+FUNCTIONS = "functions"
+# What a function has unless the request says otherwise (API reference, CreateFunction).
+DEFAULT_TIMEOUT_S = 3
+DEFAULT_MEMORY_MB = 128
+CONFIGURATION = (
+    *("Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize", "VpcConfig", "Environment"),
+    *("DeadLetterConfig", "TracingConfig", "KMSKeyArn", "EphemeralStorage", "SnapStart", "LoggingConfig"),
+)
+
+
+class FunctionService:
+    """Lambda's API for Python functions; `environment` gives what reaches the local service."""
+
+    def __init__(self, home: Home, store: Store, environment: Callable[[], Mapping[str, str]]) -> None:
+        self._home = home
+        self._store = store
+        self._environment = environment
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._operations: dict[str, Operation] = {
+            "CreateFunction": self._create,
+            "GetFunction": self._get,
+            "GetFunctionConfiguration": self._get_configuration,
+            "UpdateFunctionCode": self._update_code,
+            "UpdateFunctionConfiguration": self._update_configuration,
+            "DeleteFunction": self._delete,
+            "ListFunctions": self._list,
+            "Invoke": self._invoke,
+            "TagResource": self._tag,
+            "ListTags": self._list_tags,
+        }
+
+    def handle(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+    ) -> rest.HttpAnswer:
+        """Answer one request of Lambda's rest-json API: status, headers, body.
+
+        Args:
+            headers: names in lower case.
+        """
+        try:
+            operation, parts = rest.routed(service_model("lambda"), method, path)
+            function = self._operations.get(operation.name)
+            if function is None:
+                message = f"the local service has no Lambda operation {operation.name}"
+                raise ServiceError("UnknownOperationException", message)
+            request = rest.parsed(operation, parts, query, headers, body)
+            return rest.rendered(operation, function(request))
+        except ServiceError as error:
+            return rest.rendered_error(error)
+
+    def stop(self) -> None:
+        """End the running invocations; none starts any more."""
+        with self._lock:
+            self._stopping = True
+            running = list(self._running)
+        for process in running:
+            end_group(process, 0)
+
+    # Records
+
+    def _create(self, request: Request) -> Response:
+        name = _name(request["FunctionName"])
+        _refuse_unsupported(request)
+        if "Handler" not in request or "Runtime" not in request:
+            raise invalid("Runtime and Handler are mandatory for functions created with deployment packages.")
+        arn = self._arn(name)
+        record: Record = {
+            "FunctionName": name,
+            "FunctionArn": arn,
+            "Description": "",
+            "Timeout": DEFAULT_TIMEOUT_S,
+            "MemorySize": DEFAULT_MEMORY_MB,
+            "Version": "$LATEST",
+            "PackageType": "Zip",
+            "Architectures": request.get("Architectures", ["x86_64"]),
+            "State": "Active",
+            "LastUpdateStatus": "Successful",
+            "_tags": request.get("Tags", {}),
+            **{key: request[key] for key in CONFIGURATION if key in request},
+            **kept_code(self._home, self._folder(name), request["Code"]),
+            **_revision(),
+        }
+        try:
+            self._store.create(FUNCTIONS, name, record)
+        except KeyError:
+            message = f"Function already exist: {name}"
+            raise ServiceError("ResourceConflictException", message, 409) from None
+        return record
+
+    def _found(self, request: Request) -> Record:
+        name = _name(request["FunctionName"])
+        if request.get("Qualifier", "$LATEST") != "$LATEST":
+            raise self._unknown(f"{name}:{request['Qualifier']}")
+        try:
+            return self._store.get(FUNCTIONS, name)
+        except KeyError:
+            raise self._unknown(name) from None
+
+    def _unknown(self, name: str) -> ServiceError:
+        return ServiceError("ResourceNotFoundException", f"Function not found: {self._arn(name)}", 404)
+
+    def _arn(self, name: str) -> str:
+        return f"arn:aws:lambda:{self._home.region}:{ACCOUNT}:function:{name}"
+
+    def _get(self, request: Request) -> Response:
+        record = self._found(request)
+        archive = code_folder(self._folder(record["FunctionName"]), record).with_suffix(".zip")
+        code = {"RepositoryType": "S3", "Location": archive.resolve().as_uri()}
+        return {"Configuration": record, "Code": code, "Tags": record["_tags"] or None}
+
+    def _get_configuration(self, request: Request) -> Response:
+        return self._found(request)
+
+    def _update_code(self, request: Request) -> Response:
+        record = self._found(request)
+        _refuse_unsupported(request)
+        name = record["FunctionName"]
+        if request.get("DryRun"):
+            return record
+        changes = {**kept_code(self._home, self._folder(name), request), **_revision()}
+        return self._store.update(FUNCTIONS, name, lambda record: record.update(changes))
+
+    def _update_configuration(self, request: Request) -> Response:
+        name = self._found(request)["FunctionName"]
+        _refuse_unsupported(request)
+        changes = {**{key: request[key] for key in CONFIGURATION if key in request}, **_revision()}
+        return self._store.update(FUNCTIONS, name, lambda record: record.update(changes))
+
+    def _delete(self, request: Request) -> Response:
+        name = self._found(request)["FunctionName"]
+        self._store.delete(FUNCTIONS, name)
+        shutil.rmtree(self._folder(name))
+        return {"StatusCode": 204}
+
+    def _list(self, request: Request) -> Response:
+        records = sorted(self._store.list(FUNCTIONS), key=lambda record: str(record["FunctionName"]))
+        start, count = int(request.get("Marker", "0")), request.get("MaxItems", 50)
+        more = str(start + count) if start + count < len(records) else None
+        return {"Functions": records[start : start + count], "NextMarker": more}
+
+    def _tag(self, request: Request) -> Response:
+        name = self._found({"FunctionName": request["Resource"]})["FunctionName"]
+        self._store.update(FUNCTIONS, name, lambda record: record["_tags"].update(request["Tags"]))
+        return {}
+
+    def _list_tags(self, request: Request) -> Response:
+        return {"Tags": self._found({"FunctionName": request["Resource"]})["_tags"]}
+
+    def _folder(self, name: str) -> Path:
+        return self._home.folder(FUNCTIONS, name)
+
+    # Invocations
+
+    def _invoke(self, request: Request) -> Response:
+        record = self._found(request)
+        kind = request.get("InvocationType", "RequestResponse")
+        if kind == "DryRun":
+            return {"StatusCode": 204, "Payload": b""}
+        if kind != "RequestResponse":
+            raise invalid(f"the local service invokes functions synchronously only, not as {kind}")
+        event = request["Payload"] or b"{}"
+        if len(event) > PAYLOAD_BYTES:
+            message = f"Request must be smaller than {PAYLOAD_BYTES} bytes for the InvokeFunction operation"
+            raise ServiceError("RequestTooLargeException", message, 413)
+        try:
+            json.loads(event)
+        except ValueError as error:
+            message = f"Could not parse request body into json: {error}"
+            raise ServiceError("InvalidRequestContentException", message) from None
+        folder = self._folder(record["FunctionName"])
+        result = invoke(
+            code_folder(folder, record),
+            record["Handler"],
+            event,
+            arn=record["FunctionArn"],
+            timeout_s=record["Timeout"],
+            environment=self._function_environment(record),
+            running=self._watched,
+        )
+        with self._lock, (folder / "function.log").open("ab") as log:
+            log.write(result.log)
+        tail = base64.b64encode(result.log[-LOG_TAIL_BYTES:]).decode()
+        return {
+            "StatusCode": 200,
+            "FunctionError": "Unhandled" if result.failed else None,
+            "LogResult": tail if request.get("LogType") == "Tail" else None,
+            "ExecutedVersion": "$LATEST",
+            "Payload": result.payload,
+        }
+
+    @contextlib.contextmanager
+    def _watched(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Keep a process among those that `stop` ends."""
+        with self._lock:
+            self._running.add(process)
+            if self._stopping:
+                end_group(process, 0)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.remove(process)
+
+    def _function_environment(self, record: Record) -> dict[str, str]:
+        name = record["FunctionName"]
+        return {
+            **base_environment({}),
+            **record.get("Environment", {}).get("Variables", {}),
+            **self._environment(),
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{record['Runtime']}",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(record["MemorySize"]),
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "function.log",
+            "LAMBDA_TASK_ROOT": str(code_folder(self._folder(name), record)),
+            "_HANDLER": record["Handler"],
+        }
+
+
+def _name(name_or_arn: str) -> str:
+    """The function's name in its name, its ARN or a partial ARN.
+
+    Raises:
+        ServiceError: not one of these, or one with a version or alias.
+    """
+    name = name_or_arn.rpartition("function:")[2].removesuffix(":$LATEST")
+    if not re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name):
+        raise invalid(
+            f"{name_or_arn} is not the name of a function: up to 64 letters, digits, hyphens and "
+            "underscores, without a version or an alias"
+        )
+    return name
+
+
+def _refuse_unsupported(request: Request) -> None:
+    """Refuse what the local service would otherwise have to leave out."""
+    runtime = request.get("Runtime", "python3")
+    if not runtime.startswith("python3"):
+        raise invalid(f"the local service runs Python functions only, not {runtime}")
+    if request.get("PackageType", "Zip") != "Zip":
+        raise invalid("the local service runs functions from zip archives only, not from images")
+    for member in ("Layers", "FileSystemConfigs", "Publish"):
+        if request.get(member):
+            raise invalid(f"the local service does not support {member} of a function")
+
+
+def _revision() -> Record:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"LastModified": now.replace("+00:00", "+0000"), "RevisionId": str(uuid.uuid4())}
