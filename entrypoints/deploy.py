@@ -109,7 +109,7 @@ def wait_until_settled(sagemaker: SageMakerClient, endpoint: str) -> dict[str, A
         )
     if status not in {None, "Failed", *UPDATABLE}:
         raise DeployError(
-            f"endpoint {endpoint} is {status}; bring it to InService or delete it, then try again"
+            f"endpoint {endpoint} is {status}; delete it or bring it to InService, then retry"
         )
     return current
 
