@@ -5,7 +5,6 @@ SplitDataset -> TuneHyperparameters -> TrainModel -> EvaluateModel -> CheckAccur
     CheckAccuracy, else                          -> AccuracyTooLow (fails)
 """
 
-import os
 from collections.abc import Mapping
 
 import boto3
@@ -14,10 +13,7 @@ from config.parameters import execution_parameters
 from config.settings import Settings
 from steps import code, deploy, evaluate, gate, register, split, train, tune
 from steps.context import Context, sdk_parameter
-from steps.sdk import Pipeline, PipelineSession
-
-# The SDK would otherwise tell Amazon of each run; an explicit configuration also keeps it from reading files.
-_SDK_CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
+from steps.sdk import OfflineSession, Pipeline, PipelineSession
 
 
 def build_pipeline(
@@ -51,19 +47,6 @@ def build_pipeline(
     )
 
 
-def pipeline_session(settings: Settings, boto_session: boto3.Session | None = None) -> PipelineSession:
-    """A session for `build_pipeline`: explicit region and bucket, no telemetry, no files of the machine."""
-    # The SDK would ask IAM whether the role is good; the service checks it at CreatePipeline anyway.
-    os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"
-    return _Session(
-        boto_session=boto_session or boto3.Session(region_name=settings.region),
-        default_bucket=settings.bucket,
-        sagemaker_config=_SDK_CONFIG,
-    )
-
-
-class _Session(PipelineSession):  # type: ignore[misc]
-    """The SDK's session looks its default bucket up, and creates it; this one only names it."""
-
-    def default_bucket(self) -> str:
-        return str(self._default_bucket_name_override)
+def pipeline_session(settings: Settings) -> PipelineSession:
+    """A session for `build_pipeline` that knows region and bucket and reaches nothing."""
+    return OfflineSession(boto3.Session(region_name=settings.region), settings.bucket)

@@ -64,13 +64,13 @@ class Bundle:
 def bundles(root: Path = ROOT) -> dict[str, Bundle]:
     """Every bundle by name: split, tune, train, evaluate, deploy and random_weights.
 
-    Raises FileNotFoundError when an imported module or a requirements file is missing under `root`.
+    Raises FileNotFoundError when a program or a requirements file is missing under `root`.
     """
     made = {}
     for name, (program, form, requirements) in _PROGRAMS.items():
         paths = {f"{PACKAGE}/{program}.py"}
         if form == "tar":
-            paths |= set(_files_of(root, _SERVING))
+            paths |= _files_of(root, _SERVING)
         files = {path: (root / path).read_bytes() for path in sorted(_with_imports(root, paths))}
         if requirements:
             files["requirements.txt"] = (root / PACKAGE / "requirements" / requirements).read_bytes()
@@ -126,11 +126,13 @@ def _exists(s3_client: Any, bucket: str, key: str) -> bool:
     return True
 
 
-def _files_of(root: Path, names: Iterable[str]) -> Iterable[str]:
+def _files_of(root: Path, names: Iterable[str]) -> set[str]:
+    """The files under the package's folders and files `names`, without Python's and the system's own."""
+    found: set[Path] = set()
     for name in names:
         path = root / PACKAGE / name
-        found = [item for item in path.iterdir() if item.is_file()] if path.is_dir() else [path]
-        yield from (item.relative_to(root).as_posix() for item in found)
+        found |= {item for item in path.iterdir() if item.is_file()} if path.is_dir() else {path}
+    return {item.relative_to(root).as_posix() for item in found if not item.name.startswith(".")}
 
 
 def _with_imports(root: Path, paths: set[str]) -> set[str]:
@@ -140,32 +142,23 @@ def _with_imports(root: Path, paths: set[str]) -> set[str]:
     while todo:
         path = todo.pop()
         done.add(path)
-        todo |= {
-            parent.as_posix() + "/__init__.py" for parent in Path(path).parents if parent.as_posix() != "."
-        }
+        needed = {f"{folder.as_posix()}/__init__.py" for folder in Path(path).parents if folder != Path()}
         if path.endswith(".py"):
-            todo |= _imports(root, path)
-        todo -= done
-    return {path for path in done if path.endswith("__init__.py") is False or (root / path).exists()}
+            needed |= _imports(root / path)
+        todo |= {item for item in needed if (root / item).is_file()} - done
+    return done
 
 
-def _imports(root: Path, path: str) -> set[str]:
-    """The modules of the package that one module imports anywhere, as paths."""
-    if not (root / path).exists() and path.endswith("__init__.py"):
-        return set()
-    found = set()
-    for node in ast.walk(ast.parse((root / path).read_bytes(), filename=path)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+def _imports(module: Path) -> set[str]:
+    """Where the modules of the package that one of them imports, anywhere in it, may lie."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_bytes(), filename=str(module))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in names:
-            base = name.replace(".", "/")
-            if name.split(".")[0] == PACKAGE:
-                found |= {f for f in (f"{base}.py", f"{base}/__init__.py") if (root / f).is_file()}
-    return found
+            names |= {alias.name for alias in node.names}
+    bases = {name.replace(".", "/") for name in names if name.split(".")[0] == PACKAGE}
+    return {f"{base}{end}" for base in bases for end in (".py", "/__init__.py")}
 
 
 def _tar(files: Mapping[str, bytes]) -> bytes:

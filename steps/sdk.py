@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import boto3
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 
@@ -38,6 +39,9 @@ def _root_logger_kept() -> Iterator[None]:
         root.handlers[:] = handlers
         root.setLevel(level)
 
+
+# The SDK would ask IAM whether the role is good; the service itself does, at CreatePipeline.
+os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"
 
 # What a pipeline is for, told as warnings at every step.
 warnings.filterwarnings("ignore", message="Running within a PipelineSession")
@@ -104,6 +108,29 @@ SageMakerConfig.validate_sagemaker_config = staticmethod(
     validator_for(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA)(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA).validate
 )
 
+
+class OfflineSession(PipelineSession):  # type: ignore[misc]
+    """A session to build definitions with: a region, a bucket, and no client that could reach AWS.
+
+    The SDK's own creates its default bucket when asked for the name, reads configuration files of
+    the machine and reports each use to Amazon.
+    """
+
+    def __init__(self, boto_session: boto3.Session, bucket: str) -> None:
+        super().__init__(boto_session=boto_session, default_bucket=bucket)
+        self._default_bucket = bucket
+
+    def _initialize(self, boto_session: boto3.Session, **_clients: object) -> None:
+        self.boto_session = boto_session
+        self._region_name = boto_session.region_name
+        self.sagemaker_client = None
+        self.local_mode = False
+        self.sagemaker_config = {
+            "SchemaVersion": "1.0",
+            "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}},
+        }
+
+
 __all__ = [
     "CacheConfig",
     "CategoricalParameter",
@@ -126,6 +153,7 @@ __all__ = [
     "LambdaOutputTypeEnum",
     "LambdaStep",
     "ModelTrainer",
+    "OfflineSession",
     "OutputDataConfig",
     "ParameterFloat",
     "ParameterInteger",
