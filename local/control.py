@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -62,8 +63,23 @@ class ControlPlane:
             report = ParamValidator().validate(request, model.input_shape)
             if report.has_errors():
                 raise ServiceError("ValidationException", report.generate_report())
+            _check_names(request, model.input_shape)
         response = operation(request)
         return shaped(response, model.output_shape) if model.output_shape is not None else {}
+
+
+def _check_names(request: Request, shape: Shape) -> None:
+    """Refuse a name that does not fit its pattern: names become folders, botocore leaves them unchecked."""
+    for member, value in request.items():
+        limits = shape.members[member].metadata  # type: ignore[attr-defined]
+        if not member.endswith("Name") or "pattern" not in limits:
+            continue
+        pattern, longest = limits["pattern"], limits.get("max", len(value))
+        if not re.fullmatch(pattern, value) or len(value) > longest:
+            raise invalid(
+                f"1 validation error detected: Value {value!r} at {member!r} failed to satisfy constraint: "
+                f"Member must satisfy regular expression pattern: {pattern}, at most {longest} characters"
+            )
 
 
 def shaped(value: Any, shape: Shape) -> Any:

@@ -66,7 +66,7 @@ class Endpoints:
         """The operations that this service answers."""
         return {
             "CreateEndpoint": self._create,
-            "DescribeEndpoint": lambda request: self._endpoint(request["EndpointName"]),
+            "DescribeEndpoint": self._describe,
             "ListEndpoints": self._list,
             "UpdateEndpoint": self._update,
             "DeleteEndpoint": self._delete,
@@ -92,9 +92,9 @@ class Endpoints:
         self._background(self._start, name)
         return record
 
-    def _endpoint(self, name: str) -> Record:
-        self._notice_exit(name)
-        return self._stored(name, self._store.get)
+    def _describe(self, request: Request) -> Response:
+        self._notice_exit(request["EndpointName"])
+        return self._stored(request["EndpointName"], self._store.get)
 
     def _stored(self, name: str, read: Callable[[str, str], Record]) -> Record:
         try:
@@ -154,8 +154,7 @@ class Endpoints:
                 return self.invoke(name, body, headers)
             server.wait(EXIT_GRACE_S)
             self._notice_exit(name)
-            ended = server.exit_status is not None
-            message = server.obituary if ended else str(error)
+            message = str(error) if server.exit_status is None else server.obituary
             raise ModelError(0, message, str(server.log)) from None
         if status >= 400:
             raise ModelError(status, data.decode("utf-8", "replace"), str(server.log))
@@ -170,13 +169,10 @@ class Endpoints:
             message = f"Endpoint {name} of account {ACCOUNT} not found."
             raise ServiceError("ValidationError", message) from None
         server = self._servers.get(name)
-        if server is None or record["EndpointStatus"] in ("Failed", "Deleting"):
-            raise ServiceError(
-                "ValidationError",
-                f"Endpoint {name} of account {ACCOUNT} is not in service: its status is "
-                + record["EndpointStatus"]
-                + (f" ({record['FailureReason']})." if record.get("FailureReason") else "."),
-            )
+        if server is None or record["EndpointStatus"] in ("Creating", "Failed", "Deleting"):
+            status = record["EndpointStatus"]
+            message = f"Endpoint {name} of account {ACCOUNT} is not in service: its status is {status}."
+            raise ServiceError("ValidationError", message)
         return record, server
 
     def _notice_exit(self, name: str) -> None:
@@ -239,12 +235,8 @@ class Endpoints:
         except LaunchError as error:
             # A failed update leaves the endpoint InService on its old configuration, with a
             # FailureReason (aws-controllers-k8s/sagemaker-controller#7).
-            self._set(
-                name,
-                EndpointStatus="InService",
-                FailureReason=_reason(name, str(error)),
-                PendingDeploymentSummary=None,
-            )
+            reason = _reason(name, str(error))
+            self._set(name, EndpointStatus="InService", FailureReason=reason, PendingDeploymentSummary=None)
 
     def _serve(self, name: str, config_name: str, note: str | None = None) -> None:
         """Start the server of a configuration, move the endpoint to it, then end the one it had."""
@@ -304,5 +296,4 @@ def _refuse_in_progress(record: Record) -> None:
 
 
 def _reason(name: str, message: str) -> str:
-    reason = f"Endpoint {name}: {message}"
-    return reason[:FAILURE_REASON_CHARACTERS]
+    return f"Endpoint {name}: {message}"[:FAILURE_REASON_CHARACTERS]
