@@ -137,9 +137,9 @@ def refuse_placeholders(settings: Settings, *keys: str) -> None:
 def is_missing(error: ClientError) -> bool:
     """Whether the error says that there is no such thing; SageMaker has several ways to say it."""
     details = error.response.get("Error", {})
-    return details.get("Code") in {"ResourceNotFound", "ResourceNotFoundException"} or (
-        details.get("Code") == "ValidationException" and "ould not find" in details.get("Message", "")
-    )
+    if details.get("Code") in {"ValidationException", "ValidationError"}:
+        return any(words in details.get("Message", "").lower() for words in ("not find", "not found"))
+    return details.get("Code") in {"ResourceNotFound", "ResourceNotFoundException"}
 
 
 def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef:

@@ -151,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    with Progress(*columns, console=command.console) as progress:
+    with Progress(*columns, console=command.console, disable=not command.console.is_terminal) as progress:
         done = upload(dataset, url, s3, progress)
     command.output.print(
         f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url} "

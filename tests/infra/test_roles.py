@@ -1,0 +1,93 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "roles.yaml"
+# IAM knows no resource for these: docs.aws.amazon.com/service-authorization, "Resource types" empty.
+WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+
+
+class Loader(yaml.SafeLoader):
+    """Reads !Sub, !Ref and their like as what they are applied to."""
+
+
+def _argument(loader, _suffix, node):
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node)
+    return loader.construct_scalar(node)
+
+
+Loader.add_multi_constructor("!", _argument)
+
+
+@pytest.fixture(scope="module")
+def resources():
+    return yaml.load(TEMPLATE.read_text(), Loader)["Resources"]
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def statements(resources):
+    for resource in resources.values():
+        properties = resource["Properties"]
+        documents = [entry["PolicyDocument"] for entry in properties.get("Policies", [])]
+        documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        for document in documents:
+            yield from document["Statement"]
+
+
+def test_cfn_lint_has_nothing_to_say():
+    completed = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), TEMPLATE], capture_output=True, text=True, check=False
+    )
+    assert (completed.returncode, completed.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("role", "service"),
+    [("ExecutionRole", "sagemaker"), ("LambdaRole", "lambda"), ("SchedulerRole", "scheduler")],
+)
+def test_a_role_trusts_one_service(resources, role, service):
+    (statement,) = resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Effect"] == "Allow"
+    assert statement["Principal"] == {"Service": f"{service}.amazonaws.com"}
+    assert statement["Action"] == "sts:AssumeRole"
+
+
+def test_no_action_has_a_star(resources):
+    actions = [action for statement in statements(resources) for action in as_list(statement["Action"])]
+    assert actions
+    assert [action for action in actions if "*" in action] == []
+
+
+def test_a_bare_star_stands_only_where_iam_knows_no_resource_and_under_a_condition(resources):
+    for statement in statements(resources):
+        if "*" in as_list(statement["Resource"]):
+            assert set(as_list(statement["Action"])) <= WITHOUT_RESOURCE
+            assert statement["Condition"]
+
+
+def test_roles_are_passed_to_sagemaker_only(resources):
+    passing = [s for s in statements(resources) if "iam:PassRole" in as_list(s["Action"])]
+    assert len(passing) == 2
+    for statement in passing:
+        assert statement["Resource"] == "ExecutionRole.Arn"
+        assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+def test_the_scheduler_may_only_start_the_pipeline(resources):
+    (policy,) = resources["SchedulerRole"]["Properties"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "sagemaker:StartPipelineExecution"
+    assert statement["Resource"].endswith(":pipeline/${Name}")
+
+
+def test_the_outputs_fill_the_settings():
+    outputs = yaml.load(TEMPLATE.read_text(), Loader)["Outputs"]
+    keys = {entry["Description"].split()[0] for entry in outputs.values()}
+    assert keys == {"execution_role", "lambda_role", "scheduler_role", "bucket"}

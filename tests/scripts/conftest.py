@@ -1,0 +1,109 @@
+"""Commands as a person runs them, against moto on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+BUCKET = "image-classification-111122223333"
+PLANE = {"region_name": "us-east-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
+
+Completed = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path) -> Iterator[None]:
+    """No credentials, profile or endpoint of this machine; what a command sets is taken back."""
+    saved = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "PIPELINE_"))]:
+        del os.environ[name]
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "no-such-file")
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    yield
+    os.environ.clear()
+    os.environ.update(saved)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def url(moto_server: str) -> str:
+    """Where an empty AWS listens."""
+    requests.post(f"{moto_server}/moto-api/reset", timeout=10).raise_for_status()
+    return moto_server
+
+
+@pytest.fixture
+def client(url: str) -> Callable[[str], object]:
+    return lambda service: boto3.client(service, endpoint_url=url, **PLANE)
+
+
+@pytest.fixture
+def s3(client):
+    """S3 with the bucket of the shipped settings."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    return s3
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Completed]:
+    """`python scripts/NAME ARGUMENTS...` in a folder that is not the project's."""
+
+    def run(script: str, *arguments: object, **extra: str) -> Completed:
+        return subprocess.run(
+            [sys.executable, ROOT / "scripts" / script, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200", **extra},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def refused() -> Callable[..., None]:
+    """Assert that a command ended with exit code 2 and one line that holds these words."""
+
+    def refused(completed: Completed, *words: str) -> None:
+        assert completed.returncode == 2, completed.stderr
+        lines = completed.stderr.splitlines()
+        assert len(lines) == 1, completed.stderr
+        assert completed.stdout == ""
+        for word in words:
+            assert word in lines[0]
+
+    return refused
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A dataset of two classes with four pictures each."""
+    folder = tmp_path / "pictures"
+    for shade, name in enumerate(("ants", "große Bienen")):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            colour = (120 * shade, 40 * number, 10)
+            Image.new("RGB", (24, 20), colour).save(folder / name / f"{number}.png")
+    return folder

@@ -1,0 +1,144 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
+
+from config.settings import load
+from scripts import command
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ("delete_endpoint.py", "predict.py", "schedule_retraining.py", "upload_dataset.py")
+
+
+def client_error(code: str, message: str = "No.", **details: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message, **details}}, "PutObject")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_needs_no_surroundings(run, script):
+    completed = run(script, "--help")
+    assert completed.returncode == 0
+    assert "--local URL" in completed.stdout
+    assert completed.stderr == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_projects_own_packages_come_first(run, tmp_path, script):
+    for name in ("entrypoints", "config", "scripts", "local"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('the wrong one')")
+    assert run(script, "--help", PYTHONPATH=str(tmp_path)).returncode == 0
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_starts_without_what_is_slow_to_import(script):
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scripts.{script.removesuffix('.py')}; "
+        "print({'boto3', 'sagemaker', 'torch', 'pandas'} & set(sys.modules))"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_unknown_option_is_one_line(run, refused, script):
+    refused(run(script, "--colour"), script, "--help")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "regoin=x"], ["regoin", "region"]),
+        (["--set", "tuning.jobs=many"], ["tuning.jobs", "many"]),
+        (["--settings", "missing.toml"], ["missing.toml"]),
+        (["--local", "127.0.0.1:1"], ["--local", "http://127.0.0.1"]),
+        (["--local", "http://127.0.0.1:9"], ["http://127.0.0.1:9", "--local"]),
+        ([], ["no usable AWS credentials", "aws configure"]),
+    ],
+)
+def test_wrong_surroundings_are_one_line(run, refused, arguments, words):
+    refused(run("schedule_retraining.py", *arguments), "schedule_retraining.py: ", *words)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (client_error("AccessDenied"), ["PutObject", "AccessDenied", "get-caller-identity"]),
+        (client_error("AccessDeniedException"), ["get-caller-identity"]),
+        (client_error("NoSuchBucket", BucketName="flowers"), ["flowers", "--set bucket=NAME"]),
+        (client_error("ExpiredToken"), ["aws sso login"]),
+        (
+            client_error("ValidationException", "1 error\n detected"),
+            ["ValidationException: 1 error detected"],
+        ),
+        (NoCredentialsError(), ["credentials", "--local URL"]),
+        (NoRegionError(), ["region", "pipeline.toml"]),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), ["http://127.0.0.1:9"]),
+    ],
+)
+def test_explain(error, words):
+    line = command.explain(error)
+    assert "\n" not in line
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        (client_error("ResourceNotFound"), True),
+        (client_error("ValidationException", "Could not find endpoint"), True),
+        (client_error("ValidationError", "Endpoint x of account 1 not found."), True),
+        (client_error("ValidationException", "Cannot update in-progress endpoint"), False),
+        (client_error("AccessDenied", "not found"), False),
+    ],
+)
+def test_is_missing(error, missing):
+    assert command.is_missing(error) is missing
+
+
+def test_a_local_service_is_reached_whatever_this_machine_is_set_to():
+    os.environ["AWS_PROFILE"] = "work"
+    os.environ["AWS_ENDPOINT_URL_S3"] = "http://elsewhere"
+    os.environ["AWS_SESSION_TOKEN"] = "token"
+    arguments = command.parser("").parse_args(["--local", "http://127.0.0.1:4566"])
+    client = command.session(arguments, load(environ={})).client("s3")
+    assert client.meta.endpoint_url == "http://127.0.0.1:4566"
+    assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
+
+
+def test_placeholders_are_refused_on_aws_only():
+    settings = load(environ={})
+    with pytest.raises(command.Failure, match="scheduler_role in"):
+        command.refuse_placeholders(settings, "scheduler_role")
+    os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:4566"
+    command.refuse_placeholders(settings, "scheduler_role")
+
+
+def test_interrupted_ends_with_130_and_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        script = ROOT / "scripts" / "schedule_retraining.py"
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, script, "--local", address], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        silent.settimeout(30)
+        connection, _ = silent.accept()  # the command waits for an answer now
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        connection.close()
+    assert process.returncode == 130
+    assert errors == "schedule_retraining.py: interrupted\n"
+
+
+def test_a_question_without_a_terminal_needs_yes(monkeypatch):
+    parser = command.parser("")
+    parser.add_argument("--yes", action="store_true")
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115, PTH123
+    with pytest.raises(command.Failure, match="add --yes"):
+        command.confirm("Delete?", parser.parse_args([]))
+    assert command.confirm("Delete?", parser.parse_args(["--yes"]))

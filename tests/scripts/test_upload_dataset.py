@@ -1,0 +1,141 @@
+import shutil
+import signal
+
+import pytest
+from PIL import Image
+from rich.progress import Progress
+
+from entrypoints.dataset import check_dataset
+from scripts.command import Failure
+from scripts.upload_dataset import split_url, upload
+
+SCRIPT = "upload_dataset.py"
+BUCKET = "image-classification-111122223333"
+TO = f"s3://{BUCKET}/flowers"
+
+
+def keys(s3, prefix=""):
+    return {item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])}
+
+
+def expected(prefix):
+    return {f"{prefix}/{name}/{number}.png" for name in ("ants", "große Bienen") for number in range(4)}
+
+
+def test_uploads_to_where_the_pipeline_reads(run, url, s3, pictures):
+    completed = run(SCRIPT, pictures, "--local", url)
+    assert completed.returncode == 0, completed.stderr
+    assert keys(s3) == expected("image-classification/data")
+    key = "image-classification/data/ants/1.png"
+    there = s3.get_object(Bucket=BUCKET, Key=key)
+    assert there["Body"].read() == (pictures / "ants" / "1.png").read_bytes()
+    assert there["ContentType"] == "image/png"
+    assert "8 pictures of 2 classes" in completed.stdout
+    assert "8 sent, 0 already there" in completed.stdout
+
+
+def test_lists_what_is_not_a_picture_and_leaves_it_out(run, url, s3, pictures):
+    (pictures / "ants" / "notes.txt").write_text("ants are small")
+    Image.new("P", (20, 20)).save(pictures / "ants" / "ant.gif")
+    completed = run(SCRIPT, pictures, "--to", TO, "--local", url)
+    assert completed.returncode == 0, completed.stderr
+    assert "left out: ants/notes.txt: is not an image" in completed.stderr
+    assert "left out: ants/ant.gif: is a GIF file" in completed.stderr
+    assert keys(s3) == expected("flowers")
+
+
+def test_sends_only_what_changed(run, url, s3, pictures):
+    run(SCRIPT, pictures, "--to", TO, "--local", url)
+    again = run(SCRIPT, pictures, "--to", TO, "--local", url)
+    assert "0 sent, 8 already there" in again.stdout
+
+    # Uncompressed, so that the two have the same size.
+    Image.new("RGB", (8, 8), "red").save(pictures / "ants" / "0.bmp")
+    run(SCRIPT, pictures, "--to", TO, "--local", url)
+    Image.new("RGB", (8, 8), "blue").save(pictures / "ants" / "0.bmp")
+    changed = run(SCRIPT, pictures, "--to", TO, "--local", url)
+    assert "1 sent, 8 already there" in changed.stdout
+    body = s3.get_object(Bucket=BUCKET, Key="flowers/ants/0.bmp")["Body"].read()
+    assert body == (pictures / "ants" / "0.bmp").read_bytes()
+
+
+def test_an_object_of_unknown_content_is_sent_again(run, url, s3, pictures):
+    size = (pictures / "ants" / "0.png").stat().st_size
+    s3.put_object(Bucket=BUCKET, Key="flowers/ants/0.png", Body=b"x" * size)
+    run(SCRIPT, pictures, "--to", TO, "--local", url)
+    body = s3.get_object(Bucket=BUCKET, Key="flowers/ants/0.png")["Body"].read()
+    assert body == (pictures / "ants" / "0.png").read_bytes()
+
+
+def test_a_removed_picture_is_named_and_deleted_on_request(run, url, s3, pictures):
+    s3.put_object(Bucket=BUCKET, Key="flowers-2/ants/0.png", Body=b"a neighbour's")
+    s3.put_object(Bucket=BUCKET, Key="flowers/", Body=b"")  # what the console calls a folder
+    run(SCRIPT, pictures, "--to", TO, "--local", url)
+    Image.new("RGB", (8, 8), "red").save(pictures / "ants" / "9.png")
+    (pictures / "ants" / "0.png").unlink()
+
+    kept = run(SCRIPT, pictures, "--to", TO, "--local", url)
+    assert kept.returncode == 0
+    assert f"not in the folder: {TO}/ants/0.png" in kept.stderr
+    assert "--delete" in kept.stderr
+    assert "flowers/ants/0.png" in keys(s3)
+
+    unsure = run(SCRIPT, pictures, "--to", TO, "--local", url, "--delete")
+    assert unsure.returncode == 2
+    assert "add --yes" in unsure.stderr
+    assert "flowers/ants/0.png" in keys(s3)
+
+    run(SCRIPT, pictures, "--to", TO, "--local", url, "--delete", "--yes")
+    assert "flowers/ants/0.png" not in keys(s3)
+    assert "flowers/ants/9.png" in keys(s3)
+    assert "flowers-2/ants/0.png" in keys(s3)
+
+
+def test_interrupted_keeps_what_is_there_and_goes_on(s3, pictures, monkeypatch):
+    dataset = check_dataset(pictures)
+    put, sent = s3.put_object, []
+
+    def interrupted_put(**request):
+        put(**request)
+        sent.append(request["Key"])
+        if len(sent) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("scripts.upload_dataset.WORKERS", 1)
+    monkeypatch.setattr(s3, "put_object", interrupted_put)
+    with pytest.raises(KeyboardInterrupt, match=r"of 8 pictures are in .*run the command again"):
+        upload(dataset, TO, s3, Progress(disable=True))
+    assert keys(s3) == set(sent)
+    assert 3 <= len(sent) < 8
+
+    monkeypatch.setattr(s3, "put_object", put)
+    done = upload(dataset, TO, s3, Progress(disable=True))
+    assert (done.sent, done.kept) == (8 - len(sent), len(sent))
+
+
+@pytest.mark.parametrize(
+    "text", ["flowers", "s3://", "s3://bucket", "s3://bucket/", "https://bucket/flowers"]
+)
+def test_a_malformed_url_is_refused(text):
+    with pytest.raises(Failure, match=r"s3://my-bucket/flowers"):
+        split_url(text)
+
+
+def test_a_dataset_that_cannot_be_trained_on_is_refused(run, refused, url, s3, pictures, tmp_path):
+    refused(run(SCRIPT, tmp_path / "none", "--to", TO, "--local", url), "none")
+    for number in range(2):
+        (pictures / "ants" / f"{number}.png").unlink()
+    refused(run(SCRIPT, pictures, "--to", TO, "--local", url), "'ants'", "at least 3")
+    shutil.rmtree(pictures / "ants")
+    refused(run(SCRIPT, pictures, "--to", TO, "--local", url), "one class")
+    assert keys(s3) == set()
+
+
+def test_bad_input_is_one_line(run, refused, url, pictures):
+    refused(run(SCRIPT), "DIR")
+    refused(run(SCRIPT, pictures, "--to", "flowers"), "--to", "s3://")
+    refused(run(SCRIPT, pictures), "bucket in pipeline.toml", "example account")
+    refused(run(SCRIPT, pictures, "--to", TO), "credentials")
+    missing = run(SCRIPT, pictures, "--to", "s3://no-such-bucket/x", "--local", url)
+    assert missing.returncode == 2
+    assert missing.stderr.splitlines()[-1].startswith(f"{SCRIPT}: AWS refused ListObjectsV2: NoSuchBucket")
