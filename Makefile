@@ -18,7 +18,7 @@ check: $(ENVIRONMENT)
 	.venv/bin/cfn-lint infra/*.yaml
 
 golden: $(ENVIRONMENT)
-	$(PYTHON) -m tests.golden.write
+	PYTHONPATH=. $(PYTHON) tests/golden/update.py
 
 environment: $(ENVIRONMENT)
 

@@ -28,7 +28,7 @@ find_python() {
 # Three dependencies (sagemaker-training, inotify_simple, pyinstrument_cext) come as source only.
 missing() {
     "$1" -c 'import ensurepip, venv' 2>/dev/null || echo "Python's venv module (python3-venv)"
-    type -P cc gcc >/dev/null || echo "a C compiler (gcc)"
+    type -P cc >/dev/null || type -P gcc >/dev/null || echo "a C compiler (gcc)"
     "$1" -c 'import pathlib, sysconfig, sys
 sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file())' || echo "Python's headers (python3-dev)"
 }

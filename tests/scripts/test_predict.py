@@ -89,7 +89,7 @@ def deployed(client, s3):
     sagemaker.create_model(
         ModelName="m",
         Containers=[{"ModelPackageName": package}],
-        ExecutionRoleArn="arn:aws:iam::1:role/execution",
+        ExecutionRoleArn="arn:aws:iam::1:role/r",
     )
     variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
@@ -132,7 +132,8 @@ def test_jpegs_are_sent_as_they_are_and_other_formats_as_png(run, runtime, pictu
         assert sent.tobytes() == image.tobytes()
 
 
-def test_tensor(run, url, runtime, deployed, picture):
+@pytest.mark.usefixtures("deployed")
+def test_tensor(run, url, runtime, picture):
     completed = run(
         SCRIPT, picture, "--tensor", "--json", **runtime.environment,
         AWS_ENDPOINT_URL_SAGEMAKER=url, AWS_ENDPOINT_URL_S3=url,
