@@ -7,8 +7,6 @@ SplitDataset -> TuneHyperparameters -> TrainModel -> EvaluateModel -> CheckAccur
 
 from collections.abc import Mapping
 
-import boto3
-
 from config.parameters import execution_parameters
 from config.settings import Settings
 from steps import code, deploy, evaluate, gate, register, split, train, tune
@@ -49,4 +47,4 @@ def build_pipeline(
 
 def pipeline_session(settings: Settings) -> PipelineSession:
     """A session for `build_pipeline` that knows region and bucket and reaches nothing."""
-    return OfflineSession(boto3.Session(region_name=settings.region), settings.bucket)
+    return OfflineSession(settings.region, settings.bucket)

@@ -12,7 +12,6 @@ from steps.sdk import (
     ProcessingS3Output,
     ProcessingStep,
     Processor,
-    default_region,
 )
 
 
@@ -51,10 +50,9 @@ def processing_step(
         outputs=[_output(name, url) for name, url in outputs.items()],
         arguments=arguments,
     )
-    with default_region(context.settings.region):
-        return ProcessingStep(
-            step_args=run, cache_config=context.cache(), retry_policies=context.job_retries(), **step
-        )
+    return ProcessingStep(
+        step_args=run, cache_config=context.cache(), retry_policies=context.job_retries(), **step
+    )
 
 
 def output_url(step: ProcessingStep, name: str) -> Any:

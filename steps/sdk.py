@@ -1,8 +1,8 @@
 """The one door to the SageMaker SDK: what the steps and the pipeline use of it.
 
-The SDK makes boto3 clients while it is imported (`sagemaker.ai_registry`) and when it checks a
-processing step, and fails where no region is configured; so it gets one for as long as that takes.
-Those clients are never used.
+The SDK is made for a notebook in AWS: as it is, importing it and building a definition fail without a
+region, look for credentials over the network, read the machine's files and configure its logging.
+Everything that keeps it from that is here.
 """
 
 import logging
@@ -10,34 +10,29 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import boto3
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 
-@contextmanager
-def default_region(region: str) -> Iterator[None]:
-    """`region` for boto3 sessions that are made without one, unless the environment names another."""
-    if "AWS_DEFAULT_REGION" in os.environ:
-        yield
-        return
-    os.environ["AWS_DEFAULT_REGION"] = region
-    try:
-        yield
-    finally:
-        del os.environ["AWS_DEFAULT_REGION"]
+def offline_boto_session(region: str) -> boto3.Session:
+    """A boto3 session that looks nothing up: a region, and credentials that no one will see."""
+    return boto3.Session(region_name=region, aws_access_key_id="none", aws_secret_access_key="none")
 
 
 @contextmanager
-def _root_logger_kept() -> Iterator[None]:
-    """The SDK calls logging.basicConfig while it is imported; a library leaves that to the program."""
+def _import_without_traces() -> Iterator[None]:
+    """`sagemaker.ai_registry` makes boto3 clients on import, `sagemaker.train` calls logging.basicConfig."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, session = root.handlers[:], root.level, boto3.DEFAULT_SESSION
+    boto3.DEFAULT_SESSION = offline_boto_session("us-east-1")
     try:
         yield
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        boto3.DEFAULT_SESSION = session
 
 
 # The SDK would ask IAM whether the role is good; the service itself does, at CreatePipeline.
@@ -49,7 +44,8 @@ warnings.filterwarnings("ignore", message="Lambda function won't be updated")
 
 logging.getLogger("sagemaker.core.workflow.utilities").setLevel(logging.ERROR)
 
-with default_region("us-east-1"), _root_logger_kept():
+with _import_without_traces():
+    import sagemaker.mlops.workflow.steps as workflow_steps
     from sagemaker.core.config.config_manager import SageMakerConfig
     from sagemaker.core.config.config_schema import SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA
     from sagemaker.core.debugger import (
@@ -61,6 +57,7 @@ with default_region("us-east-1"), _root_logger_kept():
         rule_configs,
     )
     from sagemaker.core.lambda_helper import Lambda
+    from sagemaker.core.local.local_session import LocalSagemakerClient
     from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter
     from sagemaker.core.processing import Processor
     from sagemaker.core.shapes import (
@@ -108,6 +105,9 @@ SageMakerConfig.validate_sagemaker_config = staticmethod(
     validator_for(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA)(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA).validate
 )
 
+# A processing step makes a client for local mode, with a session of its own, to read a method's name.
+workflow_steps.LocalSagemakerClient = partial(object.__new__, LocalSagemakerClient)
+
 
 class OfflineSession(PipelineSession):  # type: ignore[misc]
     """A session to build definitions with: a region, a bucket, and no client that could reach AWS.
@@ -116,8 +116,8 @@ class OfflineSession(PipelineSession):  # type: ignore[misc]
     the machine and reports each use to Amazon.
     """
 
-    def __init__(self, boto_session: boto3.Session, bucket: str) -> None:
-        super().__init__(boto_session=boto_session, default_bucket=bucket)
+    def __init__(self, region: str, bucket: str) -> None:
+        super().__init__(boto_session=offline_boto_session(region), default_bucket=bucket)
         self._default_bucket = bucket
 
     def _initialize(self, boto_session: boto3.Session, **_clients: object) -> None:
@@ -182,5 +182,6 @@ __all__ = [
     "StoppingCondition",
     "TrainingStep",
     "TuningStep",
+    "offline_boto_session",
     "rule_configs",
 ]

@@ -1,0 +1,33 @@
+"""Rewrite definition.json: the pipeline's definition with fixed settings and fixed code digests.
+
+PYTHONPATH=. python tests/golden/write.py
+"""
+
+from pathlib import Path
+
+from config.settings import Settings
+from pipeline.definition import canonical
+from pipeline.pipeline import build_pipeline, pipeline_session
+
+FILE = Path(__file__).with_name("definition.json")
+
+SETTINGS = Settings(
+    bucket="golden-bucket",
+    execution_role="arn:aws:iam::111122223333:role/Execution",
+    lambda_role="arn:aws:iam::111122223333:role/Lambda",
+    scheduler_role="arn:aws:iam::111122223333:role/Scheduler",
+    tags={"team": "vision", "project": "golden"},
+)
+# An edit of an entry point changes its digest and nothing else, so it leaves the golden file alone.
+DIGESTS = {
+    name: f"digest-of-{name}" for name in ("split", "tune", "train", "evaluate", "deploy", "random_weights")
+}
+
+
+def definition(settings: Settings = SETTINGS) -> str:
+    """The canonical definition of the fixed deployment."""
+    return canonical(build_pipeline(settings, pipeline_session(settings), DIGESTS).definition())
+
+
+if __name__ == "__main__":
+    FILE.write_text(definition(), encoding="utf-8")
