@@ -75,7 +75,7 @@ class Step:
 class Definition:
     """A pipeline; `steps` in the order of the JSON, those of a branch behind their Condition.
 
-    `order` names every step behind all that it depends on.
+    `order` names every step that is to run behind all that it depends on.
     """
 
     parameters: Mapping[str, Parameter]
@@ -232,7 +232,7 @@ def _linked(step: Step, parameters: Mapping[str, Parameter], steps: Mapping[str,
             if dependency.step not in steps:
                 raise ValueError(f"DependsOn names {dependency.step!r}, which is not a step of the pipeline")
             if steps[dependency.step].type == "Fail":
-                raise ValueError(f"DependsOn names {dependency.step!r}, after which nothing runs")
+                raise ValueError(f"DependsOn names {dependency.step!r}, a Fail step; nothing runs after it")
         for name, file in dict(step.property_files).items():
             if file.output not in _output_names(step):
                 raise ValueError(f"PropertyFile {name!r} names {file.output!r}, which is not an output")

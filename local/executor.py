@@ -76,9 +76,8 @@ class Execution:
         running: dict[Future[Outcome], str] = {}
         while True:
             record = self._record()
-            limit = record.get("ParallelismConfiguration", {}).get(
-                "MaxParallelExecutionSteps", _MAX_PARALLEL_STEPS
-            )
+            parallelism = record.get("ParallelismConfiguration") or {}
+            limit = parallelism.get("MaxParallelExecutionSteps", _MAX_PARALLEL_STEPS)
             ready = () if self._stopping.is_set() else self._progress(record).ready
             started = time.time()
             for name in ready[: max(0, limit - len(running))]:

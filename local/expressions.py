@@ -16,7 +16,7 @@ _NAME_KEYS = ("OutputName", "InputName", "MetricName", "ChannelName")
 
 # A quoted key may hold dots and brackets, so a path cannot be split on them.
 _TOKEN = re.compile(
-    r"""(?:^|\.)(?P<name>[^.\[\]]+)|\[(?P<index>\d+)\]|\[(?P<quote>['"])(?P<key>.*?)(?P=quote)\]"""
+    r"""(?:^|(?<=.)\.)(?P<name>[^.\[\]]+)|\[(?P<index>\d+)\]|\[(?P<quote>['"])(?P<key>.*?)(?P=quote)\]"""
 )
 
 

@@ -55,8 +55,8 @@ def progress(definition: Definition, statuses: Mapping[str, str], outcomes: Mapp
 
     handled = {
         edge.step
-        for name, step in definition.steps.items()
-        for edge in step.upstream
+        for name in definition.order
+        for edge in definition.steps[name].upstream
         if name not in never and edge.trigger != "Completed"
     }
     failed = (name for name in definition.steps if statuses.get(name) in _FAILURES)

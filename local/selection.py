@@ -14,7 +14,7 @@ _REUSABLE = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")
 def select(
     definition: Definition, selected: Iterable[str], source: Record | None
 ) -> tuple[Definition, dict[str, Record]]:
-    """The definition of the selected steps alone, and the records of the steps that they need of `source`.
+    """The definition in whose order are the selected steps alone, and the records of the steps that they need of `source`.
 
     Raises:
         ValueError: an unknown step, selected steps that are not connected, a source that is missing, still
@@ -40,7 +40,6 @@ def select(
     steps = {
         name: replace(step, upstream=tuple(edge for edge in step.upstream if edge.step in chosen))
         for name, step in definition.steps.items()
-        if name in chosen
     }
     order = tuple(name for name in definition.order if name in chosen)
     return replace(definition, steps=steps, order=order), reused
