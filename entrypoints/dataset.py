@@ -236,9 +236,7 @@ def _common_classes(folder: Path, images: Mapping[str, Mapping[str, tuple[Path, 
         )
     for part, present in sorted(names.items()):
         if missing := sorted(everything - present):
-            raise DatasetError(
-                f"{folder}: the {part} folder has no class {missing[0]!r}, another split has it"
-            )
+            raise DatasetError(f"{folder}: {part} has no class {missing[0]!r}, which another split has")
     return tuple(sorted(everything))
 
 

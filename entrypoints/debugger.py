@@ -52,6 +52,8 @@ class Debugger:
             self._guarded(self._hook.close)
 
     def _attach(self, network: nn.Module, loss: nn.Module) -> None:
+        # smdebug reads this when it is imported; its "info" is a line per parameter.
+        os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")
         from smdebug.pytorch import Hook
 
         hook = Hook.create_from_json_file()

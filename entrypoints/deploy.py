@@ -108,9 +108,7 @@ def wait_until_settled(sagemaker: SageMakerClient, endpoint: str) -> dict[str, A
             f"({current.get('FailureReason', 'no reason given')}); delete it, then run this step again"
         )
     if status not in {None, "Failed", *UPDATABLE}:
-        raise DeployError(
-            f"endpoint {endpoint} is {status}; delete it or bring it to InService, then retry"
-        )
+        raise DeployError(f"endpoint {endpoint} is {status}; delete it or bring it to InService, then retry")
     return current
 
 

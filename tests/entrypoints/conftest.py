@@ -1,0 +1,85 @@
+"""Small real pictures, a small real artifact, and programs run as programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from entrypoints.model import MEAN, STD, build, write_artifact
+from tests.entrypoints.pictures import COLORS, write_classes
+
+ROOT = Path(__file__).parents[2]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two classes with six pictures each."""
+    return write_classes(tmp_path / "dataset", 6)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run a program of the entry points, as `python -m`, with one thread."""
+
+    def call(program: str, *arguments: object, **environ: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"entrypoints.{program}", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | stringify(environ),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return call
+
+
+def stringify(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items()}
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked model artifact that tells the two colours apart: red is ants, blue is bees."""
+    torch.manual_seed(0)
+    network = build(len(COLORS), None)
+    with torch.no_grad():
+        # Without training: the pooled features of the two colours decide.
+        network.eval()
+        features = torch.nn.Sequential(*list(network.children())[:-1])
+        colors = torch.tensor(list(COLORS.values())).float().view(2, 3, 1, 1).expand(2, 3, 32, 32) / 255
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        centers = features((colors - mean) / std).flatten(1)
+        difference = centers[0] - centers[1]
+        direction = 4 * difference / difference.square().sum()
+        network.fc.weight.copy_(torch.stack([direction, -direction]))
+        offset = direction @ (centers[0] + centers[1]) / 2
+        network.fc.bias.copy_(torch.stack([-offset, offset]))
+    folder = tmp_path_factory.mktemp("artifact")
+    card = {
+        "classes": list(COLORS),
+        "preprocessing": {"image_size": 32, "resize": 37, "mean": list(MEAN), "std": list(STD)},
+    }
+    write_artifact(folder, network, card)
+    return folder
+
+
+@pytest.fixture
+def archive(artifact: Path, tmp_path: Path) -> Path:
+    """A folder that holds the artifact as model.tar.gz."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
+        for entry in sorted(artifact.iterdir()):
+            tar.add(entry, entry.name)
+    return folder

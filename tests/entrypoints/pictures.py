@@ -1,0 +1,28 @@
+"""Small real pictures in class folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+COLORS = {"ants": (200, 30, 30), "bees": (30, 30, 200)}
+
+
+def picture(
+    color: tuple[int, int, int] = COLORS["ants"], size: tuple[int, int] = (24, 20), seed: int = 0
+) -> Image.Image:
+    """A noisy picture of one colour; another seed gives other bytes."""
+    noise = np.random.default_rng(seed).integers(-25, 25, (size[1], size[0], 3))
+    return Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8))
+
+
+def write_classes(folder: Path, count: int, classes: Mapping[str, tuple[int, int, int]] = COLORS) -> Path:
+    """`count` pictures per class as folder/<class>/<number>.png."""
+    for seed, (name, color) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            picture(color, seed=100 * seed + number).save(folder / name / f"{number}.png")
+    return folder

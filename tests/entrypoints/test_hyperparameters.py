@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from entrypoints.hyperparameters import Hyperparameters, parse
+
+
+def test_defaults() -> None:
+    assert parse([]) == Hyperparameters()
+
+
+def test_plain_and_json_quoted_values() -> None:
+    given = parse(["--batch_size", '"64"', "--learning_rate", "1e-2", "--epochs", "3"])
+    assert (given.batch_size, given.learning_rate, given.epochs) == (64, 0.01, 3)
+
+
+def test_the_service_s_own_names_are_skipped() -> None:
+    assert parse(["--_tuning_objective_metric", "validation:accuracy", "--epochs", "2"]).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning_rate", "fast"], "learning_rate: 'fast' is not a number"),
+        (["--learning_rate", "0"], "learning_rate: must be above 0, not 0"),
+        (["--learning_rate", "inf"], "learning_rate: must be above 0, not inf"),
+        (["--learning_rate", "nan"], "learning_rate: must be above 0, not nan"),
+        (["--epochs", "2.5"], "epochs: '2.5' is not an integer"),
+        (["--batch_size", '"many"'], "batch_size: 'many' is not an integer"),
+        (["--image_size", "8"], "image_size: must be at least 16, not 8"),
+        (["--crop_scale", "2"], "crop_scale: must be above 0 and at most 1, not 2"),
+        (["--learning-rate", "1"], "unknown hyperparameter learning-rate"),
+        (["--epoch", "1"], "unknown hyperparameter epoch"),
+        (["--momentum", "1"], "unknown hyperparameter momentum"),
+    ],
+)
+def test_an_error_names_the_hyperparameter(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error

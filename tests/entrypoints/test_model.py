@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import resnet18
+
+from entrypoints.model import WeightsError, build, find_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict as torchvision publishes them: 1000 classes."""
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(resnet18(weights=None).state_dict(), path)
+    return path
+
+
+def test_the_marker_means_random_weights(tmp_path: Path) -> None:
+    (tmp_path / "RANDOM_WEIGHTS").touch()
+    assert find_weights(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["resnet18.pth", "resnet18.pt", "resnet18.safetensors", "Resnet.PTH"])
+def test_one_weights_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "README.md").touch()
+    assert find_weights(tmp_path) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["README.md"], ["a.pth", "b.pth"], ["a.pth", "RANDOM_WEIGHTS"], ["._a.pth"]]
+)
+def test_anything_else_is_refused(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match="exactly one weights file"):
+        find_weights(tmp_path)
+    with pytest.raises(WeightsError, match="found nothing"):
+        find_weights(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_all_but_the_head_is_loaded(tmp_path: Path, weights: Path, suffix: str) -> None:
+    state = torch.load(weights, weights_only=True)
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    network = build(3, path)
+    assert torch.equal(network.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+    assert network.state_dict()["fc.weight"].shape == (3, 512)
+
+
+def test_other_keys_are_named(tmp_path: Path, weights: Path) -> None:
+    state = torch.load(weights, weights_only=True)
+    for change, message in (
+        ({"conv1.weight": None}, "lacks conv1.weight"),
+        ({"layer5.weight": torch.zeros(1)}, "has besides layer5.weight"),
+        ({"conv1.weight": torch.zeros(64, 1, 7, 7)}, "has in another shape conv1.weight"),
+    ):
+        changed = {key: value for key, value in {**state, **change}.items() if value is not None}
+        torch.save(changed, tmp_path / "other.pth")
+        with pytest.raises(WeightsError, match=message):
+            build(2, tmp_path / "other.pth")
+
+
+def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
+    torch.save(resnet18(weights=None), tmp_path / "module.pth")
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        build(2, tmp_path / "module.pth")
+
+
+def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("weights")
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        build(2, tmp_path / "text.pth")
+    torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
+    with pytest.raises(WeightsError, match="is not a state dict"):
+        build(2, tmp_path / "checkpoint.pth")
