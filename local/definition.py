@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -64,9 +64,9 @@ class Step:
     display_name: str | None = None
     description: str | None = None
     upstream: tuple[Dependency, ...] = ()
-    property_files: Mapping[str, PropertyFile] = ()  # type: ignore[assignment]
+    property_files: Mapping[str, PropertyFile] = field(default_factory=dict)
     function_arn: Any = None
-    output_types: Mapping[str, str] = ()  # type: ignore[assignment]
+    output_types: Mapping[str, str] = field(default_factory=dict)
     cache: CacheConfig | None = None
     retries: tuple[RetryPolicy, ...] = ()
 
@@ -233,7 +233,7 @@ def _linked(step: Step, parameters: Mapping[str, Parameter], steps: Mapping[str,
                 raise ValueError(f"DependsOn names {dependency.step!r}, which is not a step of the pipeline")
             if steps[dependency.step].type == "Fail":
                 raise ValueError(f"DependsOn names {dependency.step!r}, a Fail step; nothing runs after it")
-        for name, file in dict(step.property_files).items():
+        for name, file in step.property_files.items():
             if file.output not in _output_names(step):
                 raise ValueError(f"PropertyFile {name!r} names {file.output!r}, which is not an output")
         problems = step.type in ACTIONS and argument_problems(ACTIONS[step.type], step.arguments, types)

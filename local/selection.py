@@ -14,7 +14,7 @@ _REUSABLE = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")
 def select(
     definition: Definition, selected: Iterable[str], source: Record | None
 ) -> tuple[Definition, dict[str, Record]]:
-    """The definition in whose order are the selected steps alone, and the records of the steps that they need of `source`.
+    """The definition with the selected steps alone in its order, and what they need of `source`'s records.
 
     Raises:
         ValueError: an unknown step, selected steps that are not connected, a source that is missing, still

@@ -14,9 +14,8 @@ _SCRIPT_MODE = ("sagemaker_program", "sagemaker_submit_directory")
 
 def unsupported(definition: Definition) -> list[str]:
     """Why the definition cannot run here, one sentence per step and construct; empty if it can."""
-    reasons = [
-        f"step {step.name!r}: {reason}" for step in definition.steps.values() for reason in _reasons(step)
-    ]
+    steps = [step for name, step in definition.steps.items() if name in definition.order]
+    reasons = [f"step {step.name!r}: {reason}" for step in steps for reason in _reasons(step)]
     if definition.mlflow is not None:
         reasons.append("MlflowConfig: the local service has no MLflow tracking")
     return reasons
