@@ -38,7 +38,7 @@ _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _FIELDS: tuple[tuple[str, int, int, tuple[str, ...], str], ...] = (
     ("minutes", 0, 59, (), ""),
     ("hours", 0, 23, (), ""),
-    ("day of month", 1, 31, (), r"\?|L|\d{1,2}W"),
+    ("day of month", 1, 31, (), r"\?|L|([1-9]|[12]\d|3[01])W"),
     ("month", 1, 12, _MONTHS, ""),
     ("day of week", 1, 7, _DAYS, r"\?|L|[1-7]L|[1-7]#[1-5]"),
     ("year", 1970, 2199, (), ""),
@@ -103,36 +103,24 @@ def _is_field(text: str, low: int, high: int, names: Sequence[str], wildcards: s
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
-    expression = None
-    if arguments.rate is not None:
-        expression = rate_expression(arguments.rate)
-    if arguments.cron is not None:
-        expression = cron_expression(arguments.cron)
-    if arguments.timezone and arguments.timezone not in zoneinfo.available_timezones():
-        command.fail(f"--timezone {arguments.timezone!r} is not known; write for example Europe/Berlin")
+    expression = _expression(arguments)
     settings = command.settings(arguments)
     parameters = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     session = command.session(arguments, settings)
     scheduler = session.client("scheduler")
-    name = settings.schedule_name
-    live = _get(scheduler, name)
+    live = _get(scheduler, settings.schedule_name)
+    if live is None and not expression:
+        command.fail(
+            f"there is no schedule {settings.schedule_name} in {settings.region}; "
+            + ("nothing to delete" if arguments.delete else "create it with --rate or --cron")
+        )
 
     if arguments.delete:
-        if live is None:
-            command.fail(f"there is no schedule {name} in {settings.region}; nothing to delete")
-        scheduler.delete_schedule(Name=name, GroupName=live["GroupName"])
-        command.console.print(f"Schedule {name} is deleted.")
+        scheduler.delete_schedule(Name=settings.schedule_name)
+        command.output.print(f"Schedule {settings.schedule_name} is deleted.")
         return 0
-    if not (expression or arguments.timezone or parameters or arguments.state):
-        if live is None:
-            command.fail(f"there is no schedule {name} in {settings.region}; create it with --rate or --cron")
-        _show(live)
-        return 0
-    if live is None and expression is None:
-        command.fail(f"there is no schedule {name} to change; create it with --rate or --cron")
-
     schedule: dict[str, Any] = {
-        "Name": name,
+        "Name": settings.schedule_name,
         "State": "ENABLED",
         "FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": WINDOW_MINUTES},
         **{key: value for key, value in (live or {}).items() if key in KEPT},
@@ -145,18 +133,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         schedule["State"] = arguments.state
     if expression or parameters:
         command.refuse_placeholders(settings, "scheduler_role")
-        pipeline = command.live_pipeline(session.client("sagemaker"), settings)
-        schedule["Target"] = _target(
-            schedule.get("Target", {}), pipeline["PipelineArn"], settings.scheduler_role, parameters
-        )
+        pipeline = command.live_pipeline(session.client("sagemaker"), settings)["PipelineArn"]
+        target = schedule.get("Target", {})
+        schedule["Target"] = _target(target, pipeline, settings.scheduler_role, parameters)
     if live is None:
         scheduler.create_schedule(**schedule)
-    else:
+    elif expression or arguments.timezone or arguments.state or parameters:
         scheduler.update_schedule(**schedule)
     _show(schedule)
     if arguments.local:
         command.console.print("The local service stores schedules until it stops, and does not fire them.")
     return 0
+
+
+def _expression(arguments: argparse.Namespace) -> str | None:
+    if arguments.timezone and arguments.timezone not in zoneinfo.available_timezones():
+        command.fail(f"--timezone {arguments.timezone!r} is not known; write for example Europe/Berlin")
+    if arguments.rate is not None:
+        return rate_expression(arguments.rate)
+    return None if arguments.cron is None else cron_expression(arguments.cron)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

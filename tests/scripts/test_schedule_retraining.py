@@ -63,6 +63,7 @@ def test_cron(text):
         ("60 3 ? * MON *", "minutes"),
         ("0 24 ? * MON *", "hours"),
         ("0 3 32 * ? *", "day of month"),
+        ("0 3 32W * ? *", "day of month"),
         ("0 3 ? 13 MON *", "month"),
         ("0 3 ? * FUN *", "day of week"),
         ("0 3 ? * MON 1969", "year"),
