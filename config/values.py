@@ -55,37 +55,39 @@ class Given:
         return SettingsError(f"{key} = {shown} (from {self.source}): {remedy}")
 
 
-def convert(hint: Any, key: str, given: Given) -> Any:
+def convert(hint: Any, key: str, given: Given, expected: str = "") -> Any:
     """The value of `given` as the annotation `hint` wants it.
 
-    Strings of the environment and the command line are read, values of the file are taken as they are.
+    Text of a shell is read, values of a file are taken as they are; `expected` says what is wanted
+    (default: the words for `hint`).
     Raises SettingsError for a value of another type or one that the annotation does not admit.
     """
     origin, arguments = get_origin(hint), get_args(hint)
+    refusal = given.error(key, f"must be {expected or words(hint)}")
     if origin is UnionType or type(None) in arguments:
         return None if given.value == "" else convert(arguments[0], key, given)
     if origin is Annotated:
-        value = convert(arguments[0], key, given)
+        value = convert(arguments[0], key, given, words(hint))
         if not arguments[1].admits(value):
-            raise given.error(key, f"must be {words(hint)}")
+            raise refusal
         return value
     if origin is tuple:
         items = given.value
-        if isinstance(items, str) and given.text:
+        if given.text:
             items = [item.strip() for item in items.strip("[]").split(",") if item.strip()]
         if not isinstance(items, list):
-            raise given.error(key, f"must be {words(hint)}")
+            raise refusal
         return tuple(convert(arguments[0], key, Given(item, given.source, given.text)) for item in items)
     if origin is Literal:
         for choice in arguments:
-            if given.value == choice or (given.text and given.value == str(choice)):
+            if given.value == (str(choice) if given.text else choice):
                 return choice
-        raise given.error(key, f"must be {words(hint)}")
+        raise refusal
     value = _read(hint, given.value) if given.text else given.value
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
-        raise given.error(key, f"must be {words(hint)}")
+        raise refusal
     return value
 
 
@@ -108,7 +110,7 @@ def words(hint: Any) -> str:
         constraint = arguments[1]
         return str(constraint) if isinstance(constraint, Matches) else f"{words(arguments[0])} {constraint}"
     if origin is tuple:
-        return f"a list; each item {words(arguments[0])}"
+        return f"a list, each item {words(arguments[0])}"
     if origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in arguments)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string in quotes"}

@@ -36,8 +36,10 @@ class Context:
     code: Mapping[str, str]
 
     @property
-    def tags(self) -> list[dict[str, str]]:
-        return [{"Key": key, "Value": value} for key, value in sorted(self.settings.tags.items())]
+    def tags(self) -> list[dict[str, str]] | None:
+        """The settings' tags for a job; None for none, so that the request has no such member."""
+        tags = sorted(self.settings.tags.items())
+        return [{"Key": key, "Value": value} for key, value in tags] or None
 
     def output(self, *parts: str) -> Join:
         """An S3 URI under the folder of the running execution."""

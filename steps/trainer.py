@@ -86,7 +86,7 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             "seed": str(settings.tuning.random_seed),
             **hyperparameters,
         },
-        "tags": [{"key": tag["Key"], "value": tag["Value"]} for tag in context.tags],
+        "tags": [{"key": tag["Key"], "value": tag["Value"]} for tag in context.tags or []] or None,
     }
 
 

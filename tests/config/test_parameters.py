@@ -1,0 +1,67 @@
+import pytest
+
+from config.parameters import check_assignments, execution_parameters
+from config.settings import load
+from config.values import SettingsError
+
+PARAMETERS = execution_parameters(load(environ={}), "s3://bucket/marker")
+
+
+def test_names_and_types():
+    types = {parameter.name: parameter.type for parameter in PARAMETERS}
+    assert types["AccuracyThreshold"] == "Float"
+    assert [name for name, type_ in types.items() if type_ == "Integer"] == [
+        "TrainingInstanceCount",
+        "Epochs",
+        "ImageSize",
+        "EndpointInstanceCount",
+    ]
+    assert len(types) == len(PARAMETERS)
+
+
+def test_every_default_is_a_valid_value():
+    assignments = [f"{parameter.name}={parameter.default}" for parameter in PARAMETERS]
+    assert len(check_assignments(PARAMETERS, assignments)) == len(PARAMETERS)
+
+
+def test_a_gpu_image_comes_with_a_gpu_instance():
+    settings = load(environ={}, overrides=["images.training_device=gpu"])
+    defaults = {item.name: item.default for item in execution_parameters(settings, "s3://bucket/marker")}
+    assert defaults["TrainingInstanceType"] == "ml.g5.xlarge"
+
+
+def test_values_are_passed_on_as_written():
+    given = ["AccuracyThreshold=0.80", "InputDataUrl=s3://bucket/a=b/Blumen und Gräser", "Epochs=3"]
+    assert check_assignments(PARAMETERS, given) == {
+        "AccuracyThreshold": "0.80",
+        "InputDataUrl": "s3://bucket/a=b/Blumen und Gräser",
+        "Epochs": "3",
+    }
+
+
+@pytest.mark.parametrize(
+    ("assignment", "parts"),
+    [
+        ("Epochs", ["write Name=value"]),
+        ("Epoch=3", ["Epoch = '3'", "no such parameter", "did you mean Epochs?"]),
+        ("Epochs=3.5", ["Epochs = '3.5'", "a whole number 1 or more"]),
+        ("Epochs=0", ["1 or more"]),
+        ("AccuracyThreshold=1.1", ["AccuracyThreshold = '1.1'", "from 0 to 1"]),
+        ("AccuracyThreshold=90%", ["a number"]),
+        ("AccuracyThreshold=nan", ["a number"]),
+        ("InputDataUrl=/home/me/pictures", ["an S3 URI such as s3://bucket/folder"]),
+        ("InputDataUrl=s3://", ["an S3 URI"]),
+        ("PretrainedWeightsUrl=s3://UPPER/x", ["an S3 URI"]),
+        ("TrainingInstanceType=m5.large", ["an instance type such as ml.m5.xlarge"]),
+        ("ModelApprovalStatus=approved", ["one of Approved, PendingManualApproval, Rejected"]),
+        ("EndpointName=my_endpoint", ["hyphens"]),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line(assignment, parts):
+    with pytest.raises(SettingsError) as caught:
+        check_assignments(PARAMETERS, [assignment])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "--parameter" in message
+    for part in parts:
+        assert part in message

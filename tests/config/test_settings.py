@@ -1,0 +1,173 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.settings import FILE, load
+from config.values import SettingsError
+
+REQUIRED = """
+bucket = "my-bucket"
+execution_role = "arn:aws:iam::123456789012:role/Execution"
+lambda_role = "arn:aws:iam::123456789012:role/service-role/Lambda"
+scheduler_role = "arn:aws:iam::123456789012:role/Scheduler"
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, required=REQUIRED):
+        path = tmp_path / "pipeline.toml"
+        path.write_text(required + text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refused(path, environ=None, overrides=()):
+    with pytest.raises(SettingsError) as caught:
+        load(path, environ or {}, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_shipped_file_holds_placeholders_only_where_a_deployment_differs():
+    settings = load(environ={})
+    assert settings.placeholders() == ["bucket", "execution_role", "lambda_role", "scheduler_role"]
+    assert settings.cache_expires is None
+    assert settings.debugger.enabled
+
+
+def test_the_shipped_file_writes_the_defaults_down(write):
+    shipped, bare = load(FILE, {}), load(write(""), {})
+    for section in ("tuning", "debugger", "images", "retries"):
+        assert getattr(shipped, section) == getattr(bare, section)
+
+
+def test_the_environment_wins_over_the_file_and_the_command_line_over_both(write):
+    path = write("[tuning]\njobs = 5\nparallel_jobs = 1\n")
+    environ = {"PIPELINE_TUNING__JOBS": "6", "PIPELINE_TUNING__PARALLEL_JOBS": "3", "HOME": "/elsewhere"}
+    assert load(path, {}).tuning.jobs == 5
+    assert load(path, environ).tuning.jobs == 6
+    settings = load(path, environ, ["tuning.jobs=7"])
+    assert (settings.tuning.jobs, settings.tuning.parallel_jobs) == (7, 3)
+
+
+def test_text_of_the_shell_becomes_every_type(write):
+    overrides = [
+        "region=eu-west-1",
+        "tags.cost center=a=b",
+        "cache_expires=P30D",
+        "tuning.early_stopping=true",
+        "tuning.learning_rate_min=1e-5",
+        "tuning.batch_sizes=16, 32",
+        "debugger.collections=gradients,weights",
+        "debugger.profiler_interval_ms=1000",
+    ]
+    settings = load(write(""), {}, overrides)
+    assert settings.region == "eu-west-1"
+    assert settings.tags == {"cost center": "a=b"}
+    assert settings.cache_expires == "P30D"
+    assert settings.tuning.early_stopping is True
+    assert settings.tuning.learning_rate_min == 1e-5
+    assert settings.tuning.batch_sizes == (16, 32)
+    assert settings.debugger.collections == ("gradients", "weights")
+    assert settings.debugger.profiler_interval_ms == 1000
+
+
+def test_names_derive_from_the_name_and_the_execution_role(write):
+    settings = load(write('name = "flowers"\nregion = "cn-north-1"\n'), {})
+    assert settings.pipeline_name == settings.model_package_group_name == "flowers"
+    assert settings.schedule_name == "flowers-retraining"
+    assert settings.function_arn == "arn:aws:lambda:cn-north-1:123456789012:function:flowers-deploy"
+    assert settings.placeholders() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[tuning]\njob = 3\n", ["tuning.job = 3", "no such setting", "did you mean tuning.jobs?"]),
+        ("tuning = 3\n", ["tuning = 3", "it is a section", "tuning.jobs"]),
+        ('[tuning]\njobs = "4"\n', ["tuning.jobs = '4'", "must be a whole number 1 or more"]),
+        ("[tuning]\njobs = true\n", ["tuning.jobs = True", "must be a whole number"]),
+        ("[tuning]\njobs = 0\n", ["tuning.jobs = 0", "1 or more"]),
+        ("[tuning]\njobs = 2\nparallel_jobs = 3\n", ["tuning.parallel_jobs = 3", "tuning.jobs = 2"]),
+        ("[tuning]\njobs = 1\n", ["tuning.parallel_jobs = 2", "the default", "tuning.jobs = 1"]),
+        ("[tuning]\nlearning_rate_min = 0\n", ["tuning.learning_rate_min = 0", "above 0"]),
+        ("[tuning]\nlearning_rate_min = nan\n", ["tuning.learning_rate_min = nan", "a number"]),
+        ("[tuning]\nlearning_rate_max = 1e-4\n", ["tuning.learning_rate_min = 0.0001", "below"]),
+        ("[tuning]\nbatch_sizes = []\n", ["tuning.batch_sizes = []", "1 to 30"]),
+        ("[tuning]\nbatch_sizes = [32, 32]\n", ["tuning.batch_sizes", "only once"]),
+        ("[tuning]\nbatch_sizes = 32\n", ["tuning.batch_sizes = 32", "a list"]),
+        ('[tuning]\nbatch_sizes = ["32"]\n', ["tuning.batch_sizes = '32'", "a whole number"]),
+        ('[tuning]\nstrategy = "Grid"\n', ["tuning.strategy = 'Grid'", "Bayesian, Random, Hyperband"]),
+        (
+            '[tuning]\nstrategy = "Hyperband"\nearly_stopping = true\n',
+            ["tuning.early_stopping = True", "Hyperband", "set it to false"],
+        ),
+        ("[debugger]\nenabled = 1\n", ["debugger.enabled = 1", "true or false"]),
+        ("[debugger]\nprofiler_interval_ms = 250\n", ["250", "one of 100, 200, 500"]),
+        ('[debugger]\ncollections = ["losess"]\n', ["'losess'", "one of weights"]),
+        (
+            "[images]\ntraining_version = 2.13\n",
+            ["images.training_version = 2.13", 'in quotes such as "2.13"'],
+        ),
+        ("[retries]\nmax_attempts = 21\n", ["retries.max_attempts = 21", "from 0 to 20"]),
+        ('cache_expires = "30 days"\n', ["cache_expires = '30 days'", "P30D"]),
+        ('name = "a_b"\n', ["name = 'a_b'", "hyphens"]),
+        ('region = "Frankfurt"\n', ["region = 'Frankfurt'", "us-east-1"]),
+        ("[tags]\nteam = 3\n", ["tags.team = 3", "a string"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_value_source_and_remedy(write, text, parts):
+    message = refused(write(text))
+    for part in parts:
+        assert part in message
+    assert "from pipeline.toml" in message or "from the default" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("bucket", "s3://my-bucket/data", "without s3://"),
+        ("bucket", "My_Bucket", "a bucket's name"),
+        ("execution_role", "Execution", "arn:aws:iam::123456789012:role/"),
+        ("lambda_role", "arn:aws:iam::1234:role/X", "a role ARN"),
+        ("scheduler_role", "arn:aws:iam::123456789012:user/X", "a role ARN"),
+    ],
+)
+def test_malformed_names_of_resources_from_the_environment(write, key, value, remedy):
+    message = refused(write(""), {f"PIPELINE_{key.upper()}": value})
+    assert f"{key} = {value!r} (from environment variable PIPELINE_{key.upper()})" in message
+    assert remedy in message
+
+
+def test_an_unknown_environment_variable_is_an_unknown_setting(write):
+    message = refused(write(""), {"PIPELINE_BUKET": "x"})
+    assert "environment variable PIPELINE_BUKET" in message
+    assert "did you mean bucket?" in message
+
+
+def test_a_malformed_override(write):
+    assert "write key=value" in refused(write(""), {}, ["tuning.jobs"])
+    assert "(from --set)" in refused(write(""), {}, ["tuning.jobs=many"])
+
+
+def test_a_missing_required_setting_says_where_to_give_it(write):
+    message = refused(write("", required=""))
+    assert "bucket is not set" in message
+    assert "PIPELINE_BUCKET" in message
+
+
+def test_a_file_that_cannot_be_read(tmp_path, write):
+    assert "No such file" in refused(tmp_path / "absent.toml")
+    assert "not TOML" in refused(write("name = \n"))
+
+
+def test_settings_load_without_the_sdk_or_boto3():
+    probe = "import sys; import config.settings, config.parameters; print(*sys.modules)"
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
+    assert not {"sagemaker", "boto3", "botocore"} & set(run.stdout.split())

@@ -1,0 +1,22 @@
+from steps import deploy, register
+
+
+def test_the_invocation(steps, request_of):
+    context, _, _, training, evaluating = steps()
+    step = request_of(deploy.build(context, register.build(context, training, evaluating)))
+    assert (step["Name"], step["Type"]) == ("DeployEndpoint", "Lambda")
+    assert step["FunctionArn"] == "arn:aws:lambda:us-east-1:123456789012:function:flowers-deploy"
+    assert step["Arguments"] == {
+        "model_package_arn": {"Get": "Steps.RegisterModel.ModelPackageArn"},
+        "model_approval_status": {"Get": "Parameters.ModelApprovalStatus"},
+        "endpoint_name": {"Get": "Parameters.EndpointName"},
+        "endpoint_instance_type": {"Get": "Parameters.EndpointInstanceType"},
+        "endpoint_instance_count": {"Get": "Parameters.EndpointInstanceCount"},
+        "execution_role": "arn:aws:iam::123456789012:role/Execution",
+    }
+    assert {item["OutputName"]: item["OutputType"] for item in step["OutputParameters"]} == {
+        "deployed": "Boolean",
+        "reason": "String",
+        "endpoint_name": "String",
+        "endpoint_config_name": "String",
+    }

@@ -1,0 +1,29 @@
+def test_the_request(steps, request_of, uploaded):
+    step = request_of(steps()[4])
+    assert (step["Name"], step["Type"]) == ("EvaluateModel", "Processing")
+    arguments = step["Arguments"]
+    assert "ray:serve-ml" in arguments["AppSpecification"]["ImageUri"]
+    assert arguments["AppSpecification"]["ContainerEntrypoint"][-1] == "evaluate"
+    inputs = {item["InputName"]: item["S3Input"] for item in arguments["ProcessingInputs"]}
+    assert inputs["model"]["S3Uri"] == {"Get": "Steps.TrainModel.ModelArtifacts.S3ModelArtifacts"}
+    test = "Steps.SplitDataset.ProcessingOutputConfig.Outputs['test'].S3Output.S3Uri"
+    assert inputs["test"]["S3Uri"] == {"Get": test}
+    assert any(key.endswith("/run.sh") for key in uploaded(inputs["code"]["S3Uri"]))
+    words = arguments["AppSpecification"]["ContainerArguments"]
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert given["--model"] == inputs["model"]["LocalPath"]
+    assert given["--test"] == inputs["test"]["LocalPath"]
+    (output,) = arguments["ProcessingOutputConfig"]["Outputs"]
+    assert given["--output"] == output["S3Output"]["LocalPath"]
+
+
+def test_the_property_file_is_in_the_output(steps, request_of):
+    step = request_of(steps()[4])
+    (output,) = step["Arguments"]["ProcessingOutputConfig"]["Outputs"]
+    assert step["PropertyFiles"] == [
+        {
+            "PropertyFileName": "EvaluationReport",
+            "OutputName": output["OutputName"],
+            "FilePath": "evaluation.json",
+        }
+    ]

@@ -1,0 +1,32 @@
+from steps import deploy, gate, register
+
+ACCURACY = {
+    "Std:JsonGet": {
+        "PropertyFile": {"Get": "Steps.EvaluateModel.PropertyFiles.EvaluationReport"},
+        "Path": "multiclass_classification_metrics.accuracy.value",
+    }
+}
+THRESHOLD = {"Get": "Parameters.AccuracyThreshold"}
+
+
+def test_the_condition_and_its_two_ways(steps, request_of):
+    context, _, _, training, evaluating = steps()
+    registering = register.build(context, training, evaluating)
+    passed = [registering, deploy.build(context, registering)]
+    step = request_of(gate.build(context, evaluating, passed))
+    assert (step["Name"], step["Type"]) == ("CheckAccuracy", "Condition")
+    arguments = step["Arguments"]
+    assert arguments["Conditions"] == [
+        {"Type": "GreaterThanOrEqualTo", "LeftValue": ACCURACY, "RightValue": THRESHOLD}
+    ]
+    assert [item["Name"] for item in arguments["IfSteps"]] == ["RegisterModel", "DeployEndpoint"]
+    (fail,) = arguments["ElseSteps"]
+    assert (fail["Name"], fail["Type"]) == ("AccuracyTooLow", "Fail")
+
+
+def test_the_failure_names_both_numbers(steps, request_of):
+    context, _, _, _, evaluating = steps()
+    (fail,) = request_of(gate.build(context, evaluating, []))["Arguments"]["ElseSteps"]
+    values = fail["Arguments"]["ErrorMessage"]["Std:Join"]["Values"]
+    assert ACCURACY in values
+    assert THRESHOLD in values

@@ -1,0 +1,39 @@
+import pytest
+
+from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES
+from steps import register
+
+
+@pytest.fixture
+def step(steps, request_of):
+    context, _, _, training, evaluating = steps()
+    return request_of(register.build(context, training, evaluating))
+
+
+def test_the_step(step):
+    assert (step["Name"], step["Type"]) == ("RegisterModel", "RegisterModel")
+    assert step["DisplayName"] and step["Description"]
+    (policy,) = step["RetryPolicies"]
+    assert policy["ExceptionType"] == ["Step.SERVICE_FAULT", "Step.THROTTLING"]
+
+
+def test_the_model_package(step):
+    request = step["Arguments"]
+    assert request["ModelPackageGroupName"] == "flowers"
+    assert request["ModelApprovalStatus"] == {"Get": "Parameters.ModelApprovalStatus"}
+    specification = request["InferenceSpecification"]
+    (container,) = specification["Containers"]
+    assert "ray:serve-ml" in container["Image"]
+    assert container["ModelDataUrl"] == {"Get": "Steps.TrainModel.ModelArtifacts.S3ModelArtifacts"}
+    assert specification["SupportedContentTypes"] == list(ACCEPTED_CONTENT_TYPES)
+    assert specification["SupportedResponseMIMETypes"] == list(ANSWERED_CONTENT_TYPES)
+    assert "ml.m5.2xlarge" in specification["SupportedRealtimeInferenceInstanceTypes"]
+
+
+def test_the_metrics_are_the_evaluation(step):
+    statistics = step["Arguments"]["ModelMetrics"]["ModelQuality"]["Statistics"]
+    folder = "Steps.EvaluateModel.ProcessingOutputConfig.Outputs['evaluation'].S3Output.S3Uri"
+    assert statistics == {
+        "ContentType": "application/json",
+        "S3Uri": {"Std:Join": {"On": "/", "Values": [{"Get": folder}, "evaluation.json"]}},
+    }

@@ -1,0 +1,43 @@
+from config.settings import Debugger, Images
+
+
+def test_debugger_and_profiler(steps, request_of):
+    debugger = Debugger(collections=("gradients",), save_interval_steps=5, profiler_interval_ms=1000)
+    arguments = request_of(steps(debugger=debugger)[3])["Arguments"]
+    hook = arguments["DebugHookConfig"]
+    assert hook["CollectionConfigurations"] == [
+        {"CollectionName": name, "CollectionParameters": {"save_interval": "5"}}
+        for name in ("losses", "gradients")
+    ]
+    assert hook["S3OutputPath"]["Std:Join"]["Values"][-2:] == ["train", "debugger"]
+    profiler = arguments["ProfilerConfig"]
+    assert profiler["ProfilingIntervalInMilliseconds"] == 1000
+    assert profiler["S3OutputPath"]["Std:Join"]["Values"][-2:] == ["train", "profiler"]
+
+
+def test_losses_are_recorded_and_watched_twice_a_second_by_default(steps, request_of):
+    arguments = request_of(steps()[3])["Arguments"]
+    collections = arguments["DebugHookConfig"]["CollectionConfigurations"]
+    assert [item["CollectionName"] for item in collections] == ["losses"]
+    assert arguments["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
+
+
+def test_every_rule_has_a_real_evaluator(steps, request_of):
+    arguments = request_of(steps(region="eu-west-1")[3])["Arguments"]
+    rules = arguments["DebugRuleConfigurations"] + arguments["ProfilerRuleConfigurations"]
+    assert [rule["RuleConfigurationName"] for rule in rules] == [
+        "LossNotDecreasing",
+        "Overfit",
+        "ProfilerReport",
+    ]
+    for rule in rules:
+        assert rule["RuleEvaluatorImage"].endswith(".eu-west-1.amazonaws.com/sagemaker-debugger-rules:latest")
+        assert rule["RuleParameters"]["rule_to_invoke"] == rule["RuleConfigurationName"]
+
+
+def test_the_device_decides_the_image_of_trials_and_training(steps, request_of):
+    _, splitting, tuning, training, _ = steps(images=Images(training_device="gpu"))
+    trials = request_of(tuning)["Arguments"]["TrainingJobDefinition"]
+    for job in (trials, request_of(training)["Arguments"]):
+        assert ":2.13-cu" in job["AlgorithmSpecification"]["TrainingImage"]
+    assert ":2.13-cpu" in request_of(splitting)["Arguments"]["AppSpecification"]["ImageUri"]
