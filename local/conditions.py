@@ -30,7 +30,7 @@ def check_condition(condition: Any) -> None:
         ValueError: an unknown Type, or operands that are not that type's.
     """
     kind = condition.get("Type") if isinstance(condition, dict) else None
-    if kind not in _OPERANDS:
+    if kind not in tuple(_OPERANDS):
         raise ValueError(f"condition of type {kind!r}; expected one of {', '.join(_OPERANDS)}")
     if set(condition) != {"Type", *_OPERANDS[kind]}:
         raise ValueError(

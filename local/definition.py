@@ -12,7 +12,8 @@ from typing import Any
 from local.actions import ACTIONS, argument_problems, property_type
 from local.cache import CacheConfig, parse_cache_config
 from local.conditions import check_condition
-from local.expressions import Reference, parse, references
+from local.entries import check_keys, list_of, strings
+from local.expressions import Reference, lookup, parse, references
 from local.parameters import Parameter, parse_parameter
 from local.retry import RetryPolicy, parse_retry_policy
 
@@ -81,7 +82,6 @@ class Definition:
     parameters: Mapping[str, Parameter]
     steps: Mapping[str, Step]
     order: tuple[str, ...]
-    experiment: Any = None
     mlflow: Any = None
 
 
@@ -116,7 +116,7 @@ def parse_definition(text: str) -> Definition:
     except ValueError as error:
         raise DefinitionError(f"PipelineExperimentConfig: {error}") from None
     steps = {name: _linked(step, parameters, steps) for name, step in steps.items()}
-    return Definition(parameters, steps, _order(steps), experiment, document.get("MlflowConfig"))
+    return Definition(parameters, steps, _order(steps), document.get("MlflowConfig"))
 
 
 def _parse_parameters(entries: Any) -> dict[str, Parameter]:
@@ -158,17 +158,13 @@ def _parse_step(entry: dict[str, Any], inherited: tuple[Dependency, ...]) -> tup
         raise ValueError(f"unknown key {unknown[0]!r}")
     branches: dict[bool, Any] = {}
     if kind == "Condition":
-        _check_keys(arguments, {"Conditions", "IfSteps", "ElseSteps"}, {"Conditions"})
-        branches = {True: arguments.get("IfSteps") or [], False: arguments.get("ElseSteps") or []}
-        arguments = {"Conditions": arguments["Conditions"]}
-        if not isinstance(arguments["Conditions"], list):
-            raise ValueError("Conditions is not a list")
+        check_keys(arguments, {"Conditions", "IfSteps", "ElseSteps"}, {"Conditions"})
+        branches = {True: list_of(dict, arguments, "IfSteps"), False: list_of(dict, arguments, "ElseSteps")}
+        arguments = {"Conditions": list_of(dict, arguments, "Conditions")}
         for condition in arguments["Conditions"]:
             check_condition(condition)
-        if not all(isinstance(branch, list) for branch in branches.values()):
-            raise ValueError("IfSteps and ElseSteps are lists of steps")
     elif kind == "Fail":
-        _check_keys(arguments, {"ErrorMessage"}, {"ErrorMessage"})
+        check_keys(arguments, {"ErrorMessage"}, {"ErrorMessage"})
     elif kind == "Lambda" and not entry.get("FunctionArn"):
         raise ValueError("a Lambda step needs a FunctionArn")
     step = Step(
@@ -177,48 +173,42 @@ def _parse_step(entry: dict[str, Any], inherited: tuple[Dependency, ...]) -> tup
         parse(arguments),
         entry.get("DisplayName"),
         entry.get("Description"),
-        (*inherited, *(_parse_dependency(item) for item in entry.get("DependsOn") or [])),
-        _parse_property_files(entry.get("PropertyFiles") or [], kind),
+        (*inherited, *(_parse_dependency(item) for item in list_of((str, dict), entry, "DependsOn"))),
+        _parse_property_files(entry),
         parse(entry.get("FunctionArn")),
-        _parse_output_types(entry.get("OutputParameters") or []),
+        _parse_output_types(entry),
         parse_cache_config(entry.get("CacheConfig")),
-        tuple(parse_retry_policy(policy) for policy in entry.get("RetryPolicies") or []),
+        tuple(parse_retry_policy(policy) for policy in list_of(dict, entry, "RetryPolicies")),
     )
     return step, branches
-
-
-def _check_keys(value: Any, known: set[str], required: set[str]) -> None:
-    if not isinstance(value, dict) or not required <= set(value) <= known:
-        raise ValueError(f"expected an object with {', '.join(sorted(known))}, got {json.dumps(value)}")
 
 
 def _parse_dependency(entry: Any) -> Dependency:
     if isinstance(entry, str):
         return Dependency(entry)
-    _check_keys(entry, {"Step", "Trigger"}, {"Step", "Trigger"})
-    if entry["Trigger"] not in _TRIGGERS:
-        raise ValueError(f"DependsOn has the Trigger {entry['Trigger']!r}; expected {', '.join(_TRIGGERS)}")
-    return Dependency(entry["Step"], entry["Trigger"])
+    step, trigger = strings(entry, "Step", "Trigger")
+    if trigger not in _TRIGGERS:
+        raise ValueError(f"DependsOn has the Trigger {trigger!r}; expected {', '.join(_TRIGGERS)}")
+    return Dependency(step, trigger)
 
 
-def _parse_property_files(entries: Any, kind: str) -> dict[str, PropertyFile]:
-    if entries and kind != "Processing":
-        raise ValueError(f"PropertyFiles belong to a Processing step, not to {kind}")
-    keys = {"PropertyFileName", "OutputName", "FilePath"}
-    for entry in entries:
-        _check_keys(entry, keys, keys)
-    return {
-        entry["PropertyFileName"]: PropertyFile(entry["OutputName"], entry["FilePath"]) for entry in entries
-    }
+def _parse_property_files(entry: Mapping[str, Any]) -> dict[str, PropertyFile]:
+    files = {}
+    for item in list_of(dict, entry, "PropertyFiles"):
+        name, output, path = strings(item, "PropertyFileName", "OutputName", "FilePath")
+        files[name] = PropertyFile(output, path)
+    if files and entry["Type"] != "Processing":
+        raise ValueError(f"PropertyFiles belong to a Processing step, not to {entry['Type']}")
+    return files
 
 
-def _parse_output_types(entries: Any) -> dict[str, str]:
-    keys = {"OutputName", "OutputType"}
-    for entry in entries:
-        _check_keys(entry, keys, keys)
-        if entry["OutputType"] not in _OUTPUT_TYPES:
-            raise ValueError(f"OutputParameters has the OutputType {entry['OutputType']!r}")
-    return {entry["OutputName"]: entry["OutputType"] for entry in entries}
+def _parse_output_types(entry: Mapping[str, Any]) -> dict[str, str]:
+    types = {}
+    for item in list_of(dict, entry, "OutputParameters"):
+        name, types[name] = strings(item, "OutputName", "OutputType")
+        if types[name] not in _OUTPUT_TYPES:
+            raise ValueError(f"OutputParameters has the OutputType {types[name]!r}")
+    return types
 
 
 def _linked(step: Step, parameters: Mapping[str, Parameter], steps: Mapping[str, Step]) -> Step:
@@ -273,9 +263,9 @@ def _reference_type(
         raise ValueError(f"Get {reference.text}: a {step.type} step has no such property")
     if step.type not in ACTIONS:
         return None
-    named_output = path[:2] == ("ProcessingOutputConfig", "Outputs") and isinstance(path[2], str)
-    if named_output and path[2] not in _output_names(step):
-        raise ValueError(f"Get {reference.text}: step {step.name!r} has no output {path[2]!r}")
+    output = path[2] if path[:2] == ("ProcessingOutputConfig", "Outputs") and len(path) > 2 else None
+    if isinstance(output, str) and output not in _output_names(step):
+        raise ValueError(f"Get {reference.text}: step {step.name!r} has no output {output!r}")
     try:
         return property_type(ACTIONS[step.type], path)
     except ValueError as error:
@@ -283,8 +273,12 @@ def _reference_type(
 
 
 def _output_names(step: Step) -> list[str]:
-    outputs = step.arguments.get("ProcessingOutputConfig", {}).get("Outputs", [])
-    return [output.get("OutputName") for output in outputs]
+    try:
+        outputs = lookup(step.arguments, ("ProcessingOutputConfig", "Outputs"))
+    except LookupError:
+        return []
+    outputs = outputs if isinstance(outputs, list) else []
+    return [str(output.get("OutputName")) for output in outputs if isinstance(output, dict)]
 
 
 def _order(steps: Mapping[str, Step]) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class ExecutionService:
         return record, definition
 
     def _execution(self, request: Request) -> Record:
-        arn = request["PipelineExecutionArn"]
+        arn = request.get("PipelineExecutionArn", "")
         try:
             return self._store.get(EXECUTIONS, arn)
         except KeyError:

@@ -21,7 +21,7 @@ from local.calls import Outcome, create_resource, invoke_function, iso_time
 from local.conditions import holds
 from local.definition import Definition, Step
 from local.expressions import ExpressionError, Reference, as_text, evaluate, lookup
-from local.graph import progress
+from local.graph import Progress, progress
 from local.store import Record, Store
 
 EXECUTIONS = "pipeline-executions"
@@ -125,7 +125,7 @@ class Execution:
             _properties=outcome.properties,
         )
 
-    def _progress(self, record: Record) -> Any:
+    def _progress(self, record: Record) -> Progress:
         steps = record["_steps"]
         statuses = {name: step["StepStatus"] for name, step in steps.items()}
         outcomes = {
@@ -274,10 +274,9 @@ class Execution:
         pipeline = self._record()["PipelineArn"]
         for record in self._store.list(EXECUTIONS):
             step = record["_steps"].get(name, {})
-            original = step.get("StepStatus") == "Succeeded" and not step.get("CacheHitResult")
-            if record["PipelineArn"] == pipeline and original and step.get("_cache_key") == key:
-                if step["EndTime"] < oldest:
-                    continue
+            matches = record["PipelineArn"] == pipeline and step.get("_cache_key") == key
+            reused = step.get("CacheHitResult") or step.get("SelectiveExecutionResult")
+            if matches and not reused and step["StepStatus"] == "Succeeded" and step["EndTime"] >= oldest:
                 source = {"SourcePipelineExecutionArn": record["PipelineExecutionArn"]}
                 self._change_step(name, CacheHitResult=source, Metadata=step["Metadata"])
                 return Outcome("Succeeded", step["_properties"])

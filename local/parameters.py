@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from local.entries import list_of
+
 Value = str | int | float | bool
 
 _TYPES: dict[str, type] = {"String": str, "Integer": int, "Float": float, "Boolean": bool}
@@ -36,10 +38,10 @@ def parse_parameter(entry: Any) -> Parameter:
     unknown = sorted(set(entry) - {"Name", "Type", "DefaultValue", "EnumValues"})
     if unknown:
         raise ValueError(f"parameter {name!r} has the unknown key {unknown[0]!r}")
-    if kind not in _TYPES:
+    if kind not in tuple(_TYPES):
         raise ValueError(f"parameter {name!r} has the type {kind!r}; expected one of {', '.join(_TYPES)}")
     default = entry.get("DefaultValue")
-    enum_values = entry.get("EnumValues") or []
+    enum_values = list_of((str, int, float), entry, "EnumValues")
     if len(enum_values) > _MAX_ENUM_VALUES or len(set(map(str, enum_values))) < len(enum_values):
         raise ValueError(f"parameter {name!r} needs at most {_MAX_ENUM_VALUES} EnumValues, all different")
     for value in [*enum_values, *([] if default is None else [default])]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,8 +27,8 @@ class PipelineService:
     def __init__(self, home: Home, store: Store, client: Callable[[str], Any]) -> None:
         self._home = home
         self._store = store
-        self._client = client
-        self._executions = ExecutionService(store, client, self._pipeline)
+        self._client = functools.cache(client)
+        self._executions = ExecutionService(store, self._client, self._pipeline)
 
     def operations(self) -> dict[str, Operation]:
         """The operations that this service answers."""

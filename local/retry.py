@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.entries import check_keys, list_of
+
 _EXCEPTION_TYPES = (
     "Step.SERVICE_FAULT", "Step.THROTTLING",
     "SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT",
@@ -30,11 +32,11 @@ def parse_retry_policy(entry: Any) -> RetryPolicy:
         ValueError: malformed, or beyond the service's limits.
     """
     known = {"ExceptionType", "IntervalSeconds", "BackoffRate", "MaxAttempts", "ExpireAfterMin"}
-    if not isinstance(entry, dict) or not set(entry) <= known or not entry.get("ExceptionType"):
-        raise ValueError(f"RetryPolicies takes ExceptionType and {', '.join(sorted(known))}, got {entry!r}")
-    unknown = sorted(set(entry["ExceptionType"]) - set(_EXCEPTION_TYPES))
-    if unknown:
-        raise ValueError(f"RetryPolicies has the unknown ExceptionType {unknown[0]!r}")
+    check_keys(entry, known, {"ExceptionType"})
+    exception_types = list_of(str, entry, "ExceptionType")
+    unknown = sorted(set(exception_types) - set(_EXCEPTION_TYPES))
+    if unknown or not exception_types:
+        raise ValueError(f"RetryPolicies has the unknown ExceptionType {', '.join(unknown) or '[]'}")
     if "MaxAttempts" in entry and "ExpireAfterMin" in entry:
         raise ValueError("RetryPolicies takes MaxAttempts or ExpireAfterMin, not both")
     limits = {"IntervalSeconds": 43_200, "MaxAttempts": 20, "ExpireAfterMin": 14_400}
@@ -46,7 +48,7 @@ def parse_retry_policy(entry: Any) -> RetryPolicy:
     expire = entry.get("ExpireAfterMin")
     attempts = entry.get("MaxAttempts", 5 if expire is None else None)
     return RetryPolicy(
-        tuple(entry["ExceptionType"]),
+        tuple(exception_types),
         entry.get("IntervalSeconds", 1),
         entry.get("BackoffRate", 2.0),
         attempts,

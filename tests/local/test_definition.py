@@ -91,6 +91,7 @@ def test_what_is_no_definition_is_refused(text):
             "step 'A' has no output 'q'",
         ),
         ([training("A"), training("B", {"x": get("Steps.A.ModelArtifacts")})], "it is a structure"),
+        ([processing("A"), processing("B", get("Steps.A.ProcessingOutputConfig.Outputs"))], "it is a list"),
         (
             [processing("A"), condition("C", [{**EQUAL, "LeftValue": report("A", "x")}])],
             "step 'A' has no such property file",
@@ -106,10 +107,15 @@ def test_what_is_no_definition_is_refused(text):
         ),
         ([function("F", {}, {"a": "Text"})], "OutputType 'Text'"),
         ([fail("F", "x"), processing("A", DependsOn=["F"])], "a Fail step"),
+        (
+            [processing("A", DependsOn="B")],
+            "DependsOn is not a list whose every item is a JSON string or object",
+        ),
+        ([processing("A", PropertyFiles=[{**REPORT, "FilePath": 1}])], "FilePath are not all strings"),
         ([{"Name": "F", "Type": "Fail", "Arguments": {"Message": "x"}}], "step 'F': expected an object"),
         ([condition("C", [{"Type": "Not", "Expression": EQUAL}])], "step 'C': condition Not takes Condition"),
         ([processing("A", CacheConfig={"Enabled": True, "ExpireAfter": "soon"})], "ExpireAfter 'soon'"),
-        ([processing("A", RetryPolicies=[{"ExceptionType": ["Mine"]}])], "unknown ExceptionType 'Mine'"),
+        ([processing("A", RetryPolicies=[{"ExceptionType": ["Mine"]}])], "unknown ExceptionType Mine"),
         (
             [{"Name": "A", "Type": "Training", "Arguments": {}}],
             'Missing required parameter in input: "RoleArn"',
@@ -191,6 +197,11 @@ def test_what_does_not_run_here_is_named():
     assert "TrainingJobDefinitions" in reasons[2]
     assert "TrainingJobName" in reasons[3]
     assert "type Callback" in reasons[4]
+
+
+def test_our_own_definition_runs_here():
+    definition = parse_definition((Path(__file__).parents[1] / "golden" / "definition.json").read_text())
+    assert unsupported(definition) == []
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the sibling folder shared/definitions is absent")

@@ -31,9 +31,9 @@ def test_only_the_named_exceptions_are_retried_and_zero_means_never():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"ExceptionType": []}, "takes ExceptionType"),
-        ({"Attempts": 3}, "takes ExceptionType"),
-        ({"ExceptionType": ["Other"]}, "unknown ExceptionType 'Other'"),
+        ({"ExceptionType": []}, r"unknown ExceptionType \[\]"),
+        ({"Attempts": 3}, "expected an object with BackoffRate, ExceptionType"),
+        ({"ExceptionType": ["Other"]}, "unknown ExceptionType Other"),
         ({"MaxAttempts": 1, "ExpireAfterMin": 1}, "not both"),
         ({"MaxAttempts": 21}, "MaxAttempts 21; expected 0 to 20"),
         ({"IntervalSeconds": -1}, "IntervalSeconds -1"),
