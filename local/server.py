@@ -192,10 +192,15 @@ def _send(environ: WSGIEnvironment, start_response: StartResponse, response: Res
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Keeps S3 metadata whose names have an underscore, which WSGI cannot tell from a dash."""
+    """Keeps S3 metadata whose names have an underscore, which WSGI cannot tell from a dash.
+
+    Takes `Expect: 100-continue` of an empty body for what it is; waitress would never answer.
+    """
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
+        if self.content_length == 0 and not self.chunked:
+            self.expect_continue = False
         for name, value in UNDERSCORED_METADATA.findall(header_plus):
             self.headers[name.decode().lower()] = value.strip().decode("latin-1")
 
@@ -246,14 +251,20 @@ class Server:
             connection_limit=1000,
             max_request_body_size=REQUEST_BYTES_MAX,
             recv_bytes=1 << 18,
-            asyncore_use_poll=True,
         )
         self._server.channel_class = _Channel
-        self._thread = threading.Thread(target=self._server.run, name="local-server", daemon=True)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._loop, name="local-server", daemon=True)
         self._thread.start()
 
+    def _loop(self) -> None:
+        while not self._stopping:
+            wasyncore.loop(map=self._server._map, use_poll=True, count=1)
+
     def stop(self) -> None:
-        """Finish the requests that are being answered, close every connection, end the threads."""
+        """Finish the requests that are being answered (within 5 seconds), then end every thread."""
         self._server.task_dispatcher.shutdown()
-        self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._server._map))
+        self._stopping = True
+        self._server.pull_trigger()
         self._thread.join()
+        wasyncore.close_all(self._server._map, ignore_all=True)

@@ -1,12 +1,17 @@
 """S3 as files, spoken to by boto3 over HTTP."""
 
 import contextlib
+import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from urllib.request import urlopen
 
+import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, Signature=0"
 MIB = 1 << 20
@@ -37,7 +42,7 @@ def code(call, *arguments, **keywords):
 
 
 def raw(server, method, path, body=b"", headers=None):
-    connection = HTTPConnection(server.url.removeprefix("http://"))
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=20)
     with contextlib.closing(connection):
         connection.request(method, path, body, {"Authorization": AUTHORIZATION} | (headers or {}))
         answer = connection.getresponse()
@@ -86,3 +91,364 @@ def test_transfer_in_parts_and_ranges(s3, home, tmp_path):
     assert (tmp_path / "back").read_bytes() == content
     assert not list(home.s3.glob(".uploads/*"))
     assert not list(home.s3.glob(".temporary/*"))
+
+
+def test_content_type_and_metadata_are_kept_and_vanish_with_the_object(s3, home):
+    plain = len(files(home))
+    s3.put_object(Bucket="pictures", Key="a.png", ContentType="image/png")
+    assert len(files(home)) == plain + 1
+    metadata = {"source": "a camera", "camera_id": "7", "camera-id": "8"}
+    s3.put_object(
+        Bucket="pictures",
+        Key="a.png",
+        Body=b"x",
+        ContentType="image/x-own",
+        CacheControl="no-store",
+        ContentEncoding="gzip",
+        Metadata=metadata,
+    )
+    for found in (
+        s3.head_object(Bucket="pictures", Key="a.png"),
+        s3.get_object(Bucket="pictures", Key="a.png"),
+    ):
+        assert found["ContentType"] == "image/x-own"
+        assert found["CacheControl"] == "no-store"
+        assert found["ContentEncoding"] == "gzip"
+        assert found["Metadata"] == metadata
+    s3.copy_object(Bucket="pictures", Key="b.png", CopySource="pictures/a.png")
+    assert s3.head_object(Bucket="pictures", Key="b.png")["Metadata"] == metadata
+    s3.copy_object(
+        Bucket="pictures",
+        Key="b.png",
+        CopySource="pictures/a.png",
+        MetadataDirective="REPLACE",
+        Metadata={"new": "1"},
+    )
+    found = s3.head_object(Bucket="pictures", Key="b.png")
+    assert (found["Metadata"], found["ContentType"]) == ({"new": "1"}, "image/png")
+    put(s3, "a.png")
+    assert s3.head_object(Bucket="pictures", Key="a.png")["Metadata"] == {}
+    s3.delete_object(Bucket="pictures", Key="b.png")
+    assert files(home) == ["pictures/a.png"]
+
+
+def test_metadata_does_not_outlive_a_file_that_another_program_replaced(s3, home, tmp_path):
+    s3.put_object(Bucket="pictures", Key="a", Body=b"1", Metadata={"of": "the first"})
+    (tmp_path / "a").write_bytes(b"2")
+    (tmp_path / "a").replace(home.object_path("s3://pictures/a"))
+    found = s3.get_object(Bucket="pictures", Key="a")
+    assert (found["Body"].read(), found["Metadata"]) == (b"2", {})
+
+
+AWKWARD = [
+    "a b/c d.png",
+    "ключ/ä ö.png",
+    "100%/+.png",
+    "a&b<c>'\"",
+    "a%20b",
+    "~!*()",
+    "x" * 255,
+    "e" + "/é" * 300,
+]
+
+
+def test_awkward_keys_come_back_as_they_were(s3, home):
+    for key in AWKWARD:
+        put(s3, key, body=key.encode())
+    assert keys(s3) == sorted(AWKWARD)
+    for key in AWKWARD:
+        assert s3.get_object(Bucket="pictures", Key=key)["Body"].read() == key.encode()
+        assert home.object_path(f"s3://pictures/{key}").is_file()
+        s3.copy_object(Bucket="pictures", Key="copy", CopySource={"Bucket": "pictures", "Key": key})
+        assert s3.get_object(Bucket="pictures", Key="copy")["Body"].read() == key.encode()
+    s3.delete_objects(Bucket="pictures", Delete={"Objects": [{"Key": key} for key in [*AWKWARD, "copy"]]})
+    assert files(home) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("a//b", "InvalidRequest"),
+        ("a/../b", "InvalidRequest"),
+        ("..", "InvalidRequest"),
+        ("./a", "InvalidRequest"),
+        ("y" * 256, "InvalidRequest"),
+        ("z/" * 513, "KeyTooLongError"),
+        ("there/below", "InvalidRequest"),
+        ("folder", "InvalidRequest"),
+        ("there/", "InvalidRequest"),
+    ],
+)
+def test_keys_that_no_file_can_have_are_refused(s3, home, key, expected):
+    put(s3, "there", "folder/x")
+    before = files(home)
+    assert code(s3.put_object, Bucket="pictures", Key=key, Body=b"") == expected
+    assert files(home) == before
+    assert code(s3.get_object, Bucket="pictures", Key=key) == "NoSuchKey"
+    s3.delete_object(Bucket="pictures", Key=key)
+    assert files(home) == before
+
+
+def test_a_folder_marker_is_an_object_that_keeps_its_folder(s3):
+    put(s3, "empty/", body=b"")
+    put(s3, "empty/a", "gone/b")
+    s3.delete_objects(Bucket="pictures", Delete={"Objects": [{"Key": "empty/a"}, {"Key": "gone/b"}]})
+    assert keys(s3) == ["empty/"]
+    assert s3.get_object(Bucket="pictures", Key="empty/")["Body"].read() == b""
+    assert s3.list_objects_v2(Bucket="pictures", Delimiter="/")["CommonPrefixes"] == [{"Prefix": "empty/"}]
+    assert code(s3.put_object, Bucket="pictures", Key="full/", Body=b"x") == "InvalidRequest"
+    s3.delete_object(Bucket="pictures", Key="empty/")
+    assert keys(s3) == []
+    s3.delete_bucket(Bucket="pictures")
+    assert s3.list_buckets()["Buckets"] == []
+
+
+def test_empty_folders_and_symlinks_are_no_objects(s3, home, tmp_path):
+    (home.s3 / "pictures/empty/deeper").mkdir(parents=True)
+    (home.s3 / "pictures/link").symlink_to(tmp_path)
+    (home.s3 / "pictures/link.txt").symlink_to(home.database)
+    assert keys(s3) == []
+    assert "CommonPrefixes" not in s3.list_objects_v2(Bucket="pictures", Delimiter="/")
+    assert code(s3.get_object, Bucket="pictures", Key="link.txt") == "NoSuchKey"
+
+
+def test_a_listing_sees_a_file_as_soon_as_it_is_there(s3, home):
+    folder = home.s3 / "pictures/job"
+    folder.mkdir()
+    for number in range(50):
+        (folder / f"{number:02}").touch()
+        assert len(keys(s3, Prefix="job/")) == number + 1
+
+
+def test_listing_goes_on_page_by_page(s3):
+    expected = sorted(
+        f"{folder}{number}" for folder in ("", "a-", "a/", "a/b/", "a0/") for number in range(5)
+    )
+    put(s3, *expected)
+    assert keys(s3, PaginationConfig={"PageSize": 2}) == expected
+    pages = s3.get_paginator("list_objects").paginate(Bucket="pictures", PaginationConfig={"PageSize": 3})
+    assert [item["Key"] for page in pages for item in page["Contents"]] == expected
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket="pictures", Delimiter="/", PaginationConfig={"PageSize": 2}
+    )
+    assert [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])] == ["a/", "a0/"]
+
+
+def test_ranges(s3):
+    put(s3, "a", body=b"0123456789")
+    put(s3, "empty", body=b"")
+    for wanted, expected in {
+        "bytes=2-4": b"234",
+        "bytes=7-": b"789",
+        "bytes=-3": b"789",
+        "bytes=8-99": b"89",
+        "bytes=-99": b"0123456789",
+    }.items():
+        found = s3.get_object(Bucket="pictures", Key="a", Range=wanted)
+        assert found["Body"].read() == expected
+        assert found["ResponseMetadata"]["HTTPStatusCode"] == 206
+        assert found["ContentRange"].endswith("/10")
+    assert s3.get_object(Bucket="pictures", Key="a", Range="pages=1-2")["ContentLength"] == 10
+    assert code(s3.get_object, Bucket="pictures", Key="a", Range="bytes=10-") == "InvalidRange"
+    assert code(s3.get_object, Bucket="pictures", Key="empty", Range="bytes=0-0") == "InvalidRange"
+
+
+def test_conditions(s3):
+    put(s3, "a")
+    head = s3.head_object(Bucket="pictures", Key="a")
+    etag, modified = head["ETag"], head["LastModified"]
+    for condition, expected in [
+        ({"IfMatch": etag}, None),
+        ({"IfMatch": '"other"'}, "PreconditionFailed"),
+        ({"IfNoneMatch": etag}, "304"),
+        ({"IfNoneMatch": '"other"'}, None),
+        ({"IfModifiedSince": modified}, "304"),
+        ({"IfUnmodifiedSince": modified}, None),
+    ]:
+        if expected is None:
+            assert s3.get_object(Bucket="pictures", Key="a", **condition)["Body"].read() == b"x"
+        else:
+            assert code(s3.get_object, Bucket="pictures", Key="a", **condition) == expected
+    assert code(s3.put_object, Bucket="pictures", Key="a", IfNoneMatch="*") == "PreconditionFailed"
+    assert s3.put_object(Bucket="pictures", Key="b", IfNoneMatch="*")["ETag"]
+    assert code(s3.put_object, Bucket="pictures", Key="a", IfMatch=etag) == "NotImplemented"
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+def test_checksums_are_checked(s3, home, algorithm):
+    answer = s3.put_object(Bucket="pictures", Key="a", Body=b"x", ChecksumAlgorithm=algorithm)
+    name = f"Checksum{algorithm}"
+    wrong = s3.put_object(Bucket="pictures", Key="b", Body=b"y", ChecksumAlgorithm=algorithm)[name]
+    assert answer[name] != wrong
+    assert code(s3.put_object, Bucket="pictures", Key="a", Body=b"z", **{name: wrong}) == "BadDigest"
+    assert s3.get_object(Bucket="pictures", Key="a")["Body"].read() == b"x"
+    assert not list(home.s3.glob(".temporary/*"))
+
+
+CHUNKED = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "Content-Encoding": "aws-chunked"}
+
+
+def test_aws_chunked_bodies_are_decoded(s3, server):
+    body = b"4;chunk-signature=0\r\nabcd\r\n2\r\n\r\n\r\n0\r\n\r\n"
+    sent = {**CHUNKED, "x-amz-decoded-content-length": "6"}
+    assert raw(server, "PUT", "/pictures/a", body, sent)[0] == 200
+    found = s3.get_object(Bucket="pictures", Key="a")
+    assert found["Body"].read() == b"abcd\r\n"
+    assert "ContentEncoding" not in found
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n", None),
+        (b"3\r\nabc\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", b"BadDigest"),
+        (b"3\r\nabc\r\n0\r\n\r\n", b"BadDigest"),
+        (b"3\r\nab", b"IncompleteBody"),
+        (b"3\r\nabcd\r\n0\r\n\r\n", b"IncompleteBody"),
+        (b"2\r\nab\r\n0\r\nx-amz-checksum-crc32:nghoWw==\r\n\r\n", b"IncompleteBody"),
+        (b"", b"IncompleteBody"),
+    ],
+)
+def test_trailers_are_checked(s3, server, body, expected):
+    sent = {**CHUNKED, "x-amz-decoded-content-length": "3", "x-amz-trailer": "x-amz-checksum-crc32"}
+    status, answer = raw(server, "PUT", "/pictures/a", body, sent)
+    assert status == (400 if expected else 200)
+    assert (expected or b"") in answer
+    assert keys(s3) == ([] if expected else ["a"])
+
+
+def test_copying_conditions_and_itself(s3):
+    put(s3, "a")
+    source = {"Bucket": "pictures", "Key": "a"}
+    assert code(s3.copy_object, Bucket="pictures", Key="a", CopySource=source) == "InvalidRequest"
+    wrong = {"CopySource": source, "CopySourceIfMatch": '"other"'}
+    assert code(s3.copy_object, Bucket="pictures", Key="b", **wrong) == "PreconditionFailed"
+    assert keys(s3) == ["a"]
+
+
+def test_multipart_errors(s3, home):
+    upload = s3.create_multipart_upload(Bucket="pictures", Key="a")["UploadId"]
+    where = {"Bucket": "pictures", "Key": "a", "UploadId": upload}
+    one, two = (s3.upload_part(**where, PartNumber=number, Body=b"x")["ETag"] for number in (1, 2))
+    assert [part["ETag"] for part in s3.list_parts(**where)["Parts"]] == [one, two]
+    assert [item["UploadId"] for item in s3.list_multipart_uploads(Bucket="pictures")["Uploads"]] == [upload]
+    assert keys(s3) == []
+
+    def complete(*parts):
+        chosen = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in parts]}
+        return code(s3.complete_multipart_upload, **where, MultipartUpload=chosen)
+
+    assert complete((1, two)) == "InvalidPart"
+    assert complete((3, two)) == "InvalidPart"
+    assert complete((2, two), (1, one)) == "InvalidPartOrder"
+    assert complete((1, one), (2, two)) == "EntityTooSmall"
+    assert code(s3.upload_part, **where, PartNumber=10_001, Body=b"") == "InvalidArgument"
+    s3.abort_multipart_upload(**where)
+    assert complete((1, one)) == "NoSuchUpload"
+    assert files(home) == []
+
+
+def test_buckets(s3, home):
+    s3.put_object(Bucket="pictures", Key="a")
+    s3.create_bucket(Bucket="pictures")
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["pictures"]
+    assert s3.head_bucket(Bucket="pictures")["BucketRegion"] == home.region
+    assert s3.get_bucket_location(Bucket="pictures")["LocationConstraint"] is None
+    assert code(s3.delete_bucket, Bucket="pictures") == "BucketNotEmpty"
+    assert code(s3.head_bucket, Bucket="missing") == "404"
+    assert code(s3.list_objects_v2, Bucket="missing") == "NoSuchBucket"
+    assert code(s3.put_object, Bucket="missing", Key="a") == "NoSuchBucket"
+    assert code(s3.create_bucket, Bucket="Capitals-Not") == "InvalidBucketName"
+    assert code(s3.head_bucket, Bucket="pictures", ExpectedBucketOwner="999999999999") == "403"
+
+
+def test_what_is_not_there_is_refused_by_name(s3, server):
+    assert code(s3.get_bucket_policy, Bucket="pictures") == "NotImplemented"
+    assert code(s3.put_object, Bucket="pictures", Key="a", Tagging="a=b") == "NotImplemented"
+    status, answer = raw(server, "GET", "/pictures/a?tagging")
+    assert status == 501
+    assert b"GET object with ?tagging" in answer
+    assert keys(s3) == []
+
+
+def test_presigned_url(s3, client):
+    put(s3, "a b.txt", body=b"signed")
+    for version in ("s3", "s3v4"):
+        wanted = {"Bucket": "pictures", "Key": "a b.txt", "ResponseContentType": "text/x-own"}
+        url = client("s3", signature_version=version).generate_presigned_url("get_object", wanted)
+        with urlopen(url, timeout=20) as answer:
+            assert answer.read() == b"signed"
+            assert answer.headers["Content-Type"] == "text/x-own"
+
+
+def test_bucket_in_the_host_name(s3, server):
+    put(s3, "a")
+    assert raw(server, "GET", "/a", headers={"Host": "pictures.localhost:1234"}) == (200, b"x")
+
+
+def test_a_broken_upload_leaves_nothing(s3, home):
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() > MIB:
+                raise OSError("unplugged")
+            return super().read(size)
+
+    with pytest.raises(OSError, match="unplugged"):
+        s3.upload_fileobj(Broken(bytes(3 * MIB)), "pictures", "a")
+    assert files(home) == []
+
+
+def test_many_writers_and_deleters_at_once(s3):
+    def write_and_delete(number):
+        for _ in range(10):
+            s3.put_object(Bucket="pictures", Key=f"a/b/{number}", Body=b"x")
+            s3.delete_object(Bucket="pictures", Key=f"a/b/{number}")
+        s3.put_object(Bucket="pictures", Key=f"c/{number}", Body=b"x", Metadata={"n": str(number)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_and_delete, range(8)))
+    assert keys(s3) == [f"c/{number}" for number in range(8)]
+    assert s3.head_object(Bucket="pictures", Key="c/5")["Metadata"] == {"n": "5"}
+
+
+LISTED = ["a", "b-1", "b/", "b/1", "b/2/x", "b/2/y", "b0", "c d/é", "c d/f", "d%/+"]
+LISTINGS = [
+    {},
+    {"Prefix": "b"},
+    {"Prefix": "b/"},
+    {"Prefix": "b/2"},
+    {"Prefix": "none/"},
+    {"Prefix": "../"},
+    {"Delimiter": "/"},
+    {"Delimiter": "/", "Prefix": "b"},
+    {"Delimiter": "/", "Prefix": "b/"},
+    {"Delimiter": "2", "Prefix": "b"},
+    {"Delimiter": "-"},
+    {"MaxKeys": 3},
+    {"MaxKeys": 0},
+    {"Delimiter": "/", "MaxKeys": 2},
+    {"StartAfter": "b/1"},
+    {"StartAfter": "b/2", "Delimiter": "/"},
+    {"StartAfter": "b-"},
+]
+
+
+def parsed(answer):
+    """What a listing tells, apart from times, ETags, tokens and moto's own details."""
+    names = ("Prefix", "Delimiter", "MaxKeys", "IsTruncated", "KeyCount", "CommonPrefixes", "StartAfter")
+    told = {name: answer[name] for name in names if name in answer}
+    return told, [(item["Key"], item["Size"]) for item in answer.get("Contents", [])]
+
+
+@pytest.mark.parametrize("listing", LISTINGS, ids=str)
+def test_listings_are_those_of_moto(s3, listing):
+    put(s3, *(key for key in LISTED if not key.endswith("/")))
+    put(s3, "b/", body=b"")
+    ours = parsed(s3.list_objects_v2(Bucket="pictures", **listing))
+    with mock_aws():
+        theirs = boto3.client("s3", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+        theirs.create_bucket(Bucket="pictures")
+        put(theirs, *(key for key in LISTED if not key.endswith("/")))
+        put(theirs, "b/", body=b"")
+        expected = parsed(theirs.list_objects_v2(Bucket="pictures", **listing))
+    assert ours == expected

@@ -1,0 +1,225 @@
+"""The endpoint as boto3 meets it: routing, errors, keep-alive, start and stop."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from http.client import HTTPConnection
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.control import ControlPlane, ServiceError
+from local.home import ACCOUNT
+from local.s3 import S3
+from local.server import THREADS, Server, application
+from local.wire import ModelError
+
+NPY = "application/x-npy"
+
+
+def list_models(request):
+    return {"Models": [{"ModelName": request.get("NameContains", "any"), "CreationTime": 0, "Own": 1}]}
+
+
+def describe_model(_request):
+    raise ServiceError("ValidationException", 'Could not find model "m".')
+
+
+def delete_model(_request):
+    raise ZeroDivisionError("a defect")
+
+
+def invoke(name, body, headers):
+    if name == "broken":
+        raise ModelError(500, "out of memory", "the log")
+    if name != "there":
+        raise ServiceError("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.")
+    told = {"accept": headers["accept"], "custom": headers["x-amzn-sagemaker-custom-attributes"]}
+    answer = {"content-type": headers["content-type"], "x-amzn-invoked-production-variant": "all"}
+    return 200, answer, json.dumps(told).encode() + body
+
+
+def functions(method, path, query, _headers, body):
+    told = {"FunctionName": f"{method} {path}", "Description": f"{dict(query)} {body.decode()}"}
+    return 200, {"content-type": "application/json"}, json.dumps(told).encode()
+
+
+@pytest.fixture
+def server(home):
+    operations = {"ListModels": list_models, "DescribeModel": describe_model, "DeleteModel": delete_model}
+    server = Server(application(S3(home).handle, ControlPlane(operations), invoke, functions))
+    server.start()
+    yield server
+    server.stop()
+
+
+def error(call, *arguments, **keywords):
+    with pytest.raises(ClientError) as caught:
+        call(*arguments, **keywords)
+    return caught.value.response
+
+
+def get(server, path, headers=None):
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def test_sagemaker_operations(client):
+    sagemaker = client("sagemaker")
+    models = sagemaker.list_models(NameContains="m")
+    assert [(model["ModelName"], "Own" in model) for model in models["Models"]] == [("m", False)]
+    assert models["ResponseMetadata"]["RequestId"]
+
+
+def test_errors_of_sagemaker_operations(client, caplog):
+    sagemaker = client("sagemaker")
+    refused = error(sagemaker.describe_model, ModelName="m")
+    assert refused["Error"] == {"Code": "ValidationException", "Message": 'Could not find model "m".'}
+    assert refused["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert "CreateCluster" in error(sagemaker.create_cluster, ClusterName="c")["Error"]["Message"]
+    failed = error(sagemaker.delete_model, ModelName="m")
+    assert failed["Error"] == {"Code": "InternalFailure", "Message": "ZeroDivisionError: a defect"}
+    assert failed["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_invoke_endpoint(client):
+    runtime = client("sagemaker-runtime")
+    answer = runtime.invoke_endpoint(
+        EndpointName="there",
+        Body=b"!",
+        ContentType=NPY,
+        Accept="application/json",
+        CustomAttributes="trace=1",
+    )
+    assert (answer["ContentType"], answer["InvokedProductionVariant"]) == (NPY, "all")
+    assert answer["Body"].read() == b'{"accept": "application/json", "custom": "trace=1"}!'
+
+
+def test_errors_of_invoke_endpoint(client):
+    runtime = client("sagemaker-runtime")
+    failed = error(runtime.invoke_endpoint, EndpointName="broken", Body=b"")
+    assert failed["Error"]["Code"] == "ModelError"
+    assert failed["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert (failed["OriginalStatusCode"], failed["OriginalMessage"]) == (500, "out of memory")
+    assert failed["LogStreamArn"] == "the log"
+    unknown = error(runtime.invoke_endpoint, EndpointName="other", Body=b"")["Error"]
+    assert unknown == {
+        "Code": "ValidationError",
+        "Message": f"Endpoint other of account {ACCOUNT} not found.",
+    }
+
+
+def test_lambda_reaches_the_functions(client):
+    answer = client("lambda").get_function_configuration(FunctionName="f", Qualifier="1")
+    assert answer["FunctionName"] == "GET /2015-03-31/functions/f/configuration"
+    assert answer["Description"] == "{'Qualifier': '1'} "
+
+
+def test_other_services_come_from_moto(client):
+    assert client("sts").get_caller_identity()["Account"] == ACCOUNT
+    iam = client("iam")
+    role = {"RoleName": "from-the-local-server", "AssumeRolePolicyDocument": "{}"}
+    arn = iam.create_role(**role)["Role"]["Arn"]
+    assert arn == f"arn:aws:iam::{ACCOUNT}:role/from-the-local-server"
+    assert iam.get_role(RoleName=role["RoleName"])["Role"]["Arn"] == arn
+    assert error(iam.get_role, RoleName="missing")["Error"]["Code"] == "NoSuchEntity"
+    iam.delete_role(RoleName=role["RoleName"])
+
+
+def test_schedules_and_metrics_come_from_moto(client):
+    scheduler = client("scheduler")
+    schedule = {
+        "Name": "weekly",
+        "ScheduleExpression": "rate(7 days)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {
+            "Arn": f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:pipeline/p",
+            "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r",
+            "SageMakerPipelineParameters": {"PipelineParameterList": [{"Name": "Epochs", "Value": "1"}]},
+        },
+    }
+    scheduler.create_schedule(**schedule)
+    assert scheduler.get_schedule(Name="weekly")["Target"] == schedule["Target"] | {
+        "RetryPolicy": scheduler.get_schedule(Name="weekly")["Target"]["RetryPolicy"]
+    }
+    scheduler.update_schedule(**schedule, State="DISABLED")
+    assert [found["State"] for found in scheduler.list_schedules()["Schedules"]] == ["DISABLED"]
+    scheduler.delete_schedule(Name="weekly")
+    cloudwatch = client("cloudwatch")
+    cloudwatch.put_metric_data(Namespace="Own", MetricData=[{"MetricName": "m", "Value": 1.0}])
+    assert [metric["MetricName"] for metric in cloudwatch.list_metrics(Namespace="Own")["Metrics"]] == ["m"]
+
+
+def test_what_moto_lacks_is_an_error_in_the_clients_protocol(client):
+    refused = error(client("iam").simulate_principal_policy, PolicySourceArn="x" * 20, ActionNames=["s3:Get"])
+    assert refused["Error"]["Code"] == "NotImplemented"
+    assert "simulate_principal_policy" in refused["Error"]["Message"]
+
+
+def test_requests_without_credentials(server):
+    status, headers, body = get(server, "/")
+    assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert b"AWS_ENDPOINT_URL" in body
+    status, headers, body = get(server, "/pictures/a")
+    assert (status, json.loads(body)["__type"]) == (403, "MissingAuthenticationToken")
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "expected"),
+    [
+        ("SageMaker.ListModels", b"{", "SerializationException"),
+        ("SageMaker.ListModels", b'{"MaxResults": "many"}', "ValidationException"),
+        ("Other.ListModels", b"{}", "UnknownOperationException"),
+    ],
+)
+def test_malformed_requests(server, target, body, expected):
+    scope = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/sagemaker/aws4_request, Signature=0"
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", "/", body, {"Authorization": scope, "X-Amz-Target": target})
+        answer = connection.getresponse()
+        assert answer.headers["x-amzn-errortype"] == expected
+        assert json.loads(answer.read())["__type"] == expected
+
+
+def test_one_connection_serves_many_requests(server):
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        for _ in range(3):
+            connection.request("GET", "/")
+            assert connection.getresponse().read()
+            own = connection.sock.getsockname()
+        assert connection.sock.getsockname() == own
+
+
+def test_a_taken_port_is_one_clear_line(server):
+    port = int(server.url.rpartition(":")[2])
+    before = threading.active_count()
+    with pytest.raises(OSError, match=rf"^port {port} of 127.0.0.1 is taken; "):
+        Server(lambda *_: [], port).start()
+    assert threading.active_count() == before
+
+
+def test_stopping_is_quick_and_ends_the_threads_and_the_port():
+    before = threading.active_count()
+    server = Server(lambda *_: [])
+    server.start()
+    assert threading.active_count() == before + 1 + THREADS
+    host, port = server.url.removeprefix("http://").split(":")
+    assert host == "127.0.0.1"
+    with socket.create_connection((host, port), timeout=10):
+        begun = time.monotonic()
+        server.stop()
+        assert time.monotonic() - begun < 2
+    # waitress counts a thread out a moment before it is gone.
+    while threading.active_count() > before:
+        assert time.monotonic() - begun < 5
+        time.sleep(0.01)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, port), timeout=10)
