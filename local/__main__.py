@@ -1,0 +1,36 @@
+"""`python -m local`: the local service by itself, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from local.service import HomeInUse, LocalService
+
+
+def main() -> int:
+    """Serve one home folder; exit code 2 if it is in use or the port is taken."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
+    parser.add_argument("--port", type=int, default=4566, help="0 takes a free one (default: 4566)")
+    parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
+    arguments = parser.parse_args()
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        with LocalService(arguments.home, arguments.region, arguments.port) as service:
+            print(f"{service.url} serves {service.home.root}; Ctrl-C ends it", flush=True)
+            ended.wait()
+            print("stopping", flush=True)
+    except (HomeInUse, OSError) as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

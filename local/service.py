@@ -1,0 +1,172 @@
+"""The local service as a whole: one home folder, one HTTP endpoint, everything behind it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import boto3
+from botocore.config import Config
+
+from local import processing, tags, training
+from local.control import ControlPlane
+from local.endpoint_configs import EndpointConfigs
+from local.endpoints import Endpoints
+from local.functions import FunctionService
+from local.home import Home
+from local.jobs import JobService
+from local.models import Models
+from local.pipelines import PipelineService
+from local.registry import Registry
+from local.s3 import S3
+from local.server import Server, application
+from local.store import Store
+from local.tuning import TuningService
+
+
+class HomeInUse(Exception):
+    """Another service keeps this home folder; the message is one line."""
+
+
+class LocalService:
+    """A laptop-sized SageMaker on 127.0.0.1, whose state lies in one home folder.
+
+    Use it as a context manager: leaving it stops what runs. A later service on the same home knows the
+    runs of this one and serves its endpoints again.
+
+    Args:
+        root: the home folder, made if it is missing.
+        region: the region in its ARNs.
+        port: 0 takes a free one.
+
+    Raises:
+        HomeInUse: another service keeps this home.
+    """
+
+    def __init__(self, root: Path, region: str = "us-east-1", port: int = 0) -> None:
+        self.home = Home(root.resolve(), region)
+        self.home.s3.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.home.root / "service.json")
+        store = self._store = Store(self.home.database)
+        self._training = JobService(self.home, store, training.KIND, self.environment)
+        self._processing = JobService(self.home, store, processing.KIND, self.environment)
+        self._tuning = TuningService(self.home, store, self._training)
+        registry = Registry(self.home, store)
+        models = Models(self.home, store, registry)
+        configs = EndpointConfigs(self.home, store, models)
+        self._endpoints = Endpoints(self.home, store, models, configs, self.environment)
+        self._functions = FunctionService(self.home, store, self.environment)
+        self._pipelines = PipelineService(self.home, store, self.client)
+        control = ControlPlane(
+            {
+                name: operation
+                for part in (
+                    self._training,
+                    self._processing,
+                    self._tuning,
+                    registry,
+                    models,
+                    configs,
+                    self._endpoints,
+                    self._pipelines,
+                )
+                for name, operation in part.operations().items()
+            }
+            | tags.operations(store)
+        )
+        app = application(S3(self.home).handle, control, self._endpoints.invoke, self._functions.handle)
+        self._server = Server(app, port)
+
+    @property
+    def url(self) -> str:
+        """Where it answers, e.g. http://127.0.0.1:4566."""
+        return self._server.url
+
+    def environment(self) -> dict[str, str]:
+        """What makes boto3 in a child process talk to this service."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": self.home.region,
+            "AWS_DEFAULT_REGION": self.home.region,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client that talks to this service, whatever the person's AWS configuration says."""
+        create: Callable[..., Any] = boto3.session.Session().client
+        return create(
+            service,
+            endpoint_url=self.url,
+            region_name=self.home.region,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(max_pool_connections=50, read_timeout=900),
+        )
+
+    def start(self) -> None:
+        """Answer requests; take up what an earlier service on this home left.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        for part in (self._training, self._processing, self._tuning, self._pipelines):
+            part.recover()
+        try:
+            self._server.start()
+        except OSError:
+            self._store.close()
+            self._lock.close()
+            raise
+        self._lock.truncate(0)
+        json.dump({"url": self.url, "pid": os.getpid()}, self._lock)
+        self._lock.flush()
+        self._endpoints.resume()
+
+    def stop(self) -> None:
+        """Stop executions, jobs, functions and endpoint servers, then answer no more.
+
+        Records of endpoints stay: a later service serves them again.
+        """
+        parts: list[Callable[[], None]] = [
+            self._pipelines.stop,
+            self._tuning.close,
+            self._training.close,
+            self._processing.close,
+            self._functions.stop,
+            self._endpoints.stop,
+            self._server.stop,
+            self._store.close,
+        ]
+        for stop in parts:
+            stop()
+        self._lock.close()
+
+    def __enter__(self) -> LocalService:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _lock(path: Path) -> IO[str]:
+    """Keep `path` locked as long as the returned file is open; it tells others who does."""
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        text = file.read()
+        file.close()
+        holder = json.loads(text) if text else {}
+        where = f" (process {holder['pid']}, {holder['url']})" if holder else ""
+        raise HomeInUse(
+            f"{path.parent} is in use by another local service{where};"
+            " stop that one, talk to it with --local URL, or choose another folder with --home"
+        ) from None
+    return file

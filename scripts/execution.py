@@ -1,0 +1,190 @@
+"""Following a pipeline execution: its steps on the terminal until it, and its endpoint, are done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+import scripts.command as command
+
+if TYPE_CHECKING:
+    import boto3
+
+ENDED = {"Succeeded", "Failed", "Stopped", "CompletedWithFailures"}
+_STYLES = {
+    "Succeeded": "green",
+    "Failed": "red",
+    "Stopped": "yellow",
+    "Executing": "cyan",
+    "Starting": "cyan",
+}
+_REFRESH_PER_S = 4
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A finished execution: its final status, why it failed, and its steps in the order they began.
+
+    A step is what ListPipelineExecutionSteps answers, with its StepType from the definition.
+    """
+
+    arn: str
+    status: str
+    failure_reason: str
+    steps: tuple[dict[str, Any], ...]
+
+    def step(self, name: str) -> dict[str, Any] | None:
+        """The record of a step, None if it never started."""
+        return next((step for step in self.steps if step["StepName"] == name), None)
+
+    @property
+    def refused(self) -> str:
+        """What the Fail step said, if the execution ended in one: the gate's no; else an empty string."""
+        messages = [
+            step["Metadata"]["Fail"]["ErrorMessage"]
+            for step in self.steps
+            if "Fail" in step.get("Metadata", {})
+        ]
+        return messages[0] if messages else ""
+
+
+def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
+    """Show the steps of an execution until it ends.
+
+    Args:
+        poll_s: seconds between two looks at the service.
+
+    Raises:
+        KeyboardInterrupt: interrupted; the message says that the execution goes on and how to stop it.
+    """
+    sagemaker = session.client("sagemaker")
+    definition = json.loads(
+        sagemaker.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)["PipelineDefinition"]
+    )
+    planned = list(_planned(definition["Steps"]))
+    types = dict(planned)
+    details: dict[str, str] = {}
+    steps: list[dict[str, Any]] = []
+    with Live(
+        console=command.console,
+        refresh_per_second=_REFRESH_PER_S,
+        get_renderable=lambda: _table(planned, steps, details),
+    ):
+        while True:
+            answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+            steps[:] = _steps(sagemaker, arn)
+            for step in steps:
+                step["StepType"] = types[step["StepName"]]
+                details[step["StepName"]] = _detail(sagemaker, step)
+            status = answer["PipelineExecutionStatus"]
+            if status in ENDED:
+                return Execution(arn, status, answer.get("FailureReason", ""), tuple(steps))
+            time.sleep(poll_s)
+
+
+def wait_for_endpoint(session: boto3.Session, name: str, poll_s: float) -> None:
+    """Wait until an endpoint is InService.
+
+    Raises:
+        Failure: it failed; the message is the service's reason.
+    """
+    sagemaker = session.client("sagemaker")
+    with command.console.status(f"waiting for endpoint {name} to be InService") as line:
+        while True:
+            answer = sagemaker.describe_endpoint(EndpointName=name)
+            status = answer["EndpointStatus"]
+            if status == "InService":
+                return
+            if status in {"Failed", "OutOfService", "UpdateRollbackFailed"}:
+                command.fail(f"endpoint {name} is {status}: {answer.get('FailureReason', 'no reason given')}")
+            line.update(f"waiting for endpoint {name} to be InService, it is {status}")
+            time.sleep(poll_s)
+
+
+def deployment(execution: Execution) -> dict[str, str]:
+    """What the step DeployEndpoint answered; empty if it did not run."""
+    step = execution.step("DeployEndpoint")
+    outputs = (
+        step["Metadata"]["Lambda"]["OutputParameters"] if step and step["StepStatus"] == "Succeeded" else []
+    )
+    return {output["Name"]: str(output["Value"]) for output in outputs}
+
+
+def seconds(step: dict[str, Any]) -> float:
+    """How long a step has taken so far."""
+    begin = step.get("StartTime")
+    if begin is None:
+        return 0.0
+    duration: float = (step.get("EndTime", datetime.now(UTC)) - begin).total_seconds()
+    return duration
+
+
+def _planned(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Name and type of every step, branches after their condition."""
+    for step in steps:
+        yield step["Name"], step["Type"]
+        for branch in ("IfSteps", "ElseSteps"):
+            yield from _planned(step["Arguments"].get(branch, []) if step["Type"] == "Condition" else [])
+
+
+def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
+    pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
+        PipelineExecutionArn=arn, SortOrder="Ascending"
+    )
+    return [step for page in pages for step in page["PipelineExecutionSteps"]]
+
+
+def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
+    """What a person wants to know of a step beside its status."""
+    metadata = step.get("Metadata", {})
+    if step["StepStatus"] == "Failed":
+        return str(step.get("FailureReason", ""))
+    if "TuningJob" in metadata:
+        name = metadata["TuningJob"]["Arn"].rpartition("/")[2]
+        job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        total = job["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
+        counters = job["TrainingJobStatusCounters"]
+        ended = counters["Completed"] + counters["Stopped"] + counters["NonRetryableError"]
+        text = f"{ended} of {total} trials"
+        best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
+        return f"{text}, best {best['MetricName']} {best['Value']:.4f}" if best else text
+    if "Condition" in metadata:
+        return f"accuracy is enough: {metadata['Condition']['Outcome']}"
+    if "RegisterModel" in metadata:
+        return str(metadata["RegisterModel"]["Arn"].partition(":model-package/")[2])
+    if "Lambda" in metadata:
+        outputs = {item["Name"]: item["Value"] for item in metadata["Lambda"].get("OutputParameters", [])}
+        return str(outputs.get("reason") or outputs.get("endpoint_name", ""))
+    return ""
+
+
+def _table(planned: list[tuple[str, str]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
+    started = {step["StepName"]: step for step in steps}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step", no_wrap=True)
+    table.add_column("type", style="dim", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for name, kind in planned:
+        step = started.get(name)
+        if step is None:
+            table.add_row(Text(name, "dim"), kind, "", "", "")
+            continue
+        status = step["StepStatus"]
+        table.add_row(
+            name,
+            kind,
+            Text(status, _STYLES.get(status, "")),
+            f"{seconds(step):.0f} s",
+            Text(details.get(name, "")),
+        )
+    return table

@@ -1,0 +1,115 @@
+"""What a local execution left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from entrypoints import contract
+from local.home import Home
+from scripts.execution import Execution, seconds
+
+if TYPE_CHECKING:
+    import boto3
+
+
+class Results:
+    """What an execution left behind, read from the service and its S3 folder."""
+
+    def __init__(self, home: Home, session: boto3.Session, execution: Execution) -> None:
+        self._home = home
+        self._sagemaker: Any = session.client("sagemaker")
+        self._execution = execution
+
+    def _job(self, step: str, kind: str) -> str | None:
+        record = self._execution.step(step)
+        metadata = (record or {}).get("Metadata", {}).get(kind)
+        return metadata["Arn"].rpartition("/")[2] if metadata else None
+
+    def output(self, step: str, name: str) -> Path | None:
+        """The folder of a processing step's output, None if it is not there."""
+        job = self._job(step, "ProcessingJob")
+        if job is None:
+            return None
+        record = self._sagemaker.describe_processing_job(ProcessingJobName=job)
+        uris = {
+            output["OutputName"]: output["S3Output"]["S3Uri"]
+            for output in record["ProcessingOutputConfig"]["Outputs"]
+        }
+        path = self._home.object_path(uris[name])
+        return path if path.exists() else None
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Every trial's hyperparameters and objective, best first."""
+        job = self._job("TuneHyperparameters", "TuningJob")
+        if job is None:
+            return []
+        answer = self._sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=job, SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
+        )
+        return [
+            {
+                "hyperparameters": trial["TunedHyperParameters"],
+                "objective": trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"],
+            }
+            for trial in answer["TrainingJobSummaries"]
+        ]
+
+    def model(self) -> Path | None:
+        """The model artifact that TrainModel wrote."""
+        job = self._job("TrainModel", "TrainingJob")
+        if job is None:
+            return None
+        record = self._sagemaker.describe_training_job(TrainingJobName=job)
+        path = self._home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
+        return path if path.exists() else None
+
+    def model_package(self) -> dict[str, Any]:
+        """ARN and approval status of the registered model; empty if there is none."""
+        record = self._execution.step("RegisterModel")
+        arn = (record or {}).get("Metadata", {}).get("RegisterModel", {}).get("Arn")
+        if arn is None:
+            return {}
+        package = self._sagemaker.describe_model_package(ModelPackageName=arn)
+        return {"model_package_arn": arn, "model_approval_status": package["ModelApprovalStatus"]}
+
+    def summary(self) -> dict[str, Any]:
+        """Everything `--summary` holds but the time and the prediction."""
+        evaluation = self.output("EvaluateModel", "evaluation")
+        split = self.output("SplitDataset", "summary")
+        trials = self.trials()
+        result: dict[str, Any] = {
+            "status": self._execution.status,
+            "failure_reason": self._execution.failure_reason,
+            "execution_arn": self._execution.arn,
+            "steps": [
+                {
+                    "name": step["StepName"],
+                    "status": step["StepStatus"],
+                    "seconds": round(seconds(step), 1),
+                    "type": step["StepType"],
+                }
+                for step in self._execution.steps
+            ],
+            "trials": trials,
+            "best_hyperparameters": trials[0]["hyperparameters"] if trials else None,
+            "test_accuracy": None,
+            "test_images": None,
+            "classes": None,
+            "model_package_arn": None,
+            "model_approval_status": None,
+            "endpoint_name": None,
+            **self.model_package(),
+        }
+        artifacts = {"home": self._home.root, "model": self.model()}
+        if evaluation:
+            file = artifacts["evaluation"] = evaluation / contract.EVALUATION
+            metrics = json.loads(file.read_text(encoding="utf-8"))["multiclass_classification_metrics"]
+            result["test_accuracy"] = metrics["accuracy"]["value"]
+        if split:
+            summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
+            result["classes"] = summary["classes"]
+            result["test_images"] = sum(summary["counts"][contract.TEST].values())
+        result["artifacts"] = {name: str(path) for name, path in artifacts.items() if path}
+        return result

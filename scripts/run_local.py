@@ -1,0 +1,244 @@
+"""Run the whole pipeline on this machine: no AWS account, no Docker, no network.
+
+Starts the local service, uploads the pictures, upserts the very definition that upsert_pipeline.py would
+send to AWS, starts an execution, shows its steps and asks the endpoint about a test picture. Everything
+lies under the home folder and stays there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import scripts.command as command
+from config.parameters import check_assignments, execution_parameters
+from config.settings import Settings
+from entrypoints import contract
+from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from local.service import HomeInUse, LocalService
+from scripts.datasets import digits, hymenoptera
+from scripts.download import download
+from scripts.execution import deployment, follow
+from scripts.results import Results
+from scripts.start_execution import report, start
+from scripts.upload_dataset import delete, split_url, upload
+from scripts.upsert_pipeline import definition, upsert
+
+if TYPE_CHECKING:
+    import boto3
+
+HOME = Path(".local-sagemaker")
+POLL_S = 0.3
+# torchvision's ResNet18_Weights.IMAGENET1K_V1; the file's name ends in the beginning of its sha256.
+IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+IMAGENET_SHA256 = "f37072fd"
+# The digits are small and plain: fewer pixels and epochs than the parameters' defaults are enough.
+DIGITS_PARAMETERS = {"Epochs": "6", "ImageSize": "64"}
+
+
+def find_dataset(data: str | None, home: Path) -> tuple[Dataset, dict[str, str]]:
+    """The dataset that --data names, checked, and the execution parameters that suit it.
+
+    Raises:
+        Failure: it cannot be had or cannot be trained on.
+    """
+    parameters: dict[str, str] = {}
+    if data is None:
+        folder, parameters = digits(home / "datasets" / "digits"), DIGITS_PARAMETERS
+    elif data == "hymenoptera":
+        folder = hymenoptera(home / "datasets" / "hymenoptera")
+    else:
+        folder = Path(data)
+    try:
+        with command.console.status(f"looking at every picture of {folder}"):
+            return check_dataset(folder), parameters
+    except DatasetError as error:
+        command.fail(str(error))
+
+
+def find_weights(weights: str, home: Path) -> Path | None:
+    """The weights file that --weights names, None for random weights.
+
+    Raises:
+        Failure: there is no such file, or it cannot be downloaded.
+    """
+    if weights == "none":
+        return None
+    if weights == "imagenet":
+        return download(IMAGENET_URL, home / "weights" / Path(IMAGENET_URL).name, IMAGENET_SHA256)
+    path = Path(weights)
+    if not path.is_file():
+        command.fail(f"--weights {weights!r} is no file; give none, imagenet or the path of a weights file")
+    return path
+
+
+def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
+    """Make the objects under `url` the pictures of the dataset."""
+    s3 = session.client("s3")
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=command.console, transient=True) as progress:
+        done = upload(dataset, url, s3, progress)
+    delete(s3, split_url(url)[0], done.extra)
+    say = command.console.print
+    say(
+        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
+        f" ({done.sent} sent, {done.kept} already there)",
+        soft_wrap=True,
+    )
+    for rejected in dataset.rejected:
+        say(f"left out: {rejected.file}: {rejected.reason}", markup=False, soft_wrap=True)
+
+
+def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> str:
+    """Upload a weights file under its digest and return its prefix."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    prefix = f"{settings.name}/weights/{digest}"
+    session.client("s3").upload_file(str(weights), settings.bucket, f"{prefix}/{weights.name}")
+    return f"s3://{settings.bucket}/{prefix}"
+
+
+def ask_endpoint(session: boto3.Session, endpoint: str, picture: Path) -> dict[str, Any]:
+    """What the endpoint says of one picture: its file, the label and each class's probability."""
+    answer = session.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint,
+        ContentType=contract.PNG if picture.suffix.lower() == ".png" else contract.JPEG,
+        Accept=contract.JSON,
+        Body=picture.read_bytes(),
+    )
+    return {"file": str(picture), **json.loads(answer["Body"].read())}
+
+
+def run(
+    service: LocalService,
+    arguments: argparse.Namespace,
+    settings: Settings,
+    values: dict[str, str],
+    dataset: Dataset,
+    weights: Path | None,
+) -> int:
+    """Upload, upsert, execute, predict; the command's exit code."""
+    began = time.monotonic()
+    arguments.local = service.url
+    session = command.session(arguments, settings)
+    session.client("s3").create_bucket(Bucket=settings.bucket)
+    url = f"{command.default(settings, 'InputDataUrl')}/{dataset.root.name}"
+    put_dataset(session, dataset, url)
+    values = {"InputDataUrl": url, **values}
+    if weights is not None:
+        values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
+    for line in upsert(settings, session, definition(settings)):
+        command.console.print(line, soft_wrap=True)
+    arn = start(session, settings.pipeline_name, values)
+    command.console.print(
+        f"{arn}\nstarted with {', '.join(f'{k}={v}' for k, v in values.items())}",
+        markup=False,
+        soft_wrap=True,
+    )
+    execution = follow(session, arn, POLL_S)
+    results = Results(service.home, session, execution)
+    code = report(session, execution, POLL_S)
+    summary = results.summary()
+    summary["endpoint_prediction"] = None
+    answer = deployment(execution)
+    if code == 0 and answer.get("deployed", "").lower() == "true":
+        summary["endpoint_name"] = answer["endpoint_name"]
+        test = results.output("SplitDataset", contract.TEST)
+        if test is not None:
+            picture = min(path for path in test.rglob("*") if path.is_file())
+            summary["endpoint_prediction"] = ask_endpoint(session, answer["endpoint_name"], picture)
+    summary["seconds"] = round(time.monotonic() - began, 1)
+    tell(summary)
+    if arguments.summary:
+        partial = arguments.summary.with_name(f".{arguments.summary.name}.partial")
+        partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(arguments.summary)
+    return code
+
+
+def tell(summary: dict[str, Any]) -> None:
+    """Print what a run gave and where it lies."""
+    say = command.output.print
+    if summary["best_hyperparameters"]:
+        best = ", ".join(f"{name} {value}" for name, value in sorted(summary["best_hyperparameters"].items()))
+        say(f"best of {len(summary['trials'])} trials: {best}", markup=False, soft_wrap=True)
+    if summary["test_accuracy"] is not None:
+        say(f"test accuracy: {summary['test_accuracy']:.2%} of {summary['test_images']} pictures")
+    if prediction := summary["endpoint_prediction"]:
+        sure = prediction["probabilities"][prediction["label"]]
+        true = Path(prediction["file"]).parent.name
+        say(
+            f"the endpoint {summary['endpoint_name']} says of a picture of {true}:"
+            f" {prediction['label']} ({sure:.1%})",
+            markup=False,
+            soft_wrap=True,
+        )
+    for name, path in summary["artifacts"].items():
+        say(f"{name}: {path}", markup=False, soft_wrap=True)
+    say(f"{summary['status']} after {summary['seconds']:.0f} s")
+
+
+def keep_serving(service: LocalService, endpoint: str | None) -> None:
+    """Answer until Ctrl-C."""
+    example = f"python scripts/predict.py --local {service.url} IMAGE" if endpoint else ""
+    command.console.print(
+        f"{service.url} goes on answering until Ctrl-C. {example}", markup=False, soft_wrap=True
+    )
+    while True:
+        signal.pause()
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__ or "")
+    command.add_parameters(parser)
+    parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
+    parser.add_argument(
+        "--weights", metavar="FILE", default="none", help="none, imagenet or a ResNet18 weights file (none)"
+    )
+    parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
+    parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
+    arguments = parser.parse_args(argv)
+    if arguments.local:
+        parser.error("run_local.py starts a service of its own; with --local use start_execution.py")
+    if arguments.summary and not arguments.summary.absolute().parent.is_dir():
+        parser.error(f"--summary {arguments.summary}: there is no such folder")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    settings = command.settings(arguments)
+    asked = check_assignments(execution_parameters(settings, ""), arguments.parameters)
+    home: Path = arguments.home.resolve()
+    dataset, suited = find_dataset(arguments.data, home)
+    weights = find_weights(arguments.weights, home)
+    try:
+        service = LocalService(home, settings.region)
+    except HomeInUse as error:
+        command.fail(str(error))
+    try:
+        with service:
+            code = run(service, arguments, settings, {**suited, **asked}, dataset, weights)
+            if arguments.keep_serving:
+                keep_serving(service, settings.name)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"everything that was finished is kept in {home}; the same command begins anew beside it"
+        ) from None
+    return code
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through the service's stop()
+    command.run(main)

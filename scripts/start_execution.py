@@ -1,0 +1,154 @@
+"""Start an execution of the pipeline, and with --wait follow it until its endpoint is InService.
+
+--from STEP runs that step and all that follow it, with the results of an earlier execution for the rest:
+the service's selective execution. Exit code 1: the gate said no, or a step failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import scripts.command as command
+from config.parameters import check_assignments, execution_parameters
+from scripts.execution import Execution, deployment, follow, wait_for_endpoint
+
+if TYPE_CHECKING:
+    import boto3
+
+POLL_S = 5.0
+
+
+def start(
+    session: boto3.Session,
+    pipeline: str,
+    values: dict[str, str],
+    selected: Sequence[str] = (),
+    source: str | None = None,
+) -> str:
+    """Start an execution with these parameter values and return its ARN.
+
+    Args:
+        selected: the steps to run, all if empty; the rest is taken from the execution `source`.
+
+    Raises:
+        ClientError: AWS refused.
+    """
+    request: dict[str, Any] = {
+        "PipelineName": pipeline,
+        "PipelineParameters": [{"Name": name, "Value": value} for name, value in values.items()],
+    }
+    if selected:
+        request["SelectiveExecutionConfig"] = {
+            "SelectedSteps": [{"StepName": name} for name in selected],
+            **({"SourcePipelineExecutionArn": source} if source else {}),
+        }
+    arn: str = session.client("sagemaker").start_pipeline_execution(**request)["PipelineExecutionArn"]
+    return arn
+
+
+def steps_from(definition: str, first: str) -> list[str]:
+    """`first` and every step that needs it, directly or not; a condition stands for its branches.
+
+    Raises:
+        Failure: there is no such step, or it lies in a branch and cannot be chosen by itself.
+    """
+    steps = json.loads(definition)["Steps"]
+    names = [step["Name"] for step in steps]
+    if first not in names:
+        command.fail(f"--from {first!r}: no such step; choose one of {', '.join(names)}")
+    chosen = [first]
+    for step in steps[names.index(first) + 1 :]:  # a definition lists a step after those it needs
+        text = json.dumps(step)
+        if any(f'"Steps.{name}.' in text or name in step.get("DependsOn", []) for name in chosen):
+            chosen.append(step["Name"])
+    return chosen
+
+
+def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
+    """Say how an execution ended, waiting for its endpoint; the command's exit code.
+
+    Raises:
+        Failure: the endpoint failed.
+    """
+    say = command.output.print
+    if execution.refused:
+        say(execution.refused, markup=False, soft_wrap=True)
+        return 1
+    if execution.status != "Succeeded":
+        say(f"{execution.status}: {execution.failure_reason}", markup=False, soft_wrap=True)
+        return 1
+    answer = deployment(execution)
+    if answer.get("deployed", "").lower() == "true":
+        wait_for_endpoint(session, answer["endpoint_name"], poll_s)
+        say(f"Succeeded; endpoint {answer['endpoint_name']} is InService", soft_wrap=True)
+    else:
+        reason = answer.get("reason", "the step DeployEndpoint did not run")
+        say(f"Succeeded; nothing is deployed: {reason}", markup=False, soft_wrap=True)
+    return 0
+
+
+def latest(session: boto3.Session, pipeline: str) -> str:
+    """The ARN of the newest execution that can serve as a source: Succeeded or Failed.
+
+    Raises:
+        Failure: there is none.
+    """
+    pages = (
+        session.client("sagemaker").get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+    )
+    for page in pages:
+        for item in page["PipelineExecutionSummaries"]:
+            if item["PipelineExecutionStatus"] in {"Succeeded", "Failed"}:
+                return item["PipelineExecutionArn"]
+    raise command.Failure(
+        f"pipeline {pipeline} has no finished execution whose results --from could use; leave out --from once"
+    )
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__ or "")
+    command.add_parameters(parser)
+    parser.add_argument("--from", metavar="STEP", dest="first", help="run from this step on only")
+    parser.add_argument(
+        "--source",
+        metavar="ARN",
+        help="with --from: the execution whose results to use (default: the latest)",
+    )
+    parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
+    arguments = parser.parse_args(argv)
+    if arguments.source and not arguments.first:
+        parser.error("--source goes with --from")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    settings = command.settings(arguments)
+    values = check_assignments(execution_parameters(settings, ""), arguments.parameters)
+    session = command.session(arguments, settings)
+    live = command.live_pipeline(session.client("sagemaker"), settings)
+    selected: list[str] = []
+    source = None
+    if arguments.first:
+        selected = steps_from(live["PipelineDefinition"], arguments.first)
+        source = arguments.source or latest(session, settings.pipeline_name)
+        command.console.print(f"running {', '.join(selected)}; the rest comes from {source}", soft_wrap=True)
+    arn = start(session, settings.pipeline_name, values, selected, source)
+    command.output.print(arn, soft_wrap=True)
+    if not arguments.wait:
+        return 0
+    try:
+        execution = follow(session, arn, POLL_S)
+        return report(session, execution, POLL_S)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"the execution goes on; stop it with aws sagemaker stop-pipeline-execution"
+            f" --pipeline-execution-arn {arn}"
+        ) from None
+
+
+if __name__ == "__main__":
+    command.run(main)
