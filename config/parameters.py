@@ -7,7 +7,7 @@ the same list into the SDK's parameters.
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from config.settings import Settings
 from config.values import Between, Given, Matches, SettingsError, convert
@@ -17,7 +17,6 @@ INSTANCE_TYPE = Matches(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as 
 ENDPOINT_NAME = Matches(
     r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,62}", "at most 63 letters, digits and single hyphens, such as flowers"
 )
-APPROVAL_STATUSES = ("Approved", "PendingManualApproval", "Rejected")
 
 _InstanceType = Annotated[str, INSTANCE_TYPE]
 _Count = Annotated[int, Between(1)]
@@ -38,6 +37,11 @@ class Parameter:
         if isinstance(self.default, int):
             return "Integer"
         return "Float" if isinstance(self.default, float) else "String"
+
+    @property
+    def choices(self) -> list[str] | None:
+        """The only values it may have; None for any that fits."""
+        return list(get_args(self.kind)) if get_origin(self.kind) is Literal else None
 
 
 def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[Parameter, ...]:
@@ -73,7 +77,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         ),
         Parameter(
             "ModelApprovalStatus",
-            Literal[APPROVAL_STATUSES],
+            Literal["Approved", "PendingManualApproval", "Rejected"],
             "Approved",
             "status of the new model package; only Approved is deployed",
         ),

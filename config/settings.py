@@ -20,7 +20,6 @@ PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
 PLACEHOLDER_ACCOUNT = "111122223333"
 
-
 _NAME = Matches(
     r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,49}",
     "at most 50 letters, digits and single hyphens, such as flower-classifier",
@@ -39,6 +38,8 @@ _DURATION = Matches(
     r"(?i)P?(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?",
     "an ISO 8601 duration such as P30D or PT12H, or empty for no caching",
 )
+
+SECTIONS = ("tags", "tuning", "debugger", "images", "retries")
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,10 @@ def _from_file(path: Path) -> dict[str, Given]:
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
-        if isinstance(value, dict):
+        # An empty section of ours says nothing; any other is a key that `load` will not know.
+        if value == {} and prefix + key in SECTIONS:
+            continue
+        if isinstance(value, dict) and value:
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

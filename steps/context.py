@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config.parameters import APPROVAL_STATUSES, Parameter
+from config.parameters import Parameter
 from config.settings import Settings
 from steps.sdk import (
     CacheConfig,
@@ -87,5 +87,4 @@ def sdk_parameter(parameter: Parameter) -> Any:
         return ParameterInteger(parameter.name, parameter.default)
     if parameter.type == "Float":
         return ParameterFloat(parameter.name, parameter.default)
-    choices = list(APPROVAL_STATUSES) if parameter.name == "ModelApprovalStatus" else None
-    return ParameterString(parameter.name, parameter.default, choices)
+    return ParameterString(parameter.name, parameter.default, parameter.choices)

@@ -77,6 +77,10 @@ def test_text_of_the_shell_becomes_every_type(write):
     assert settings.debugger.profiler_interval_ms == 1000
 
 
+def test_an_empty_section_says_nothing(write):
+    assert load(write("[tags]\n[tuning]\n"), {}) == load(write(""), {})
+
+
 def test_names_derive_from_the_name_and_the_execution_role(write):
     settings = load(write('name = "flowers"\nregion = "cn-north-1"\n'), {})
     assert settings.pipeline_name == settings.model_package_group_name == "flowers"
@@ -89,6 +93,7 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
     ("text", "parts"),
     [
         ("[tuning]\njob = 3\n", ["tuning.job = 3", "no such setting", "did you mean tuning.jobs?"]),
+        ("[tunning]\n", ["tunning = {}", "no such setting"]),
         ("tuning = 3\n", ["tuning = 3", "it is a section", "tuning.jobs"]),
         ('[tuning]\njobs = "4"\n', ["tuning.jobs = '4'", "must be a whole number 1 or more"]),
         ("[tuning]\njobs = true\n", ["tuning.jobs = True", "must be a whole number"]),

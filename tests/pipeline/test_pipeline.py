@@ -66,6 +66,7 @@ def test_the_definition_fits_the_service(golden):
             "AWS_DEFAULT_REGION": "eu-north-1",
             "AWS_REGION": "eu-north-1",
             "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+            "AWS_CONFIG_FILE": "absent",
             "SAGEMAKER_ROLE": "someone",
         },
     ],
