@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from entrypoints.serving.image import decode, preprocess
+from entrypoints.dataset import DatasetError
+from entrypoints.serving.image import ImageError, decode, preprocess
 
 # Pictures are cut to at most this ratio of their sides before they are kept.
 MAX_ASPECT = 2.0
@@ -22,7 +23,7 @@ CACHE_BYTES = 1 << 30
 class Pictures:
     """Training pictures, shorter side `resize` pixels: kept in memory, or decoded anew if they do not fit.
 
-    `pictures[i]` is uint8 of shape 3 x H x W.
+    `pictures[i]` is uint8 of shape 3 x H x W. A file that is no picture raises DatasetError with its name.
     """
 
     def __init__(self, files: Sequence[Path], resize: int, cache_bytes: int = CACHE_BYTES) -> None:
@@ -35,7 +36,7 @@ class Pictures:
         return self._read(self.files[index]) if self.cache is None else self.cache[index]
 
     def _read(self, file: Path) -> torch.Tensor:
-        image = decode(file)
+        image = _decode(file)
         short, long = min(image.size), max(image.size)
         if long > short * MAX_ASPECT:
             excess = int(long - short * MAX_ASPECT)
@@ -50,7 +51,7 @@ class Pictures:
 def read_squares(files: Sequence[Path], image_size: int, resize: int) -> torch.Tensor:
     """Pictures as serving sees them: uint8 of shape N x 3 x image_size x image_size."""
     return torch.stack(
-        _map(lambda file: torch.from_numpy(preprocess(decode(file), image_size, resize)), files)
+        _map(lambda file: torch.from_numpy(preprocess(_decode(file), image_size, resize)), files)
     )
 
 
@@ -74,6 +75,13 @@ def shuffled(count: int, batch_size: int) -> Iterator[torch.Tensor]:
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """How many batches `shuffled` gives."""
     return max(1, min(-(-count // batch_size), count // 2))
+
+
+def _decode(file: Path) -> Image.Image:
+    try:
+        return decode(file)
+    except ImageError as error:
+        raise DatasetError(f"{file} {error}") from None
 
 
 def _map(read: Callable[[Path], torch.Tensor], files: Sequence[Path]) -> list[torch.Tensor]:

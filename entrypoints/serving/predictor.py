@@ -22,8 +22,8 @@ from torchvision.models import resnet18
 from entrypoints.contract import JSON, MODEL_CARD, MODEL_WEIGHTS, NPY
 from entrypoints.serving import image
 
-# Below this a ResNet18 has nothing left to pool.
-MIN_TENSOR_PX = 16
+# A ResNet18 halves the sides five times.
+MIN_TENSOR_PX = 32
 
 Scores = npt.NDArray[np.float32]
 

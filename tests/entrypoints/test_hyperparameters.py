@@ -27,7 +27,7 @@ def test_the_service_s_own_names_are_skipped() -> None:
         (["--learning_rate", "nan"], "learning_rate: must be above 0, not nan"),
         (["--epochs", "2.5"], "epochs: '2.5' is not an integer"),
         (["--batch_size", '"many"'], "batch_size: 'many' is not an integer"),
-        (["--image_size", "8"], "image_size: must be at least 16, not 8"),
+        (["--image_size", "16"], "image_size: must be at least 32, not 16"),
         (["--crop_scale", "2"], "crop_scale: must be above 0 and at most 1, not 2"),
         (["--learning-rate", "1"], "unknown hyperparameter learning-rate"),
         (["--epoch", "1"], "unknown hyperparameter epoch"),

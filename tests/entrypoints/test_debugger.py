@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from entrypoints.debugger import CONFIG_VARIABLE, Debugger
+from tests.entrypoints.conftest import ROOT
+
+# smdebug keeps its hook in module globals, so each case has a process of its own.
+PROGRAM = """
+import torch
+from entrypoints.debugger import Debugger
+
+network, loss = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()), torch.nn.CrossEntropyLoss()
+debugger = Debugger(network, loss)
+debugger.training()
+for _ in range(3):
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = network(torch.ones(4, 2))
+    loss(scores.float(), torch.zeros(4, dtype=torch.long)).backward()
+    debugger.scalar("learning_rate", 0.1)
+debugger.close()
+print("trained")
+"""
+
+
+def run(tmp_path: Path, config: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "debug.json").write_text(config)
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "PYTHONPATH": str(ROOT), CONFIG_VARIABLE: str(tmp_path / "debug.json")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_without_a_configuration_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "none.json"))
+    network = torch.nn.Linear(2, 2)
+    debugger = Debugger(network, torch.nn.CrossEntropyLoss())
+    debugger.training()
+    debugger.evaluating()
+    debugger.scalar("learning_rate", 0.1)
+    debugger.close()
+    assert not network._forward_hooks
+    assert "smdebug.pytorch" not in sys.modules
+
+
+def test_a_hook_that_cannot_start_is_one_warning(tmp_path: Path) -> None:
+    result = run(tmp_path, "{not json")
+    assert result.returncode == 0, result.stderr
+    assert "trained" in result.stdout
+    assert result.stderr.count("warning: Debugger records nothing from here on") == 1
+
+
+def test_a_hook_that_cannot_save_is_one_warning(tmp_path: Path) -> None:
+    # smdebug cannot turn a bfloat16 activation into a NumPy array.
+    activations = {
+        "CollectionName": "activations",
+        "CollectionParameters": {"include_regex": ".*relu.*|.*ReLU.*|.*_output_.*", "save_interval": "1"},
+    }
+    config = {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [activations]}
+    result = run(tmp_path, json.dumps(config))
+    assert result.returncode == 0, result.stderr
+    assert "trained" in result.stdout
+    assert result.stderr.count("warning: Debugger records nothing from here on (TypeError") == 1

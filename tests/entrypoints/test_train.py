@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from entrypoints import contract
+from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.train import main, one_cycle, parameter_groups, train
+from tests.entrypoints.conftest import ROOT, stringify
+from tests.entrypoints.pictures import write_classes
+
+SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job's folders, named by the toolkit's variables, for a training in this process."""
+    folders = {"SM_MODEL_DIR": "model", "SM_OUTPUT_DATA_DIR": "data"} | {
+        f"SM_CHANNEL_{name.upper()}": f"input/{name}" for name in ("train", "validation", "pretrained")
+    }
+    for variable, name in folders.items():
+        (tmp_path / name).mkdir(parents=True)
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    write_classes(tmp_path / "input/train", 5)
+    write_classes(tmp_path / "input/validation", 3)
+    (tmp_path / "input/pretrained/RANDOM_WEIGHTS").touch()
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def test_writes_the_artifact_and_one_metric_line_per_epoch(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(SMALL)
+    out = capsys.readouterr().out
+    history = json.loads((job / "data/metrics.json").read_text())
+    for name, key in zip(
+        contract.METRICS, ("train_loss", "validation_loss", "validation_accuracy"), strict=True
+    ):
+        logged = [float(value) for value in re.findall(contract.METRIC_REGEXES[name], out)]
+        assert logged == pytest.approx([epoch[key] for epoch in history], abs=1e-6)
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
+
+    members = {p.relative_to(job / "model").as_posix() for p in (job / "model").rglob("*") if p.is_file()}
+    assert members == {
+        "app.py",
+        "code/requirements.txt",
+        "config.yaml",
+        "deployment.py",
+        "entrypoints/__init__.py",
+        "entrypoints/contract.py",
+        "entrypoints/serving/__init__.py",
+        "entrypoints/serving/app.py",
+        "entrypoints/serving/image.py",
+        "entrypoints/serving/predictor.py",
+        "model.json",
+        "model.safetensors",
+    }
+    card = json.loads((job / "model/model.json").read_text())
+    best = max(history, key=lambda epoch: (epoch["validation_accuracy"], -epoch["validation_loss"]))
+    assert card["classes"] == ["ants", "bees"]
+    assert card["preprocessing"]["image_size"] == 32
+    assert card["hyperparameters"]["learning_rate"] == SMALL.learning_rate
+    assert card["metrics"]["best_epoch"] == best["epoch"]
+    assert card["metrics"]["validation_accuracy"] == best["validation_accuracy"]
+    assert load_file(job / "model/model.safetensors")["fc.weight"].shape == (2, 512)
+
+
+def test_the_same_seed_gives_the_same_weights(job: Path) -> None:
+    weights = []
+    for seed in (3, 3, 4):
+        train(Hyperparameters(epochs=1, batch_size=4, image_size=32, seed=seed))
+        weights.append(load_file(job / "model/model.safetensors")["fc.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_learns_two_colours_from_pretrained_weights(job: Path, artifact: Path) -> None:
+    (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
+    shutil.copy(artifact / "model.safetensors", job / "input/pretrained/colours.safetensors")
+    train(Hyperparameters(epochs=8, batch_size=4, image_size=32, learning_rate=1e-3))
+    card = json.loads((job / "model/model.json").read_text())
+    assert card["weights"] == "colours.safetensors"
+    assert card["metrics"]["validation_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("learning_rate", [1e-4, 1e-1])
+def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: float) -> None:
+    train(Hyperparameters(epochs=3, batch_size=4, image_size=32, learning_rate=learning_rate))
+    assert (job / "model/model.safetensors").is_file()
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("entrypoints.train.normalize", lambda pixels, *_: pixels.float() * torch.nan)
+    with pytest.raises(SystemExit) as stopped:
+        train(SMALL)
+    assert stopped.value.code == 1
+    assert "the loss is nan at step 1 of 6" in capsys.readouterr().err
+    assert not list((job / "model").iterdir())
+
+
+def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_classes(job / "input/validation", 1, {"wasps": (9, 9, 9)})
+    with pytest.raises(SystemExit) as stopped:
+        train(SMALL)
+    assert stopped.value.code == 2
+    assert "validation has ants, bees, wasps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["no marker", "no pictures", "broken picture", "no variable"])
+def test_bad_channels_are_one_line(
+    job: Path, damage: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if damage == "no marker":
+        (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
+    elif damage == "no pictures":
+        shutil.rmtree(job / "input/train")
+    elif damage == "broken picture":
+        (job / "input/train/ants/broken.png").write_text("no picture")
+    else:
+        monkeypatch.delenv("SM_CHANNEL_TRAIN")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--image_size", "32", "--epochs", "1"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_pretrained_layers_learn_slower() -> None:
+    network = torch.nn.ModuleDict({"conv1": torch.nn.Linear(1, 1), "fc": torch.nn.Linear(1, 1)})
+    fresh, trunk = parameter_groups(network, 1e-2, pretrained=True)
+    assert (fresh["lr"], trunk["lr"]) == (1e-2, pytest.approx(1e-3))
+    assert fresh["params"] == list(network["fc"].parameters())
+    assert parameter_groups(network, 1e-2, pretrained=False)[1]["lr"] == 1e-2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 100])
+def test_one_cycle_peaks_once_and_never_reaches_zero(steps: int) -> None:
+    factors = [one_cycle(step, steps) for step in range(steps)]
+    assert max(factors) == 1
+    assert min(factors) > 0
+    peak = factors.index(1)
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+
+
+def test_sigterm_ends_it_without_a_half_written_model(job: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "entrypoints.train", "--epochs", "10000", "--image_size", "32"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=job,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch=1 "):
+            break
+    process.terminate()
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert error == ""
+    assert not list((job / "model").iterdir())
+
+
+def test_through_the_training_toolkit(tmp_path: Path) -> None:
+    """As a job runs it: the toolkit unpacks the bundle, passes strings, and Debugger records the loss."""
+    for name in ("train", "validation"):
+        write_classes(tmp_path / "input/data" / name, 4)
+    (tmp_path / "input/data/pretrained").mkdir()
+    (tmp_path / "input/data/pretrained/RANDOM_WEIGHTS").touch()
+    (tmp_path / "output").mkdir()
+    with tarfile.open(tmp_path / "sourcedir.tar.gz", "w:gz") as tar:
+        tar.add(ROOT / "entrypoints", "entrypoints", filter=lambda m: None if "__pycache__" in m.name else m)
+        tar.add(ROOT / "entrypoints/requirements/train.txt", "requirements.txt")
+    channel = {
+        "TrainingInputMode": "File",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "None",
+    }
+    losses = {"CollectionName": "losses", "CollectionParameters": {"train.save_interval": "1"}}
+    config = {
+        "hyperparameters": stringify(
+            {
+                "sagemaker_program": "entrypoints/train.py",
+                "sagemaker_submit_directory": tmp_path / "sourcedir.tar.gz",
+                "batch_size": '"4"',
+                "epochs": 2,
+                "image_size": 32,
+                "learning_rate": "0.001",
+                "_tuning_objective_metric": "validation:accuracy",
+            }
+        ),
+        # The toolkit looks every host up in DNS.
+        "resourceconfig": {
+            "current_host": "localhost",
+            "hosts": ["localhost"],
+            "network_interface_name": "lo",
+        },
+        "inputdataconfig": dict.fromkeys(("train", "validation", "pretrained"), channel),
+        "debughookconfig": {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [losses]},
+    }
+    (tmp_path / "input/config").mkdir()
+    for name, value in config.items():
+        (tmp_path / f"input/config/{name}.json").write_text(json.dumps(value))
+    result = subprocess.run(
+        [Path(sys.executable).with_name("train")],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SAGEMAKER_BASE_DIR": str(tmp_path),
+            "SMDEBUG_CONFIG_FILE_PATH": str(tmp_path / "input/config/debughookconfig.json"),
+            "PIP_NO_INDEX": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    log = result.stdout + result.stderr
+    assert result.returncode == 0, log
+    assert len(re.findall(contract.METRIC_REGEXES[contract.VALIDATION_ACCURACY], log)) == 2
+    assert (tmp_path / "model/model.safetensors").is_file()
+    assert (tmp_path / "output/data/metrics.json").is_file()
+    assert not (tmp_path / "output/failure").exists()
+
+    reader = (
+        "from smdebug.trials import create_trial; import sys;"
+        "trial = create_trial(sys.argv[1]); name = 'CrossEntropyLoss_output_0';"
+        "print(len(trial.tensor(name).steps()), trial.tensor_names())"
+    )
+    recorded = subprocess.run(
+        [sys.executable, "-c", reader, str(tmp_path / "tensors")], capture_output=True, text=True, check=True
+    ).stdout
+    # Two steps in each of two epochs are recorded, the scalar of the learning rate too.
+    assert int(recorded.splitlines()[-1].split()[0]) >= 4
+    assert "scalar/learning_rate" in recorded
