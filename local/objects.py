@@ -65,20 +65,15 @@ class Objects:
             if path.is_dir() and not path.name.startswith(".")
         )
 
-    def has_bucket(self, bucket: str) -> bool:
-        return not bucket.startswith(".") and (self.root / bucket).is_dir()
-
     def require_bucket(self, bucket: str) -> None:
         """Raise NoSuchBucket unless there is one."""
-        if not self.has_bucket(bucket):
+        if bucket.startswith(".") or not (self.root / bucket).is_dir():
             raise ServiceError("NoSuchBucket", f"The specified bucket does not exist: {bucket}", 404)
 
     def delete_bucket(self, bucket: str) -> None:
         """Remove an empty bucket; NoSuchBucket, BucketNotEmpty."""
         if next(self.list(bucket), None) is not None:
-            raise ServiceError(
-                "BucketNotEmpty", f"The bucket you tried to delete is not empty: {bucket}", 409
-            )
+            raise ServiceError("BucketNotEmpty", f"The bucket to delete is not empty: {bucket}", 409)
         with self._placing:
             for folder, _, _ in os.walk(self.root / bucket, topdown=False):
                 Path(folder).rmdir()

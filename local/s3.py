@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import io
-import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
@@ -19,10 +17,10 @@ from local.home import ACCOUNT, Home
 from local.multipart import Uploads
 from local.objects import Object, Objects
 from local.s3_headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
+from local.s3_listing import as_token, list_objects, token_of, whole_number
 from local.s3_xml import document, element, error_document, iso_time, read_xml, stamp, texts
 from local.wire import BLOCK_BYTES, Request, Response
 
-KEYS_MAX = 1000
 # Query parameters that do not choose the operation.
 PARAMETERS = frozenset(
     {
@@ -32,6 +30,7 @@ PARAMETERS = frozenset(
         "response-cache-control", "response-expires", "AWSAccessKeyId", "Expires", "Signature",
     }
 )  # fmt: skip
+SIGNING = re.compile("x-amz-", re.IGNORECASE)
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 _Operation = Callable[[Request, str, str], Response]
@@ -79,13 +78,8 @@ class S3:
     def _dispatch(self, request: Request) -> Response:
         bucket, _, key = _bucket_path(request).partition("/")
         level = "object" if key else "bucket" if bucket else "service"
-        chosen = "&".join(
-            sorted(
-                name
-                for name in request.query
-                if name not in PARAMETERS and not name.lower().startswith("x-amz-")
-            )
-        )
+        names = (name for name in request.query if name not in PARAMETERS and not SIGNING.match(name))
+        chosen = "&".join(sorted(names))
         operation = self._operations.get((level, request.method, chosen))
         if operation is None:
             raise ServiceError(
@@ -100,8 +94,8 @@ class S3:
 
     def _list_buckets(self, request: Request, _bucket: str, _key: str) -> Response:
         query = request.query
-        prefix, after = query.get("prefix", ""), _token(query)
-        limit = _number(query, "max-buckets", 10_000)
+        prefix, after = query.get("prefix", ""), token_of(query)
+        limit = whole_number(query, "max-buckets", 10_000)
         buckets = [item for item in self._objects.buckets() if item[0].startswith(prefix) and item[0] > after]
         items = "".join(
             element("Bucket", element("Name", name) + element("CreationDate", iso_time(modified)))
@@ -112,7 +106,7 @@ class S3:
             "ListAllMyBucketsResult",
             element("Owner", element("ID", ACCOUNT)),
             element("Buckets", items),
-            element("ContinuationToken", _as_token(buckets[limit - 1][0])) if more else "",
+            element("ContinuationToken", as_token(buckets[limit - 1][0])) if more else "",
         )
 
     def _create_bucket(self, request: Request, bucket: str, _key: str) -> Response:
@@ -146,61 +140,7 @@ class S3:
         return Response(204)
 
     def _list_objects(self, request: Request, bucket: str, _key: str) -> Response:
-        query = request.query
-        second = query.get("list-type") == "2"
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        after = (_token(query) or query.get("start-after", "")) if second else query.get("marker", "")
-        limit = min(_number(query, "max-keys", KEYS_MAX), KEYS_MAX)
-        encode = quote if query.get("encoding-type") == "url" else escape
-        self._objects.require_bucket(bucket)
-        page = list(itertools.islice(self._entries(bucket, prefix, delimiter, after), limit + 1))
-        more = len(page) > limit > 0
-        del page[limit:]
-        last = (page[-1] if isinstance(page[-1], str) else page[-1].key) if more else ""
-        said = {
-            "Name": bucket,
-            "Prefix": encode(prefix),
-            "Delimiter": encode(delimiter),
-            "EncodingType": query.get("encoding-type", ""),
-            "MaxKeys": str(limit),
-            "IsTruncated": str(more).lower(),
-        }
-        if second:
-            said |= {
-                "KeyCount": str(len(page)),
-                "ContinuationToken": escape(query.get("continuation-token", "")),
-                "NextContinuationToken": _as_token(last),
-                "StartAfter": encode(query.get("start-after", "")),
-            }
-        else:
-            said |= {"Marker": encode(after), "NextMarker": encode(last)}
-        return document(
-            "ListBucketResult",
-            *(element(name, text) for name, text in said.items() if text or name in {"Prefix", "Marker"}),
-            *(
-                element(
-                    "Contents", element("Key", encode(item.key)) + element("Size", item.size) + stamp(item)
-                )
-                for item in page
-                if isinstance(item, Object)
-            ),
-            *(
-                element("CommonPrefixes", element("Prefix", encode(item)))
-                for item in page
-                if isinstance(item, str)
-            ),
-        )
-
-    def _entries(self, bucket: str, prefix: str, delimiter: str, after: str) -> Iterator[Object | str]:
-        """Objects and, as strings, the common prefixes up to the delimiter, in one order."""
-        last = after
-        for found in self._objects.list(bucket, prefix, after, grouped=delimiter == "/"):
-            at = found.key.find(delimiter, len(prefix)) if delimiter else -1
-            if at < 0:
-                yield found
-            elif (group := found.key[: at + len(delimiter)]) > last:
-                last = group
-                yield group
+        return list_objects(self._objects, bucket, request.query)
 
     def _get_object(self, request: Request, bucket: str, key: str) -> Response:
         with contextlib.ExitStack() as stack:
@@ -293,7 +233,7 @@ class S3:
         )
 
     def _upload_part(self, request: Request, bucket: str, key: str) -> Response:
-        upload, number = request.query["uploadId"], _number(request.query, "partNumber", 0)
+        upload, number = request.query["uploadId"], whole_number(request.query, "partNumber", 0)
         with self._objects.temporary() as temporary:
             if "x-amz-copy-source" in request.headers:
                 self._copy_content(request, temporary)
@@ -360,21 +300,3 @@ def _bucket_path(request: Request) -> str:
     host = request.headers.get("host", "").partition(":")[0]
     bucket = host.removesuffix(".localhost")
     return request.path[1:] if bucket == host else bucket + request.path
-
-
-def _as_token(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode()
-
-
-def _token(query: Mapping[str, str]) -> str:
-    try:
-        return base64.urlsafe_b64decode(query.get("continuation-token", "")).decode()
-    except ValueError:
-        raise ServiceError("InvalidArgument", "The continuation token provided is incorrect") from None
-
-
-def _number(query: Mapping[str, str], name: str, default: int) -> int:
-    text = query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise ServiceError("InvalidArgument", f"{name} is {text!r}; expected a whole number from 0")
-    return int(text)
