@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from entrypoints.serving import image
 
 # A ResNet18 halves the sides five times.
 MIN_TENSOR_PX = 32
+
+# What NumPy raises on a damaged header, which is Python source.
+_HEADER_ERRORS = (ValueError, SyntaxError, TypeError, RecursionError, TokenError)
 
 Scores = npt.NDArray[np.float32]
 
@@ -131,7 +135,7 @@ def _read_tensor(body: bytes) -> torch.Tensor:
         version = npy.read_magic(file)  # type: ignore[no-untyped-call]
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file)  # type: ignore[no-untyped-call]
-    except ValueError:
+    except _HEADER_ERRORS:
         raise InputError("The body is not a NumPy .npy file.") from None
     if dtype != np.float32:
         raise InputError(f"The tensor's type must be float32, not {dtype}.")

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+
+from entrypoints import deploy
+from entrypoints.contract import ENDPOINT_INSTANCE_COUNT
+
+PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/ants-and-bees/7"
+ENDPOINT = "ants-and-bees"
+ROLE = "arn:aws:iam::123456789012:role/execution"
+EVENT = {
+    "model_package_arn": PACKAGE,
+    "model_approval_status": "Approved",
+    "endpoint_name": ENDPOINT,
+    "endpoint_instance_type": "ml.m5.2xlarge",
+    "endpoint_instance_count": 1,
+    "execution_role": ROLE,
+}
+MODEL = deploy.name_for(PACKAGE, PACKAGE)
+CONFIG = deploy.name_for(PACKAGE, PACKAGE, "ml.m5.2xlarge", "1")
+TIME = "2026-11-22T10:00:00Z"
+
+
+class Service:
+    """SageMaker as botocore's Stubber: expects the calls in the order in which they are queued here."""
+
+    def __init__(self) -> None:
+        self.client = boto3.client(
+            "sagemaker", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+        self.stub = Stubber(self.client)
+        self.stub.activate()
+
+    def package(self, status: str = "Approved") -> None:
+        answer = {
+            "ModelPackageName": "ants-and-bees",
+            "ModelPackageArn": PACKAGE,
+            "CreationTime": TIME,
+            "ModelPackageStatus": "Completed",
+            "ModelPackageStatusDetails": {"ValidationStatuses": []},
+            "ModelApprovalStatus": status,
+        }
+        self.stub.add_response("describe_model_package", answer, {"ModelPackageName": PACKAGE})
+
+    def endpoint(self, status: str | None, config: str = "earlier", instances: int | None = None) -> None:
+        if status is None:
+            self.missing("describe_endpoint", f'Could not find endpoint "{ENDPOINT}".', EndpointName=ENDPOINT)
+            return
+        answer: dict[str, Any] = {
+            "EndpointName": ENDPOINT,
+            "EndpointArn": f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}",
+            "EndpointConfigName": config,
+            "EndpointStatus": status,
+            "CreationTime": TIME,
+            "LastModifiedTime": TIME,
+        }
+        if instances is not None:
+            answer["ProductionVariants"] = [{"VariantName": "AllTraffic", "CurrentInstanceCount": instances}]
+        self.stub.add_response("describe_endpoint", answer, {"EndpointName": ENDPOINT})
+
+    def model(self, exists: bool = False) -> None:
+        if exists:
+            answer = {
+                "ModelName": MODEL,
+                "CreationTime": TIME,
+                "ModelArn": "arn:aws:sagemaker:x:y:model/zzzz",
+            }
+            self.stub.add_response("describe_model", answer, {"ModelName": MODEL})
+            return
+        self.missing("describe_model", "Could not find model.", ModelName=MODEL)
+        self.stub.add_response(
+            "create_model",
+            {"ModelArn": "arn:aws:sagemaker:us-east-1:123456789012:model/m"},
+            {
+                "ModelName": MODEL,
+                "ExecutionRoleArn": ROLE,
+                "Containers": [{"ModelPackageName": PACKAGE}],
+            },
+        )
+
+    def config(self, exists: bool = False) -> None:
+        arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"
+        if exists:
+            answer = {
+                "EndpointConfigName": CONFIG,
+                "EndpointConfigArn": arn,
+                "ProductionVariants": [{"VariantName": "AllTraffic"}],
+                "CreationTime": TIME,
+            }
+            self.stub.add_response("describe_endpoint_config", answer, {"EndpointConfigName": CONFIG})
+            return
+        message = "Could not find endpoint configuration."
+        self.missing("describe_endpoint_config", message, EndpointConfigName=CONFIG)
+        variant = {
+            "VariantName": "AllTraffic",
+            "ModelName": MODEL,
+            "InstanceType": "ml.m5.2xlarge",
+            "InitialInstanceCount": 1,
+            "InitialVariantWeight": 1.0,
+        }
+        expected = {"EndpointConfigName": CONFIG, "ProductionVariants": [variant]}
+        self.stub.add_response("create_endpoint_config", {"EndpointConfigArn": arn}, expected)
+
+    def change(self, operation: str) -> None:
+        names = {"EndpointName": ENDPOINT}
+        if operation == "delete_endpoint":
+            self.stub.add_response(operation, {}, names)
+        else:
+            arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}"
+            self.stub.add_response(operation, {"EndpointArn": arn}, {**names, "EndpointConfigName": CONFIG})
+
+    def missing(self, operation: str, message: str, **expected: str) -> None:
+        self.stub.add_client_error(operation, "ValidationException", message, expected_params=expected)
+
+    def deploy(self, **changes: object) -> dict[str, Any]:
+        return deploy.deploy(self.client, {**EVENT, **changes})
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setattr(deploy, "POLL_S", 0)
+    service = Service()
+    yield service
+    service.stub.assert_no_pending_responses()
+
+
+DEPLOYED = {"deployed": True, "endpoint_name": ENDPOINT, "endpoint_config_name": CONFIG, "model_name": MODEL}
+
+
+def test_missing_is_created(service: Service) -> None:
+    service.package()
+    service.endpoint(None)
+    service.model()
+    service.config()
+    service.change("create_endpoint")
+    assert service.deploy() == {**DEPLOYED, "reason": "created the endpoint"}
+
+
+@pytest.mark.parametrize("status", ["InService", "OutOfService"])
+def test_in_service_is_updated(service: Service, status: str) -> None:
+    service.package()
+    service.endpoint(status)
+    service.model()
+    service.config()
+    service.change("update_endpoint")
+    assert service.deploy() == {**DEPLOYED, "reason": "updated the endpoint"}
+
+
+def test_model_and_config_that_exist_are_reused(service: Service) -> None:
+    service.package()
+    service.endpoint("InService")
+    service.model(exists=True)
+    service.config(exists=True)
+    service.change("update_endpoint")
+    assert service.deploy()["deployed"] is True
+
+
+def test_a_second_run_changes_nothing(service: Service) -> None:
+    service.package()
+    service.endpoint("InService", config=CONFIG)
+    service.model(exists=True)
+    service.config(exists=True)
+    assert service.deploy() == {**DEPLOYED, "reason": "the endpoint already runs this model package"}
+
+
+@pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack"])
+def test_a_busy_endpoint_is_an_error_that_says_to_try_again(service: Service, status: str) -> None:
+    service.package()
+    service.endpoint(status)
+    with pytest.raises(deploy.DeployError, match=f"is {status}; try again"):
+        service.deploy()
+
+
+@pytest.mark.parametrize("instances", [None, 0])
+def test_failed_from_its_creation_is_deleted_and_created(service: Service, instances: int | None) -> None:
+    service.package()
+    service.endpoint("Failed", instances=instances)
+    service.model()
+    service.config()
+    service.change("delete_endpoint")
+    service.endpoint("Deleting")
+    service.endpoint(None)
+    service.change("create_endpoint")
+    assert service.deploy() == {**DEPLOYED, "reason": "created the endpoint"}
+
+
+def test_failed_with_instances_is_left_to_a_person(service: Service) -> None:
+    service.package()
+    service.endpoint("Failed", instances=1)
+    with pytest.raises(deploy.DeployError, match="still has instances"):
+        service.deploy()
+
+
+def test_a_state_nobody_knows_is_left_to_a_person(service: Service) -> None:
+    service.package()
+    service.endpoint("UpdateRollbackFailed")
+    with pytest.raises(deploy.DeployError, match="is UpdateRollbackFailed"):
+        service.deploy()
+
+
+def test_deleting_is_waited_for(service: Service) -> None:
+    service.package()
+    service.endpoint("Deleting")
+    service.endpoint("Deleting")
+    service.endpoint(None)
+    service.model()
+    service.config()
+    service.change("create_endpoint")
+    assert service.deploy()["deployed"] is True
+
+
+def test_a_deletion_that_takes_too_long(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "DELETION_TIMEOUT_S", -1)
+    service.package()
+    service.endpoint("Deleting")
+    service.endpoint("Deleting")
+    with pytest.raises(deploy.DeployError, match="still being deleted"):
+        service.deploy()
+
+
+@pytest.mark.parametrize("status", ["PendingManualApproval", "Rejected"])
+def test_only_an_approved_package_is_deployed(service: Service, status: str) -> None:
+    # What counts is the package's own status; the event's may be out of date.
+    service.package(status)
+    answer = service.deploy()
+    assert answer["deployed"] is False
+    assert status in answer["reason"]
+    assert answer["endpoint_name"] == answer["endpoint_config_name"] == answer["model_name"] == ""
+
+
+def test_other_errors_reach_the_person(service: Service) -> None:
+    service.package()
+    service.stub.add_client_error("describe_endpoint", "AccessDeniedException", "not allowed")
+    with pytest.raises(ClientError, match="not allowed"):
+        service.deploy()
+
+
+def test_the_count_may_come_as_a_string(service: Service) -> None:
+    service.package()
+    service.endpoint(None)
+    service.model()
+    service.config()
+    service.change("create_endpoint")
+    assert service.deploy(**{ENDPOINT_INSTANCE_COUNT: "1"})["deployed"] is True
+
+
+def test_names_follow_from_package_and_instances() -> None:
+    long = PACKAGE.replace("ants-and-bees", "a" * 60 + "-bc")
+    names = {
+        deploy.name_for(PACKAGE, PACKAGE),
+        deploy.name_for(PACKAGE, PACKAGE, "ml.m5.large", "1"),
+        deploy.name_for(PACKAGE, PACKAGE, "ml.m5.large", "2"),
+        deploy.name_for(long, long),
+    }
+    assert len(names) == 4
+    assert all(re.fullmatch("[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", name) for name in names)
+    assert deploy.name_for(PACKAGE, PACKAGE).startswith("ants-and-bees-7-")
+
+
+def test_the_handler_uses_the_service_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service()
+    service.package("Rejected")
+    monkeypatch.setattr(boto3, "client", lambda name: {"sagemaker": service.client}[name])
+    assert deploy.handler(EVENT, None)["deployed"] is False

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from entrypoints.evaluate import main
+from tests.entrypoints.conftest import Run
+from tests.entrypoints.pictures import write_classes
+
+
+def evaluation(folder: Path) -> dict[str, dict[str, object]]:
+    return json.loads((folder / "evaluation.json").read_text())["multiclass_classification_metrics"]
+
+
+def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
+    test = write_classes(tmp_path / "test set", 3)
+    # A blue picture among the red ones.
+    shutil.copy(test / "bees" / "0.png", test / "ants" / "blue ö.png")
+    result = run("evaluate", "--model", archive, "--test", test, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    metrics = evaluation(tmp_path / "out")
+    assert metrics["accuracy"]["value"] == pytest.approx(6 / 7)
+    assert metrics["accuracy"]["standard_deviation"] > 0
+    assert metrics["confusion_matrix"] == {"ants": {"ants": 3, "bees": 1}, "bees": {"ants": 0, "bees": 3}}
+    predictions = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    wrong = [entry for entry in predictions if entry["label"] != entry["predicted"]]
+    assert [entry["file"] for entry in wrong] == ["ants/blue ö.png"]
+    assert sum(wrong[0]["probabilities"].values()) == pytest.approx(1)
+    assert wrong[0]["probabilities"]["bees"] > 0.5
+
+
+def test_the_artifact_s_own_predictor_predicts(artifact: Path, tmp_path: Path, run: Run) -> None:
+    copied = tmp_path / "artifact"
+    shutil.copytree(artifact, copied)
+    predictor = copied / "entrypoints/serving/predictor.py"
+    predictor.write_text(
+        predictor.read_text().replace(".numpy()\n    return scores", ".numpy()\n    return -scores")
+    )
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(copied, ".")
+    test = write_classes(tmp_path / "test", 2)
+    result = run("evaluate", "--model", tmp_path, "--test", test, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert evaluation(tmp_path / "out")["accuracy"]["value"] == 0
+
+
+def test_a_test_set_with_some_of_the_classes(archive: Path, tmp_path: Path, run: Run) -> None:
+    test = write_classes(tmp_path / "test", 2, {"bees": (30, 30, 200)})
+    result = run("evaluate", "--model", archive, "--test", test, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert evaluation(tmp_path / "out")["confusion_matrix"]["bees"] == {"ants": 0, "bees": 2}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("other class", "the class 'wasps'; the model knows ants, bees"),
+        ("broken picture", "broken.png cannot be predicted: The body is not an image"),
+    ],
+)
+def test_a_bad_test_set_is_one_line(
+    archive: Path, tmp_path: Path, run: Run, damage: str, message: str
+) -> None:
+    test = write_classes(tmp_path / "test", 1)
+    if damage == "other class":
+        write_classes(test, 1, {"wasps": (9, 9, 9)})
+    else:
+        (test / "ants" / "broken.png").write_text("no picture")
+    result = run("evaluate", "--model", archive, "--test", test, "--output", tmp_path / "out")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("no archive", "does not exist"),
+        ("no artifact", "it has no model.json"),
+        ("leaves the folder", "cannot be unpacked"),
+        ("truncated archive", "cannot be unpacked"),
+    ],
+)
+def test_a_bad_archive_is_one_line(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, message: str
+) -> None:
+    packed = archive / "model.tar.gz"
+    if damage == "no archive":
+        packed.unlink()
+    elif damage == "truncated archive":
+        packed.write_bytes(packed.read_bytes()[:20_000])
+    else:
+        (tmp_path / "file").write_text("x")
+        with tarfile.open(packed, "w:gz") as tar:
+            tar.add(tmp_path / "file", "file" if damage == "no artifact" else "../file")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--model", str(archive), "--test", str(tmp_path), "--output", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out").exists()
