@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
 import json
@@ -92,10 +93,12 @@ class Objects:
     def _walk(self, bucket: str, base: str, start: str, after: str, grouped: bool) -> Iterator[Object]:
         if base and not start and base > after and (marker := self._look(bucket, base)):
             yield marker
-        for name in _names(self.root / bucket / base):
+        names = _names(self.root / bucket / base)
+        reached = after[len(base) :].partition("/")[0] if after.startswith(base) else ""
+        for name in names[bisect.bisect_left(names, max(start, reached)) :]:
             key = base + name
             if not name.startswith(start):
-                continue
+                return
             if not name.endswith("/"):
                 if key > after and (found := self._look(bucket, key)):
                     yield found
