@@ -18,7 +18,7 @@ check: $(ENVIRONMENT)
 	.venv/bin/cfn-lint infra/*.yaml
 
 golden: $(ENVIRONMENT)
-	PYTHONPATH=. $(PYTHON) tests/golden/update.py
+	PYTHONPATH=. $(PYTHON) tests/golden/write.py
 
 environment: $(ENVIRONMENT)
 
