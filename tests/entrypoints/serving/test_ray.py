@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -32,9 +33,8 @@ def python(artifact: Path, tmp_path: Path) -> Path:
     (Path(own) / "outer.pth").write_text(f"{outer}\n")
     python = environment / "bin" / "python"
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "1"]
-    if subprocess.run(
-        [*pip, "download", "--no-deps", "--dest", tmp_path / "probe", "jinja2"], check=False
-    ).returncode:
+    probe = [*pip, "download", "--no-deps", "--dest", tmp_path / "probe", "jinja2"]
+    if subprocess.run(probe, check=False).returncode:
         pytest.skip("pip reaches no package registry, which Ray would come from")
     requirements = artifact / "code" / "requirements.txt"
     # ray[serve] needs jinja2 and does not say so.
@@ -87,7 +87,12 @@ def test_serve_run(python: Path, artifact: Path, tmp_path: Path, short_folder: P
         assert httpx.get(f"{url}/-/healthz").status_code == 200
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        try:
+            process.wait(60)
+        finally:
+            # Nothing of Ray's may stay behind, however it ended.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
