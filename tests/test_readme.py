@@ -1,0 +1,345 @@
+"""README.md: its commands run as they stand, and its tables say what the code says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from PIL import Image
+
+from config.parameters import execution_parameters
+from config.settings import load
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("config", "entrypoints", "infra", "local", "pipeline", "scripts", "steps")
+LOCAL_URL = "http://127.0.0.1:4566"
+NOT_RUN = "not run by the tests: "
+
+# The README's commands on 24 tiny pictures: one trial of one epoch. With the cache on, the second execution
+# finds the results of the first; it never does under Debugger, whose request names the execution.
+QUICK_SETTINGS = {
+    "PIPELINE_TUNING__JOBS": "1",
+    "PIPELINE_TUNING__PARALLEL_JOBS": "1",
+    "PIPELINE_DEBUGGER__ENABLED": "false",
+    "PIPELINE_CACHE_EXPIRES": "P30D",
+}
+QUICK_PARAMETERS = " --parameter Epochs=1 --parameter ImageSize=32 --parameter AccuracyThreshold=0"
+SHADES = {"daisies": (240, 240, 200), "roses": (200, 20, 40), "tulips": (230, 120, 20)}
+
+
+class Template(yaml.SafeLoader):
+    """Reads a CloudFormation template; what !Sub and its like give is of no interest here."""
+
+
+Template.add_multi_constructor("!", lambda loader, suffix, node: None)  # noqa: ARG005
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and the HTML comment above it."""
+
+    language: str
+    text: str
+    mark: str
+
+    @property
+    def commands(self) -> list[str]:
+        return self.text.replace("\\\n", " ").splitlines()
+
+
+def blocks(language: str) -> list[Block]:
+    found = re.findall(r"(?:<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [Block(name, text, mark) for mark, name, text in found if name == language]
+
+
+def deployment() -> dict[str, str]:
+    """The settings that the README puts into pipeline.toml."""
+    (block,) = blocks("toml")
+    settings = tomllib.loads(block.text)
+    assert (
+        load(environ={}, overrides=[f"{key}={value}" for key, value in settings.items()]).placeholders() == []
+    )
+    return settings
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A clone of the project, as far as its commands go, with pictures beside it."""
+    for name in FOLDERS:
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name, shade in SHADES.items():
+        (tmp_path / "flowers" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = Image.new("RGB", (40, 36), tuple(value - 5 * number for value in shade))
+            picture.save(tmp_path / "flowers" / name / f"{number}.jpg")
+    return tmp_path
+
+
+class Terminal:
+    """Runs the README's commands in the clone, with AWS out of reach and the local service in its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = LOCAL_URL
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "PIPELINE_"))}
+        self.environment = {
+            **kept,
+            **{f"PIPELINE_{key.upper()}": value for key, value in deployment().items()},
+            **QUICK_SETTINGS,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "AWS_CONFIG_FILE": str(folder / "no-such-file"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-such-file"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "COLUMNS": "200",
+            "OMP_NUM_THREADS": "1",
+        }
+        self.service: subprocess.Popen[str] | None = None
+
+    def run(self, command: str) -> str:
+        """What the command prints; it must succeed."""
+        if "run_local.py" in command or "start_execution.py" in command:
+            command += QUICK_PARAMETERS
+        completed = subprocess.run(
+            ["bash", "-c", command.replace(LOCAL_URL, self.url)],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert completed.returncode == 0, f"{command}\n{completed.stdout}\n{completed.stderr}"
+        return completed.stdout
+
+    def run_on(self, command: str) -> None:
+        """Start the local service, on a free port, and let it stand for AWS from now on."""
+        self.service = subprocess.Popen(
+            [*shlex.split(command.replace("python", sys.executable, 1)), "--port", "0"],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.service.stdout is not None
+        self.url = self.service.stdout.readline().split()[0]
+        self.environment |= {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+        deadline = time.monotonic() + 120
+        sagemaker = self.client("sagemaker")
+        while sagemaker.describe_endpoint(EndpointName="flower-classifier")["EndpointStatus"] != "InService":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def client(self, service: str):
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+
+@pytest.fixture
+def terminal(house: Path) -> Iterator[Terminal]:
+    terminal = Terminal(house)
+    yield terminal
+    if terminal.service is not None:
+        terminal.service.send_signal(signal.SIGINT)
+        assert terminal.service.wait(60) == 0
+        terminal.service.stdout.close()
+
+
+def test_the_commands_run_as_written(terminal):
+    """One test, since each command builds on those before it, as for a reader."""
+    printed = {}
+    for block in [*blocks("sh"), *blocks("python")]:
+        assert block.mark == "" or block.mark == "stays running" or block.mark.startswith(NOT_RUN)
+    order = sorted(
+        (block for language in ("sh", "python") for block in blocks(language)),
+        key=lambda block: README.index(block.text),
+    )
+    for block in order:
+        if block.mark.startswith(NOT_RUN):
+            continue
+        if block.language == "python":
+            (terminal.folder / "example.py").write_text(block.text)
+            printed["python"] = terminal.run("python example.py")
+            continue
+        for command in block.commands:
+            if block.mark:
+                terminal.run_on(command)
+            else:
+                printed[command] = terminal.run(command)
+
+    summary = json.loads((terminal.folder / "summary.json").read_text())
+    assert summary["status"] == "Succeeded"
+    assert summary["classes"] == list(SHADES)
+    definition = json.loads((terminal.folder / "definition.json").read_text())
+    assert [step["Name"] for step in definition["Steps"]] == [
+        "SplitDataset", "TuneHyperparameters", "TrainModel", "EvaluateModel", "CheckAccuracy"
+    ]  # fmt: skip
+    assert printed["python"].strip() in SHADES
+    tables = [text for command, text in printed.items() if "predict.py" in command]
+    assert len(tables) == 3
+    assert all("flowers/daisies/1.jpg" in table for table in tables)
+    started = [text for command, text in printed.items() if "start_execution.py" in command]
+    assert len(started) == 2
+    for text in started:
+        assert "Succeeded; endpoint flower-classifier is InService" in text
+    sagemaker = terminal.client("sagemaker")
+    assert (
+        len(
+            sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")[
+                "ModelPackageSummaryList"
+            ]
+        )
+        == 3
+    )
+    assert sagemaker.list_endpoints()["Endpoints"] == []
+    assert terminal.client("scheduler").list_schedules()["Schedules"] == []
+
+
+def test_the_commands_that_are_not_run_exist():
+    """`make` targets stand in the Makefile, options in a script's --help."""
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = [
+        command for block in blocks("sh") if block.mark.startswith(NOT_RUN) for command in block.commands
+    ]
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        if words[0] == "make":
+            assert words[1] in targets
+        elif words[0] == "python":
+            for option in [word for word in words if word.startswith("--")]:
+                assert option in help_of(words[1])
+        else:
+            assert words[0] in {"aws", "source"}
+
+
+def test_the_options_of_run_local_are_in_its_help():
+    described = re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE)
+    assert len(described) == 7
+    help_text = help_of("scripts/run_local.py")
+    assert [option for option in described if option not in help_text] == []
+
+
+def help_of(script: str) -> str:
+    command = [sys.executable, ROOT / script, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_stack_of_the_roles_takes_its_parameters_and_gives_the_settings():
+    (block,) = [block for block in blocks("sh") if "cloudformation" in block.text]
+    words = shlex.split(block.commands[0])
+    template = yaml.load((ROOT / words[words.index("--template-file") + 1]).read_text(), Template)
+    given = dict(word.split("=") for word in words[words.index("--parameter-overrides") + 1 :])
+    settings = deployment()
+    assert given["Name"] == settings["name"]
+    assert given["BucketName"] == settings["bucket"]
+    assert words[words.index("--region") + 1] == settings["region"]
+    required = {name for name, parameter in template["Parameters"].items() if "Default" not in parameter}
+    assert required <= given.keys() <= template["Parameters"].keys()
+    for name, value in given.items():
+        parameter = template["Parameters"][name]
+        assert re.fullmatch(
+            parameter.get("AllowedPattern", "|".join(parameter.get("AllowedValues", []))), value
+        )
+    for name, output in template["Outputs"].items():
+        assert f"\n| `{name}` | `{output['Description'].split()[0]}`" in README
+        assert output["Description"].split()[0] in settings
+
+
+def test_the_table_of_execution_parameters():
+    for parameter in execution_parameters(load(environ={}), ""):
+        default = f"`{parameter.default}`" if parameter.default else "the marker for random weights"
+        assert f"\n| {parameter.name} | {parameter.type} | {default} | {parameter.meaning} |\n" in README
+    assert len(rows("parameter")) == len(execution_parameters(load(environ={}), ""))
+
+
+def test_the_table_of_settings():
+    expected = [(key, shown(value)) for key, value in walk(load(environ={}))]
+    assert [(key, value) for key, value, _ in rows("key")] == expected
+
+
+def rows(head: str) -> list[list[str]]:
+    """The cells of the table whose first column has this head and that has a column `meaning`."""
+    table = re.search(rf"^\| {head} \|.*\| meaning \|\n\|[-| ]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    assert table
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
+
+
+def walk(settings, prefix=""):
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            yield from walk(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value
+
+
+def shown(value) -> str:
+    if value is None or value == ():
+        return "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    if isinstance(value, dict):
+        return ", ".join(f"`{key} = {text}`" for key, text in value.items())
+    return f"`{value}`"
+
+
+def test_the_steps_are_those_of_the_definition():
+    steps = json.loads((ROOT / "tests" / "golden" / "definition.json").read_text())["Steps"]
+    branches = [step for branch in ("IfSteps", "ElseSteps") for step in steps[-1]["Arguments"][branch]]
+    (diagram,) = blocks("mermaid")
+    for step in [*steps, *branches]:
+        assert step["Name"] in diagram.text
+        assert f"\n| {step['Name']} | " in README
+
+
+def test_the_quoted_errors_are_in_the_code():
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".sh"}
+    )
+    code = re.sub(r'"\s+f?"', "", code)  # a message may go over several lines
+    quoted = re.findall(r"^\| `(.*?)` \|", README.partition("| it says | what to do |")[2], re.MULTILINE)
+    assert len(quoted) > 10
+    assert [message for message in quoted if message not in code] == []
+
+
+def test_links_lead_somewhere():
+    anchors = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif not target.startswith("https://"):
+            assert (ROOT / target).exists()
