@@ -138,7 +138,9 @@ def is_missing(error: ClientError) -> bool:
     """Whether the error says that there is no such thing; SageMaker has several ways to say it."""
     details = error.response.get("Error", {})
     if details.get("Code") in {"ValidationException", "ValidationError"}:
-        return any(words in details.get("Message", "").lower() for words in ("not find", "not found", "not exist"))
+        return any(
+            words in details.get("Message", "").lower() for words in ("not find", "not found", "not exist")
+        )
     return details.get("Code") in {"ResourceNotFound", "ResourceNotFoundException"}
 
 

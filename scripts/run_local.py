@@ -42,7 +42,7 @@ POLL_S = 0.3
 IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 IMAGENET_SHA256 = "f37072fd"
 # The digits are small and plain: fewer pixels and epochs than the parameters' defaults are enough.
-DIGITS_PARAMETERS = {"Epochs": "6", "ImageSize": "64"}
+DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
 
 
 def find_dataset(data: str | None, home: Path) -> tuple[Dataset, dict[str, str]]:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     import boto3
 
 RUNTIME = "python3.12"
-# The function waits at most a minute for an endpoint that is being deleted; the rest is a few API calls.
-TIMEOUT_S = 120
+# The function waits up to 90 s for an endpoint that is being deleted; the rest is a few calls. A Lambda step
+# may take 600 s (developer guide, "Lambda step").
+TIMEOUT_S = 240
 MEMORY_MB = 256
 
 
@@ -61,6 +62,22 @@ def live_definition(session: boto3.Session, settings: Settings) -> str | None:
             return None
         raise
     return answer["PipelineDefinition"]
+
+
+def _check_bucket(client: Any, bucket: str) -> None:
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        reason = error.response["Error"]["Code"]
+        if reason == "404":
+            command.fail(
+                f"bucket {bucket} does not exist; create it with aws s3 mb s3://{bucket}, or set bucket"
+            )
+        if reason == "403":
+            command.fail(
+                f"bucket {bucket} belongs to someone else or these credentials may not use it; set bucket"
+            )
+        raise
 
 
 def _upsert_function(client: Any, settings: Settings, archive: bytes) -> str:
@@ -167,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _dry_run(settings, session, definition(settings))
         return 0
     command.refuse_placeholders(settings)
-    session.client("s3").head_bucket(Bucket=settings.bucket)  # fails before the SDK takes its time
+    _check_bucket(session.client("s3"), settings.bucket)  # before the SDK takes its time
     for line in upsert(settings, session, definition(settings)):
         command.output.print(line, soft_wrap=True)
     if settings.debugger.enabled:

@@ -1,0 +1,82 @@
+"""What a start is checked for, against moto; executions themselves run in test_run_local.py."""
+
+import json
+
+import pytest
+
+from scripts.command import Failure
+from scripts.start_execution import steps_from
+
+DEFINITION = json.dumps(
+    {
+        "Steps": [
+            {"Name": "Split", "Arguments": {}},
+            {"Name": "Train", "Arguments": {"data": {"Get": "Steps.Split.Output"}}},
+            {"Name": "Other", "Arguments": {}},
+            {"Name": "Check", "Arguments": {"left": {"Get": "Steps.Train.Accuracy"}}},
+            {"Name": "Mail", "Arguments": {}, "DependsOn": ["Check"]},
+        ]
+    }
+)
+
+
+@pytest.fixture
+def pipeline(client, url):
+    """A pipeline in moto, whose definition does not matter here."""
+    client("sagemaker").create_pipeline(
+        PipelineName="image-classification",
+        PipelineDefinition=DEFINITION,
+        ClientRequestToken="x" * 32,
+        RoleArn="arn:aws:iam::123456789012:role/execution",
+    )
+    return url
+
+
+def test_a_tail_is_a_step_and_all_that_need_it():
+    assert steps_from(DEFINITION, "Train") == ["Train", "Check", "Mail"]
+    assert steps_from(DEFINITION, "Other") == ["Other"]
+
+
+def test_an_unknown_step_is_refused_with_the_known_ones():
+    with pytest.raises(Failure, match="no such step; choose one of Split, Train, Other, Check, Mail"):
+        steps_from(DEFINITION, "Trian")
+
+
+def test_start_passes_the_parameters_on(run, pipeline, client):
+    done = run("start_execution.py", "--local", pipeline, "--parameter", "Epochs=3")
+    assert done.returncode == 0, done.stderr
+    arn = done.stdout.strip()
+    found = client("sagemaker").list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)
+    assert found["PipelineParameters"] == [{"Name": "Epochs", "Value": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        ("Epoch=3", ("Epoch", "did you mean Epochs?")),
+        ("Epochs=many", ("Epochs", "many")),
+        ("Epochs=0", ("Epochs",)),
+        ("AccuracyThreshold=1.5", ("AccuracyThreshold", "1.5")),
+        ("AccuracyThreshold=-0.1", ("AccuracyThreshold",)),
+        ("AccuracyThreshold=nan", ("AccuracyThreshold",)),
+        ("ModelApprovalStatus=Maybe", ("ModelApprovalStatus", "PendingManualApproval")),
+        ("InputDataUrl=bucket/data", ("InputDataUrl", "S3 URI")),
+        ("TrainingInstanceType=m5.large", ("TrainingInstanceType", "ml.m5.xlarge")),
+        ("EndpointName=my endpoint", ("EndpointName",)),
+        ("Epochs", ("Name=value",)),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_is_sent(run, refused, parameter, words):
+    refused(run("start_execution.py", "--local", "http://127.0.0.1:9", "--parameter", parameter), *words)
+
+
+def test_a_pipeline_that_was_never_upserted_is_named(run, refused, url):
+    refused(run("start_execution.py", "--local", url), "image-classification", "upsert_pipeline.py")
+
+
+def test_a_tail_needs_an_earlier_execution(run, refused, pipeline):
+    refused(run("start_execution.py", "--local", pipeline, "--from", "Train"), "no finished execution")
+
+
+def test_source_without_from_is_refused(run, refused):
+    refused(run("start_execution.py", "--source", "arn"), "--source goes with --from")

@@ -1,0 +1,140 @@
+"""The pipeline and what belongs to it, put into moto's AWS by the command as a person runs it."""
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+from config.settings import load
+from pipeline.definition import canonical
+from steps import code
+
+NAME = "image-classification"
+# moto's Lambda checks that the role exists; AWS does, too.
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
+
+
+@pytest.fixture
+def account(client, s3):
+    """An account with the bucket and the function's role; the options that make the command use it."""
+    assert s3
+    role = client("iam").create_role(RoleName="Deploy", AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+    return ["--set", f"lambda_role={role}"]
+
+
+def test_a_dry_run_prints_the_definition_without_an_account(run):
+    done = run("upsert_pipeline.py", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [step["Name"] for step in document["Steps"]] == [
+        "SplitDataset",
+        "TuneHyperparameters",
+        "TrainModel",
+        "EvaluateModel",
+        "CheckAccuracy",
+    ]
+    assert done.stdout == canonical(done.stdout)
+    assert "not compared with the live pipeline: no usable AWS credentials" in done.stderr
+
+
+def test_no_debugger_leaves_no_trace_of_it(run):
+    plain, without = (
+        json.loads(run("upsert_pipeline.py", "--dry-run", *options).stdout)
+        for options in ([], ["--no-debugger"])
+    )
+    train = {step["Name"]: step for step in plain["Steps"]}["TrainModel"]["Arguments"]
+    assert {"DebugHookConfig", "ProfilerConfig", "ProfilerRuleConfigurations"} <= train.keys()
+    # Without a word AWS profiles every training job, so that must be switched off by name.
+    train = {step["Name"]: step for step in without["Steps"]}["TrainModel"]["Arguments"]
+    assert not {"DebugHookConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations"} & train.keys()
+    assert train.get("ProfilerConfig", {"DisableProfiler": True}) == {"DisableProfiler": True}
+
+
+def test_upserting_creates_then_changes_nothing_then_updates(run, account, client, url):
+    first = run("upsert_pipeline.py", *account, "--local", url)
+    assert first.returncode == 0, first.stderr
+    assert "Debugger is closed to new customers" in first.stderr
+    for line in (f"function {NAME}-deploy: created", f"pipeline {NAME}: created"):
+        assert line in first.stdout
+    bundles = code.bundles()
+    settings = load()
+    live = client("sagemaker").describe_pipeline(PipelineName=NAME)
+    assert live["PipelineDefinition"] == run("upsert_pipeline.py", "--dry-run", *account).stdout
+    assert live["RoleArn"] == settings.execution_role
+    function = client("lambda").get_function_configuration(FunctionName=f"{NAME}-deploy")
+    digest = hashlib.sha256(bundles["deploy"].archive()).digest()
+    assert function["CodeSha256"] == base64.b64encode(digest).decode()
+    assert function["Handler"] == "entrypoints.deploy.handler"
+    group = client("sagemaker").describe_model_package_group(ModelPackageGroupName=NAME)
+    assert group["ModelPackageGroupName"] == NAME
+    for bundle in bundles.values():
+        if bundle.form != "zip":
+            address = code.url(settings, bundle.name, bundle.digest)
+            assert address.removeprefix("s3://").partition("/")[2] in "".join(_keys(client("s3")))
+
+    again = run("upsert_pipeline.py", *account, "--local", url)
+    assert [line.rpartition(": ")[2] for line in again.stdout.splitlines()] == [
+        "0 objects uploaded",
+        "unchanged",
+        "unchanged",
+        "unchanged",
+    ]
+
+    changed = run("upsert_pipeline.py", *account, "--local", url, "--dry-run", "--set", "tuning.jobs=9")
+    added = [line.strip("+, ") for line in changed.stderr.splitlines() if line.startswith("+ ")]
+    assert added == ['"MaxNumberOfTrainingJobs": 9']
+    third = run("upsert_pipeline.py", *account, "--local", url, "--set", "tuning.jobs=9")
+    assert f"pipeline {NAME}: updated, 2 lines of its definition" in third.stdout
+
+
+def _keys(s3):
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="image-classification-111122223333")
+    return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+
+def test_the_example_account_is_refused_on_aws(run, refused):
+    credentials = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    refused(
+        run("upsert_pipeline.py", **credentials), "bucket, execution_role", "example account", "roles.yaml"
+    )
+
+
+def test_a_missing_bucket_is_refused_before_anything_is_made(run, refused, client, url):
+    refused(
+        run("upsert_pipeline.py", "--local", url, "--set", "bucket=there-is-none"),
+        "bucket there-is-none does not exist",
+        "aws s3 mb",
+    )
+    assert client("sagemaker").list_pipelines()["PipelineSummaries"] == []
+
+
+def test_a_role_that_does_not_exist_is_refused_in_one_line(run, s3, url):
+    assert s3
+    done = run("upsert_pipeline.py", "--local", url)
+    assert done.returncode == 2
+    assert "CreateFunction" in done.stderr.splitlines()[-1]
+
+
+def test_a_service_that_does_not_answer_is_refused(run, refused):
+    refused(run("upsert_pipeline.py", "--local", "http://127.0.0.1:9"), "127.0.0.1:9", "--local")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("tunning.jobs=4", ("tunning.jobs", "did you mean tuning.jobs")),
+        ("tuning.jobs=many", ("tuning.jobs", "many")),
+        ("tuning.learning_rate_min=0.5", ("tuning.learning_rate_min", "below")),
+        ("execution_role=me", ("execution_role", "ARN")),
+    ],
+)
+def test_wrong_settings_are_refused(run, refused, override, words):
+    refused(run("upsert_pipeline.py", "--dry-run", "--set", override), *words)
