@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOLDERS = ("config", "entrypoints", "infra", "local", "pipeline", "scripts", "steps")
 LOCAL_URL = "http://127.0.0.1:4566"
 NOT_RUN = "not run by the tests: "
+STAYS = "stays running"
 
 # The README's commands on 24 tiny pictures: one trial of one epoch. With the cache on, the second execution
 # finds the results of the first; it never does under Debugger, whose request names the execution.
@@ -61,18 +62,17 @@ class Block:
         return self.text.replace("\\\n", " ").splitlines()
 
 
-def blocks(language: str) -> list[Block]:
+def blocks(*languages: str) -> list[Block]:
     found = re.findall(r"(?:<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return [Block(name, text, mark) for mark, name, text in found if name == language]
+    return [Block(name, text, mark) for mark, name, text in found if name in languages]
 
 
 def deployment() -> dict[str, str]:
     """The settings that the README puts into pipeline.toml."""
     (block,) = blocks("toml")
     settings = tomllib.loads(block.text)
-    assert (
-        load(environ={}, overrides=[f"{key}={value}" for key, value in settings.items()]).placeholders() == []
-    )
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    assert load(environ={}, overrides=overrides).placeholders() == []
     return settings
 
 
@@ -142,11 +142,9 @@ class Terminal:
             "AWS_ACCESS_KEY_ID": "local",
             "AWS_SECRET_ACCESS_KEY": "local",
         }
-        deadline = time.monotonic() + 120
+        # Until then an endpoint that an earlier service left is SystemUpdating.
         sagemaker = self.client("sagemaker")
-        while sagemaker.describe_endpoint(EndpointName="flower-classifier")["EndpointStatus"] != "InService":
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(lambda: status(sagemaker) == "InService")
 
     def client(self, service: str):
         return boto3.client(
@@ -156,6 +154,17 @@ class Terminal:
             aws_access_key_id="local",
             aws_secret_access_key="local",
         )
+
+
+def status(sagemaker) -> str:
+    return sagemaker.describe_endpoint(EndpointName="flower-classifier")["EndpointStatus"]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -171,21 +180,16 @@ def terminal(house: Path) -> Iterator[Terminal]:
 def test_the_commands_run_as_written(terminal):
     """One test, since each command builds on those before it, as for a reader."""
     printed = {}
-    for block in [*blocks("sh"), *blocks("python")]:
-        assert block.mark == "" or block.mark == "stays running" or block.mark.startswith(NOT_RUN)
-    order = sorted(
-        (block for language in ("sh", "python") for block in blocks(language)),
-        key=lambda block: README.index(block.text),
-    )
-    for block in order:
+    for block in blocks("sh", "python"):
         if block.mark.startswith(NOT_RUN):
             continue
+        assert block.mark in {"", STAYS}
         if block.language == "python":
             (terminal.folder / "example.py").write_text(block.text)
             printed["python"] = terminal.run("python example.py")
             continue
         for command in block.commands:
-            if block.mark:
+            if block.mark == STAYS:
                 terminal.run_on(command)
             else:
                 printed[command] = terminal.run(command)
@@ -206,15 +210,9 @@ def test_the_commands_run_as_written(terminal):
     for text in started:
         assert "Succeeded; endpoint flower-classifier is InService" in text
     sagemaker = terminal.client("sagemaker")
-    assert (
-        len(
-            sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")[
-                "ModelPackageSummaryList"
-            ]
-        )
-        == 3
-    )
-    assert sagemaker.list_endpoints()["Endpoints"] == []
+    packages = sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")
+    assert len(packages["ModelPackageSummaryList"]) == 3
+    wait_until(lambda: not sagemaker.list_endpoints()["Endpoints"])
     assert terminal.client("scheduler").list_schedules()["Schedules"] == []
 
 

@@ -1,0 +1,28 @@
+"""CONTRIBUTING.md draws the house as it is."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("config", "entrypoints", "local", "pipeline", "scripts", "steps")
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, set[str]]:
+    """The words that the picture has for each folder."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    picture = text.partition("Module by module:\n\n```\n")[2].partition("```")[0]
+    words: dict[str, set[str]] = {}
+    for line in picture.splitlines():
+        if not line.startswith(" "):
+            folder, _, line = line.partition("/")
+        words.setdefault(folder, set()).update(line.split())
+    return words
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_module_is_drawn_and_no_other(drawn, folder):
+    files = [path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.py")]
+    modules = {file.as_posix() for file in files if not file.name.startswith("__")}
+    assert {word for word in drawn[folder] if word.endswith(".py")} == modules
