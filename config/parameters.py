@@ -70,7 +70,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         Parameter("EvaluationInstanceType", _InstanceType, "ml.m5.xlarge", "evaluates the model"),
         Parameter("Epochs", _Count, 10, "passes over the training images, per training job"),
         Parameter(
-            "ImageSize", Annotated[int, Between(16, 1024)], 224, "side of the model's input, in pixels"
+            "ImageSize", Annotated[int, Between(32, 1024)], 224, "side of the model's input, in pixels"
         ),
         Parameter(
             "AccuracyThreshold", Annotated[float, Between(0, 1)], 0.9, "lowest test accuracy to register"

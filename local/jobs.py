@@ -9,12 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.container import Container
+from local.container import Container, last_lines
 from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
 from local.store import Record, Store
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
+_LAST_LINE_CHARACTERS = (
+    400  # a FailureReason is quoted in those of the tuning job, the step and the execution
+)
+_TOOLKIT_REPORT = "Reporting training FAILURE"
 DEFAULT_MAX_RUNTIME_S = 24 * 3600  # API reference: StoppingCondition's default, 1 day
 
 
@@ -28,8 +32,7 @@ class JobKind:
 
     `accept` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes
     the job's folder and gives its process (JobError if an input is missing); `finish` puts what the job
-    leaves into S3; `observe` adds to the record what is known of a job however it ended; `failure` says
-    why a program with that exit status failed.
+    leaves into S3; `observe` adds to the record what is known of a job however it ended.
     """
 
     key: str  # the prefix of its members: "TrainingJob" for TrainingJobName, ...
@@ -40,7 +43,6 @@ class JobKind:
     prepare: Callable[[Home, Record, Mapping[str, str]], Container]
     finish: Callable[[Home, Record], None]
     observe: Callable[[Home, Record], None]
-    failure: Callable[[Home, Record, int], str]
 
 
 class JobService:
@@ -187,7 +189,7 @@ class JobService:
                 self._kind.finish(self._home, record)
             return "Stopped", "" if exit_status is not None else f"MaxRuntimeExceeded: {limit} s"
         if exit_status != 0:
-            return "Failed", self._kind.failure(self._home, record, exit_status)
+            return "Failed", failure_reason(self.log(name), exit_status)
         self._kind.finish(self._home, record)
         return "Completed", ""
 
@@ -203,8 +205,10 @@ class JobService:
         self._store.update(self._kind.key, name, change)
 
 
-def failure_reason(kind: str, text: str, exit_status: int) -> str:
-    """A FailureReason in SageMaker's form, its text cut so that the exit status stays readable."""
-    ending = f", exit code: {exit_status}"
-    room = FAILURE_REASON_CHARACTERS - len(ending) - len(kind) - 2
-    return f"{kind}: {text.strip()[-room:]}{ending}"
+def failure_reason(log: Path, exit_status: int) -> str:
+    """Why a program failed, in SageMaker's form: the last line it wrote itself, and where the rest is."""
+    lines = last_lines(log, limit=16_384).splitlines()
+    # The toolkit's own report comes last, and names the exit code of the script only.
+    toolkit = next((i for i, line in enumerate(lines) if line.endswith(_TOOLKIT_REPORT)), len(lines))
+    said = next((line.strip() for line in reversed(lines[:toolkit]) if line.strip()), "it wrote nothing")
+    return f"AlgorithmError: {said[:_LAST_LINE_CHARACTERS]}, exit code: {exit_status} (log: {log})"

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.container import OPT_ML, Container, base_environment, last_lines, link_tree, rewritten, write_json
+from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
 from local.control import invalid
 from local.home import Home
-from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, failure_reason
+from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.store import Record
 
 FOLDER = "processing-jobs"
@@ -114,11 +114,6 @@ def observe(home: Home, record: Record) -> None:
         shutil.rmtree(ml)
 
 
-def failure(home: Home, record: Record, exit_status: int) -> str:
-    """What the program said last."""
-    return failure_reason("AlgorithmError", last_lines(_ml(home, record).parent / "log.txt"), exit_status)
-
-
 KIND = JobKind(
     key="ProcessingJob",
     resource="processing-job",
@@ -128,5 +123,4 @@ KIND = JobKind(
     prepare=prepare,
     finish=finish,
     observe=observe,
-    failure=failure,
 )

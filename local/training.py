@@ -9,10 +9,10 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.container import Container, base_environment, last_lines, link_tree, rewritten, write_json
+from local.container import Container, base_environment, link_tree, rewritten, write_json
 from local.control import invalid
 from local.home import Home
-from local.jobs import JobError, JobKind, failure_reason
+from local.jobs import JobError, JobKind
 from local.store import Record
 
 FOLDER = "training-jobs"
@@ -194,17 +194,6 @@ def metrics(log: Path, definitions: list[dict[str, str]]) -> dict[str, list[floa
     return values
 
 
-def failure(home: Home, record: Record, exit_status: int) -> str:
-    """What the toolkit wrote into output/failure, or else what the program said last."""
-    job = folder(home, record)
-    said = job / "ml" / "output" / "failure"
-    text = said.read_text("utf-8", "replace") if said.exists() else ""
-    # The toolkit names the exit code of the script only; the reason stands in the log.
-    return failure_reason(
-        "AlgorithmError", f"{text.strip()[:200]}\n{last_lines(job / 'log.txt')}", exit_status
-    )
-
-
 KIND = JobKind(
     key="TrainingJob",
     resource="training-job",
@@ -214,5 +203,4 @@ KIND = JobKind(
     prepare=prepare,
     finish=finish,
     observe=observe,
-    failure=failure,
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -69,25 +70,42 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     definition = json.loads(
         sagemaker.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)["PipelineDefinition"]
     )
-    planned = list(_planned(definition["Steps"]))
-    types = dict(planned)
+    rows = list(planned(definition["Steps"]))
+    types = dict(rows)
     details: dict[str, str] = {}
     steps: list[dict[str, Any]] = []
-    with Live(
-        console=command.console,
-        refresh_per_second=_REFRESH_PER_S,
-        get_renderable=lambda: _table(planned, steps, details),
-    ):
+    with _display(lambda: _table(rows, steps, details)) as show:
         while True:
             answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
             steps[:] = _steps(sagemaker, arn)
             for step in steps:
                 step["StepType"] = types[step["StepName"]]
                 details[step["StepName"]] = _detail(sagemaker, step)
+            show(steps, details)
             status = answer["PipelineExecutionStatus"]
             if status in ENDED:
                 return Execution(arn, status, answer.get("FailureReason", ""), tuple(steps))
             time.sleep(poll_s)
+
+
+@contextlib.contextmanager
+def _display(table: Callable[[], Table]) -> Iterator[Callable[[list[dict[str, Any]], dict[str, str]], None]]:
+    """On a terminal the table, live; into a file or a pipe a line whenever a step's status changes."""
+    if command.console.is_terminal:
+        with Live(console=command.console, refresh_per_second=_REFRESH_PER_S, get_renderable=table):
+            yield lambda _steps, _details: None
+        return
+    said: dict[str, str] = {}
+
+    def show(steps: list[dict[str, Any]], details: dict[str, str]) -> None:
+        for step in steps:
+            name, status = step["StepName"], step["StepStatus"]
+            if said.get(name) != status:
+                said[name] = status
+                line = f"{name} {status} {seconds(step):.0f} s {details[name]}"
+                command.console.print(line.rstrip(), markup=False, soft_wrap=True)
+
+    yield show
 
 
 def wait_for_endpoint(session: boto3.Session, name: str, poll_s: float) -> None:
@@ -127,12 +145,12 @@ def seconds(step: dict[str, Any]) -> float:
     return duration
 
 
-def _planned(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def planned(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Name and type of every step, branches after their condition."""
     for step in steps:
         yield step["Name"], step["Type"]
         for branch in ("IfSteps", "ElseSteps"):
-            yield from _planned(step["Arguments"].get(branch, []) if step["Type"] == "Condition" else [])
+            yield from planned(step["Arguments"].get(branch, []) if step["Type"] == "Condition" else [])
 
 
 def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
@@ -166,7 +184,7 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
     return ""
 
 
-def _table(planned: list[tuple[str, str]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
+def _table(rows: list[tuple[str, str]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
     started = {step["StepName"]: step for step in steps}
     table = Table(box=None, pad_edge=False)
     table.add_column("step", no_wrap=True)
@@ -174,7 +192,7 @@ def _table(planned: list[tuple[str, str]], steps: list[dict[str, Any]], details:
     table.add_column("status", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
-    for name, kind in planned:
+    for name, kind in rows:
         step = started.get(name)
         if step is None:
             table.add_row(Text(name, "dim"), kind, "", "", "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
-from scripts.execution import Execution, deployment, follow, wait_for_endpoint
+from scripts.execution import Execution, deployment, follow, planned, wait_for_endpoint
 
 if TYPE_CHECKING:
     import boto3
@@ -50,20 +50,20 @@ def start(
 
 
 def steps_from(definition: str, first: str) -> list[str]:
-    """`first` and every step that needs it, directly or not; a condition stands for its branches.
+    """`first` and every step that needs it, directly or not; after a condition the steps of its branches.
 
     Raises:
-        Failure: there is no such step, or it lies in a branch and cannot be chosen by itself.
+        Failure: there is no such step, or it lies in a branch, which is chosen with its condition.
     """
     steps = json.loads(definition)["Steps"]
     names = [step["Name"] for step in steps]
     if first not in names:
         command.fail(f"--from {first!r}: no such step; choose one of {', '.join(names)}")
-    chosen = [first]
-    for step in steps[names.index(first) + 1 :]:  # a definition lists a step after those it needs
-        text = json.dumps(step)
-        if any(f'"Steps.{name}.' in text or name in step.get("DependsOn", []) for name in chosen):
-            chosen.append(step["Name"])
+    chosen: list[str] = []
+    for step in steps[names.index(first) :]:  # a definition lists a step after those it needs
+        text, needed = json.dumps(step), step.get("DependsOn", [])
+        if step["Name"] == first or any(f'"Steps.{name}.' in text or name in needed for name in chosen):
+            chosen += [name for name, _ in planned([step])]
     return chosen
 
 

@@ -149,7 +149,8 @@ def test_a_failed_program_tells_its_last_lines_and_leaves_no_output(control, hom
     control.call("CreateProcessingJob", processing_request(program))
     record = finished(control, "ProcessingJob", "p")
     assert record["ProcessingJobStatus"] == "Failed"
-    assert record["FailureReason"] == "AlgorithmError: the reason, exit code: 1"
+    log = home.folder("processing-jobs", "p") / "log.txt"
+    assert record["FailureReason"] == f"AlgorithmError: the reason, exit code: 1 (log: {log})"
     assert not home.object_path("s3://b/out").exists()
 
 

@@ -10,11 +10,19 @@ from scripts.start_execution import steps_from
 DEFINITION = json.dumps(
     {
         "Steps": [
-            {"Name": "Split", "Arguments": {}},
-            {"Name": "Train", "Arguments": {"data": {"Get": "Steps.Split.Output"}}},
-            {"Name": "Other", "Arguments": {}},
-            {"Name": "Check", "Arguments": {"left": {"Get": "Steps.Train.Accuracy"}}},
-            {"Name": "Mail", "Arguments": {}, "DependsOn": ["Check"]},
+            {"Name": "Split", "Type": "Processing", "Arguments": {}},
+            {"Name": "Train", "Type": "Training", "Arguments": {"data": {"Get": "Steps.Split.Output"}}},
+            {"Name": "Other", "Type": "Processing", "Arguments": {}},
+            {
+                "Name": "Check",
+                "Type": "Condition",
+                "Arguments": {
+                    "Conditions": [{"LeftValue": {"Get": "Steps.Train.Accuracy"}}],
+                    "IfSteps": [{"Name": "Deploy", "Type": "Lambda", "Arguments": {}}],
+                    "ElseSteps": [{"Name": "Refuse", "Type": "Fail", "Arguments": {}}],
+                },
+            },
+            {"Name": "Mail", "Type": "Lambda", "Arguments": {}, "DependsOn": ["Check"]},
         ]
     }
 )
@@ -33,7 +41,7 @@ def pipeline(client, url):
 
 
 def test_a_tail_is_a_step_and_all_that_need_it():
-    assert steps_from(DEFINITION, "Train") == ["Train", "Check", "Mail"]
+    assert steps_from(DEFINITION, "Train") == ["Train", "Check", "Deploy", "Refuse", "Mail"]
     assert steps_from(DEFINITION, "Other") == ["Other"]
 
 

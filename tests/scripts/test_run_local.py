@@ -1,0 +1,252 @@
+"""The whole pipeline on real pictures, as a person runs it: real jobs, real trials, a real endpoint."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from local.service import LocalService
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("ants", "große Bienen", "wasps")
+# One trial of one epoch; what is learned does not matter here.
+SMALL = [
+    *("--parameter", "Epochs=1", "--parameter", "ImageSize=32"),
+    *("--set", "tuning.jobs=1", "--set", "tuning.parallel_jobs=1"),
+]
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "run_local.py", *map(str, arguments)],
+        env=os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def make_pictures(folder: Path, per_class: int = 6) -> Path:
+    """The same noise in every class: nobody can tell them apart, so accuracy is about a third."""
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+        for number in range(per_class):
+            noise = np.random.default_rng(number).integers(0, 255, (24, 24, 3), np.uint8)
+            Image.fromarray(noise).save(folder / name / f"{number}.png")
+    (folder / CLASSES[0] / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory):
+    """One run that the gate lets through: its home, its summary, what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    pictures = make_pictures(folder / "pictures")
+    process = start(
+        *("--data", pictures, "--home", folder / "home", "--summary", folder / "summary.json"),
+        *("--parameter", "AccuracyThreshold=0", *SMALL),
+        cwd=folder,
+    )
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return folder / "home", summary, output, errors
+
+
+def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
+    home, summary, _, _ = passed
+    assert summary["status"] == "Succeeded"
+    assert [(step["name"], step["type"], step["status"]) for step in summary["steps"]] == [
+        ("SplitDataset", "Processing", "Succeeded"),
+        ("TuneHyperparameters", "Tuning", "Succeeded"),
+        ("TrainModel", "Training", "Succeeded"),
+        ("EvaluateModel", "Processing", "Succeeded"),
+        ("CheckAccuracy", "Condition", "Succeeded"),
+        ("RegisterModel", "RegisterModel", "Succeeded"),
+        ("DeployEndpoint", "Lambda", "Succeeded"),
+    ]
+    assert summary["classes"] == list(CLASSES)
+    assert summary["test_images"] == 3
+    assert 0 <= summary["test_accuracy"] <= 1
+    assert summary["best_hyperparameters"] == summary["trials"][0]["hyperparameters"]
+    assert 1e-4 <= float(summary["best_hyperparameters"]["learning_rate"]) <= 1e-1
+    assert summary["best_hyperparameters"]["batch_size"] in {"32", "64"}
+    assert summary["model_package_arn"].endswith("model-package/image-classification/1")
+    assert summary["model_approval_status"] == "Approved"
+    prediction = summary["endpoint_prediction"]
+    assert Path(prediction["file"]).is_file()
+    assert prediction["probabilities"].keys() == set(CLASSES)
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert all(step["seconds"] >= 0 for step in summary["steps"]) and summary["seconds"] > 0
+    artifacts = summary["artifacts"]
+    assert artifacts["home"] == str(home)
+    assert Path(artifacts["model"]).name == "model.tar.gz" and Path(artifacts["model"]).is_file()
+    evaluation = json.loads(Path(artifacts["evaluation"]).read_text())
+    accuracy = evaluation["multiclass_classification_metrics"]["accuracy"]["value"]
+    assert accuracy == summary["test_accuracy"]
+
+
+def test_the_person_reads_what_happened(passed):
+    _, _, output, errors = passed
+    assert "left out: ants/notes.txt: " in errors
+    assert re.search(r"test accuracy: \d+\.\d\d% of 3 pictures", output)
+    assert "endpoint image-classification is InService" in output
+
+
+def test_its_definition_is_that_of_the_dry_run(passed):
+    home, summary, _, _ = passed
+    dry = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "upsert_pipeline.py", "--dry-run", *SMALL[4:]],
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    with LocalService(home) as service:
+        answer = service.client("sagemaker").describe_pipeline_definition_for_execution(
+            PipelineExecutionArn=summary["execution_arn"]
+        )
+    assert answer["PipelineDefinition"] == dry
+
+
+def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
+    """Re-runs the tail of the execution by selective execution, with a threshold that nobody reaches."""
+    home, summary, _, _ = passed
+    with LocalService(home) as service:
+        sagemaker = service.client("sagemaker")
+        packages = _packages(sagemaker)
+        done = run(
+            *("start_execution.py", "--local", service.url, "--wait"),
+            *("--from", "CheckAccuracy", "--parameter", "AccuracyThreshold=0.99"),
+        )
+        assert done.returncode == 1, done.stderr
+        assert str(summary["test_accuracy"]) in done.stdout
+        assert "0.99" in done.stdout
+        arn = done.stdout.splitlines()[0]
+        listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
+        ran = {step["StepName"]: step["StepStatus"] for step in listed if not _reused(step)}
+        assert ran == {"CheckAccuracy": "Succeeded", "AccuracyTooLow": "Failed"}
+        assert _packages(sagemaker) == packages
+        # The endpoint of the earlier run answers again, from the same home.
+        picture = summary["endpoint_prediction"]["file"]
+        _in_service(sagemaker)
+        done = run("predict.py", "--json", "--local", service.url, picture)
+        assert done.returncode == 0, done.stderr
+        (prediction,) = json.loads(done.stdout)
+        assert prediction["label"] == summary["endpoint_prediction"]["label"]
+
+
+def test_a_package_that_is_not_approved_is_registered_and_not_deployed(passed, run):
+    home, _, _, _ = passed
+    with LocalService(home) as service:
+        done = run(
+            *("start_execution.py", "--local", service.url, "--wait", "--from", "CheckAccuracy"),
+            *("--parameter", "AccuracyThreshold=0", "--parameter", "EndpointName=other"),
+            *("--parameter", "ModelApprovalStatus=PendingManualApproval"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "nothing is deployed" in done.stdout and "PendingManualApproval" in done.stdout
+        names = [e["EndpointName"] for e in service.client("sagemaker").list_endpoints()["Endpoints"]]
+        assert names == ["image-classification"]
+
+
+def _reused(step):
+    return "SelectiveExecutionResult" in step
+
+
+def _packages(sagemaker):
+    found = sagemaker.list_model_packages(ModelPackageGroupName="image-classification")
+    return [package["ModelPackageArn"] for package in found["ModelPackageSummaryList"]]
+
+
+def _in_service(sagemaker):
+    deadline = time.monotonic() + 60
+    while sagemaker.describe_endpoint(EndpointName="image-classification")["EndpointStatus"] != "InService":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_program_that_fails_tells_its_reason(tmp_path):
+    """A weights file of another network stops the first trial; its own words reach the person."""
+    import torch
+
+    torch.save({"nothing.weight": torch.zeros(1)}, tmp_path / "weights.pth")
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    process = start(
+        *("--data", pictures, "--home", tmp_path / "home", "--weights", tmp_path / "weights.pth", *SMALL),
+        *("--summary", tmp_path / "summary.json"),
+    )
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, output + errors
+    assert "weights.pth is not a ResNet18 of torchvision: it lacks " in output
+    assert "Traceback" not in output + errors
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["status"] == "Failed"
+    assert summary["steps"][-1]["name"] == "TuneHyperparameters"
+    assert summary["test_accuracy"] is None
+
+
+@pytest.mark.parametrize("step", ["SplitDataset", "TuneHyperparameters"])
+def test_an_interrupted_run_leaves_no_process_and_says_what_was_kept(tmp_path, step):
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    home = tmp_path / "home"
+    process = start("--data", pictures, "--home", home, *SMALL)
+    folder = home / {"SplitDataset": "processing-jobs", "TuneHyperparameters": "training-jobs"}[step]
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("*/log.txt")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    family = [process, *psutil.Process(process.pid).children(recursive=True)]
+    assert len(family) > 1
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("run_local.py: interrupted: ") and str(home) in last
+    assert "Traceback" not in errors
+    assert not [p for p in family[1:] if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    # What was kept can be read: the execution is there, and it is stopped.
+    with LocalService(home) as service:
+        sagemaker = service.client("sagemaker")
+        found = sagemaker.list_pipeline_executions(PipelineName="image-classification")
+        statuses = [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]]
+    assert statuses == ["Stopped"]
+
+
+def test_two_runs_at_once_on_one_home(tmp_path, run, refused):
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    with LocalService(tmp_path / "home") as service:
+        done = run("run_local.py", "--data", pictures, "--home", tmp_path / "home")
+        refused(done, "is in use", service.url, "--home")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "missing"], ("missing", "not a folder")),
+        (["--weights", "missing.pth"], ("missing.pth", "none, imagenet")),
+        (["--local", "http://127.0.0.1:1"], ("start_execution.py",)),
+        (["--summary", "missing/s.json"], ("missing/s.json",)),
+        (["--parameter", "AccuracyThreshold=2"], ("AccuracyThreshold",)),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_job(run, refused, tmp_path, arguments, words):
+    data = [] if "--data" in arguments else ["--data", make_pictures(tmp_path / "pictures", 3)]
+    refused(run("run_local.py", "--home", tmp_path / "home", *data, *arguments), *words)
+
+
+def test_a_dataset_that_cannot_be_trained_on_is_refused_before_any_job(run, refused, tmp_path):
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    for picture in (pictures / "wasps").glob("[01].png"):
+        picture.unlink()
+    refused(run("run_local.py", "--home", tmp_path / "home", "--data", pictures), "wasps", "3")
+    assert not (tmp_path / "home" / "processing-jobs").exists()
