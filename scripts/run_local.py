@@ -8,12 +8,14 @@ lies under the home folder and stays there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ from scripts.execution import deployment, follow
 from scripts.results import Results
 from scripts.start_execution import report, start
 from scripts.upload_dataset import delete, split_url, upload
-from scripts.upsert_pipeline import definition, upsert
+from scripts.upsert_pipeline import upsert
 
 if TYPE_CHECKING:
     import boto3
@@ -108,6 +110,37 @@ def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> st
     return f"s3://{settings.bucket}/{prefix}"
 
 
+@contextlib.contextmanager
+def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
+    """Build the definition in a process of its own, meanwhile; the function given waits for it.
+
+    The SDK's 200 MiB and 4 s are gone by the time that training needs them.
+    """
+    program = Path(__file__).with_name("upsert_pipeline.py")
+    options = [f"--set={override}" for override in arguments.overrides]
+    if arguments.settings:
+        options.append(f"--settings={arguments.settings}")
+    with subprocess.Popen(
+        [sys.executable, program, "--dry-run", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is answered here
+    ) as process:
+
+        def definition() -> str:
+            with command.console.status("building the definition"):
+                output, errors = process.communicate()
+            if process.returncode != 0:
+                command.fail(errors.decode().strip())
+            return output.decode()
+
+        try:
+            yield definition
+        finally:
+            process.kill()
+
+
 def ask_endpoint(session: boto3.Session, endpoint: str, picture: Path) -> dict[str, Any]:
     """What the endpoint says of one picture: its file, the label and each class's probability."""
     answer = session.client("sagemaker-runtime").invoke_endpoint(
@@ -133,12 +166,13 @@ def run(
     session = command.session(arguments, settings)
     session.client("s3").create_bucket(Bucket=settings.bucket)
     url = f"{command.default(settings, 'InputDataUrl')}/{dataset.root.name}"
-    put_dataset(session, dataset, url)
     values = {"InputDataUrl": url, **values}
-    if weights is not None:
-        values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
-    for line in upsert(settings, session, definition(settings)):
-        command.console.print(line, soft_wrap=True)
+    with dry_run(arguments) as definition:
+        put_dataset(session, dataset, url)
+        if weights is not None:
+            values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
+        for line in upsert(settings, session, definition()):
+            command.console.print(line, soft_wrap=True)
     arn = start(session, settings.pipeline_name, values)
     command.console.print(
         f"{arn}\nstarted with {', '.join(f'{k}={v}' for k, v in values.items())}",
