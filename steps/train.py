@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from entrypoints.contract import TRAIN, VALIDATION
 from steps import tune
 from steps.context import Context
-from steps.processing import output_url
 from steps.sdk import ProcessingStep, TrainingStep, TuningStep
 from steps.trainer import METRIC_DEFINITIONS, channels, debugged_trainer, plain_trainer
 
@@ -17,16 +15,11 @@ def build(context: Context, splitting: ProcessingStep, tuning: TuningStep) -> Tr
     hyperparameters = {name: tune.best(tuning, name) for name in (tune.LEARNING_RATE, tune.BATCH_SIZE)}
     make_trainer = debugged_trainer if context.settings.debugger.enabled else plain_trainer
     trainer = make_trainer(context, "train", hyperparameters).with_metric_definitions(METRIC_DEFINITIONS)
-    inputs = channels(
-        output_url(splitting, TRAIN),
-        output_url(splitting, VALIDATION),
-        context.parameters["PretrainedWeightsUrl"],
-    )
     return TrainingStep(
         name=NAME,
         display_name="Train model",
         description="Trains ResNet18 with the best hyperparameters and packs the model with its serving code",
-        step_args=trainer.train(input_data_config=inputs),
+        step_args=trainer.train(input_data_config=channels(context, splitting)),
         cache_config=context.cache(),
         retry_policies=context.job_retries(),
     )

@@ -6,6 +6,7 @@ from config import images
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
 from steps import code
 from steps.context import MAX_RUNTIME_S, VOLUME_SIZE_GB, Context
+from steps.processing import output_url
 from steps.sdk import (
     Channel,
     CollectionConfig,
@@ -14,6 +15,7 @@ from steps.sdk import (
     DebuggerHookConfig,
     ModelTrainer,
     OutputDataConfig,
+    ProcessingStep,
     ProfilerConfig,
     ProfilerRule,
     Rule,
@@ -45,9 +47,13 @@ def debugged_trainer(context: Context, folder: str, hyperparameters: dict[str, A
     return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, folder))
 
 
-def channels(train_url: Any, validation_url: Any, pretrained_url: Any) -> list[Channel]:
-    """The input channels of a training job, from S3 prefixes."""
-    urls = {TRAIN: train_url, VALIDATION: validation_url, PRETRAINED: pretrained_url}
+def channels(context: Context, splitting: ProcessingStep) -> list[Channel]:
+    """The input channels of a training job: two of the splits, and the pretrained weights."""
+    urls = {
+        TRAIN: output_url(splitting, TRAIN),
+        VALIDATION: output_url(splitting, VALIDATION),
+        PRETRAINED: context.parameters["PretrainedWeightsUrl"],
+    }
     return [
         Channel(
             channel_name=name,
@@ -94,9 +100,14 @@ def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
     """The members of CreateTrainingJob that switch Debugger and Profiler on."""
     debugger = context.settings.debugger
     interval = {"save_interval": str(debugger.save_interval_steps)}
+    collections = {
+        # The validation loss comes once per epoch, at whatever step: any longer interval would miss it.
+        "losses": {**interval, "eval.save_interval": "1"},
+        **dict.fromkeys(debugger.collections, interval),
+    }
     hook = DebuggerHookConfig(
         s3_output_path=context.output(folder, "debugger"),
-        collection_configs=[CollectionConfig(name, interval) for name in ("losses", *debugger.collections)],
+        collection_configs=[CollectionConfig(name, values) for name, values in collections.items()],
     )
     profiler = ProfilerConfig(
         s3_output_path=context.output(folder, "profiler"),

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from entrypoints.contract import TRAIN, VALIDATION, VALIDATION_ACCURACY
+from entrypoints.contract import VALIDATION_ACCURACY
 from steps.context import Context
-from steps.processing import output_url
 from steps.sdk import (
     CategoricalParameter,
     ContinuousParameter,
@@ -40,16 +39,11 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
         random_seed=tuning.random_seed,
         tags=context.tags,
     )
-    inputs = channels(
-        output_url(splitting, TRAIN),
-        output_url(splitting, VALIDATION),
-        context.parameters["PretrainedWeightsUrl"],
-    )
     return TuningStep(
         name=NAME,
         display_name="Tune hyperparameters",
         description="Searches learning rate and batch size for the best validation accuracy",
-        step_args=tuner.tune(inputs=inputs),
+        step_args=tuner.tune(inputs=channels(context, splitting)),
         cache_config=context.cache(),
         # Pipelines does not know internal errors of a tuning job.
         retry_policies=context.job_retries(internal_errors=False),

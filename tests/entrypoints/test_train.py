@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -185,6 +186,12 @@ def test_sigterm_ends_it_without_a_half_written_model(job: Path) -> None:
     assert not list((job / "model").iterdir())
 
 
+def golden_step(name: str) -> dict[str, Any]:
+    """A step's arguments in the definition as it is."""
+    definition = json.loads((ROOT / "tests/golden/definition.json").read_text())
+    return next(step["Arguments"] for step in definition["Steps"] if step["Name"] == name)
+
+
 def test_through_the_training_toolkit(tmp_path: Path) -> None:
     """As a job runs it: the toolkit unpacks the bundle, passes strings, and Debugger records the loss."""
     for name in ("train", "validation"):
@@ -200,7 +207,7 @@ def test_through_the_training_toolkit(tmp_path: Path) -> None:
         "S3DistributionType": "FullyReplicated",
         "RecordWrapperType": "None",
     }
-    losses = {"CollectionName": "losses", "CollectionParameters": {"train.save_interval": "1"}}
+    collections = golden_step("TrainModel")["DebugHookConfig"]["CollectionConfigurations"]
     config = {
         "hyperparameters": stringify(
             {
@@ -220,7 +227,7 @@ def test_through_the_training_toolkit(tmp_path: Path) -> None:
             "network_interface_name": "lo",
         },
         "inputdataconfig": dict.fromkeys(("train", "validation", "pretrained"), channel),
-        "debughookconfig": {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [losses]},
+        "debughookconfig": {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": collections},
     }
     (tmp_path / "input/config").mkdir()
     for name, value in config.items():
@@ -249,13 +256,15 @@ def test_through_the_training_toolkit(tmp_path: Path) -> None:
     assert not (tmp_path / "output/failure").exists()
 
     reader = (
-        "from smdebug.trials import create_trial; import sys;"
-        "trial = create_trial(sys.argv[1]); name = 'CrossEntropyLoss_output_0';"
-        "print(len(trial.tensor(name).steps()), trial.tensor_names())"
+        "from smdebug.trials import create_trial; from smdebug import modes; import sys;"
+        "trial = create_trial(sys.argv[1]); loss = trial.tensor('CrossEntropyLoss_output_0');"
+        "print(len(loss.steps(mode=modes.TRAIN)), len(loss.steps(mode=modes.EVAL)), trial.tensor_names())"
     )
     recorded = subprocess.run(
         [sys.executable, "-c", reader, str(tmp_path / "tensors")], capture_output=True, text=True, check=True
     ).stdout
-    # Two steps in each of two epochs are recorded, the scalar of the learning rate too.
-    assert int(recorded.splitlines()[-1].split()[0]) >= 4
+    # Of the training's four steps the first, and the validation loss of both epochs: the rule Overfit
+    # compares them.
+    assert recorded.splitlines()[-1].split()[:2] == ["1", "2"]
+    assert "warning" not in log
     assert "scalar/learning_rate" in recorded

@@ -5,10 +5,12 @@ def test_debugger_and_profiler(steps, request_of):
     debugger = Debugger(collections=("gradients",), save_interval_steps=5, profiler_interval_ms=1000)
     arguments = request_of(steps(debugger=debugger)[3])["Arguments"]
     hook = arguments["DebugHookConfig"]
-    assert hook["CollectionConfigurations"] == [
-        {"CollectionName": name, "CollectionParameters": {"save_interval": "5"}}
-        for name in ("losses", "gradients")
-    ]
+    assert {
+        item["CollectionName"]: item["CollectionParameters"] for item in hook["CollectionConfigurations"]
+    } == {
+        "losses": {"save_interval": "5", "eval.save_interval": "1"},
+        "gradients": {"save_interval": "5"},
+    }
     assert hook["S3OutputPath"]["Std:Join"]["Values"][-2:] == ["train", "debugger"]
     profiler = arguments["ProfilerConfig"]
     assert profiler["ProfilingIntervalInMilliseconds"] == 1000
