@@ -101,8 +101,8 @@ def shaped(value: Any, shape: Shape) -> Any:
 def listed(records: list[Request], request: Request, key: str, members: str) -> Response:
     """One page of a List operation: `records` newest first, filtered and sorted by what `request` asks.
 
-    Understands NameContains, StatusEquals, CreationTimeAfter/Before, SortBy (Name, CreationTime, Status),
-    SortOrder (default Descending, as for jobs), MaxResults and NextToken.
+    Understands NameContains, StatusEquals, CreationTimeAfter/Before, LastModifiedTimeAfter/Before, SortBy
+    (Name, CreationTime, Status), SortOrder (default Descending, as for jobs), MaxResults and NextToken.
 
     Args:
         key: the prefix of the records' own members, e.g. "TrainingJob" for TrainingJobName and ...Status.
@@ -116,6 +116,8 @@ def listed(records: list[Request], request: Request, key: str, members: str) -> 
         and request.get("StatusEquals", record.get(status)) == record.get(status)
         and request.get("CreationTimeAfter", 0) <= record["CreationTime"]
         and record["CreationTime"] <= request.get("CreationTimeBefore", float("inf"))
+        and request.get("LastModifiedTimeAfter", 0) <= record.get("LastModifiedTime", record["CreationTime"])
+        and record.get("LastModifiedTime", 0) <= request.get("LastModifiedTimeBefore", float("inf"))
     ]
     by = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
     found.sort(key=lambda record: record[by], reverse=request.get("SortOrder", "Descending") == "Descending")
@@ -123,8 +125,15 @@ def listed(records: list[Request], request: Request, key: str, members: str) -> 
 
 
 def page(items: list[Any], request: Request, members: str) -> Response:
-    """MaxResults of `items` from NextToken on, as a List operation answers them."""
-    start = int(request.get("NextToken", "0"))
+    """MaxResults of `items` from NextToken on, as a List operation answers them.
+
+    Raises:
+        ServiceError: the token is not one that an earlier page ended with.
+    """
+    token = request.get("NextToken", "0")
+    if not (token.isascii() and token.isdigit()):
+        raise invalid(f"NextToken {token!r} is not valid")
+    start = int(token)
     end = start + request.get("MaxResults", 100)
     answer: Response = {members: items[start:end]}
     if end < len(items):
