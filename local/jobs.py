@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.container import Container, last_lines
+from local.container import STOP_TIMEOUT_S, Container, last_lines
 from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
 from local.store import Record, Store
@@ -56,6 +56,7 @@ class JobService:
         self._running: dict[str, tuple[threading.Thread, Container | None]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._stop_timeout_s = STOP_TIMEOUT_S
 
     def operations(self) -> dict[str, Operation]:
         """The operations that this service answers."""
@@ -123,7 +124,7 @@ class JobService:
         with self._lock:
             container = self._running.get(name, (None, None))[1]
         if container is not None:
-            threading.Thread(target=container.stop, daemon=True).start()
+            threading.Thread(target=container.stop, args=(self._stop_timeout_s,), daemon=True).start()
         return {}
 
     def wait(self, name: str) -> Record:
@@ -146,6 +147,14 @@ class JobService:
                 reason = "InternalServerError: the local service ended while the job was running"
                 self._end(record[f"{self._kind.key}Name"], "Failed", reason)
 
+    def kill(self) -> None:
+        """End every program at once, also one that was asked to and takes its time."""
+        with self._lock:
+            self._stop_timeout_s = 0
+            containers = [container for _, container in self._running.values() if container is not None]
+        for container in containers:
+            container.stop(0)
+
     def close(self) -> None:
         """Stop every running job and wait for the threads."""
         with self._lock:
@@ -166,7 +175,11 @@ class JobService:
                 status, reason = "Failed", f"{prefix}{error}"
             self._end(name, status, reason)
         except BaseException:
-            self._end(name, "Failed", "InternalServerError: the local service's own error; its log tells")
+            # Without `observe`, which may be what failed.
+            reason = "InternalServerError: the local service's own error; its log tells"
+            self._store.update(
+                self._kind.key, name, lambda record: self._mark_ended(record, "Failed", reason)
+            )
             raise
         finally:
             with self._lock:
@@ -194,15 +207,16 @@ class JobService:
         return "Completed", ""
 
     def _end(self, name: str, status: str, reason: str) -> None:
-        def change(record: Record) -> None:
-            now = time.time()
-            record[f"{self._kind.key}Status"] = status
-            record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = now
-            if reason:
-                record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
-            self._kind.observe(self._home, record)
+        record = self.describe(name)
+        self._mark_ended(record, status, reason)
+        self._kind.observe(self._home, record)  # reads the log and removes files: not in a transaction
+        self._store.update(self._kind.key, name, lambda stored: stored.update(record))
 
-        self._store.update(self._kind.key, name, change)
+    def _mark_ended(self, record: Record, status: str, reason: str) -> None:
+        record[f"{self._kind.key}Status"] = status
+        record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = time.time()
+        if reason:
+            record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
 
 
 def failure_reason(log: Path, exit_status: int) -> str:

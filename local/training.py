@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
@@ -52,9 +53,20 @@ def accept(record: Record) -> None:
             raise invalid(
                 f"channel {name}: InputMode Pipe does not run locally, only File and FastFile",
             )
+    for definition in algorithm.get("MetricDefinitions", []):
+        _check_metric(definition["Name"], definition["Regex"])
     record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
+
+
+def _check_metric(name: str, regex: str) -> None:
+    try:
+        groups = re.compile(regex).groups
+    except re.error as error:
+        raise invalid(f"metric {name}: the regex {regex!r} is malformed: {error}") from None
+    if not groups:
+        raise invalid(f"metric {name}: the regex {regex!r} has no group (...) for the number")
 
 
 def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container:
@@ -180,7 +192,7 @@ def observe(home: Home, record: Record) -> None:
 def metrics(log: Path, definitions: list[dict[str, str]]) -> dict[str, list[float]]:
     """Every value of every metric in a log, in order; a metric's regex has the number as group 1.
 
-    Source: MetricDefinitions in the API reference; values that are not finite are not emitted.
+    Source: MetricDefinitions in the API reference; what is not a finite number is not emitted.
     """
     patterns = {definition["Name"]: re.compile(definition["Regex"]) for definition in definitions}
     values: dict[str, list[float]] = {name: [] for name in patterns}
@@ -189,9 +201,17 @@ def metrics(log: Path, definitions: list[dict[str, str]]) -> dict[str, list[floa
             for line in lines:
                 for name, pattern in patterns.items():
                     match = pattern.search(line)
-                    if match and match[1] not in {"nan", "inf", "-inf"}:
-                        values[name].append(float(match[1]))
+                    number = _number(match[1]) if match else math.nan
+                    if math.isfinite(number):
+                        values[name].append(number)
     return values
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 KIND = JobKind(

@@ -1,6 +1,10 @@
 """Training and processing jobs, as real processes."""
 
+import dataclasses
+import errno
 import json
+import os
+import re
 import sys
 import tarfile
 import time
@@ -351,6 +355,84 @@ def test_jobs_are_listed_newest_first_in_pages(control, home):
     assert "NextToken" not in second
     found = control.call("ListTrainingJobs", {"NameContains": "w"})
     assert [job["TrainingJobName"] for job in found["TrainingJobSummaries"]] == ["two"]
+
+
+@pytest.mark.parametrize("token", ["next", "-1", "²"])
+def test_a_page_that_no_page_led_to_is_refused(control, token):
+    with pytest.raises(ServiceError, match="NextToken") as caught:
+        control.call("ListTrainingJobs", {"NextToken": token})
+    assert caught.value.code == "ValidationException"
+
+
+def test_jobs_are_listed_by_their_last_change(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    control.call("CreateTrainingJob", training_request("pass"))
+    changed = finished(control, "TrainingJob", "t")["LastModifiedTime"]
+    for limits, count in (
+        ({"LastModifiedTimeAfter": changed - 1, "LastModifiedTimeBefore": changed + 1}, 1),
+        ({"LastModifiedTimeAfter": changed + 1}, 0),
+        ({"LastModifiedTimeBefore": changed - 1}, 0),
+    ):
+        assert len(control.call("ListTrainingJobs", limits)["TrainingJobSummaries"]) == count
+
+
+@pytest.mark.parametrize(("regex", "message"), [("acc=(", "acc=(' is malformed"), ("acc=[0-9]+", "no group")])
+def test_a_metric_that_cannot_be_read_is_refused(control, regex, message):
+    request = training_request("pass")
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "acc", "Regex": regex}]
+    with pytest.raises(ServiceError, match=f"metric acc.*{re.escape(message)}"):
+        control.call("CreateTrainingJob", request)
+
+
+def test_a_metric_that_is_no_number_is_not_emitted(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    request = training_request("print('acc=good'); print('acc=0.5'); print('acc=1e999')")
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "acc", "Regex": "acc=(.*)"}]
+    control.call("CreateTrainingJob", request)
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    assert [metric["Value"] for metric in record["FinalMetricDataList"]] == [0.5]
+
+
+def test_a_full_disk_fails_the_job_and_says_so(home, store):
+    def prepare(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/home/x")
+
+    service = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    service.create(training_request("pass"))
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Failed"
+    assert "No space left on device" in record["FailureReason"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_of_the_service_itself_does_not_leave_a_job_running(home, store):
+    def observe(*_):
+        raise RuntimeError("a bug")
+
+    put(home, "s3://b/in/x.txt", "w")
+    service = JobService(home, store, dataclasses.replace(training.KIND, observe=observe), dict)
+    service.create(training_request("pass"))
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Failed"
+    assert record["FailureReason"].startswith("InternalServerError")
+
+
+def test_a_stubborn_program_can_be_ended_at_once(home, store):
+    put(home, "s3://b/in/x.txt", "w")
+    service = JobService(home, store, training.KIND, dict)
+    program = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('up', flush=True)\ntime.sleep(60)"
+    )
+    service.create(training_request(program))
+    while not (service.log("t").exists() and service.log("t").read_text()):
+        time.sleep(0.02)
+    service.stop("t")
+    began = time.monotonic()
+    service.kill()
+    assert service.wait("t")["TrainingJobStatus"] == "Stopped"
+    assert time.monotonic() - began < 10
 
 
 def test_a_job_left_running_by_an_earlier_service_is_closed(store, services):
