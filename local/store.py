@@ -19,17 +19,25 @@ class Store:
 
     A record is what the service's Describe call answers, times as Unix seconds; keys that begin with
     an underscore are the local service's own and never leave it.
+
+    Raises:
+        OSError: the file cannot be opened, or is not of this kind.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS records"
-            " (kind TEXT, name TEXT, created REAL, body TEXT, PRIMARY KEY (kind, name))"
-        )
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            # With WAL the file is never damaged; what a power cut may cost is the last moments' records.
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS records"
+                " (kind TEXT, name TEXT, created REAL, body TEXT, PRIMARY KEY (kind, name))"
+            )
+        except sqlite3.DatabaseError as error:
+            raise OSError(f"{path} cannot be used: {error}; move it away, or choose another folder") from None
 
     def close(self) -> None:
         with self._lock:
@@ -75,11 +83,13 @@ class Store:
         record: Record = json.loads(row[0])
         return record
 
-    def list(self, kind: str) -> list[Record]:
-        """All records of a kind, newest first."""
+    def list(self, kind: str, prefix: str = "") -> list[Record]:
+        """The records of a kind whose names begin with `prefix`, newest first."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT body FROM records WHERE kind = ? ORDER BY created DESC, rowid DESC", (kind,)
+                "SELECT body FROM records WHERE kind = ? AND substr(name, 1, ?) = ?"
+                " ORDER BY created DESC, rowid DESC",
+                (kind, len(prefix), prefix),
             ).fetchall()
         return [json.loads(body) for (body,) in rows]
 

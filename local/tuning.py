@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import os
 import secrets
 import threading
@@ -13,14 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 import optuna
 from optuna.distributions import CategoricalDistribution
 
+from local import training
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.home import Home
 from local.jobs import JobService
 from local.ranges import distributions, grid, reversed_names, sampler
 from local.store import Record, Store
-from local.training import metrics
+from local.trials import TUNING_JOB as _KEY
+from local.trials import best_first, final, objective, ranges, summaries, training_request
 
-_KEY = "HyperParameterTuningJob"
 _POLL_S = 0.5
 
 
@@ -85,7 +86,7 @@ class TuningService:
             raise ServiceError(
                 "ResourceNotFound", f"Amazon SageMaker can't find a tuning job {name!r}"
             ) from None
-        trials = self._trials(name)
+        trials = summaries(self._store, record)
         statuses = Counter(trial["TrainingJobStatus"] for trial in trials)
         objectives = Counter(trial["ObjectiveStatus"] for trial in trials)
         record["TrainingJobStatusCounters"] = {
@@ -98,7 +99,7 @@ class TuningService:
         record["ObjectiveStatusCounters"] = {
             status: objectives[status] for status in ("Succeeded", "Pending", "Failed")
         }
-        best = _best_first(trials, _objective(record)["Type"])
+        best = best_first(trials, objective(record)["Type"])
         if best and best[0]["ObjectiveStatus"] == "Succeeded":
             record["BestTrainingJob"] = best[0]
         return record
@@ -107,11 +108,19 @@ class TuningService:
         """Ask a tuning job and its running training jobs to end."""
         if self.describe(name)[f"{_KEY}Status"] not in {"InProgress", "Stopping"}:
             raise invalid(f"The tuning job {name} has ended; it cannot be stopped")
-        self._store.update(_KEY, name, lambda record: record.update({f"{_KEY}Status": "Stopping"}))
+
+        def mark(record: Record) -> None:
+            if record[f"{_KEY}Status"] == "InProgress":
+                record[f"{_KEY}Status"] = "Stopping"
+
+        self._store.update(_KEY, name, mark)
         for trial in self._trials(name):
-            if trial["TrainingJobStatus"] == "InProgress":
-                self._jobs.stop(trial["TrainingJobName"])
+            self._stop_trial(trial["TrainingJobName"])
         return {}
+
+    def _stop_trial(self, job: str) -> None:
+        with contextlib.suppress(ServiceError):  # it has ended
+            self._jobs.stop(job)
 
     def recover(self) -> None:
         """Close the records of jobs that were running when the service last ended."""
@@ -121,11 +130,14 @@ class TuningService:
                 self._end(record[f"{_KEY}Name"], "Failed", reason)
 
     def close(self) -> None:
-        """Start no more training jobs and wait for the threads; the training jobs are stopped by theirs."""
+        """Stop every running tuning job and wait for the threads."""
         with self._lock:
             self._closed.set()
-            threads = list(self._threads.values())
-        for thread in threads:
+            threads = dict(self._threads)
+        for name in threads:
+            with contextlib.suppress(ServiceError):  # it ended by itself
+                self.stop(name)
+        for thread in threads.values():
             thread.join()
 
     def _run(self, name: str) -> None:
@@ -139,16 +151,15 @@ class TuningService:
         record = self._store.get(_KEY, name)
         config = record[f"{_KEY}Config"]
         limits = config["ResourceLimits"]
-        objective = _objective(record)
-        ranges = distributions(_ranges(record))
+        choices = distributions(ranges(record))
         study = optuna.create_study(
-            direction=objective["Type"].lower(),
+            direction=objective(record)["Type"].lower(),
             sampler=sampler(config["Strategy"], config.get("RandomSeed")),
             pruner=optuna.pruners.MedianPruner(),
         )
         total = limits.get("MaxNumberOfTrainingJobs")
         if config["Strategy"] == "Grid":
-            combinations = grid(ranges)
+            combinations = grid(choices)
             total = len(combinations)
             for combination in combinations:
                 study.enqueue_trial(combination)
@@ -157,10 +168,10 @@ class TuningService:
         lock = threading.Lock()
 
         def one(index: int) -> None:
-            if self._closed.is_set() or self._status(name) != "InProgress":
+            if self._status(name) != "InProgress":
                 return
             with lock:
-                trial = study.ask(ranges)
+                trial = study.ask(choices)
             value = self._trial(
                 name, index, trial, threads, config.get("TrainingJobEarlyStoppingType") == "Auto"
             )
@@ -171,7 +182,7 @@ class TuningService:
         with ThreadPoolExecutor(parallel) as pool:
             for _ in pool.map(one, range(1, total + 1)):
                 pass
-        if self._closed.is_set() or self._status(name) == "Stopping":
+        if self._status(name) == "Stopping":
             self._end(name, "Stopped", "")
         elif "BestTrainingJob" in self.describe(name):
             self._end(name, "Completed", "")
@@ -184,41 +195,25 @@ class TuningService:
     ) -> float | None:
         """Train once; the objective's final value, or None if there is none."""
         record = self._store.get(_KEY, name)
-        definition = record["TrainingJobDefinition"]
         tuned = {key: value if isinstance(value, str) else repr(value) for key, value in trial.params.items()}
-        for key in reversed_names(_ranges(record)):
+        for key in reversed_names(ranges(record)):
             tuned[key] = repr(1 - trial.params[key])
-        objective = _objective(record)["MetricName"]
-        request = {
-            key: definition[key]
-            for key in (
-                "AlgorithmSpecification",
-                "RoleArn",
-                "InputDataConfig",
-                "OutputDataConfig",
-                "ResourceConfig",
-                "StoppingCondition",
-                "Environment",
-                "CheckpointConfig",
-            )
-            if key in definition
-        }
-        request["TrainingJobName"] = f"{name}-{index:03}-{secrets.token_hex(4)}"
-        request["HyperParameters"] = {
-            **definition.get("StaticHyperParameters", {}),
-            **tuned,
-            "_tuning_objective_metric": objective,
-        }
-        job = request["TrainingJobName"]
+        job = f"{name}-{index:03}-{secrets.token_hex(4)}"
         self._jobs.create(
-            request, TuningJobArn=record[f"{_KEY}Arn"], _tuning_job=name, _tuned=tuned, _threads=threads
+            training_request(record, job, tuned),
+            TuningJobArn=record[f"{_KEY}Arn"],
+            _tuning_job=name,
+            _tuned=tuned,
+            _threads=threads,
         )
+        if self._status(name) != "InProgress":  # `stop` may not have seen this one
+            self._stop_trial(job)
+        metric = objective(record)["MetricName"]
         if early_stopping:
-            self._watch(job, trial, objective)
-        done = self._jobs.wait(job)
-        return _final(done, objective)
+            self._watch(job, trial, metric)
+        return final(self._jobs.wait(job), metric)
 
-    def _watch(self, job: str, trial: optuna.Trial, objective: str) -> None:
+    def _watch(self, job: str, trial: optuna.Trial, metric: str) -> None:
         """Stop a training job whose best value so far is worse than the median of the others' at its epoch.
 
         Source: TrainingJobEarlyStoppingType Auto in the developer guide; Optuna's MedianPruner is its rule.
@@ -226,12 +221,12 @@ class TuningService:
         seen = 0
         while (record := self._jobs.describe(job))["TrainingJobStatus"] == "InProgress":
             definitions = record["AlgorithmSpecification"]["MetricDefinitions"]
-            values = metrics(self._jobs.log(job), definitions)[objective]
+            values = training.metrics(self._jobs.log(job), definitions)[metric]
             for value in values[seen:]:
                 trial.report(value, seen)
                 seen += 1
             if trial.should_prune():
-                self._jobs.stop(job)
+                self._stop_trial(job)
                 return
             time.sleep(_POLL_S)
 
@@ -249,22 +244,7 @@ class TuningService:
         self._store.update(_KEY, name, change)
 
     def _trials(self, name: str) -> list[Record]:
-        """The training jobs of a tuning job as summaries, newest first."""
-        objective = _objective(self._store.get(_KEY, name))
-        summaries = []
-        for record in self._store.list("TrainingJob"):
-            if record.get("_tuning_job") != name:
-                continue
-            summary = {**record, "TunedHyperParameters": record["_tuned"], "TuningJobName": name}
-            value = _final(record, objective["MetricName"])
-            if value is not None:
-                summary["FinalHyperParameterTuningJobObjectiveMetric"] = {**objective, "Value": value}
-            ended = record["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}
-            summary["ObjectiveStatus"] = (
-                "Pending" if not ended else "Failed" if value is None else "Succeeded"
-            )
-            summaries.append(summary)
-        return summaries
+        return summaries(self._store, self._store.get(_KEY, name))
 
     def _list(self, request: Request) -> Response:
         records = [self.describe(record[f"{_KEY}Name"]) for record in self._store.list(_KEY)]
@@ -279,40 +259,9 @@ class TuningService:
         if request.get("SortBy") == "FinalObjectiveMetricValue":
             trials = [trial for trial in trials if trial["ObjectiveStatus"] == "Succeeded"]
             largest_first = request.get("SortOrder", "Descending") == "Descending"
-            trials = _best_first(trials, "Maximize" if largest_first else "Minimize")
+            trials = best_first(trials, "Maximize" if largest_first else "Minimize")
             return page(trials, request, "TrainingJobSummaries")
         return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
-
-
-def _objective(record: Record) -> dict[str, str]:
-    """The objective metric: {"Type": Maximize or Minimize, "MetricName": ...}."""
-    objective: dict[str, str] = record[f"{_KEY}Config"][f"{_KEY}Objective"]
-    return objective
-
-
-def _ranges(record: Record) -> Record:
-    ranges: Record = record[f"{_KEY}Config"].get("ParameterRanges", {})
-    return ranges
-
-
-def _final(record: Record, metric: str) -> float | None:
-    """A training job's final value of a metric; None while it runs, if it failed, if it emitted none."""
-    if record["TrainingJobStatus"] not in {"Completed", "Stopped"}:
-        return None
-    values = [entry["Value"] for entry in record["FinalMetricDataList"] if entry["MetricName"] == metric]
-    return values[0] if values else None
-
-
-def _best_first(trials: list[Record], direction: str) -> list[Record]:
-    """Those with an objective first, best first (of equals the earlier), then the others."""
-    worst = -math.inf if direction == "Maximize" else math.inf
-
-    def value(trial: Record) -> float:
-        number: float = trial.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value", worst)
-        return number
-
-    oldest_first = sorted(trials, key=lambda trial: trial["CreationTime"])
-    return sorted(oldest_first, key=value, reverse=direction == "Maximize")
 
 
 def _accept(request: Request) -> None:
@@ -329,12 +278,12 @@ def _accept(request: Request) -> None:
         raise invalid("Strategy Hyperband does not run locally, only Bayesian, Random and Grid")
     if f"{_KEY}Objective" not in config:
         raise invalid(f"{_KEY}Objective is missing")
-    ranges = distributions(config.get("ParameterRanges", {}))
-    if not ranges:
+    choices = distributions(ranges(request))
+    if not choices:
         raise invalid("ParameterRanges are missing")
     limits = config["ResourceLimits"]
     if config["Strategy"] == "Grid":
-        if not all(isinstance(choices, CategoricalDistribution) for choices in ranges.values()):
+        if not all(isinstance(range_, CategoricalDistribution) for range_ in choices.values()):
             raise invalid("Strategy Grid takes categorical ranges only")
     elif "MaxNumberOfTrainingJobs" not in limits:
         raise invalid("ResourceLimits.MaxNumberOfTrainingJobs is missing")
@@ -342,6 +291,7 @@ def _accept(request: Request) -> None:
         entry["Name"]
         for entry in request["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions", [])
     }
-    objective = config[f"{_KEY}Objective"]["MetricName"]
-    if objective not in names:
-        raise invalid(f"the objective metric {objective!r} is not among MetricDefinitions")
+    metric = objective(request)["MetricName"]
+    if metric not in names:
+        raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
+    training.accept(training_request(request, "trial", {}))  # refuses what every trial would

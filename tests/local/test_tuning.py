@@ -178,6 +178,50 @@ def test_a_stopped_job_stops_its_trials(control):
     assert len(trials(control)) == 2
 
 
+def test_closing_stops_the_trials_and_does_not_wait_for_their_end(tmp_path):
+    home = Home(tmp_path / "home")
+    store = Store(home.database)
+    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    tuning = TuningService(home, store, jobs)
+    tuning.create(request("import time; time.sleep(60)"))
+    while not store.list("TrainingJob"):
+        time.sleep(0.02)
+    began = time.monotonic()
+    tuning.close()
+    assert time.monotonic() - began < 30
+    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
+    jobs.close()
+    store.close()
+
+
+def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_path):
+    """The tuning job is stopped after the last look at its status and before the trial has a record."""
+    home = Home(tmp_path / "home")
+    store = Store(home.database)
+
+    class Jobs(JobService):
+        def create(self, request, **own):
+            tuning.stop("h")
+            return super().create(request, **own)
+
+    jobs = Jobs(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    tuning = TuningService(home, store, jobs)
+    limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
+    tuning.create(request("import time; time.sleep(60)", ResourceLimits=limits))
+    tuning._threads["h"].join(30)
+    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
+    assert [trial["TrainingJobStatus"] for trial in store.list("TrainingJob")] == ["Stopped"]
+    jobs.close()
+    store.close()
+
+
+def test_what_every_trial_would_refuse_is_refused_before_the_first(control):
+    asked = request()
+    asked["TrainingJobDefinition"]["ResourceConfig"]["InstanceCount"] = 2
+    with pytest.raises(ServiceError, match="InstanceCount is 2"):
+        control.call("CreateHyperParameterTuningJob", asked)
+
+
 def test_early_stopping_ends_a_trial_below_the_median(control):
     # The first five finish at once and well; MedianPruner judges from the sixth on.
     program = (

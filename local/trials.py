@@ -1,0 +1,78 @@
+"""The training jobs of a tuning job: what each is asked, what it answered, which is the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from local.store import Record, Store
+
+TUNING_JOB = "HyperParameterTuningJob"
+# What a TrainingJobDefinition shares with CreateTrainingJob.
+_SHARED = (
+    "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig",
+    "StoppingCondition", "Environment", "CheckpointConfig",
+)  # fmt: skip
+
+
+def objective(record: Record) -> dict[str, str]:
+    """A tuning job's objective metric: {"Type": Maximize or Minimize, "MetricName": ...}."""
+    found: dict[str, str] = record[f"{TUNING_JOB}Config"][f"{TUNING_JOB}Objective"]
+    return found
+
+
+def ranges(record: Record) -> Record:
+    """A tuning job's ParameterRanges."""
+    found: Record = record[f"{TUNING_JOB}Config"].get("ParameterRanges", {})
+    return found
+
+
+def training_request(record: Record, name: str, tuned: Mapping[str, str]) -> Record:
+    """CreateTrainingJob's request for one trial of a tuning job."""
+    definition = record["TrainingJobDefinition"]
+    return {
+        **{key: definition[key] for key in _SHARED if key in definition},
+        "TrainingJobName": name,
+        "HyperParameters": {
+            **definition.get("StaticHyperParameters", {}),
+            **tuned,
+            "_tuning_objective_metric": objective(record)["MetricName"],
+        },
+    }
+
+
+def summaries(store: Store, record: Record) -> list[Record]:
+    """A tuning job's training jobs as HyperParameterTrainingJobSummary, newest first."""
+    name, wanted = record[f"{TUNING_JOB}Name"], objective(record)
+    found = []
+    for job in store.list("TrainingJob", prefix=f"{name}-"):
+        if job.get("_tuning_job") != name:
+            continue
+        summary = {**job, "TunedHyperParameters": job["_tuned"], "TuningJobName": name}
+        value = final(job, wanted["MetricName"])
+        if value is not None:
+            summary["FinalHyperParameterTuningJobObjectiveMetric"] = {**wanted, "Value": value}
+        ended = job["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}
+        summary["ObjectiveStatus"] = "Pending" if not ended else "Failed" if value is None else "Succeeded"
+        found.append(summary)
+    return found
+
+
+def final(job: Record, metric: str) -> float | None:
+    """A training job's final value of a metric; None while it runs, if it failed, if it emitted none."""
+    if job["TrainingJobStatus"] not in {"Completed", "Stopped"}:
+        return None
+    values = [entry["Value"] for entry in job["FinalMetricDataList"] if entry["MetricName"] == metric]
+    return values[0] if values else None
+
+
+def best_first(trials: list[Record], direction: str) -> list[Record]:
+    """Those with an objective first, best first (of equals the earlier), then the others."""
+    worst = -math.inf if direction == "Maximize" else math.inf
+
+    def value(trial: Record) -> float:
+        number: float = trial.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value", worst)
+        return number
+
+    oldest_first = sorted(trials, key=lambda trial: trial["CreationTime"])
+    return sorted(oldest_first, key=value, reverse=direction == "Maximize")
