@@ -36,8 +36,10 @@ class Home:
         bucket, slash, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
             raise ValueError(f"{uri!r} is not an S3 URI; expected s3://bucket/key")
-        if any(part in {".", ".."} for part in (bucket, *key.split("/"))):
-            raise ValueError(f"{uri!r} has a '.' or '..' in its path, which the local S3 does not keep")
+        # An empty part would let a key such as "/etc" begin anew at the root of the file system.
+        parts = key.removesuffix("/").split("/") if key else []
+        if any(part in {"", ".", ".."} for part in (bucket, *parts)):
+            raise ValueError(f"{uri!r} has an empty part, '.' or '..', which the local S3 does not keep")
         return self.s3 / bucket / key if slash else self.s3 / bucket
 
     def arn(self, kind: str, name: str, service: str = "sagemaker") -> str:
