@@ -16,26 +16,12 @@ from local.model_server import LaunchError, ModelServer, Unanswered, launch
 from local.models import Models
 from local.store import Record, Store
 from local.tags import add_tags, forget_tags
+from local.wire import ModelError
 
 ENDPOINTS = "endpoints"
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
 # How long a broken connection waits for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5
-
-
-class ModelError(ServiceError):
-    """The container answered an error, or not at all (original status 0, as the service has it)."""
-
-    def __init__(self, original_status: int, original_message: str, log: str) -> None:
-        side = "client" if 400 <= original_status < 500 else "server"
-        super().__init__(
-            "ModelError",
-            f'Received {side} error ({original_status}) from primary with message "{original_message}". '
-            f"See {log} for more information.",
-            424,
-        )
-        self.original_status = original_status
-        self.original_message = original_message
 
 
 class Endpoints:
@@ -207,8 +193,10 @@ class Endpoints:
 
     def stop(self) -> None:
         """End all servers and threads; the records stay, so that `resume` takes up what served."""
-        self._stopping.set()
-        for thread in self._threads:
+        with self._lock:
+            self._stopping.set()
+            threads = list(self._threads)
+        for thread in threads:
             thread.join()
         for name in list(self._servers):
             self._servers.pop(name).stop()
@@ -216,8 +204,11 @@ class Endpoints:
     # What the threads do
 
     def _background(self, work: Callable[..., None], *arguments: object) -> None:
+        """Work in a thread; not once the service ends: the record then says what `resume` has to do."""
         thread = threading.Thread(target=work, args=arguments, name=f"endpoint-{arguments[0]}")
         with self._lock:
+            if self._stopping.is_set():
+                return
             self._threads = [other for other in self._threads if other.is_alive()]
             self._threads.append(thread)
             thread.start()
@@ -252,7 +243,7 @@ class Endpoints:
                 self._home.folder(ENDPOINTS, name) / config_name,
                 base_environment(self._environment()) | container.environment,
             )
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:  # OSError: a full disk, no more processes
             raise LaunchError(f"{container.model_data_url}: {error}") from None
         try:
             server.wait_until_healthy(self._stopping)

@@ -8,11 +8,12 @@ import pytest
 from local import model_server
 from local.control import ControlPlane, ServiceError
 from local.endpoint_configs import EndpointConfigs
-from local.endpoints import Endpoints, ModelError
+from local.endpoints import Endpoints
 from local.home import Home
 from local.models import Models
 from local.registry import Registry
 from local.store import Store
+from local.wire import ModelError
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
 
@@ -218,6 +219,7 @@ def test_an_error_of_the_container_reaches_the_caller_with_its_status(service):
         service.invoke(b"fail")
     error = caught.value
     assert (error.code, error.status) == ("ModelError", 424)
+    assert error.log_stream_arn.endswith("server.log")
     assert (error.original_status, error.original_message) == (400, "not a picture")
     assert error.message.startswith(
         'Received client error (400) from primary with message "not a picture". See '
