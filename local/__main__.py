@@ -15,12 +15,18 @@ def main() -> int:
     """Serve one home folder; exit code 2 if it is in use or the port is taken."""
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
-    parser.add_argument("--port", type=int, default=4566, help="0 takes a free one (default: 4566)")
+    parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
     parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
     arguments = parser.parse_args()
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+
+    def end(*_: object) -> None:
+        if ended.is_set():
+            raise KeyboardInterrupt  # the second time: LocalService.stop waits no longer
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     try:
         with LocalService(arguments.home, arguments.region, arguments.port) as service:
             print(f"{service.url} serves {service.home.root}; Ctrl-C ends it", flush=True)
@@ -29,7 +35,16 @@ def main() -> int:
     except (HomeInUse, OSError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port; choose one of 0 to 65535")
+    return port
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class ExecutionService:
         self._pipeline = pipeline
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
+        self._closed = False
 
     def operations(self) -> dict[str, Operation]:
         """The operations that this service answers."""
@@ -54,8 +55,9 @@ class ExecutionService:
                 self._store.update(EXECUTIONS, record["PipelineExecutionArn"], _close)
 
     def stop(self) -> None:
-        """Stop the running executions and wait for them; the endpoint must still answer."""
+        """Stop the running executions, take no more and wait; the endpoint must still answer."""
         with self._lock:
+            self._closed = True
             running = list(self._running.values())
         for execution, _ in running:
             execution.stop(_SERVICE_ENDED)
@@ -66,6 +68,8 @@ class ExecutionService:
         refuse_versions(request)
         pipeline = self._pipeline(request)
         with self._lock:
+            if self._closed:
+                raise ServiceError("InternalFailure", "the local service is ending", 500)
             for record in self.of(pipeline):
                 if record["_token"] == request["ClientRequestToken"]:
                     return record

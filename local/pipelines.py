@@ -46,7 +46,7 @@ class PipelineService:
         self._executions.recover()
 
     def stop(self) -> None:
-        """Stop the running executions and wait for them; the endpoint must still answer."""
+        """Stop the running executions, take no more and wait; the endpoint must still answer."""
         self._executions.stop()
 
     def _create(self, request: Request) -> Response:

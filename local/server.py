@@ -96,6 +96,8 @@ def application(
             refusal = error
         except NotImplementedError as error:  # moto, of an operation that it lacks
             refusal = ServiceError("NotImplemented", str(error), 501)
+        except OSError as error:  # a full disk, a file that may not be read: not the service's own error
+            refusal = ServiceError("InternalFailure", str(error), 500)
         except Exception as error:
             log.exception("%s %s", request.method, request.path)
             refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
@@ -224,6 +226,7 @@ class Server:
     def __init__(self, app: WSGIApplication, port: int = 0) -> None:
         self._app = app
         self._port = port
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -262,7 +265,12 @@ class Server:
             wasyncore.loop(map=self._server._map, use_poll=True, count=1)
 
     def stop(self) -> None:
-        """Finish the requests that are being answered (within 5 seconds), then end every thread."""
+        """Finish the requests that are being answered (within 5 seconds), then end every thread.
+
+        Without effect unless the server was started.
+        """
+        if self._thread is None:
+            return
         self._server.task_dispatcher.shutdown()
         self._stopping = True
         self._server.pull_trigger()

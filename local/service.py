@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +29,10 @@ from local.server import Server, application
 from local.store import Store
 from local.tuning import TuningService
 
+# How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
+# a person who has pressed Ctrl-C.
+ENDING_S = 10.0
+
 
 class HomeInUse(Exception):
     """Another service keeps this home folder; the message is one line."""
@@ -45,6 +51,7 @@ class LocalService:
 
     Raises:
         HomeInUse: another service keeps this home.
+        OSError: the folder cannot be made, read or written.
     """
 
     def __init__(self, root: Path, region: str = "us-east-1", port: int = 0) -> None:
@@ -114,37 +121,49 @@ class LocalService:
         Raises:
             OSError: the port is taken.
         """
-        for part in (self._training, self._processing, self._tuning, self._pipelines):
-            part.recover()
         try:
+            for part in (self._training, self._processing, self._tuning, self._pipelines):
+                part.recover()
             self._server.start()
-        except OSError:
-            self._store.close()
-            self._lock.close()
+            json.dump({"url": self.url, "pid": os.getpid()}, self._lock)
+            self._lock.flush()
+            self._endpoints.resume()
+        except BaseException:  # Ctrl-C among them: what has begun ends
+            self.stop()
             raise
-        self._lock.truncate(0)
-        json.dump({"url": self.url, "pid": os.getpid()}, self._lock)
-        self._lock.flush()
-        self._endpoints.resume()
 
     def stop(self) -> None:
         """Stop executions, jobs, functions and endpoint servers, then answer no more.
 
-        Records of endpoints stay: a later service serves them again.
+        Programs have ENDING_S to end by themselves; another Ctrl-C or SIGTERM ends them at once. Records of
+        endpoints stay: a later service serves them again.
         """
-        parts: list[Callable[[], None]] = [
-            self._pipelines.stop,
-            self._tuning.close,
-            self._training.close,
-            self._processing.close,
-            self._functions.stop,
-            self._endpoints.stop,
-            self._server.stop,
-            self._store.close,
-        ]
-        for stop in parts:
-            stop()
-        self._lock.close()
+        with ThreadPoolExecutor(1, thread_name_prefix="local-stop") as thread:
+            ended = thread.submit(self._end)
+            while not ended.done():
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    wait([ended], ENDING_S)
+                if not ended.done():
+                    self._kill()
+        ended.result()
+
+    def _end(self) -> None:
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(self._lock.close)
+            last_first.callback(self._lock.truncate, 0)
+            last_first.callback(self._store.close)
+            last_first.callback(self._server.stop)
+            last_first.callback(self._endpoints.stop)
+            last_first.callback(self._functions.stop)
+            last_first.callback(self._processing.close)
+            last_first.callback(self._training.close)
+            last_first.callback(self._tuning.close)
+            last_first.callback(self._pipelines.stop)
+
+    def _kill(self) -> None:
+        self._training.kill()
+        self._processing.kill()
+        self._functions.stop()
 
     def __enter__(self) -> LocalService:
         self.start()
@@ -163,10 +182,13 @@ def _lock(path: Path) -> IO[str]:
         file.seek(0)
         text = file.read()
         file.close()
-        holder = json.loads(text) if text else {}
-        where = f" (process {holder['pid']}, {holder['url']})" if holder else ""
+        where = ""
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # it is just being written, or damaged
+            holder = json.loads(text)
+            where = f" (process {holder['pid']}, {holder['url']})"
         raise HomeInUse(
             f"{path.parent} is in use by another local service{where};"
             " stop that one, talk to it with --local URL, or choose another folder with --home"
         ) from None
+    file.truncate(0)  # what a service left that was killed
     return file

@@ -1,0 +1,146 @@
+"""The service as a whole: how it begins, who may use a home, and how it ends whatever runs."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local import service as service_module
+from local.service import HomeInUse, LocalService
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = "arn:aws:iam::123456789012:role/execution"
+STUBBORN = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+
+
+def start_job(sagemaker, program, name="p"):
+    sagemaker.create_processing_job(
+        ProcessingJobName=name,
+        RoleArn=ROLE,
+        AppSpecification={"ImageUri": "image", "ContainerEntrypoint": [sys.executable, "-c", program]},
+        ProcessingResources={
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
+        },
+    )
+
+
+def said(log: Path, word="up"):
+    deadline = time.monotonic() + 60
+    while not (log.exists() and word in log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_home_has_one_service_at_a_time(tmp_path):
+    with LocalService(tmp_path) as first:
+        with pytest.raises(HomeInUse, match=f"process {os.getpid()}, {first.url}"):
+            LocalService(tmp_path)
+        (tmp_path / "service.json").write_text('{"url": ')
+        with pytest.raises(HomeInUse, match="is in use by another local service;"):
+            LocalService(tmp_path)
+    assert (tmp_path / "service.json").read_text() == ""
+    with LocalService(tmp_path) as second:
+        assert json.loads((tmp_path / "service.json").read_text())["url"] == second.url
+
+
+def test_what_a_killed_service_left_in_service_json_is_not_believed(tmp_path):
+    (tmp_path / "service.json").write_text('{"url": "http://127.0.0.1:1", "pid": 1}')
+    holder = LocalService(tmp_path)
+    with pytest.raises(HomeInUse, match="is in use by another local service;"):
+        LocalService(tmp_path)
+    holder.stop()
+
+
+def test_an_interruption_while_it_starts_ends_what_has_begun(tmp_path, monkeypatch):
+    service = LocalService(tmp_path)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(service._endpoints, "resume", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        service.start()
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=5)
+    with LocalService(tmp_path):  # the home is free again
+        pass
+
+
+def test_ending_does_not_wait_for_a_program_that_will_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(service_module, "ENDING_S", 0.2)
+    with LocalService(tmp_path) as service:
+        start_job(service.client("sagemaker"), STUBBORN)
+        said(tmp_path / "processing-jobs" / "p" / "log.txt")
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+    with LocalService(tmp_path) as service:
+        job = service.client("sagemaker").describe_processing_job(ProcessingJobName="p")
+    assert job["ProcessingJobStatus"] == "Stopped"
+
+
+def serve(home, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "local", "--home", str(home), "--port", "0", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_program_and_its_jobs_and_a_second_one_at_once(tmp_path, number):
+    process = serve(tmp_path / "a home, größer")
+    url = process.stdout.readline().split()[0]
+    import boto3
+
+    plane = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    start_job(boto3.client("sagemaker", endpoint_url=url, **plane), STUBBORN)
+    said(tmp_path / "a home, größer" / "processing-jobs" / "p" / "log.txt")
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family
+    process.send_signal(number)
+    assert process.stdout.readline() == "stopping\n"
+    time.sleep(0.3)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < service_module.ENDING_S
+    assert (process.returncode, errors) == (0, "")
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = serve(tmp_path / "home", "--port", port)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output == ""
+    assert (
+        errors
+        == f"local: port {port} of 127.0.0.1 is taken; end what listens there, or choose another port\n"
+    )
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "x"])
+def test_a_port_that_is_none_is_refused(tmp_path, port):
+    process = serve(tmp_path / "home", "--port", port)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--port" in errors and "Traceback" not in errors
+
+
+def test_a_home_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    process = serve(tmp_path / "file" / "home")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert len(errors.splitlines()) == 1 and "Not a directory" in errors
