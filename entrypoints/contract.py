@@ -54,7 +54,6 @@ ANSWERED_CONTENT_TYPES = (JSON, NPY)
 
 # The event of the deploying Lambda function ...
 MODEL_PACKAGE_ARN = "model_package_arn"
-MODEL_APPROVAL_STATUS = "model_approval_status"
 ENDPOINT_NAME = "endpoint_name"
 ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"

@@ -7,7 +7,6 @@ from entrypoints.contract import (
     ENDPOINT_INSTANCE_TYPE,
     ENDPOINT_NAME,
     EXECUTION_ROLE,
-    MODEL_APPROVAL_STATUS,
     MODEL_PACKAGE_ARN,
     REASON,
 )
@@ -28,7 +27,6 @@ def build(context: Context, registering: RegisterStep) -> LambdaStep:
         lambda_func=Lambda(function_arn=context.settings.function_arn, session=context.session),
         inputs={
             MODEL_PACKAGE_ARN: registering.properties.ModelPackageArn,
-            MODEL_APPROVAL_STATUS: parameters["ModelApprovalStatus"],
             ENDPOINT_NAME: parameters["EndpointName"],
             ENDPOINT_INSTANCE_TYPE: parameters["EndpointInstanceType"],
             ENDPOINT_INSTANCE_COUNT: parameters["EndpointInstanceCount"],

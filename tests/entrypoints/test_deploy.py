@@ -17,7 +17,6 @@ ENDPOINT = "ants-and-bees"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 EVENT = {
     "model_package_arn": PACKAGE,
-    "model_approval_status": "Approved",
     "endpoint_name": ENDPOINT,
     "endpoint_instance_type": "ml.m5.2xlarge",
     "endpoint_instance_count": 1,

@@ -8,7 +8,6 @@ def test_the_invocation(steps, request_of):
     assert step["FunctionArn"] == "arn:aws:lambda:us-east-1:123456789012:function:flowers-deploy"
     assert step["Arguments"] == {
         "model_package_arn": {"Get": "Steps.RegisterModel.ModelPackageArn"},
-        "model_approval_status": {"Get": "Parameters.ModelApprovalStatus"},
         "endpoint_name": {"Get": "Parameters.EndpointName"},
         "endpoint_instance_type": {"Get": "Parameters.EndpointInstanceType"},
         "endpoint_instance_count": {"Get": "Parameters.EndpointInstanceCount"},
