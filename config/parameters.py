@@ -39,7 +39,7 @@ class Parameter:
         return "Float" if isinstance(self.default, float) else "String"
 
     @property
-    def choices(self) -> list[str] | None:
+    def choices(self) -> list[Any] | None:
         """The only values it may have; None for any that fits."""
         return list(get_args(self.kind)) if get_origin(self.kind) is Literal else None
 
@@ -66,7 +66,8 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         ),
         Parameter("ProcessingInstanceType", _InstanceType, "ml.m5.xlarge", "splits the dataset"),
         Parameter("TrainingInstanceType", _InstanceType, training, "tunes and trains"),
-        Parameter("TrainingInstanceCount", _Count, 1, "instances per training job"),
+        # entrypoints/train.py is not distributed, and says so on several instances.
+        Parameter("TrainingInstanceCount", Literal[1], 1, "instances per training job"),
         Parameter("EvaluationInstanceType", _InstanceType, "ml.m5.xlarge", "evaluates the model"),
         Parameter("Epochs", _Count, 10, "passes over the training images, per training job"),
         Parameter(

@@ -112,6 +112,7 @@ def words(hint: Any) -> str:
     if origin is tuple:
         return f"a list, each item {words(arguments[0])}"
     if origin is Literal:
-        return "one of " + ", ".join(str(choice) for choice in arguments)
+        choices = ", ".join(str(choice) for choice in arguments)
+        return choices if len(arguments) == 1 else f"one of {choices}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string in quotes"}
     return names[hint]

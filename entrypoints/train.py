@@ -73,7 +73,17 @@ def one_cycle(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up + 1) / (steps - warm_up + 1)))
 
 
+def refuse_several_instances() -> None:
+    """This program is not distributed: each instance would train alone and the artifacts would collide."""
+    hosts = json.loads(os.environ.get("SM_HOSTS", "[]"))
+    if len(hosts) > 1:
+        fail(
+            f"the job has {len(hosts)} instances and this program trains on one; set the instance count to 1"
+        )
+
+
 def train(hp: Hyperparameters) -> None:
+    refuse_several_instances()
     torch.manual_seed(hp.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bfloat16 = supports_bfloat16(device)
@@ -145,6 +155,8 @@ def train(hp: Hyperparameters) -> None:
             "validation_loss": criterion(output, validation_labels).item(),
             "validation_accuracy": (output.argmax(1) == validation_labels).double().mean().item(),
         }
+        if not math.isfinite(value := metrics["validation_loss"]):
+            fail(f"the validation loss is {value} after epoch {epoch}; try a smaller learning_rate", code=1)
         print(metric_line(epoch, **metrics), flush=True)
         history.append({"epoch": epoch, **metrics, "seconds": round(time.monotonic() - started, 3)})
         if not best or rank(metrics) > rank(best):

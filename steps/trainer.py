@@ -100,7 +100,7 @@ def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
     """The members of CreateTrainingJob that switch Debugger and Profiler on."""
     debugger = context.settings.debugger
     interval = {"save_interval": str(debugger.save_interval_steps)}
-    collections = {
+    collections: dict[str, dict[str, str]] = {
         # The validation loss comes once per epoch, at whatever step: any longer interval would miss it.
         "losses": {**interval, "eval.save_interval": "1"},
         **dict.fromkeys(debugger.collections, interval),

@@ -122,6 +122,33 @@ def test_a_loss_that_is_no_number_stops_with_the_step(
     assert not list((job / "model").iterdir())
 
 
+def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def normalize_without_numbers_in_validation(pixels: torch.Tensor, *_: object) -> torch.Tensor:
+        return pixels.float() * (torch.nan if len(pixels) == 6 else 0.01)
+
+    monkeypatch.setattr("entrypoints.train.normalize", normalize_without_numbers_in_validation)
+    with pytest.raises(SystemExit) as stopped:
+        train(SMALL)
+    assert stopped.value.code == 1
+    output = capsys.readouterr()
+    assert "the validation loss is nan after epoch 1" in output.err
+    assert "epoch=" not in output.out
+    assert not list((job / "model").iterdir())
+
+
+def test_several_instances_are_refused(
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SM_HOSTS", '["algo-1", "algo-2"]')
+    with pytest.raises(SystemExit) as stopped:
+        train(SMALL)
+    assert stopped.value.code == 2
+    assert "the job has 2 instances" in capsys.readouterr().err
+    assert not list((job / "model").iterdir())
+
+
 def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_classes(job / "input/validation", 1, {"wasps": (9, 9, 9)})
     with pytest.raises(SystemExit) as stopped:
