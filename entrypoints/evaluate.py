@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 import entrypoints
-from entrypoints.contract import EVALUATION, JPEG, MODEL_ARCHIVE, MODEL_CARD, PREDICTIONS
+from entrypoints.contract import EVALUATION, JPEG, MODEL_ARCHIVE, MODEL_CARD, MODEL_WEIGHTS, PREDICTIONS
 from entrypoints.metrics import multiclass_metrics
 from entrypoints.program import Parser, fail, write_json
 
@@ -31,8 +31,9 @@ def unpack(archive: Path, folder: Path) -> None:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
         fail(f"{archive} cannot be unpacked: {error}")
-    if not (folder / MODEL_CARD).is_file():
-        fail(f"{archive} is not a model artifact of this pipeline: it has no {MODEL_CARD}")
+    for name in (MODEL_CARD, MODEL_WEIGHTS):
+        if not (folder / name).is_file():
+            fail(f"{archive} is not a model artifact of this pipeline: it has no {name}")
 
 
 def import_predictor(artifact: Path) -> ModuleType:

@@ -82,6 +82,7 @@ def test_a_bad_test_set_is_one_line(
     [
         ("no archive", "does not exist"),
         ("no artifact", "it has no model.json"),
+        ("no weights", "it has no model.safetensors"),
         ("leaves the folder", "cannot be unpacked"),
         ("truncated archive", "cannot be unpacked"),
     ],
@@ -96,8 +97,9 @@ def test_a_bad_archive_is_one_line(
         packed.write_bytes(packed.read_bytes()[:20_000])
     else:
         (tmp_path / "file").write_text("x")
+        member = {"no artifact": "file", "no weights": "model.json", "leaves the folder": "../file"}[damage]
         with tarfile.open(packed, "w:gz") as tar:
-            tar.add(tmp_path / "file", "file" if damage == "no artifact" else "../file")
+            tar.add(tmp_path / "file", member)
     with pytest.raises(SystemExit) as stopped:
         main(["--model", str(archive), "--test", str(tmp_path), "--output", str(tmp_path / "out")])
     assert stopped.value.code == 2
