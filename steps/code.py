@@ -35,8 +35,6 @@ _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], str | None]] = {
     "evaluate": ("evaluate", "files", "evaluate.txt"),
     "deploy": ("deploy", "zip", None),
 }
-# What training copies into the model artifact besides what it imports.
-_SERVING = ("serving", "requirements/serving.txt")
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def bundles(root: Path = ROOT) -> dict[str, Bundle]:
     for name, (program, form, requirements) in _PROGRAMS.items():
         paths = {f"{PACKAGE}/{program}.py"}
         if form == "tar":
-            paths |= _files_of(root, _SERVING)
+            paths |= _serving_files(root)
         files = {path: (root / path).read_bytes() for path in sorted(_with_imports(root, paths))}
         if requirements:
             files["requirements.txt"] = (root / PACKAGE / "requirements" / requirements).read_bytes()
@@ -126,13 +124,14 @@ def _exists(s3_client: Any, bucket: str, key: str) -> bool:
     return True
 
 
-def _files_of(root: Path, names: Iterable[str]) -> set[str]:
-    """The files under the package's folders and files `names`, without Python's and the system's own."""
-    found: set[Path] = set()
-    for name in names:
-        path = root / PACKAGE / name
-        found |= {item for item in path.iterdir() if item.is_file()} if path.is_dir() else {path}
-    return {item.relative_to(root).as_posix() for item in found if not item.name.startswith(".")}
+def _serving_files(root: Path) -> set[str]:
+    """What training copies into the artifact; not what a machine leaves there, such as an editor's copies."""
+    names = {
+        path.name
+        for path in (root / PACKAGE / "serving").iterdir()
+        if path.suffix in {".py", ".yaml"} and not path.name.startswith(".")
+    }
+    return {f"{PACKAGE}/requirements/serving.txt", *(f"{PACKAGE}/serving/{name}" for name in names)}
 
 
 def _with_imports(root: Path, paths: set[str]) -> set[str]:

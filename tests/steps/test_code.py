@@ -133,12 +133,13 @@ def test_the_digest_is_of_paths_and_bytes():
     assert digest == expected.hexdigest()
 
 
-def test_file_times_and_caches_do_not_change_a_digest(package):
+def test_file_times_and_what_lies_about_do_not_change_a_digest(package):
     before = code.digests(code.bundles(package))
     os.utime(package / "entrypoints/train.py", (1, 1))
     (package / "entrypoints/serving/__pycache__").mkdir()
     (package / "entrypoints/serving/__pycache__/predictor.cpython-311.pyc").write_bytes(b"x")
-    (package / "entrypoints/serving/.DS_Store").write_bytes(b"x")
+    for name in (".DS_Store", ".#predictor.py", "predictor.py~", "predictor.py.orig", "predictor.pyc"):
+        (package / "entrypoints/serving" / name).write_bytes(b"x")
     assert code.digests(code.bundles(package)) == before
 
 
