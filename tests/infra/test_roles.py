@@ -72,6 +72,19 @@ def test_a_bare_star_stands_only_where_iam_knows_no_resource_and_under_a_conditi
             assert statement["Condition"]
 
 
+def test_the_execution_role_creates_what_the_steps_create_and_no_more(resources):
+    # Of the steps in tests/golden/definition.json; a group is there from the first upsert on.
+    jobs = {"CreateProcessingJob", "CreateHyperParameterTuningJob", "CreateTrainingJob"}
+    expected = {*jobs, "CreateModelPackage", "CreateModelPackageGroup"}
+    actions = [
+        action
+        for statement in resources["ExecutionPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        for action in as_list(statement["Action"])
+    ]
+    created = {action.removeprefix("sagemaker:") for action in actions if ":Create" in action}
+    assert created - {"logs:CreateLogGroup", "logs:CreateLogStream"} == expected
+
+
 def test_roles_are_passed_to_sagemaker_only(resources):
     passing = [s for s in statements(resources) if "iam:PassRole" in as_list(s["Action"])]
     assert len(passing) == 2
