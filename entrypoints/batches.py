@@ -68,8 +68,7 @@ def shuffled(count: int, batch_size: int) -> Iterator[torch.Tensor]:
 
     Batch norm cannot train on one picture of which 1 x 1 pixel is left.
     """
-    batches = max(1, min(-(-count // batch_size), count // 2))
-    yield from torch.randperm(count).tensor_split(batches)
+    yield from torch.randperm(count).tensor_split(steps_per_epoch(count, batch_size))
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:

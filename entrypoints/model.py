@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,12 +91,6 @@ def write_artifact(folder: Path, network: nn.Module, card: Mapping[str, Any]) ->
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_bytes(folder / MODEL_WEIGHTS, save(state))
     write_json(folder / MODEL_CARD, card)
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """model.json of an unpacked artifact."""
-    card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
-    return card
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
