@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -27,6 +29,8 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from rich.console import Console
+from rich.status import Status
+from rich.text import Text
 
 from config.parameters import execution_parameters
 from config.settings import Settings, load
@@ -37,12 +41,26 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
-console = Console(stderr=True, highlight=False)
-output = Console(highlight=False)
+# Without markup: names of files and classes may hold brackets.
+console = Console(stderr=True, highlight=False, markup=False)
+output = Console(highlight=False, markup=False)
 
 
 class Failure(Exception):
     """Something a person can put right; the message is one line: what, where and what to do."""
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fits a description's paragraphs to the terminal; indented ones, the examples, stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(
+            paragraph.strip("\n")
+            if paragraph.startswith(" ")
+            else super(_Formatter, self)._fill_text(paragraph, width, indent)
+            for paragraph in paragraphs
+        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,11 +77,13 @@ def fail(message: str) -> NoReturn:
     raise Failure(message)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(
+    description: str, local_help: str = "talk to a running local service instead of AWS"
+) -> argparse.ArgumentParser:
     """A parser with the options that every command has: --local, --set and --settings."""
-    result = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result = _Parser(description=description, formatter_class=_Formatter)
     common = result.add_argument_group("surroundings")
-    common.add_argument("--local", metavar="URL", help="talk to a running local service instead of AWS")
+    common.add_argument("--local", metavar="URL", help=local_help)
     common.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
         help="override one setting, e.g. --set tuning.jobs=8 (repeatable)",
@@ -109,7 +129,7 @@ def session(arguments: argparse.Namespace, settings: Settings) -> boto3.Session:
 
 
 def _use_local_service(url: str) -> None:
-    if not url.startswith(("http://", "https://")):
+    if not _is_url(url):
         fail(f"--local {url!r} is not a URL; write for example --local http://127.0.0.1:4566")
     for name in list(os.environ):
         if name in {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"} or (
@@ -118,6 +138,19 @@ def _use_local_service(url: str) -> None:
             del os.environ[name]
     os.environ["AWS_ENDPOINT_URL"] = url
     os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "local"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a malformed host or port
+        return False
+
+
+def status(text: str) -> Status:
+    """A spinner with a line, for as long as the context lasts."""
+    return console.status(Text(text))
 
 
 def refuse_placeholders(settings: Settings, *keys: str) -> None:
@@ -172,7 +205,7 @@ def confirm(question: str, arguments: argparse.Namespace) -> bool:
         return True
     if not sys.stdin.isatty():
         fail(f"{question} There is no terminal to ask on; add --yes to go ahead")
-    return console.input(f"{question} \\[y/N] ").strip().lower() in {"y", "yes"}
+    return console.input(f"{question} [y/N] ", markup=False).strip().lower() in {"y", "yes"}
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
@@ -180,6 +213,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
     A KeyboardInterrupt that carries a message (what was kept, how to go on) is printed with it.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so far, see scripts/scripts.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main(None)
     except KeyboardInterrupt as interruption:
@@ -195,6 +230,13 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         # The reader of stdout, `head` perhaps, has had enough; nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        _say(
+            f"{error.filename}: {error.strerror}; check the path, its permissions and the free space"
+            if error.filename
+            else str(error)
+        )
+        code = 2
     sys.exit(code)
 
 

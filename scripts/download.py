@@ -30,7 +30,7 @@ def download(url: str, target: Path, sha256: str = "") -> Path:
     partial = target.with_name(f".{target.name}.partial")
     digest = hashlib.sha256()
     columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     )  # fmt: skip
     try:
         with (

@@ -103,7 +103,7 @@ def _display(table: Callable[[], Table]) -> Iterator[Callable[[list[dict[str, An
             if said.get(name) != status:
                 said[name] = status
                 line = f"{name} {status} {seconds(step):.0f} s {details[name]}"
-                command.console.print(line.rstrip(), markup=False, soft_wrap=True)
+                command.console.print(line.rstrip(), soft_wrap=True)
 
     yield show
 
@@ -115,7 +115,7 @@ def wait_for_endpoint(session: boto3.Session, name: str, poll_s: float) -> None:
         Failure: it failed; the message is the service's reason.
     """
     sagemaker = session.client("sagemaker")
-    with command.console.status(f"waiting for endpoint {name} to be InService") as line:
+    with command.status(f"waiting for endpoint {name} to be InService") as line:
         while True:
             answer = sagemaker.describe_endpoint(EndpointName=name)
             status = answer["EndpointStatus"]
@@ -123,7 +123,7 @@ def wait_for_endpoint(session: boto3.Session, name: str, poll_s: float) -> None:
                 return
             if status in {"Failed", "OutOfService", "UpdateRollbackFailed"}:
                 command.fail(f"endpoint {name} is {status}: {answer.get('FailureReason', 'no reason given')}")
-            line.update(f"waiting for endpoint {name} to be InService, it is {status}")
+            line.update(Text(f"waiting for endpoint {name} to be InService, it is {status}"))
             time.sleep(poll_s)
 
 

@@ -7,8 +7,13 @@ begins with `import scripts.command` and needs no path of its own. Imported from
 import-linter, `python -m scripts.x`), `scripts` is the package and this module is never loaded.
 """
 
+import signal
 import sys
 from pathlib import Path
+
+# Ctrl-C during the imports that follow ends the command without a traceback; `command.run` takes over.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 _folder = Path(__file__).resolve().parent
 sys.path[0] = str(_folder.parent)

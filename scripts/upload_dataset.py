@@ -137,19 +137,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     url = arguments.to or command.default(settings, "InputDataUrl")
     bucket, _ = split_url(url)
     try:
-        with command.console.status(f"looking at every picture of {arguments.folder}"):
+        with command.status(f"looking at every picture of {arguments.folder}"):
             dataset = check_dataset(arguments.folder)
     except DatasetError as error:
         command.fail(str(error))
     for rejected in dataset.rejected:
-        command.console.print(f"left out: {rejected.file}: {rejected.reason}", markup=False, soft_wrap=True)
+        command.console.print(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
 
     session = command.session(arguments, settings)
     if not arguments.to:
         command.refuse_placeholders(settings, "bucket")
     s3 = session.client("s3")
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=command.console, disable=not command.console.is_terminal) as progress:
         done = upload(dataset, url, s3, progress)
@@ -166,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _settle(s3: S3Client, bucket: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
     """Delete what is in S3 and not in the folder, or say that the pipeline will train on it."""
     for key in extra[:LISTED]:
-        command.console.print(f"not in the folder: s3://{bucket}/{key}", markup=False, soft_wrap=True)
+        command.console.print(f"not in the folder: s3://{bucket}/{key}", soft_wrap=True)
     if len(extra) > LISTED:
         command.console.print(f"not in the folder: {len(extra) - LISTED} more")
     if not arguments.delete:

@@ -31,7 +31,7 @@ MEMORY_MB = 256
 
 def definition(settings: Settings) -> str:
     """The pipeline's definition, canonical; asks nobody."""
-    with command.console.status("building the definition"):
+    with command.status("building the definition"):
         from pipeline.pipeline import build_pipeline, pipeline_session  # 4 s: the SDK
 
         return canonical(build_pipeline(settings, pipeline_session(settings)).definition())
@@ -162,13 +162,13 @@ def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:
     try:
         live = live_definition(session, settings)
     except (BotoCoreError, ClientError) as error:  # the definition is worth having without an account
-        say(f"not compared with the live pipeline: {command.explain(error)}", markup=False, soft_wrap=True)
+        say(f"not compared with the live pipeline: {command.explain(error)}", soft_wrap=True)
         return
     if live is None:
         say(f"There is no pipeline {settings.pipeline_name} yet; upserting would create it.")
         return
     changes = diff(live, new)
-    say("\n".join(changes) if changes else "Nothing would change.", markup=False, soft_wrap=True)
+    say("\n".join(changes) if changes else "Nothing would change.", soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

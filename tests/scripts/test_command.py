@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import socket
@@ -25,6 +26,13 @@ def test_help_needs_no_surroundings(run, script):
     assert completed.returncode == 0
     assert "--local URL" in completed.stdout
     assert completed.stderr == ""
+
+
+def test_help_fits_the_terminal_and_keeps_the_examples(run):
+    lines = run("schedule_retraining.py", "--help", COLUMNS="60").stdout.splitlines()
+    assert '  schedule_retraining.py --rate "7 days" --parameter Epochs=10' in lines
+    assert max(map(len, lines)) <= 72  # the examples are the longest
+    assert not [line for line in lines if len(line) > 60 and not line.startswith("  ")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -56,6 +64,10 @@ def test_an_unknown_option_is_one_line(run, refused, script):
         (["--set", "tuning.jobs=many"], ["tuning.jobs", "many"]),
         (["--settings", "missing.toml"], ["missing.toml"]),
         (["--local", "127.0.0.1:1"], ["--local", "http://127.0.0.1"]),
+        *(
+            (["--local", url], ["is not a URL", "http://127.0.0.1"])
+            for url in ("http://", "http://[", "http://127.0.0.1:x", "http://127.0.0.1:99999")
+        ),
         (["--local", "http://127.0.0.1:9"], ["http://127.0.0.1:9", "--local"]),
         ([], ["no usable AWS credentials", "aws configure"]),
     ],
@@ -133,6 +145,49 @@ def test_interrupted_ends_with_130_and_one_line(tmp_path):
         connection.close()
     assert process.returncode == 130
     assert errors == "schedule_retraining.py: interrupted\n"
+
+
+def test_interrupted_while_it_imports_ends_without_a_traceback(tmp_path):
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("import time; print('up', flush=True); time.sleep(60)")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "delete_endpoint.py"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/home/x"),
+            "/home/x: No space left on device; check the path, its permissions and the free space",
+        ),
+        (OSError("port 80 is taken"), "port 80 is taken"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys, error, line):
+    def main(_):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        command.run(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.partition(": ")[2] == f"{line}\n"
+
+
+def test_brackets_in_names_are_not_taken_for_markup(capsys):
+    command.console.print("photo[a].jpg")
+    with command.status("looking at [/pictures]"):
+        pass
+    assert capsys.readouterr().err.startswith("photo[a].jpg\n")
 
 
 def test_a_question_without_a_terminal_needs_yes(monkeypatch):
