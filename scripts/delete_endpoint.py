@@ -45,11 +45,12 @@ def find(sagemaker: SageMakerClient, name: str, group: str) -> Deployment:
     used = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in _endpoints(sagemaker)}
     current = used.pop(name, set())
     others = set().union(*used.values())
-    served = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | current}
+    listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | current}
+    served = {config: models for config, models in listed.items() if models is not None}
     models = set().union(*served.values()) | _models(sagemaker, group)
     ours = {model for model in models if _is_of_group(sagemaker, model, group)}
     for config in current:
-        if foreign := served[config] - ours:
+        if foreign := served.get(config, set()) - ours:
             command.fail(
                 f"endpoint {name} serves {', '.join(sorted(foreign))}, which is not from model package group "
                 f"{group}; delete it with the AWS CLI if it is to go"
@@ -102,8 +103,14 @@ def _is_named_after(name: str, group: str) -> bool:
     return name.lower().startswith(f"{group.lower()}-")
 
 
-def _models_of(sagemaker: SageMakerClient, config: str) -> set[str]:
-    variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+def _models_of(sagemaker: SageMakerClient, config: str) -> set[str] | None:
+    """The models of an endpoint config; None if it is gone, which an endpoint that it made outlives."""
+    try:
+        variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+    except ClientError as error:
+        if command.is_missing(error):
+            return None
+        raise
     return {variant["ModelName"] for variant in variants if "ModelName" in variant}
 
 

@@ -45,7 +45,7 @@ class Results:
         job = self._job("TuneHyperparameters", "TuningJob")
         if job is None:
             return []
-        answer = self._sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
+        pages = self._sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
             HyperParameterTuningJobName=job, SortBy="FinalObjectiveMetricValue", SortOrder="Descending"
         )
         return [
@@ -53,7 +53,8 @@ class Results:
                 "hyperparameters": trial["TunedHyperParameters"],
                 "objective": trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"],
             }
-            for trial in answer["TrainingJobSummaries"]
+            for page in pages
+            for trial in page["TrainingJobSummaries"]
         ]
 
     def model(self) -> Path | None:

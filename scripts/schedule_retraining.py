@@ -165,7 +165,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     state.add_argument("--disable", dest="state", action="store_const", const="DISABLED", help="pause it")
     state.add_argument("--enable", dest="state", action="store_const", const="ENABLED", help="go on with it")
     state.add_argument("--delete", action="store_true", help="remove it")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.delete and (arguments.rate or arguments.cron or arguments.timezone or arguments.parameters):
+        parser.error("--delete goes with no other option")
+    return arguments
 
 
 def _get(scheduler: EventBridgeSchedulerClient, name: str) -> dict[str, Any] | None:

@@ -58,7 +58,9 @@ def steps_from(definition: str, first: str) -> list[str]:
     steps = json.loads(definition)["Steps"]
     names = [step["Name"] for step in steps]
     if first not in names:
-        command.fail(f"--from {first!r}: no such step; choose one of {', '.join(names)}")
+        branches = {name: step["Name"] for step in steps for name, _ in planned([step])}
+        reason = f"it goes with {branches[first]}" if first in branches else "no such step"
+        command.fail(f"--from {first!r}: {reason}; choose one of {', '.join(names)}")
     chosen: list[str] = []
     for step in steps[names.index(first) :]:  # a definition lists a step after those it needs
         text, needed = json.dumps(step), step.get("DependsOn", [])
@@ -75,10 +77,10 @@ def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
     """
     say = command.output.print
     if execution.refused:
-        say(execution.refused, markup=False, soft_wrap=True)
+        say(execution.refused, soft_wrap=True)
         return 1
     if execution.status != "Succeeded":
-        say(f"{execution.status}: {execution.failure_reason}", markup=False, soft_wrap=True)
+        say(f"{execution.status}: {execution.failure_reason}", soft_wrap=True)
         return 1
     answer = deployment(execution)
     if answer.get("deployed", "").lower() == "true":
@@ -86,7 +88,7 @@ def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
         say(f"Succeeded; endpoint {answer['endpoint_name']} is InService", soft_wrap=True)
     else:
         reason = answer.get("reason", "the step DeployEndpoint did not run")
-        say(f"Succeeded; nothing is deployed: {reason}", markup=False, soft_wrap=True)
+        say(f"Succeeded; nothing is deployed: {reason}", soft_wrap=True)
     return 0
 
 

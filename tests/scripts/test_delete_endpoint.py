@@ -72,6 +72,15 @@ def test_remains_of_a_deleted_endpoint_are_found(run, url, sagemaker):
     assert names(sagemaker) == (set(), set(), set())
 
 
+def test_an_endpoint_whose_config_is_gone_can_be_deleted(run, url, sagemaker):
+    config = register(sagemaker, 1)
+    serve(sagemaker, "flowers", config)
+    sagemaker.delete_endpoint_config(EndpointConfigName=config)
+    completed = run(SCRIPT, "flowers", "--local", url, "--yes")
+    assert completed.returncode == 0, completed.stderr
+    assert names(sagemaker) == (set(), set(), set())
+
+
 def test_an_endpoint_of_another_group_is_refused(sagemaker):
     serve(sagemaker, "flowers", register(sagemaker, 1, group="another"))
     with pytest.raises(Failure, match="not from model package group"):

@@ -147,6 +147,7 @@ def test_what_is_not_named_stays(url, client):
         (["--rate", "1 day", "--parameter", "AccuracyThreshold=1.5"], ["AccuracyThreshold", "1.5"]),
         (["--rate", "1 day", "--parameter", "Epochs"], ["--parameter", "Name=value"]),
         (["--disable"], ["there is no schedule", "--rate"]),
+        (["--delete", "--rate", "1 day"], ["--delete goes with no other option"]),
         (["--rate", "1 day"], ["there is no pipeline", "upsert_pipeline.py"]),
     ],
 )

@@ -50,6 +50,11 @@ def test_an_unknown_step_is_refused_with_the_known_ones():
         steps_from(DEFINITION, "Trian")
 
 
+def test_a_step_of_a_branch_is_refused_with_its_condition():
+    with pytest.raises(Failure, match="'Deploy': it goes with Check; choose one of Split"):
+        steps_from(DEFINITION, "Deploy")
+
+
 def test_start_passes_the_parameters_on(run, pipeline, client):
     done = run("start_execution.py", "--local", pipeline, "--parameter", "Epochs=3")
     assert done.returncode == 0, done.stderr
