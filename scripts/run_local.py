@@ -30,6 +30,7 @@ from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
+from scripts.predict import predict_picture
 from scripts.results import Results
 from scripts.start_execution import report, start
 from scripts.upload_dataset import delete, split_url, upload
@@ -61,7 +62,7 @@ def find_dataset(data: str | None, home: Path) -> tuple[Dataset, dict[str, str]]
     else:
         folder = Path(data)
     try:
-        with command.console.status(f"looking at every picture of {folder}"):
+        with command.status(f"looking at every picture of {folder}"):
             return check_dataset(folder), parameters
     except DatasetError as error:
         command.fail(str(error))
@@ -87,7 +88,8 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
     """Make the objects under `url` the pictures of the dataset."""
     s3 = session.client("s3")
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=command.console, transient=True) as progress:
         done = upload(dataset, url, s3, progress)
@@ -99,7 +101,7 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
         soft_wrap=True,
     )
     for rejected in dataset.rejected:
-        say(f"left out: {rejected.file}: {rejected.reason}", markup=False, soft_wrap=True)
+        say(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
 
 
 def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> str:
@@ -129,7 +131,7 @@ def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
     ) as process:
 
         def definition() -> str:
-            with command.console.status("building the definition"):
+            with command.status("building the definition"):
                 output, errors = process.communicate()
             if process.returncode != 0:
                 command.fail(errors.decode().strip())
@@ -139,17 +141,6 @@ def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
             yield definition
         finally:
             process.kill()
-
-
-def ask_endpoint(session: boto3.Session, endpoint: str, picture: Path) -> dict[str, Any]:
-    """What the endpoint says of one picture: its file, the label and each class's probability."""
-    answer = session.client("sagemaker-runtime").invoke_endpoint(
-        EndpointName=endpoint,
-        ContentType=contract.PNG if picture.suffix.lower() == ".png" else contract.JPEG,
-        Accept=contract.JSON,
-        Body=picture.read_bytes(),
-    )
-    return {"file": str(picture), **json.loads(answer["Body"].read())}
 
 
 def run(
@@ -176,7 +167,6 @@ def run(
     arn = start(session, settings.pipeline_name, values)
     command.console.print(
         f"{arn}\nstarted with {', '.join(f'{k}={v}' for k, v in values.items())}",
-        markup=False,
         soft_wrap=True,
     )
     execution = follow(session, arn, POLL_S)
@@ -190,7 +180,9 @@ def run(
         test = results.output("SplitDataset", contract.TEST)
         if test is not None:
             picture = min(path for path in test.rglob("*") if path.is_file())
-            summary["endpoint_prediction"] = ask_endpoint(session, answer["endpoint_name"], picture)
+            runtime = session.client("sagemaker-runtime")
+            prediction = predict_picture(picture, answer["endpoint_name"], runtime)
+            summary["endpoint_prediction"] = {"file": str(picture), **prediction}
     summary["seconds"] = round(time.monotonic() - began, 1)
     tell(summary)
     if arguments.summary:
@@ -205,7 +197,7 @@ def tell(summary: dict[str, Any]) -> None:
     say = command.output.print
     if summary["best_hyperparameters"]:
         best = ", ".join(f"{name} {value}" for name, value in sorted(summary["best_hyperparameters"].items()))
-        say(f"best of {len(summary['trials'])} trials: {best}", markup=False, soft_wrap=True)
+        say(f"best of {len(summary['trials'])} trials: {best}", soft_wrap=True)
     if summary["test_accuracy"] is not None:
         say(f"test accuracy: {summary['test_accuracy']:.2%} of {summary['test_images']} pictures")
     if prediction := summary["endpoint_prediction"]:
@@ -214,26 +206,23 @@ def tell(summary: dict[str, Any]) -> None:
         say(
             f"the endpoint {summary['endpoint_name']} says of a picture of {true}:"
             f" {prediction['label']} ({sure:.1%})",
-            markup=False,
             soft_wrap=True,
         )
     for name, path in summary["artifacts"].items():
-        say(f"{name}: {path}", markup=False, soft_wrap=True)
+        say(f"{name}: {path}", soft_wrap=True)
     say(f"{summary['status']} after {summary['seconds']:.0f} s")
 
 
-def keep_serving(service: LocalService, endpoint: str | None) -> None:
+def keep_serving(service: LocalService) -> None:
     """Answer until Ctrl-C."""
-    example = f"python scripts/predict.py --local {service.url} IMAGE" if endpoint else ""
-    command.console.print(
-        f"{service.url} goes on answering until Ctrl-C. {example}", markup=False, soft_wrap=True
-    )
+    example = f"python scripts/predict.py --local {service.url} IMAGE"
+    command.console.print(f"{service.url} goes on answering until Ctrl-C: {example}", soft_wrap=True)
     while True:
         signal.pause()
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", local_help=argparse.SUPPRESS)
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
     parser.add_argument(
@@ -247,6 +236,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("run_local.py starts a service of its own; with --local use start_execution.py")
     if arguments.summary and not arguments.summary.absolute().parent.is_dir():
         parser.error(f"--summary {arguments.summary}: there is no such folder")
+    if arguments.summary and arguments.summary.is_dir():
+        parser.error(f"--summary {arguments.summary}: that is a folder; name a file")
     return arguments
 
 
@@ -263,9 +254,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.fail(str(error))
     try:
         with service:
-            code = run(service, arguments, settings, {**suited, **asked}, dataset, weights)
-            if arguments.keep_serving:
-                keep_serving(service, settings.name)
+            try:
+                code = run(service, arguments, settings, {**suited, **asked}, dataset, weights)
+                if arguments.keep_serving:
+                    keep_serving(service)
+            except KeyboardInterrupt:
+                command.console.print("stopping; Ctrl-C again does not wait for what runs")
+                raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"everything that was finished is kept in {home}; the same command begins anew beside it"
@@ -274,5 +269,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through the service's stop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # leaves through the service's stop()
     command.run(main)

@@ -236,6 +236,8 @@ def test_two_runs_at_once_on_one_home(tmp_path, run, refused):
         (["--weights", "missing.pth"], ("missing.pth", "none, imagenet")),
         (["--local", "http://127.0.0.1:1"], ("start_execution.py",)),
         (["--summary", "missing/s.json"], ("missing/s.json",)),
+        (["--summary", "pictures"], ("pictures", "name a file")),
+        (["--home", "pictures/ants/0.png"], ("0.png", "Not a directory")),
         (["--parameter", "AccuracyThreshold=2"], ("AccuracyThreshold",)),
     ],
 )
