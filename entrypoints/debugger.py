@@ -60,6 +60,9 @@ class Debugger:
         # smdebug registers these bound methods; whatever they raise would end the forward pass.
         for name in ("forward_pre_hook", "forward_hook"):
             setattr(hook, name, self._quiet(getattr(hook, name)))
+        # This one makes the function that is called with a parameter's gradient.
+        make_backward_hook = hook.backward_hook
+        hook.backward_hook = lambda name: self._quiet(make_backward_hook(name))
         hook.register_module(network)
         hook.register_loss(loss)
         self._hook = hook

@@ -30,10 +30,10 @@ print("trained")
 """
 
 
-def run(tmp_path: Path, config: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, config: str, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
     (tmp_path / "debug.json").write_text(config)
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT), CONFIG_VARIABLE: str(tmp_path / "debug.json")},
         cwd=tmp_path,
         capture_output=True,
@@ -60,6 +60,16 @@ def test_a_hook_that_cannot_start_is_one_warning(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "trained" in result.stdout
     assert result.stderr.count("warning: Debugger records nothing from here on") == 1
+
+
+def test_gradients_that_cannot_be_saved_are_one_warning(tmp_path: Path) -> None:
+    # smdebug cannot turn a bfloat16 gradient into a NumPy array.
+    gradients = {"CollectionName": "gradients", "CollectionParameters": {"save_interval": "1"}}
+    config = {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [gradients]}
+    result = run(tmp_path, json.dumps(config), PROGRAM.replace("Linear(2, 2)", "Linear(2, 2).bfloat16()"))
+    assert result.returncode == 0, result.stderr
+    assert "trained" in result.stdout
+    assert result.stderr.count("warning: Debugger records nothing from here on (TypeError") == 1
 
 
 def test_a_hook_that_cannot_save_is_one_warning(tmp_path: Path) -> None:
