@@ -64,13 +64,18 @@ class Execution:
 
     def run(self) -> None:
         """Run the execution to its end; every change of state is in the store when it happens."""
-        with ThreadPoolExecutor(_MAX_PARALLEL_STEPS, thread_name_prefix=f"pipeline-{self._id}") as pool:
-            try:
-                self._run_graph(pool)
-            except BaseException as error:
-                self._stopping.set()
-                self._end("Failed", f"InternalServerError: {error!r}")
-                raise
+        try:
+            with ThreadPoolExecutor(_MAX_PARALLEL_STEPS, thread_name_prefix=f"pipeline-{self._id}") as pool:
+                try:
+                    self._run_graph(pool)
+                except BaseException:
+                    self._stopping.set()  # the other steps end their jobs before the pool closes
+                    raise
+        except BaseException as error:
+            reason = f"InternalServerError: {error!r}"
+            self._change(lambda record: _fail_open_steps(record, reason))
+            self._end("Failed", reason)
+            raise
 
     def _run_graph(self, pool: ThreadPoolExecutor) -> None:
         running: dict[Future[Outcome], str] = {}
@@ -281,3 +286,9 @@ class Execution:
                 self._change_step(name, CacheHitResult=source, Metadata=step["Metadata"])
                 return Outcome("Succeeded", step["_properties"])
         return None
+
+
+def _fail_open_steps(record: Record, reason: str) -> None:
+    for step in record["_steps"].values():
+        if "EndTime" not in step:
+            step.update(StepStatus="Failed", EndTime=time.time(), FailureReason=reason[:_MAX_STEP_REASON])

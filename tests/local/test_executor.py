@@ -542,3 +542,5 @@ def test_an_unforeseen_error_is_recorded_and_raised(prepare, store, aws, monkeyp
     (record,) = store.list(EXECUTIONS)
     assert record["PipelineExecutionStatus"] == "Failed"
     assert record["FailureReason"].startswith("InternalServerError: KeyError")
+    (step,) = record["_steps"].values()
+    assert step["StepStatus"] == "Failed" and "EndTime" in step

@@ -1,6 +1,7 @@
 """The endpoint as boto3 meets it: routing, errors, keep-alive, start and stop."""
 
 import contextlib
+import errno
 import json
 import socket
 import threading
@@ -27,6 +28,10 @@ def describe_model(_request):
     raise ServiceError("ValidationException", 'Could not find model "m".')
 
 
+def list_model_packages(_request):
+    raise OSError(errno.ENOSPC, "No space left on device", "/home/x")
+
+
 def delete_model(_request):
     raise ZeroDivisionError("a defect")
 
@@ -48,7 +53,12 @@ def functions(method, path, query, _headers, body):
 
 @pytest.fixture
 def server(home):
-    operations = {"ListModels": list_models, "DescribeModel": describe_model, "DeleteModel": delete_model}
+    operations = {
+        "ListModels": list_models,
+        "DescribeModel": describe_model,
+        "DeleteModel": delete_model,
+        "ListModelPackages": list_model_packages,
+    }
     server = Server(application(S3(home).handle, ControlPlane(operations), invoke, functions))
     server.start()
     yield server
@@ -67,6 +77,13 @@ def get(server, path, headers=None):
         connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def test_a_full_disk_is_told_and_not_logged_as_a_defect(client, caplog):
+    refusal = error(client("sagemaker").list_model_packages)
+    assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert "No space left on device" in refusal["Error"]["Message"]
+    assert caplog.text == ""
 
 
 def test_sagemaker_operations(client):
