@@ -13,23 +13,9 @@ import pytest
 
 from local import processing, training
 from local.control import ControlPlane, ServiceError
-from local.home import Home
 from local.jobs import JobService
-from local.store import Store
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
-
-
-@pytest.fixture
-def home(tmp_path):
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def store(home):
-    store = Store(home.database)
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import pytest
 
 from local.control import ControlPlane, ServiceError
-from local.home import Home
 from local.registry import Registry
 from local.store import Store
 
@@ -12,18 +11,6 @@ SPECIFICATION = {
         {"Image": "image", "ModelDataUrl": "s3://b/m/model.tar.gz", "Environment": {"A": "1", "B": "1"}}
     ]
 }
-
-
-@pytest.fixture
-def home(tmp_path):
-    return Home(tmp_path)
-
-
-@pytest.fixture
-def store(home):
-    store = Store(home.database)
-    yield store
-    store.close()
 
 
 @pytest.fixture
