@@ -20,9 +20,10 @@ PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
 PLACEHOLDER_ACCOUNT = "111122223333"
 
+# SageMaker writes names in its ARNs in lower case, and the roles in infra/roles.yaml are granted by ARN.
 _NAME = Matches(
-    r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,49}",
-    "at most 50 letters, digits and single hyphens, such as flower-classifier",
+    r"[a-z0-9](-?[a-z0-9]){0,49}",
+    "at most 50 lower-case letters, digits and single hyphens, such as flower-classifier",
 )
 _REGION = Matches(r"[a-z]{2}(-[a-z]+)+-\d", "an AWS region such as us-east-1")
 _BUCKET = Matches(

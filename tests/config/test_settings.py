@@ -92,6 +92,7 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
+        ('name = "Flowers"\n', ["name = 'Flowers'", "lower-case letters"]),
         ("[tuning]\njob = 3\n", ["tuning.job = 3", "no such setting", "did you mean tuning.jobs?"]),
         ("[tunning]\n", ["tunning = {}", "no such setting"]),
         ("tuning = 3\n", ["tuning = 3", "it is a section", "tuning.jobs"]),
