@@ -100,7 +100,8 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Pickle, zip and safetensors readers each raise their own; none of them says which file.
-        raise WeightsError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"{path} is not a state dict; save it with torch.save(model.state_dict(), ...)")
     return state

@@ -74,6 +74,15 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
         build(2, tmp_path / "module.pth")
 
 
+def test_an_error_without_a_message_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr("entrypoints.model.torch.load", fail)
+    with pytest.raises(WeightsError, match="cannot be read as weights: EOFError"):
+        build(2, tmp_path / "weights.pth")
+
+
 def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
