@@ -161,7 +161,10 @@ class FunctionService:
 
     def _list(self, request: Request) -> Response:
         records = sorted(self._store.list(FUNCTIONS), key=lambda record: str(record["FunctionName"]))
-        start, count = int(request.get("Marker", "0")), request.get("MaxItems", 50)
+        marker, count = request.get("Marker", "0"), request.get("MaxItems", 50)
+        if not (marker.isascii() and marker.isdigit()):
+            raise invalid(f"Marker {marker!r} is not valid")
+        start = int(marker)
         more = str(start + count) if start + count < len(records) else None
         return {"Functions": records[start : start + count], "NextMarker": more}
 

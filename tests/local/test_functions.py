@@ -312,6 +312,8 @@ def test_what_the_service_does_not_do_is_said(aws, service):
         aws.invoke(FunctionName="deploy", InvocationType="Event")
     with pytest.raises(aws.exceptions.InvalidRequestContentException, match="Could not parse request body"):
         aws.invoke(FunctionName="deploy", Payload=b"{")
+    with pytest.raises(aws.exceptions.InvalidParameterValueException, match="Marker 'next'"):
+        aws.list_functions(Marker="next")
     with pytest.raises(aws.exceptions.RequestTooLargeException):
         aws.invoke(FunctionName="deploy", Payload=b'"' + b"x" * (7 << 20) + b'"')
     assert service.handle("GET", "/nowhere", {}, {}, b"")[0] == 404
