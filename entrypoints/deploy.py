@@ -122,7 +122,7 @@ def bring_up(sagemaker: SageMakerClient, endpoint: str, config: str, current: di
     if current is None:
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
         return "created the endpoint"
-    if current["EndpointConfigName"] == config:
+    if current["EndpointConfigName"] == config and current["EndpointStatus"] == "InService":
         return "the endpoint already runs this model package"
     sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config)
     return "updated the endpoint"

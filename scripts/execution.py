@@ -90,39 +90,41 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
 
 @contextlib.contextmanager
 def _display(table: Callable[[], Table]) -> Iterator[Callable[[list[dict[str, Any]], dict[str, str]], None]]:
-    """On a terminal the table, live; into a file or a pipe a line whenever a step's status changes."""
+    """On a terminal the table, live; into a file or a pipe a line whenever something changes."""
     if command.console.is_terminal:
         with Live(console=command.console, refresh_per_second=_REFRESH_PER_S, get_renderable=table):
             yield lambda _steps, _details: None
         return
-    said: dict[str, str] = {}
+    said: dict[str, tuple[str, str]] = {}
 
     def show(steps: list[dict[str, Any]], details: dict[str, str]) -> None:
         for step in steps:
-            name, status = step["StepName"], step["StepStatus"]
-            if said.get(name) != status:
-                said[name] = status
-                line = f"{name} {status} {seconds(step):.0f} s {details[name]}"
+            name = step["StepName"]
+            news = (step["StepStatus"], details[name])
+            if said.get(name) != news:
+                said[name] = news
+                line = f"{name} {step['StepStatus']} {seconds(step):.0f} s {details[name]}"
                 command.console.print(line.rstrip(), soft_wrap=True)
 
     yield show
 
 
-def wait_for_endpoint(session: boto3.Session, name: str, poll_s: float) -> None:
-    """Wait until an endpoint is InService.
+def wait_for_endpoint(session: boto3.Session, name: str, config: str, poll_s: float) -> str:
+    """Wait until an endpoint serves an endpoint config; why it never will, or an empty string.
 
-    Raises:
-        Failure: it failed; the message is the service's reason.
+    An update that fails leaves the endpoint InService with the config that it had before.
     """
     sagemaker = session.client("sagemaker")
     with command.status(f"waiting for endpoint {name} to be InService") as line:
         while True:
             answer = sagemaker.describe_endpoint(EndpointName=name)
             status = answer["EndpointStatus"]
+            reason = answer.get("FailureReason", "no reason given")
             if status == "InService":
-                return
+                served = answer["EndpointConfigName"]
+                return "" if served == config else f"endpoint {name} went back to {served}: {reason}"
             if status in {"Failed", "OutOfService", "UpdateRollbackFailed"}:
-                command.fail(f"endpoint {name} is {status}: {answer.get('FailureReason', 'no reason given')}")
+                return f"endpoint {name} is {status}: {reason}"
             line.update(Text(f"waiting for endpoint {name} to be InService, it is {status}"))
             time.sleep(poll_s)
 

@@ -70,11 +70,7 @@ def steps_from(definition: str, first: str) -> list[str]:
 
 
 def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
-    """Say how an execution ended, waiting for its endpoint; the command's exit code.
-
-    Raises:
-        Failure: the endpoint failed.
-    """
+    """Say how an execution ended, waiting for its endpoint; the command's exit code."""
     say = command.output.print
     if execution.refused:
         say(execution.refused, soft_wrap=True)
@@ -83,13 +79,14 @@ def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
         say(f"{execution.status}: {execution.failure_reason}", soft_wrap=True)
         return 1
     answer = deployment(execution)
-    if answer.get("deployed", "").lower() == "true":
-        wait_for_endpoint(session, answer["endpoint_name"], poll_s)
-        say(f"Succeeded; endpoint {answer['endpoint_name']} is InService", soft_wrap=True)
-    else:
+    if answer.get("deployed", "").lower() != "true":
         reason = answer.get("reason", "the step DeployEndpoint did not run")
         say(f"Succeeded; nothing is deployed: {reason}", soft_wrap=True)
-    return 0
+        return 0
+    endpoint = answer["endpoint_name"]
+    problem = wait_for_endpoint(session, endpoint, answer["endpoint_config_name"], poll_s)
+    say(f"Succeeded; {problem or f'endpoint {endpoint} is InService'}", soft_wrap=True)
+    return 1 if problem else 0
 
 
 def latest(session: boto3.Session, pipeline: str) -> str:

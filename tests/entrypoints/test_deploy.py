@@ -161,6 +161,15 @@ def test_model_and_config_that_exist_are_reused(service: Service) -> None:
     assert service.deploy()["deployed"] is True
 
 
+def test_out_of_service_with_the_same_config_is_updated(service: Service) -> None:
+    service.package()
+    service.endpoint("OutOfService", config=CONFIG)
+    service.model(exists=True)
+    service.config(exists=True)
+    service.change("update_endpoint")
+    assert service.deploy() == {**DEPLOYED, "reason": "updated the endpoint"}
+
+
 def test_a_second_run_changes_nothing(service: Service) -> None:
     service.package()
     service.endpoint("InService", config=CONFIG)

@@ -1,0 +1,112 @@
+"""Following executions and endpoints, against boto3's stubs; real ones run in test_run_local.py."""
+
+import json
+from datetime import UTC, datetime
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from scripts.execution import Execution, deployment, follow, wait_for_endpoint
+
+TIME = datetime(2026, 11, 22, tzinfo=UTC)
+ARN = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/p/execution/abcdefghijkl"
+
+
+class Session:
+    """A session whose one client answers what is queued."""
+
+    def __init__(self):
+        self.sagemaker = boto3.client(
+            "sagemaker", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+        self.stub = Stubber(self.sagemaker)
+        self.stub.activate()
+
+    def client(self, service):
+        assert service == "sagemaker"
+        return self.sagemaker
+
+    def endpoint(self, status, config="new", **more):
+        answer = {
+            "EndpointName": "flowers",
+            "EndpointArn": "arn:aws:sagemaker:us-east-1:123456789012:endpoint/flowers",
+            "EndpointConfigName": config,
+            "EndpointStatus": status,
+            "CreationTime": TIME,
+            "LastModifiedTime": TIME,
+        }
+        self.stub.add_response("describe_endpoint", answer | more)
+
+
+@pytest.fixture
+def session():
+    session = Session()
+    yield session
+    session.stub.assert_no_pending_responses()
+
+
+def test_an_endpoint_is_waited_for(session):
+    for status in ("Creating", "Updating", "InService"):
+        session.endpoint(status)
+    assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == ""
+
+
+def test_an_update_that_was_rolled_back_is_no_success(session):
+    session.endpoint("Updating")
+    session.endpoint("InService", config="old", FailureReason="no health")
+    assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == (
+        "endpoint flowers went back to old: no health"
+    )
+
+
+def test_an_endpoint_that_failed_tells_why(session):
+    session.endpoint("Failed", FailureReason="no capacity")
+    assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == "endpoint flowers is Failed: no capacity"
+
+
+def test_without_a_terminal_each_change_is_a_line(session, capsys):
+    branch = {"Name": "No", "Type": "Fail", "Arguments": {}}
+    condition = {"Name": "Check", "Type": "Condition", "Arguments": {"ElseSteps": [branch]}}
+    definition = json.dumps({"Steps": [condition]})
+    session.stub.add_response(
+        "describe_pipeline_definition_for_execution", {"PipelineDefinition": definition}
+    )
+    check = {"StepName": "Check", "StepStatus": "Executing", "StartTime": TIME}
+    ended = check | {
+        "StepStatus": "Succeeded",
+        "EndTime": TIME,
+        "Metadata": {"Condition": {"Outcome": "False"}},
+    }
+    no = {
+        "StepName": "No",
+        "StepStatus": "Failed",
+        "StartTime": TIME,
+        "EndTime": TIME,
+        "FailureReason": "0.5 < 0.9",
+        "Metadata": {"Fail": {"ErrorMessage": "0.5 < 0.9"}},
+    }
+    for status, steps in (("Executing", [check]), ("Executing", [check]), ("Failed", [ended, no])):
+        session.stub.add_response(
+            "describe_pipeline_execution",
+            {"PipelineExecutionArn": ARN, "PipelineExecutionStatus": status, "FailureReason": "it failed"},
+        )
+        session.stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": steps})
+    execution = follow(session, ARN, poll_s=0)
+    assert (execution.status, execution.failure_reason, execution.refused) == (
+        "Failed",
+        "it failed",
+        "0.5 < 0.9",
+    )
+    assert [step["StepType"] for step in execution.steps] == ["Condition", "Fail"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[:2] for line in lines] == [
+        ["Check", "Executing"],
+        ["Check", "Succeeded"],
+        ["No", "Failed"],
+    ]
+    assert lines[-1].endswith("0.5 < 0.9")
+
+
+def test_nothing_is_deployed_when_the_step_did_not_run():
+    assert deployment(Execution(ARN, "Succeeded", "", ())) == {}
