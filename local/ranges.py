@@ -73,10 +73,3 @@ def grid(ranges: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
     """Every combination of categorical ranges, the last name varying fastest."""
     values = [choices.choices for choices in ranges.values() if isinstance(choices, CategoricalDistribution)]
     return [dict(zip(ranges, combination, strict=True)) for combination in itertools.product(*values)]
-
-
-def sampler(strategy: str, seed: int | None) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler for SageMaker's strategy; Grid's trials are queued and need none of their own."""
-    if strategy == "Bayesian":
-        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    return optuna.samplers.RandomSampler(seed=seed)

@@ -66,13 +66,17 @@ def final(job: Record, metric: str) -> float | None:
     return values[0] if values else None
 
 
+def index(job: Record) -> int:
+    """A training job's place in the order of its tuning job's trials, from 1, as its name tells it."""
+    return int(job["TrainingJobName"].split("-")[-2])
+
+
 def best_first(trials: list[Record], direction: str) -> list[Record]:
-    """Those with an objective first, best first (of equals the earlier), then the others."""
+    """Those with an objective first, best first (of equals the lowest index), then the others."""
     worst = -math.inf if direction == "Maximize" else math.inf
 
     def value(trial: Record) -> float:
         number: float = trial.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value", worst)
         return number
 
-    oldest_first = sorted(trials, key=lambda trial: trial["CreationTime"])
-    return sorted(oldest_first, key=value, reverse=direction == "Maximize")
+    return sorted(sorted(trials, key=index), key=value, reverse=direction == "Maximize")

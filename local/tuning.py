@@ -17,7 +17,8 @@ from local import training
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.home import Home
 from local.jobs import JobService
-from local.ranges import distributions, grid, reversed_names, sampler
+from local.ranges import distributions, reversed_names
+from local.search import Search
 from local.store import Record, Store
 from local.trials import TUNING_JOB as _KEY
 from local.trials import best_first, final, objective, ranges, summaries, training_request
@@ -150,37 +151,22 @@ class TuningService:
     def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
         config = record[f"{_KEY}Config"]
-        limits = config["ResourceLimits"]
-        choices = distributions(ranges(record))
-        study = optuna.create_study(
-            direction=objective(record)["Type"].lower(),
-            sampler=sampler(config["Strategy"], config.get("RandomSeed")),
-            pruner=optuna.pruners.MedianPruner(),
-        )
-        total = limits.get("MaxNumberOfTrainingJobs")
-        if config["Strategy"] == "Grid":
-            combinations = grid(choices)
-            total = len(combinations)
-            for combination in combinations:
-                study.enqueue_trial(combination)
-        parallel = limits["MaxParallelTrainingJobs"]
+        parallel = config["ResourceLimits"]["MaxParallelTrainingJobs"]
         threads = max(1, (os.cpu_count() or 1) // parallel)
-        lock = threading.Lock()
+        watched = config.get("TrainingJobEarlyStoppingType") == "Auto"
+        search = Search(config, distributions(ranges(record)))
 
         def one(index: int) -> None:
-            if self._status(name) != "InProgress":
-                return
-            with lock:
-                trial = study.ask(choices)
-            value = self._trial(
-                name, index, trial, threads, config.get("TrainingJobEarlyStoppingType") == "Auto"
-            )
-            with lock:
-                failed = optuna.trial.TrialState.FAIL if value is None else None
-                study.tell(trial, value, state=failed)
+            trial = search.ask(index)
+            value = None
+            try:
+                if self._status(name) == "InProgress":
+                    value = self._trial(name, index, trial, threads, watched)
+            finally:
+                search.tell(index, value)
 
         with ThreadPoolExecutor(parallel) as pool:
-            for _ in pool.map(one, range(1, total + 1)):
+            for _ in pool.map(one, range(1, search.size + 1)):
                 pass
         if self._status(name) == "Stopping":
             self._end(name, "Stopped", "")

@@ -15,6 +15,7 @@ from local.home import Home
 from local.jobs import JobService
 from local.ranges import distributions
 from local.store import Store
+from local.trials import index
 from local.tuning import TuningService
 
 OBJECTIVE = """
@@ -79,19 +80,19 @@ def request(program=OBJECTIVE, **config):
     }
 
 
-def finished(control):
+def finished(control, name="h"):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        record = control.call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": "h"})
+        record = control.call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": name})
         if record["HyperParameterTuningJobStatus"] not in {"InProgress", "Stopping"}:
             return record
         time.sleep(0.05)
     raise AssertionError("the tuning job did not end")
 
 
-def trials(control, **query):
+def trials(control, name="h", **query):
     answer = control.call(
-        "ListTrainingJobsForHyperParameterTuningJob", {"HyperParameterTuningJobName": "h", **query}
+        "ListTrainingJobsForHyperParameterTuningJob", {"HyperParameterTuningJobName": name, **query}
     )
     return answer["TrainingJobSummaries"]
 
@@ -113,6 +114,25 @@ def test_the_best_trial_is_the_one_with_the_best_objective(control):
     assert all(re.fullmatch(r"h-00[1-4]-[0-9a-f]{8}", trial["TrainingJobName"]) for trial in ranked)
     described = control.call("DescribeTrainingJob", {"TrainingJobName": ranked[0]["TrainingJobName"]})
     assert described["TuningJobArn"] == record["HyperParameterTuningJobArn"]
+
+
+def test_two_runs_give_the_same_trials_and_the_same_best_in_whatever_order_parallel_trials_end(control):
+    """Each trial ends at a moment of its own; every objective is the same, so the first trial is best."""
+    program = (
+        "import pathlib, random, sys, time\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "time.sleep(random.Random(str(folder.parent.name)).choice([0, 0.2, 0.4]))\n"
+        "print('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 3}
+    runs = []
+    for name in ("first", "second"):
+        asked = request(program, ResourceLimits=limits) | {"HyperParameterTuningJobName": name}
+        control.call("CreateHyperParameterTuningJob", asked)
+        record = finished(control, name)
+        runs.append({index(trial): trial["TunedHyperParameters"] for trial in trials(control, name)})
+        assert index(record["BestTrainingJob"]) == 1
+    assert runs[0] == runs[1] and sorted(runs[0]) == [1, 2, 3, 4, 5, 6]
 
 
 def test_minimize_ranks_the_other_way(control):
