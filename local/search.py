@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 
-from local.ranges import grid
+from local.hyperband import Resources, resources
+from local.ranges import distributions, grid
 from local.store import Record
+from local.trials import TUNING_JOB, objective, ranges
+
+_ATTEMPTS = 5
 
 
 class Search:
@@ -20,18 +22,22 @@ class Search:
     that ended sooner. The other strategies look at no objective, so their trials wait for none.
 
     Args:
-        config: HyperParameterTuningJobConfig.
-        choices: its ranges.
+        record: the tuning job.
     """
 
-    def __init__(self, config: Record, choices: dict[str, BaseDistribution]) -> None:
+    def __init__(self, record: Record) -> None:
+        config = record[f"{TUNING_JOB}Config"]
         strategy, limits = config["Strategy"], config["ResourceLimits"]
-        self._choices = choices
+        self._choices = distributions(ranges(record))
+        self._resources = resources(record) if strategy == "Hyperband" else None
         self._study = optuna.create_study(
-            direction=config["HyperParameterTuningJobObjective"]["Type"].lower(),
+            study_name="search",  # Optuna's Hyperband draws a trial's bracket from it
+            direction=objective(record)["Type"].lower(),
             sampler=_sampler(strategy, config.get("RandomSeed")),
-            pruner=optuna.pruners.MedianPruner(),
+            pruner=_pruner(self._resources),
         )
+        # Whether trials are to be stopped by what they report.
+        self.watches = strategy == "Hyperband" or config.get("TrainingJobEarlyStoppingType") == "Auto"
         self._waits = strategy == "Bayesian"
         self._parallel: int = limits["MaxParallelTrainingJobs"]
         self._asked: list[optuna.Trial] = []
@@ -39,7 +45,7 @@ class Search:
         self._told = 0
         self._turn = threading.Condition()
         if strategy == "Grid":
-            combinations = grid(choices)
+            combinations = grid(self._choices)
             self.size = len(combinations)
             for combination in combinations:
                 self._study.enqueue_trial(combination)
@@ -63,6 +69,29 @@ class Search:
             self._ended[index] = value
             self._turn.notify_all()
 
+    def stops(self, trial: optuna.Trial, step: int, value: float) -> bool:
+        """Whether a running trial is to stop, having reported the objective for the `step`-th time (from 1).
+
+        Source: the developer guide's "Stop Training Jobs Early" (the median of the others at that step) and
+        HyperbandStrategyConfig in the API reference.
+        """
+        with self._turn:
+            trial.report(value, step)
+            if self._resources is not None and step >= self._resources.most:
+                return not self._resources.ends_itself
+            stop: bool = trial.should_prune()
+            return stop
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the first trials have all failed.
+
+        The documentation is silent; the service says "No training job succeeded after 5 attempts. Please
+        take a look at the training job failures" (github.com/aws/amazon-sagemaker-examples/issues/2437).
+        """
+        with self._turn:
+            return len(self._ended) >= _ATTEMPTS and all(value is None for value in self._ended.values())
+
     def _complete(self) -> int:
         """How many trials have ended without a gap, from the first on."""
         count = self._told
@@ -79,8 +108,14 @@ class Search:
         self._told = max(self._told, count)
 
 
-def _sampler(strategy: str, seed: int | None) -> Any:
+def _sampler(strategy: str, seed: int | None) -> optuna.samplers.BaseSampler:
     """Optuna's sampler for SageMaker's strategy; Grid's trials are queued and need none of their own."""
     if strategy == "Bayesian":
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(used: Resources | None) -> optuna.pruners.BasePruner:
+    if used is None:
+        return optuna.pruners.MedianPruner()
+    return optuna.pruners.HyperbandPruner(min_resource=used.least, max_resource=used.most)

@@ -11,17 +11,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 
 from local import training
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.home import Home
 from local.jobs import JobService
-from local.ranges import distributions, reversed_names
+from local.ranges import reversed_names
 from local.search import Search
 from local.store import Record, Store
 from local.trials import TUNING_JOB as _KEY
 from local.trials import best_first, final, objective, ranges, summaries, training_request
+from local.tuning_request import accept
 
 _POLL_S = 0.5
 
@@ -53,7 +53,7 @@ class TuningService:
         Raises:
             ServiceError: the name is taken, a range is wrong, or the job asks for what is not done here.
         """
-        _accept(request)
+        accept(request)
         name = request[f"{_KEY}Name"]
         arn = self._home.arn("hyper-parameter-tuning-job", name)
         now = time.time()
@@ -150,18 +150,16 @@ class TuningService:
 
     def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
-        config = record[f"{_KEY}Config"]
-        parallel = config["ResourceLimits"]["MaxParallelTrainingJobs"]
+        parallel = record[f"{_KEY}Config"]["ResourceLimits"]["MaxParallelTrainingJobs"]
         threads = max(1, (os.cpu_count() or 1) // parallel)
-        watched = config.get("TrainingJobEarlyStoppingType") == "Auto"
-        search = Search(config, distributions(ranges(record)))
+        search = Search(record)
 
         def one(index: int) -> None:
             trial = search.ask(index)
             value = None
             try:
-                if self._status(name) == "InProgress":
-                    value = self._trial(name, index, trial, threads, watched)
+                if self._status(name) == "InProgress" and not search.hopeless:
+                    value = self._trial(name, index, trial, threads, search)
             finally:
                 search.tell(index, value)
 
@@ -174,10 +172,11 @@ class TuningService:
             self._end(name, "Completed", "")
         else:
             reasons = [trial.get("FailureReason", "it emitted no objective") for trial in self._trials(name)]
-            self._end(name, "Failed", f"All training jobs failed. The first: {reasons[-1]}")
+            tried = f"No training job succeeded after {len(reasons)} attempts"
+            self._end(name, "Failed", f"{tried}. The first: {reasons[-1]}")
 
     def _trial(
-        self, name: str, index: int, trial: optuna.Trial, threads: int, early_stopping: bool
+        self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search
     ) -> float | None:
         """Train once; the objective's final value, or None if there is none."""
         record = self._store.get(_KEY, name)
@@ -195,25 +194,21 @@ class TuningService:
         if self._status(name) != "InProgress":  # `stop` may not have seen this one
             self._stop_trial(job)
         metric = objective(record)["MetricName"]
-        if early_stopping:
-            self._watch(job, trial, metric)
+        if search.watches:
+            self._watch(job, trial, metric, search)
         return final(self._jobs.wait(job), metric)
 
-    def _watch(self, job: str, trial: optuna.Trial, metric: str) -> None:
-        """Stop a training job whose best value so far is worse than the median of the others' at its epoch.
-
-        Source: TrainingJobEarlyStoppingType Auto in the developer guide; Optuna's MedianPruner is its rule.
-        """
+    def _watch(self, job: str, trial: optuna.Trial, metric: str, search: Search) -> None:
+        """Follow a training job's objective until it ends or the search stops it."""
         seen = 0
         while (record := self._jobs.describe(job))["TrainingJobStatus"] == "InProgress":
             definitions = record["AlgorithmSpecification"]["MetricDefinitions"]
             values = training.metrics(self._jobs.log(job), definitions)[metric]
             for value in values[seen:]:
-                trial.report(value, seen)
                 seen += 1
-            if trial.should_prune():
-                self._stop_trial(job)
-                return
+                if search.stops(trial, seen, value):
+                    self._stop_trial(job)
+                    return
             time.sleep(_POLL_S)
 
     def _status(self, name: str) -> str:
@@ -248,36 +243,3 @@ class TuningService:
             trials = best_first(trials, "Maximize" if largest_first else "Minimize")
             return page(trials, request, "TrainingJobSummaries")
         return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
-
-
-def _accept(request: Request) -> None:
-    """Refuse what the service refuses or what is not done here."""
-    config = request[f"{_KEY}Config"]
-    if "TrainingJobDefinition" not in request:
-        raise invalid(
-            "the local service needs a TrainingJobDefinition (TrainingJobDefinitions are not supported)"
-        )
-    for construct in ("WarmStartConfig", "Autotune"):
-        if construct in request:
-            raise invalid(f"{construct} does not run locally")
-    if config["Strategy"] == "Hyperband":
-        raise invalid("Strategy Hyperband does not run locally, only Bayesian, Random and Grid")
-    if f"{_KEY}Objective" not in config:
-        raise invalid(f"{_KEY}Objective is missing")
-    choices = distributions(ranges(request))
-    if not choices:
-        raise invalid("ParameterRanges are missing")
-    limits = config["ResourceLimits"]
-    if config["Strategy"] == "Grid":
-        if not all(isinstance(range_, CategoricalDistribution) for range_ in choices.values()):
-            raise invalid("Strategy Grid takes categorical ranges only")
-    elif "MaxNumberOfTrainingJobs" not in limits:
-        raise invalid("ResourceLimits.MaxNumberOfTrainingJobs is missing")
-    names = {
-        entry["Name"]
-        for entry in request["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions", [])
-    }
-    metric = objective(request)["MetricName"]
-    if metric not in names:
-        raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
-    training.accept(training_request(request, "trial", {}))  # refuses what every trial would

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from local.ranges import distributions
+from local.control import ServiceError
 from local.search import Search
 
 RANGES = {
@@ -18,14 +18,16 @@ RANGES = {
 }
 
 
-def search(strategy="Bayesian", jobs=24, parallel=3, seed=7, ranges=RANGES):
-    config = {
+def search(strategy="Bayesian", jobs=24, parallel=3, seed=7, ranges=RANGES, static=None, **config):
+    config |= {
         "Strategy": strategy,
         "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "acc"},
         "ResourceLimits": {"MaxNumberOfTrainingJobs": jobs, "MaxParallelTrainingJobs": parallel},
+        "ParameterRanges": ranges,
         "RandomSeed": seed,
     }
-    return Search(config, distributions(ranges))
+    definition = {"StaticHyperParameters": static or {}}
+    return Search({"HyperParameterTuningJobConfig": config, "TrainingJobDefinition": definition})
 
 
 def carried_out(search, workers, durations):
@@ -107,3 +109,72 @@ def test_the_combinations_of_a_grid_come_in_order():
     assert made.size == 4
     found = [tuple(made.ask(index).params.values()) for index in range(1, 5)]
     assert found == [("0.01", "32"), ("0.01", "64"), ("0.1", "32"), ("0.1", "64")]
+
+
+def epochs_run(search, quality):
+    """How many epochs each trial runs, one after the other; its objective is its quality at every epoch."""
+    found = []
+    for index in range(1, search.size + 1):
+        trial = search.ask(index)
+        epoch = next((e for e in range(1, 28) if search.stops(trial, e, quality(index))), 27)
+        search.tell(index, quality(index))
+        found.append(epoch)
+    return found
+
+
+def test_hyperband_gives_most_trials_little_and_the_best_everything():
+    made = search("Hyperband", jobs=24, parallel=1, static={"epochs": "27"})
+    assert made.watches
+    epochs = epochs_run(made, lambda index: -index)  # each is worse than those before
+    assert epochs[0] == 27
+    assert set(epochs) <= {1, 3, 9, 27} and len(set(epochs)) > 1
+    assert sum(epochs) < 27 * 24 / 3
+    assert epochs_run(search("Hyperband", parallel=1, static={"epochs": "27"}), lambda i: -i) == epochs
+    # Each is better than those before: none is stopped.
+    assert epochs_run(search("Hyperband", parallel=1, static={"epochs": "27"}), lambda i: i) == [27] * 24
+
+
+def test_hyperband_stops_no_trial_before_the_minimum_and_every_one_at_the_maximum():
+    strategy = {"HyperbandStrategyConfig": {"MinResource": 4, "MaxResource": 12}}
+    made = search("Hyperband", parallel=1, static={"epochs": "27"}, StrategyConfig=strategy)
+    epochs = epochs_run(made, lambda index: -index)
+    assert min(epochs) == 4 and max(epochs) == epochs[0] == 12
+
+
+def test_a_trial_whose_last_epoch_is_the_maximum_ends_by_itself():
+    made = search("Hyperband", parallel=1, static={"epochs": "9"})
+    for index in (1, 2):
+        trial = made.ask(index)
+        assert not made.stops(trial, 9, 1 - index / 10)
+
+
+@pytest.mark.parametrize(
+    ("static", "given", "message"),
+    [
+        ({}, {}, "MaxResource, or a whole number in one of"),
+        ({"epochs": "many"}, {}, "MaxResource, or a whole number in one of"),
+        ({"epochs": "20001"}, {}, "at most 20000"),
+        ({"epochs": "3"}, {"MinResource": 4}, "MaxResource 3 must be MinResource 4 or more"),
+    ],
+)
+def test_hyperband_needs_a_maximum(static, given, message):
+    with pytest.raises(ServiceError, match=message):
+        search("Hyperband", static=static, StrategyConfig={"HyperbandStrategyConfig": given})
+
+
+@pytest.mark.parametrize("key", ["epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs"])
+def test_the_maximum_is_inferred_from_the_names_that_the_service_knows(key):
+    made = search("Hyperband", parallel=1, static={key: "3"})
+    assert not made.stops(made.ask(1), 3, 0.5)
+
+
+def test_five_failures_and_no_success_make_a_search_hopeless():
+    made = search("Random", parallel=1)
+    for index in range(1, 6):
+        assert not made.hopeless
+        made.ask(index)
+        made.tell(index, None)
+    assert made.hopeless
+    made.ask(6)
+    made.tell(6, 0.5)
+    assert not made.hopeless

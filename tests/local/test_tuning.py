@@ -164,6 +164,46 @@ def test_a_job_whose_trials_all_fail_fails_with_their_reason(control):
     assert "BestTrainingJob" not in record
 
 
+def test_a_job_ends_after_five_failures_without_a_success(control):
+    limits = {"MaxNumberOfTrainingJobs": 9, "MaxParallelTrainingJobs": 1}
+    control.call("CreateHyperParameterTuningJob", request("import sys; sys.exit(1)", ResourceLimits=limits))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert "No training job succeeded after 5 attempts" in record["FailureReason"]
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 5
+
+
+def test_failures_after_a_success_end_no_job(control):
+    program = (
+        "import pathlib, sys\nassert '-001-' in str(pathlib.Path(sys.argv[1])), 'broken'\nprint('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 8, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(program, ResourceLimits=limits))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 7
+
+
+def test_hyperband_stops_a_trial_that_falls_behind(control):
+    program = (
+        "import pathlib, sys, time\n"
+        "late = '-002-' in str(pathlib.Path(sys.argv[1]))\n"
+        "print('acc=0.1' if late else 'acc=0.9', flush=True)\n"
+        "time.sleep(30 if late else 1)\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}
+    strategy = {"HyperbandStrategyConfig": {"MaxResource": 2}}
+    asked = request(program, Strategy="Hyperband", StrategyConfig=strategy, ResourceLimits=limits)
+    control.call("CreateHyperParameterTuningJob", asked)
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed", record
+    assert (
+        record["TrainingJobStatusCounters"] | {"Completed": 1, "Stopped": 1}
+        == record["TrainingJobStatusCounters"]
+    )
+    assert index(record["BestTrainingJob"]) == 1
+
+
 def test_a_trial_without_the_objective_does_not_count(control):
     control.call("CreateHyperParameterTuningJob", request("print('nothing')"))
     record = finished(control)
@@ -263,7 +303,12 @@ def test_early_stopping_ends_a_trial_below_the_median(control):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"Strategy": "Hyperband"}, "Hyperband does not run locally"),
+        ({"Strategy": "Hyperband", "TrainingJobEarlyStoppingType": "Auto"}, "must be Off"),
+        (
+            {"Strategy": "Hyperband", "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 2}}},
+            "MaxResource 1 must be MinResource 2 or more",
+        ),
+        ({"StrategyConfig": {"HyperbandStrategyConfig": {}}}, "for Strategy Hyperband, not Bayesian"),
         ({"Strategy": "Grid"}, "categorical ranges only"),
         ({"ParameterRanges": {}}, "ParameterRanges are missing"),
         (
