@@ -22,6 +22,9 @@ from local.store import Record
 # logarithmic scale starts to pay.
 _AUTO_LOGARITHMIC_FROM = 100
 
+# "Resource Limits for Automatic Model Tuning" in the developer guide: training jobs of one tuning job.
+MOST_JOBS = 750
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # constant_liar
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import optuna
 
@@ -23,9 +24,10 @@ class Search:
 
     Args:
         record: the tuning job.
+        earlier: trials of other tuning jobs that the sampler shall know.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, earlier: Iterable[optuna.trial.FrozenTrial] = ()) -> None:
         config = record[f"{TUNING_JOB}Config"]
         strategy, limits = config["Strategy"], config["ResourceLimits"]
         self._choices = distributions(ranges(record))
@@ -36,6 +38,7 @@ class Search:
             sampler=_sampler(strategy, config.get("RandomSeed")),
             pruner=_pruner(self._resources),
         )
+        self._study.add_trials(earlier)
         # Whether trials are to be stopped by what they report.
         self.watches = strategy == "Hyperband" or config.get("TrainingJobEarlyStoppingType") == "Auto"
         self._waits = strategy == "Bayesian"

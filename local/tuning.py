@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 
-from local import training
+from local import training, warm_start
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.home import Home
 from local.jobs import JobService
@@ -53,7 +53,7 @@ class TuningService:
         Raises:
             ServiceError: the name is taken, a range is wrong, or the job asks for what is not done here.
         """
-        accept(request)
+        accept(self._store, request)
         name = request[f"{_KEY}Name"]
         arn = self._home.arn("hyper-parameter-tuning-job", name)
         now = time.time()
@@ -100,9 +100,13 @@ class TuningService:
         record["ObjectiveStatusCounters"] = {
             status: objectives[status] for status in ("Succeeded", "Pending", "Failed")
         }
-        best = best_first(trials, objective(record)["Type"])
-        if best and best[0]["ObjectiveStatus"] == "Succeeded":
-            record["BestTrainingJob"] = best[0]
+        if best := _best(trials, record):
+            record["BestTrainingJob"] = best
+        if record.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
+            for parent in warm_start.parents(self._store, record):
+                trials += summaries(self._store, parent)
+            if best := _best(trials, record):
+                record["OverallBestTrainingJob"] = best
         return record
 
     def stop(self, name: str) -> Response:
@@ -152,7 +156,7 @@ class TuningService:
         record = self._store.get(_KEY, name)
         parallel = record[f"{_KEY}Config"]["ResourceLimits"]["MaxParallelTrainingJobs"]
         threads = max(1, (os.cpu_count() or 1) // parallel)
-        search = Search(record)
+        search = Search(record, warm_start.trials(self._store, record))
 
         def one(index: int) -> None:
             trial = search.ask(index)
@@ -243,3 +247,9 @@ class TuningService:
             trials = best_first(trials, "Maximize" if largest_first else "Minimize")
             return page(trials, request, "TrainingJobSummaries")
         return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
+
+
+def _best(trials: list[Record], record: Record) -> Record | None:
+    """The best of the trials by a tuning job's objective, if any has one."""
+    ranked = best_first(trials, objective(record)["Type"])
+    return ranked[0] if ranked and ranked[0]["ObjectiveStatus"] == "Succeeded" else None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from optuna.distributions import CategoricalDistribution
 
-from local import training
+from local import training, warm_start
 from local.control import Request, invalid
 from local.hyperband import resources
 from local.ranges import distributions
+from local.store import Store
 from local.trials import TUNING_JOB, objective, ranges, training_request
 
 
-def accept(request: Request) -> None:
+def accept(store: Store, request: Request) -> None:
     """Refuse what the service refuses or what is not done here.
 
     Raises:
@@ -22,9 +23,8 @@ def accept(request: Request) -> None:
         raise invalid(
             "the local service needs a TrainingJobDefinition (TrainingJobDefinitions are not supported)"
         )
-    for construct in ("WarmStartConfig", "Autotune"):
-        if construct in request:
-            raise invalid(f"{construct} does not run locally")
+    if "Autotune" in request:
+        raise invalid("Autotune does not run locally")
     if config["Strategy"] == "Hyperband":
         if config.get("TrainingJobEarlyStoppingType") == "Auto":
             raise invalid("TrainingJobEarlyStoppingType must be Off: Hyperband stops training jobs by itself")
@@ -49,4 +49,5 @@ def accept(request: Request) -> None:
     metric = objective(request)["MetricName"]
     if metric not in names:
         raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
+    warm_start.accept(store, request)
     training.accept(training_request(request, "trial", {}))  # refuses what every trial would

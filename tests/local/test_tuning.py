@@ -300,6 +300,45 @@ def test_early_stopping_ends_a_trial_below_the_median(control):
     assert record["TrainingJobStatusCounters"]["Completed"] == 5
 
 
+def test_the_best_of_a_warm_started_job_and_its_parents(control):
+    """The child may only search where the parent has been better."""
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(ResourceLimits=limits))
+    parent = finished(control)
+    assert "OverallBestTrainingJob" not in parent
+    ranges = {
+        "ContinuousParameterRanges": [{"Name": "rate", "MinValue": "0.0999", "MaxValue": "0.1"}],
+        "CategoricalParameterRanges": [{"Name": "size", "Values": ["32"]}],
+    }
+    for name, kind in (("same", "IdenticalDataAndAlgorithm"), ("other", "TransferLearning")):
+        asked = request(ResourceLimits=limits, ParameterRanges=ranges) | {
+            "HyperParameterTuningJobName": name,
+            "WarmStartConfig": {
+                "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "h"}],
+                "WarmStartType": kind,
+            },
+        }
+        control.call("CreateHyperParameterTuningJob", asked)
+        child = finished(control, name)
+        assert child["WarmStartConfig"]["WarmStartType"] == kind
+        assert child["BestTrainingJob"]["TrainingJobName"].startswith(f"{name}-")
+        if name == "same":
+            assert child["OverallBestTrainingJob"] == parent["BestTrainingJob"] | {"TuningJobName": "h"}
+        else:
+            assert "OverallBestTrainingJob" not in child
+
+
+def test_an_unknown_parent_is_refused(control):
+    asked = request() | {
+        "WarmStartConfig": {
+            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "absent"}],
+            "WarmStartType": "TransferLearning",
+        }
+    }
+    with pytest.raises(ServiceError, match="'absent'"):
+        control.call("CreateHyperParameterTuningJob", asked)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
