@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from entrypoints import contract
+from entrypoints import batches, contract
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.train import main, one_cycle, parameter_groups, train
 from tests.entrypoints.conftest import ROOT, stringify
@@ -105,6 +106,41 @@ def test_learns_two_colours_from_pretrained_weights(job: Path, artifact: Path) -
     assert card["metrics"]["validation_accuracy"] == 1.0
 
 
+@pytest.fixture
+def pretrained(job: Path, artifact: Path) -> dict[str, torch.Tensor]:
+    """Weights in the job's channel that come with an own idea of batch norm's statistics."""
+    (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
+    shutil.copy(artifact / "model.safetensors", job / "input/pretrained/colours.safetensors")
+    return load_file(artifact / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("trainable", "learned"), [("head", ("fc.",)), ("auto", ("fc.", "layer4.")), ("all", ("",))]
+)
+def test_only_what_is_trainable_changes(
+    job: Path, pretrained: dict[str, torch.Tensor], trainable: str, learned: tuple[str, ...]
+) -> None:
+    train(Hyperparameters(epochs=2, batch_size=4, image_size=32, trainable=trainable))
+    state = load_file(job / "model/model.safetensors")
+    assert state.keys() == pretrained.keys()
+    changed = {name for name, value in state.items() if not torch.equal(value, pretrained[name])}
+    assert changed == {name for name in state if name.startswith(learned)}
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+@pytest.mark.usefixtures("pretrained")
+def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Path] = []
+    read = batches._decode
+    monkeypatch.setattr(batches, "_decode", lambda file: decoded.append(file) or read(file))
+    counts = []
+    for megabytes in (0, 2048):
+        decoded.clear()
+        train(replace(SMALL, trainable=trainable, memory_budget_mb=megabytes))
+        counts.append(len(decoded))
+    assert counts == [2 * (10 + 6), 10 + 6]
+
+
 @pytest.mark.parametrize("learning_rate", [1e-4, 1e-1])
 def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: float) -> None:
     train(Hyperparameters(epochs=3, batch_size=4, image_size=32, learning_rate=learning_rate))
@@ -114,7 +150,7 @@ def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: floa
 def test_a_loss_that_is_no_number_stops_with_the_step(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("entrypoints.train.normalize", lambda pixels, *_: pixels.float() * torch.nan)
+    monkeypatch.setattr("entrypoints.model.normalize", lambda pixels, *_: pixels.float() * torch.nan)
     with pytest.raises(SystemExit) as stopped:
         train(SMALL)
     assert stopped.value.code == 1
@@ -128,7 +164,7 @@ def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
     def normalize_without_numbers_in_validation(pixels: torch.Tensor, *_: object) -> torch.Tensor:
         return pixels.float() * (torch.nan if len(pixels) == 6 else 0.01)
 
-    monkeypatch.setattr("entrypoints.train.normalize", normalize_without_numbers_in_validation)
+    monkeypatch.setattr("entrypoints.model.normalize", normalize_without_numbers_in_validation)
     with pytest.raises(SystemExit) as stopped:
         train(SMALL)
     assert stopped.value.code == 1
