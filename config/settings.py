@@ -47,8 +47,9 @@ SECTIONS = ("tags", "tuning", "debugger", "images", "retries")
 class Tuning:
     """[tuning]: the hyperparameter tuning job."""
 
-    jobs: Annotated[int, Between(1)] = 4  # training jobs in all
-    parallel_jobs: Annotated[int, Between(1)] = 2  # of them at the same time
+    # Limits: "Resource Limits for Automatic Model Tuning" in the developer guide.
+    jobs: Annotated[int, Between(1, 10_000)] = 4  # training jobs in all; above 750 Random only
+    parallel_jobs: Annotated[int, Between(1, 100)] = 2  # of them at the same time; AWS grants 10 unasked
     # Grid is missing: SageMaker allows it for categorical ranges only.
     strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
     early_stopping: bool = False  # let SageMaker stop trials that fall behind
@@ -238,6 +239,8 @@ def _check_tuning(tuning: Tuning, taken: Mapping[str, Given]) -> None:
         raise refuse(
             "learning_rate_min", f"must be below tuning.learning_rate_max = {tuning.learning_rate_max:g}"
         )
+    if tuning.jobs > 750 and tuning.strategy != "Random":
+        raise refuse("jobs", f"SageMaker takes at most 750 with tuning.strategy = {tuning.strategy!r}")
     if not 1 <= len(tuning.batch_sizes) <= 30:
         raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
     if len(set(tuning.batch_sizes)) < len(tuning.batch_sizes):

@@ -355,6 +355,48 @@ def test_an_unknown_parent_is_refused(control):
             "'loss' is not among MetricDefinitions",
         ),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "MaxNumberOfTrainingJobs is missing"),
+        (
+            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 751, "MaxParallelTrainingJobs": 1}},
+            "751 training jobs.* Bayesian has at most 750",
+        ),
+        (
+            {
+                "Strategy": "Random",
+                "ResourceLimits": {"MaxNumberOfTrainingJobs": 10_001, "MaxParallelTrainingJobs": 1},
+            },
+            "at most 10000",
+        ),
+        (
+            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 200, "MaxParallelTrainingJobs": 101}},
+            "MaxParallelTrainingJobs is 101, at most 100",
+        ),
+        (
+            {
+                "Strategy": "Grid",
+                "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "size", "Values": ["1", "2"]}]},
+            },
+            "is 4, but the grid has 2 combinations",
+        ),
+        (
+            {
+                "Strategy": "Grid",
+                "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+                "ParameterRanges": {
+                    "CategoricalParameterRanges": [
+                        {"Name": name, "Values": [str(value) for value in range(28)]} for name in "ab"
+                    ]
+                },
+            },
+            "784 training jobs",
+        ),
+        (
+            {
+                "ParameterRanges": {
+                    "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "1", "MaxValue": "2"}]
+                }
+            },
+            "epochs must be static or have a range, not both",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_before_it_starts(control, config, message):
@@ -386,10 +428,41 @@ def test_scaling_types(entry, expected):
         ("2", "1", "Linear", "is above"),
         ("0", "1", "Logarithmic", "above 0"),
         ("0.5", "1", "ReverseLogarithmic", r"\[0, 1\)"),
+        ("-1", "1", "Logarithmic", "above 0"),
+        ("-0.1", "0.5", "ReverseLogarithmic", r"\[0, 1\)"),
         ("a", "1", "Linear", "range of x"),
+        ("nan", "1", "Linear", "must be finite"),
+        ("0", "inf", "Auto", "must be finite"),
     ],
 )
 def test_ranges_that_sagemaker_refuses(low, high, scaling, message):
     range_ = {"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
     with pytest.raises(ServiceError, match=message):
         distributions({"ContinuousParameterRanges": [range_]})
+
+
+def test_an_integer_range_takes_whole_numbers_above_0_on_a_logarithmic_scale():
+    for low, message in (("0.5", "range of x"), ("0", "above 0")):
+        range_ = {"Name": "x", "MinValue": low, "MaxValue": "4", "ScalingType": "Logarithmic"}
+        with pytest.raises(ServiceError, match=message):
+            distributions({"IntegerParameterRanges": [range_]})
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ([{"Name": "x", "Values": [str(value) for value in range(31)]}], "31 values, at most 30"),
+        ([{"Name": f"x{number}", "Values": ["1"]} for number in range(31)], "31 ranges; at most 30"),
+        ([{"Name": "x", "Values": ["1"]}, {"Name": "x", "Values": ["2"]}], "more than one range for x"),
+    ],
+)
+def test_more_than_sagemaker_searches(ranges, message):
+    with pytest.raises(ServiceError, match=message):
+        distributions({"CategoricalParameterRanges": ranges})
+
+
+def test_a_hundred_hyperparameters_are_the_most(control):
+    asked = request()
+    asked["TrainingJobDefinition"]["StaticHyperParameters"] |= {f"h{number}": "1" for number in range(95)}
+    with pytest.raises(ServiceError, match="101 hyperparameters"):
+        control.call("CreateHyperParameterTuningJob", asked)
