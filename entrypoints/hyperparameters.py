@@ -27,6 +27,8 @@ class Hyperparameters:
     horizontal_flip: int = 0  # 1: mirrors half of the training pictures; digits and letters must not be
     trainable: str = "auto"  # which layers: head, layer4 (with the head) or all; auto: see `layers`
     views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
+    class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
+    patience: int = 0  # stop after so many epochs in a row without a better one; 0: never
     memory_budget_mb: int = 2048  # MiB for pictures and features; what does not fit is computed anew
 
     def layers(self, pretrained: bool) -> str:
@@ -54,6 +56,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "horizontal_flip": (lambda v: v in (0, 1), "0 or 1"),
     "trainable": (lambda v: v in ("auto", "head", "layer4", "all"), "auto, head, layer4 or all"),
     "views": (lambda v: v >= 1, "at least 1"),
+    "class_weights": (lambda v: v in (0, 1), "0 or 1"),
+    "patience": (lambda v: v >= 0, "at least 0"),
     "memory_budget_mb": (lambda v: v >= 0, "at least 0"),
 }
 

@@ -21,6 +21,7 @@ import torch
 import torchvision
 from torch import nn
 
+from entrypoints import checkpoint
 from entrypoints.batches import (
     Budget,
     Pictures,
@@ -32,6 +33,7 @@ from entrypoints.batches import (
     shuffled,
     steps_per_epoch,
 )
+from entrypoints.checkpoint import CheckpointError
 from entrypoints.contract import PRETRAINED, TRAIN, VALIDATION, metric_line
 from entrypoints.dataset import DatasetError, read_split
 from entrypoints.debugger import Debugger
@@ -109,8 +111,11 @@ def train(hp: Hyperparameters) -> None:
     validation_classes, validation_files = read_split(channel(VALIDATION))
     if validation_classes != classes:
         fail(f"train has the classes {', '.join(classes)}, validation has {', '.join(validation_classes)}")
+    for split, files in ((TRAIN, train_files), (VALIDATION, validation_files)):
+        if missing := set(range(len(classes))) - {label for _, label in files}:
+            fail(f"{split} has no picture of the class {classes[min(missing)]!r}; give it some")
     labels = torch.tensor([label for _, label in train_files])
-    validation_labels = torch.tensor([label for _, label in validation_files])
+    validation_labels = torch.tensor([label for _, label in validation_files], device=device)
     print(f"{len(labels)} training and {len(validation_labels)} validation images of {len(classes)} classes")
 
     # Network: frozen layers, whose output for a picture never changes, then the layers that train
@@ -153,7 +158,8 @@ def train(hp: Hyperparameters) -> None:
     print(f"read in {time.monotonic() - started:.1f} s; {trainable} trains; {device.type}, {precision}")
 
     # Loss, optimizer
-    criterion = nn.CrossEntropyLoss(label_smoothing=hp.label_smoothing)
+    balance = len(labels) / (len(classes) * torch.bincount(labels)) if hp.class_weights else None
+    criterion = nn.CrossEntropyLoss(weight=balance, label_smoothing=hp.label_smoothing).to(device)
     groups = parameter_groups(trained, hp.learning_rate, pretrained=weights is not None)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=hp.weight_decay, fused=True)
     steps = hp.epochs * steps_per_epoch(len(labels), hp.batch_size)
@@ -165,12 +171,25 @@ def train(hp: Hyperparameters) -> None:
             output: torch.Tensor = trained(inputs)
         return output.float()
 
-    # Epochs
+    # What an earlier run of this job left
     history: list[dict[str, float]] = []
     best: dict[str, float] = {}
     best_state: dict[str, torch.Tensor] = {}
-    step = 0
-    for epoch in range(1, hp.epochs + 1):
+    training = {**hp.as_dict(), "classes": list(classes), "images": len(labels), "layers": trainable}
+    checkpoints = checkpoint.find_folder()
+    if checkpoints and (saved := checkpoint.load(checkpoints, training, device)):
+        history, best, best_state = saved["history"], saved["best"], saved["best_state"]
+        trained.load_state_dict(saved["trained"])
+        optimizer.load_state_dict(saved["optimizer"])
+        schedule.load_state_dict(saved["schedule"])
+        print(f"goes on after epoch {len(history)}, from {checkpoints}")
+
+    # Epochs
+    step = len(history) * steps_per_epoch(len(labels), hp.batch_size)
+    for epoch in range(len(history) + 1, hp.epochs + 1):
+        if hp.patience and best and epoch - best["epoch"] > hp.patience:
+            print(f"stops: no better epoch since epoch {best['epoch']}")
+            break
         started = time.monotonic()
         number = (epoch - 1) % hp.views
         if keep_views and number not in views:
@@ -198,7 +217,7 @@ def train(hp: Hyperparameters) -> None:
         trained.eval()
         debugger.evaluating()
         with torch.inference_mode():
-            output = torch.cat([scores(inputs).cpu() for inputs in kept_validation or validation_features()])
+            output = torch.cat([scores(inputs) for inputs in kept_validation or validation_features()])
         metrics = {
             "train_loss": total / len(labels),
             "validation_loss": criterion(output, validation_labels).item(),
@@ -210,6 +229,16 @@ def train(hp: Hyperparameters) -> None:
         history.append({"epoch": epoch, **metrics, "seconds": round(time.monotonic() - started, 3)})
         if not best or rank(metrics) > rank(best):
             best, best_state = history[-1], copy.deepcopy(trained.state_dict())
+        if checkpoints:
+            state = {
+                "history": history,
+                "best": best,
+                "best_state": best_state,
+                "trained": trained.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+            }
+            checkpoint.save(checkpoints, training, state)
     debugger.close()
 
     # Artifact
@@ -252,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(json.dumps(hyperparameters.as_dict()))
     try:
         train(hyperparameters)
-    except (DatasetError, WeightsError) as error:
+    except (CheckpointError, DatasetError, WeightsError) as error:
         fail(str(error))
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from entrypoints import batches, contract
+from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.train import main, one_cycle, parameter_groups, train
 from tests.entrypoints.conftest import ROOT, stringify
@@ -43,6 +44,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "no-checkpointconfig.json"))
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +197,44 @@ def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.Capture
         train(SMALL)
     assert stopped.value.code == 2
     assert "validation has ants, bees, wasps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_some_class_is_refused(
+    job: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (job / "input" / split / "bees").iterdir():
+        file.unlink()
+    with pytest.raises(SystemExit) as stopped:
+        train(SMALL)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"error: {split} has no picture of the class 'bees'; give it some\n"
+
+
+def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3, 4):
+        (job / f"input/train/ants/{number}.png").unlink()
+    made: list[torch.nn.CrossEntropyLoss] = []
+
+    class Loss(torch.nn.CrossEntropyLoss):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            made.append(self)
+
+    monkeypatch.setattr("entrypoints.train.nn.CrossEntropyLoss", Loss)
+    train(replace(SMALL, class_weights=1))
+    train(SMALL)
+    assert made[0].weight is not None
+    assert made[0].weight.tolist() == pytest.approx([6 / (2 * 1), 6 / (2 * 5)])
+    assert made[1].weight is None
+
+
+def test_patience_ends_it_after_the_best_epoch(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("entrypoints.train.rank", lambda _: (0.0, 0.0))
+    train(replace(SMALL, epochs=9, patience=2))
+    assert len(json.loads((job / "data/metrics.json").read_text())) == 3
+    card = json.loads((job / "model/model.json").read_text())
+    assert card["metrics"]["best_epoch"] == 1
 
 
 @pytest.mark.parametrize("damage", ["no marker", "no pictures", "broken picture", "no variable"])
