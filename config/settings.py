@@ -19,6 +19,8 @@ FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
 PLACEHOLDER_ACCOUNT = "111122223333"
+# SageMaker's own default for training jobs; a job costs until it ends. A spot job may not wait for less.
+MAX_RUNTIME_S = 86_400
 
 # SageMaker writes names in its ARNs in lower case, and the roles in infra/roles.yaml are granted by ARN.
 _NAME = Matches(
@@ -101,6 +103,9 @@ class Settings:
     region: Annotated[str, _REGION] = "us-east-1"
     # None: steps are never cached. The service's cache key holds an input's URI, not its content.
     cache_expires: Annotated[str, _DURATION] | None = None
+    # Managed spot training for the trials and TrainModel: cheaper, and interrupted at times.
+    use_spot: bool = False
+    max_wait_s: Annotated[int, Between(MAX_RUNTIME_S)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     tuning: Tuning = Tuning()
     debugger: Debugger = Debugger()

@@ -11,7 +11,7 @@ TUNING_JOB = "HyperParameterTuningJob"
 # What a TrainingJobDefinition shares with CreateTrainingJob.
 _SHARED = (
     "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig",
-    "StoppingCondition", "Environment", "CheckpointConfig",
+    "StoppingCondition", "Environment", "CheckpointConfig", "EnableManagedSpotTraining",
 )  # fmt: skip
 
 
@@ -30,8 +30,12 @@ def ranges(record: Record) -> Record:
 def training_request(record: Record, name: str, tuned: Mapping[str, str]) -> Record:
     """CreateTrainingJob's request for one trial of a tuning job."""
     definition = record["TrainingJobDefinition"]
+    shared = {key: definition[key] for key in _SHARED if key in definition}
+    if "CheckpointConfig" in shared:  # each trial has its own: none resumes from another's
+        uri = f"{shared['CheckpointConfig']['S3Uri'].rstrip('/')}/{name}"
+        shared["CheckpointConfig"] = {**shared["CheckpointConfig"], "S3Uri": uri}
     return {
-        **{key: definition[key] for key in _SHARED if key in definition},
+        **shared,
         "TrainingJobName": name,
         "HyperParameters": {
             **definition.get("StaticHyperParameters", {}),

@@ -126,6 +126,8 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ),
         ("[retries]\nmax_attempts = 21\n", ["retries.max_attempts = 21", "from 0 to 20"]),
         ('cache_expires = "30 days"\n', ["cache_expires = '30 days'", "P30D"]),
+        ("max_wait_s = 86399\n", ["max_wait_s = 86399", "86400 or more"]),
+        ("use_spot = 1\n", ["use_spot = 1", "true or false"]),
         ('name = "a_b"\n', ["name = 'a_b'", "hyphens"]),
         ('region = "Frankfurt"\n', ["region = 'Frankfurt'", "us-east-1"]),
         ("[tags]\nteam = 3\n", ["tags.team = 3", "a string"]),

@@ -275,6 +275,26 @@ def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_pat
     store.close()
 
 
+def test_each_spot_trial_has_its_own_checkpoints(control, tmp_path):
+    program = (
+        "import pathlib, sys\n"
+        "checkpoints = pathlib.Path(sys.argv[1]) / 'checkpoints'\n"
+        "assert not list(checkpoints.iterdir()), 'these are of another trial'\n"
+        "(checkpoints / 'last').write_text('epoch 1')\n"
+        "print('acc=0.5')\n"
+    )
+    asked = request(program, ResourceLimits={"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1})
+    asked["TrainingJobDefinition"] |= {
+        "EnableManagedSpotTraining": True,
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90},
+        "CheckpointConfig": {"S3Uri": "s3://b/checkpoints/"},
+    }
+    control.call("CreateHyperParameterTuningJob", asked)
+    assert finished(control)["TrainingJobStatusCounters"]["Completed"] == 3
+    folders = Home(tmp_path / "home").object_path("s3://b/checkpoints").iterdir()
+    assert {folder.name for folder in folders} == {trial["TrainingJobName"] for trial in trials(control)}
+
+
 def test_what_every_trial_would_refuse_is_refused_before_the_first(control):
     asked = request()
     asked["TrainingJobDefinition"]["ResourceConfig"]["InstanceCount"] = 2
