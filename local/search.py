@@ -46,6 +46,7 @@ class Search:
         self._asked: list[optuna.Trial] = []
         self._ended: dict[int, float | None] = {}
         self._told = 0
+        self._broken = False
         self._turn = threading.Condition()
         if strategy == "Grid":
             combinations = grid(self._choices)
@@ -59,12 +60,19 @@ class Search:
         """The trial of that index (from 1): waits for its turn, and for the objectives that it rests on."""
         known = max(0, index - self._parallel) if self._waits else 0
         with self._turn:
-            self._turn.wait_for(lambda: len(self._asked) == index - 1 and self._complete() >= known)
-            self._tell(known if self._waits else self._complete())
-            trial = self._study.ask(self._choices)
-            self._asked.append(trial)
-            self._turn.notify_all()
-        return trial
+            self._turn.wait_for(
+                lambda: self._broken or (len(self._asked) == index - 1 and self._complete() >= known)
+            )
+            if self._broken:
+                raise RuntimeError("an earlier trial could not be asked for")
+            self._broken = True  # until this one is asked for: those that wait for it must not wait forever
+            try:
+                self._tell(known if self._waits else self._complete())
+                self._asked.append(self._study.ask(self._choices))
+                self._broken = False
+            finally:
+                self._turn.notify_all()
+            return self._asked[-1]
 
     def tell(self, index: int, value: float | None) -> None:
         """The objective of the trial of that index, None if there is none; every trial asked for is told."""

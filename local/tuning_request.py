@@ -38,6 +38,12 @@ def accept(store: Store, request: Request) -> None:
         resources(request)
     elif "StrategyConfig" in config:
         raise invalid(f"StrategyConfig is for Strategy Hyperband, not {config['Strategy']}")
+    if "TuningJobCompletionCriteria" in config:
+        raise invalid("TuningJobCompletionCriteria does not run locally")
+    if "MaxRuntimeInSeconds" in config["ResourceLimits"]:
+        raise invalid(
+            "ResourceLimits.MaxRuntimeInSeconds does not run locally; limit the training jobs instead"
+        )
     if f"{TUNING_JOB}Objective" not in config:
         raise invalid(f"{TUNING_JOB}Objective is missing")
     choices = distributions(ranges(request))

@@ -98,6 +98,30 @@ def test_a_bayesian_trial_waits_for_the_one_that_it_rests_on_and_a_random_one_do
         assert not third.is_alive()
 
 
+def test_a_sampler_that_fails_leaves_no_trial_waiting(monkeypatch):
+    made = search("Random")
+    errors = []
+
+    def third():
+        try:
+            made.ask(3)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    waiting = threading.Thread(target=third)
+    waiting.start()
+    made.ask(1)
+
+    def fails(_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(made._study, "ask", fails)
+    with pytest.raises(ZeroDivisionError):
+        made.ask(2)
+    waiting.join(10)
+    assert errors == ["an earlier trial could not be asked for"]
+
+
 def test_the_combinations_of_a_grid_come_in_order():
     ranges = {
         "CategoricalParameterRanges": [

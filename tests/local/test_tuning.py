@@ -371,6 +371,20 @@ def test_an_unknown_parent_is_refused(control):
         ({"Strategy": "Grid"}, "categorical ranges only"),
         ({"ParameterRanges": {}}, "ParameterRanges are missing"),
         (
+            {"TuningJobCompletionCriteria": {"TargetObjectiveMetricValue": 0.9}},
+            "TuningJobCompletionCriteria does not run locally",
+        ),
+        (
+            {
+                "ResourceLimits": {
+                    "MaxNumberOfTrainingJobs": 4,
+                    "MaxParallelTrainingJobs": 2,
+                    "MaxRuntimeInSeconds": 120,
+                }
+            },
+            "MaxRuntimeInSeconds does not run locally",
+        ),
+        (
             {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "loss"}},
             "'loss' is not among MetricDefinitions",
         ),
