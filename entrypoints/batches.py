@@ -77,12 +77,14 @@ def batched(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 
 def collect(parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
-    """The parts in one tensor of `count` rows; as torch.cat, without holding them all twice."""
+    """The parts in one tensor of `count` rows, not held twice as by torch.cat; 4-d in channels_last."""
     whole = torch.empty(0)
     filled = 0
     for part in parts:
         if not filled:
-            whole = part.new_empty(count, *part.shape[1:])
+            layout = torch.channels_last if part.dim() == 4 else torch.contiguous_format
+            shape = (count, *part.shape[1:])
+            whole = torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=layout)
         whole[filled : filled + len(part)] = part
         filled += len(part)
     return whole

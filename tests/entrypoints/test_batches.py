@@ -48,6 +48,10 @@ def test_a_budget_is_shared() -> None:
 def test_collect_is_cat_and_batched_cuts() -> None:
     parts = torch.arange(14).view(7, 2).split(3)
     assert torch.equal(collect(parts, 7), torch.cat(parts))
+    pixels = torch.arange(120).view(5, 2, 3, 4)
+    kept = collect(pixels.split(2), 5)
+    assert torch.equal(kept, pixels)
+    assert kept.is_contiguous(memory_format=torch.channels_last)
     files = [Path(str(number)) for number in range(7)]
     assert list(map(len, batched(files, 3))) == [3, 3, 1]
 
