@@ -19,6 +19,8 @@ FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
 PLACEHOLDER_ACCOUNT = "111122223333"
+# SageMaker's own default for training jobs; a job costs until it ends. A spot job may not wait for less.
+MAX_RUNTIME_S = 86_400
 
 # SageMaker writes names in its ARNs in lower case, and the roles in infra/roles.yaml are granted by ARN.
 _NAME = Matches(
@@ -47,8 +49,9 @@ SECTIONS = ("tags", "tuning", "debugger", "images", "retries")
 class Tuning:
     """[tuning]: the hyperparameter tuning job."""
 
-    jobs: Annotated[int, Between(1)] = 4  # training jobs in all
-    parallel_jobs: Annotated[int, Between(1)] = 2  # of them at the same time
+    # Limits: "Resource Limits for Automatic Model Tuning" in the developer guide.
+    jobs: Annotated[int, Between(1, 10_000)] = 4  # training jobs in all; above 750 Random only
+    parallel_jobs: Annotated[int, Between(1, 100)] = 2  # of them at the same time; AWS grants 10 unasked
     # Grid is missing: SageMaker allows it for categorical ranges only.
     strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
     early_stopping: bool = False  # let SageMaker stop trials that fall behind
@@ -100,6 +103,9 @@ class Settings:
     region: Annotated[str, _REGION] = "us-east-1"
     # None: steps are never cached. The service's cache key holds an input's URI, not its content.
     cache_expires: Annotated[str, _DURATION] | None = None
+    # Managed spot training for the trials and TrainModel: cheaper, and interrupted at times.
+    use_spot: bool = False
+    max_wait_s: Annotated[int, Between(MAX_RUNTIME_S)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     tuning: Tuning = Tuning()
     debugger: Debugger = Debugger()
@@ -238,6 +244,8 @@ def _check_tuning(tuning: Tuning, taken: Mapping[str, Given]) -> None:
         raise refuse(
             "learning_rate_min", f"must be below tuning.learning_rate_max = {tuning.learning_rate_max:g}"
         )
+    if tuning.jobs > 750 and tuning.strategy != "Random":
+        raise refuse("jobs", f"SageMaker takes at most 750 with tuning.strategy = {tuning.strategy!r}")
     if not 1 <= len(tuning.batch_sizes) <= 30:
         raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
     if len(set(tuning.batch_sizes)) < len(tuning.batch_sizes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,23 +17,39 @@ from entrypoints.serving.image import ImageError, decode, preprocess
 
 # Pictures are cut to at most this ratio of their sides before they are kept.
 MAX_ASPECT = 2.0
-CACHE_BYTES = 1 << 30
+
+
+class Budget:
+    """Memory that caches may share."""
+
+    def __init__(self, mebibytes: int) -> None:
+        self.left = mebibytes << 20
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes if as many are left; whether they were."""
+        fits = size <= self.left
+        if fits:
+            self.left -= size
+        return fits
 
 
 class Pictures:
     """Training pictures, shorter side `resize` pixels: kept in memory, or decoded anew if they do not fit.
 
-    `pictures[i]` is uint8 of shape 3 x H x W. A file that is no picture raises DatasetError with its name.
+    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W. A file that is no picture raises
+    DatasetError with its name.
     """
 
-    def __init__(self, files: Sequence[Path], resize: int, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, files: Sequence[Path], resize: int, budget: Budget) -> None:
         self.files = files
         self.resize = resize
-        fits = len(files) * 3 * resize * resize * MAX_ASPECT <= cache_bytes
+        fits = budget.take(int(len(files) * 3 * resize * resize * MAX_ASPECT))
         self.cache = _map(self._read, files) if fits else None
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self._read(self.files[index]) if self.cache is None else self.cache[index]
+    def __getitem__(self, indices: torch.Tensor) -> list[torch.Tensor]:
+        if self.cache is None:
+            return _map(self._read, [self.files[i] for i in indices.tolist()])
+        return [self.cache[i] for i in indices.tolist()]
 
     def _read(self, file: Path) -> torch.Tensor:
         image = _decode(file)
@@ -53,6 +69,30 @@ def read_squares(files: Sequence[Path], image_size: int, resize: int) -> torch.T
     return torch.stack(
         _map(lambda file: torch.from_numpy(preprocess(_decode(file), image_size, resize)), files)
     )
+
+
+def batched(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    """Slices of at most `size` files."""
+    return (files[start : start + size] for start in range(0, len(files), size))
+
+
+def collect(parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
+    """The parts in one tensor of `count` rows, not held twice as by torch.cat; 4-d in channels_last."""
+    whole = torch.empty(0)
+    filled = 0
+    for part in parts:
+        if not filled:
+            layout = torch.channels_last if part.dim() == 4 else torch.contiguous_format
+            shape = (count, *part.shape[1:])
+            whole = torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=layout)
+        whole[filled : filled + len(part)] = part
+        filled += len(part)
+    return whole
+
+
+def reseed(*numbers: int) -> None:
+    """Seed torch's generators with numbers that name what follows, so that it can be repeated alone."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def augmentation(image_size: int, crop_scale: float, horizontal_flip: bool) -> v2.Transform:

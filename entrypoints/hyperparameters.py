@@ -25,13 +25,24 @@ class Hyperparameters:
     label_smoothing: float = 0.1
     crop_scale: float = 0.7  # smallest share of the picture's area that a training crop keeps
     horizontal_flip: int = 0  # 1: mirrors half of the training pictures; digits and letters must not be
+    trainable: str = "auto"  # which layers: head, layer4 (with the head) or all; auto: see `layers`
+    views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
+    class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
+    patience: int = 0  # stop after so many epochs in a row without a better one; 0: never
+    memory_budget_mb: int = 2048  # MiB for pictures and features; what does not fit is computed anew
+
+    def layers(self, pretrained: bool) -> str:
+        """`trainable`, decided: auto is layer4 on top of pretrained layers and all where they are random."""
+        if self.trainable != "auto":
+            return self.trainable
+        return "layer4" if pretrained else "all"
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 # What each value must satisfy, in words.
-_RULES: dict[str, tuple[Callable[[float], bool], str]] = {
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learning_rate": (lambda v: 0 < v < math.inf, "above 0"),
     "batch_size": (lambda v: v >= 1, "at least 1"),
     "epochs": (lambda v: v >= 1, "at least 1"),
@@ -43,6 +54,11 @@ _RULES: dict[str, tuple[Callable[[float], bool], str]] = {
     "label_smoothing": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "crop_scale": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
     "horizontal_flip": (lambda v: v in (0, 1), "0 or 1"),
+    "trainable": (lambda v: v in ("auto", "head", "layer4", "all"), "auto, head, layer4 or all"),
+    "views": (lambda v: v >= 1, "at least 1"),
+    "class_weights": (lambda v: v in (0, 1), "0 or 1"),
+    "patience": (lambda v: v >= 0, "at least 0"),
+    "memory_budget_mb": (lambda v: v >= 0, "at least 0"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torchvision.models import resnet18
 
 from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS
 from entrypoints.program import write_bytes, write_json
+from entrypoints.serving.predictor import normalize
 
 # The pixel statistics that torchvision's ImageNet weights were trained with
 # (torchvision.transforms._presets.ImageClassification).
@@ -41,6 +43,12 @@ from entrypoints.serving.app import app
 
 __all__ = ["app"]
 """
+
+
+# From the pixels to the scores, in the order of torchvision's ResNet.forward.
+STEM = ("conv1", "bn1", "relu", "maxpool")
+LAYERS = (*STEM, "layer1", "layer2", "layer3", "layer4", "avgpool", "flatten", "fc")
+FIRST_TRAINED = {"head": "fc", "layer4": "layer4", "all": "normalize"}
 
 
 class WeightsError(ValueError):
@@ -80,6 +88,31 @@ def build(classes: int, weights: Path | None) -> nn.Module:
         _compare(weights, state, expected)
         network.load_state_dict(state, strict=False)
     return network.to(memory_format=torch.channels_last)
+
+
+class Normalize(nn.Module):
+    """uint8 pixels of shape N x 3 x H x W to the network's input."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return normalize(pixels, MEAN, STD).contiguous(memory_format=torch.channels_last)
+
+
+def cut(network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """The frozen and the trained part of a network, sharing its weights: scores = trained(frozen(pixels)).
+
+    `trainable` is head, layer4 or all, where the frozen part is empty. Frozen layers are in eval mode: batch
+    norm keeps the statistics that its weights were trained with.
+    """
+    added = {"normalize": Normalize(), "flatten": nn.Flatten()}
+    children = dict(network.named_children()) | added
+    names = ["normalize", *LAYERS]
+    first = names.index(FIRST_TRAINED[trainable])
+    frozen, trained = (
+        nn.Sequential(OrderedDict((name, children[name]) for name in part))
+        for part in (names[:first], names[first:])
+    )
+    frozen.eval().requires_grad_(False)
+    return frozen, trained
 
 
 def write_artifact(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:

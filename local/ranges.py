@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,13 @@ from local.store import Record
 # logarithmic scale starts to pay.
 _AUTO_LOGARITHMIC_FROM = 100
 
+_MEMBERS = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
+# "Resource Limits for Automatic Model Tuning" in the developer guide: training jobs of one tuning job,
+# hyperparameters that are searched, values of a categorical one.
+MOST_JOBS = 750
+_MOST_RANGES = 30
+_MOST_VALUES = 30
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # constant_liar
 
@@ -39,8 +47,14 @@ def distributions(ranges: Record) -> dict[str, BaseDistribution]:
     """ParameterRanges as Optuna's distributions; a reverse logarithmic one is that of 1 - x.
 
     Raises:
-        ServiceError: a minimum above its maximum, or a scale that does not fit the range.
+        ServiceError: a bound that is no number, a minimum above its maximum, a scale that does not fit the
+            range, a name that two ranges have, or too many ranges or values.
     """
+    names = [entry["Name"] for member in _MEMBERS for entry in ranges.get(member, [])]
+    if len(names) > _MOST_RANGES:
+        raise invalid(f"ParameterRanges has {len(names)} ranges; at most {_MOST_RANGES} can be searched")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise invalid(f"ParameterRanges has more than one range for {', '.join(twice)}")
     found: dict[str, BaseDistribution] = {}
     numeric: list[tuple[str, Callable[[str], Any], Callable[..., BaseDistribution]]] = [
         ("IntegerParameterRanges", int, IntDistribution),
@@ -53,6 +67,8 @@ def distributions(ranges: Record) -> dict[str, BaseDistribution]:
                 low, high = number(entry["MinValue"]), number(entry["MaxValue"])
             except ValueError as error:
                 raise invalid(f"range of {name}: {error}") from None
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise invalid(f"range of {name}: MinValue {low} and MaxValue {high} must be finite")
             if low > high:
                 raise invalid(f"range of {name}: MinValue {low} is above MaxValue {high}")
             if scaling == "ReverseLogarithmic":
@@ -65,6 +81,10 @@ def distributions(ranges: Record) -> dict[str, BaseDistribution]:
             automatic = scaling == "Auto" and low > 0 and high / low >= _AUTO_LOGARITHMIC_FROM
             found[name] = distribution(low, high, log=scaling == "Logarithmic" or automatic)
     for entry in ranges.get("CategoricalParameterRanges", []):
+        if len(entry["Values"]) > _MOST_VALUES:
+            raise invalid(
+                f"range of {entry['Name']}: {len(entry['Values'])} values, at most {_MOST_VALUES} are allowed"
+            )
         found[entry["Name"]] = CategoricalDistribution(tuple(entry["Values"]))
     return found
 
@@ -73,10 +93,3 @@ def grid(ranges: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
     """Every combination of categorical ranges, the last name varying fastest."""
     values = [choices.choices for choices in ranges.values() if isinstance(choices, CategoricalDistribution)]
     return [dict(zip(ranges, combination, strict=True)) for combination in itertools.product(*values)]
-
-
-def sampler(strategy: str, seed: int | None) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler for SageMaker's strategy; Grid's trials are queued and need none of their own."""
-    if strategy == "Bayesian":
-        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-    return optuna.samplers.RandomSampler(seed=seed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from local.container import Container, base_environment, link_tree, rewritten, write_json
 from local.control import invalid
 from local.home import Home
-from local.jobs import JobError, JobKind
+from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.store import Record
 
 FOLDER = "training-jobs"
@@ -43,6 +43,13 @@ def accept(record: Record) -> None:
     count = record.get("ResourceConfig", {}).get("InstanceCount", 1)
     if count != 1:
         raise invalid(f"InstanceCount is {count}; the local service has one machine")
+    stopping = record.get("StoppingCondition", {})
+    longest = stopping.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
+    # A spot job runs here as any other: this machine is never taken away.
+    if record.get("EnableManagedSpotTraining") and stopping.get("MaxWaitTimeInSeconds", 0) < longest:
+        raise invalid(
+            f"EnableManagedSpotTraining needs a MaxWaitTimeInSeconds of MaxRuntimeInSeconds {longest} or more"
+        )
     for channel in record.get("InputDataConfig", []):
         name = channel["ChannelName"]
         source = channel["DataSource"].get("S3DataSource")
@@ -146,7 +153,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
 
 def finish(home: Home, record: Record) -> None:
-    """Put the model, the output data, tensors and checkpoints where SageMaker puts them in S3."""
+    """Put the model, the output data and tensors where SageMaker puts them in S3."""
     ml = folder(home, record) / "ml"
     model = home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
     _archive(ml / "model", model)
@@ -156,8 +163,6 @@ def finish(home: Home, record: Record) -> None:
     if "DebugHookConfig" in record and tensors.exists():
         root = record["DebugHookConfig"]["S3OutputPath"].rstrip("/")
         link_tree(tensors, home.object_path(f"{root}/{record['TrainingJobName']}/debug-output"))
-    if "CheckpointConfig" in record:
-        link_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
 
 
 def _archive(source: Path, target: Path) -> None:
@@ -171,7 +176,11 @@ def _archive(source: Path, target: Path) -> None:
 
 
 def observe(home: Home, record: Record) -> None:
-    """Add the final metrics and the secondary status; of a job that ended well only the log stays."""
+    """Add the final metrics and the secondary status, and keep the checkpoints.
+
+    SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too. Of a job
+    that ended well only the log stays.
+    """
     status = record["TrainingJobStatus"]
     exceeded = record.get("FailureReason", "").startswith("MaxRuntimeExceeded")
     record["SecondaryStatus"] = "MaxRuntimeExceeded" if exceeded else status
@@ -185,6 +194,8 @@ def observe(home: Home, record: Record) -> None:
         if values
     ]
     ml = folder(home, record) / "ml"
+    if "CheckpointConfig" in record:
+        link_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
     if status == "Completed" and ml.exists():
         shutil.rmtree(ml)
 

@@ -11,7 +11,7 @@ TUNING_JOB = "HyperParameterTuningJob"
 # What a TrainingJobDefinition shares with CreateTrainingJob.
 _SHARED = (
     "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig",
-    "StoppingCondition", "Environment", "CheckpointConfig",
+    "StoppingCondition", "Environment", "CheckpointConfig", "EnableManagedSpotTraining",
 )  # fmt: skip
 
 
@@ -30,8 +30,12 @@ def ranges(record: Record) -> Record:
 def training_request(record: Record, name: str, tuned: Mapping[str, str]) -> Record:
     """CreateTrainingJob's request for one trial of a tuning job."""
     definition = record["TrainingJobDefinition"]
+    shared = {key: definition[key] for key in _SHARED if key in definition}
+    if "CheckpointConfig" in shared:  # each trial has its own: none resumes from another's
+        uri = f"{shared['CheckpointConfig']['S3Uri'].rstrip('/')}/{name}"
+        shared["CheckpointConfig"] = {**shared["CheckpointConfig"], "S3Uri": uri}
     return {
-        **{key: definition[key] for key in _SHARED if key in definition},
+        **shared,
         "TrainingJobName": name,
         "HyperParameters": {
             **definition.get("StaticHyperParameters", {}),
@@ -66,13 +70,17 @@ def final(job: Record, metric: str) -> float | None:
     return values[0] if values else None
 
 
+def index(job: Record) -> int:
+    """A training job's place in the order of its tuning job's trials, from 1, as its name tells it."""
+    return int(job["TrainingJobName"].split("-")[-2])
+
+
 def best_first(trials: list[Record], direction: str) -> list[Record]:
-    """Those with an objective first, best first (of equals the earlier), then the others."""
+    """Those with an objective first, best first (of equals the lowest index), then the others."""
     worst = -math.inf if direction == "Maximize" else math.inf
 
     def value(trial: Record) -> float:
         number: float = trial.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value", worst)
         return number
 
-    oldest_first = sorted(trials, key=lambda trial: trial["CreationTime"])
-    return sorted(oldest_first, key=value, reverse=direction == "Maximize")
+    return sorted(sorted(trials, key=index), key=value, reverse=direction == "Maximize")

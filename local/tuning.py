@@ -11,16 +11,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 
-from local import training
+from local import training, warm_start
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.home import Home
 from local.jobs import JobService
-from local.ranges import distributions, grid, reversed_names, sampler
+from local.ranges import reversed_names
+from local.search import Search
 from local.store import Record, Store
 from local.trials import TUNING_JOB as _KEY
 from local.trials import best_first, final, objective, ranges, summaries, training_request
+from local.tuning_request import accept
 
 _POLL_S = 0.5
 
@@ -52,7 +53,7 @@ class TuningService:
         Raises:
             ServiceError: the name is taken, a range is wrong, or the job asks for what is not done here.
         """
-        _accept(request)
+        accept(self._store, request)
         name = request[f"{_KEY}Name"]
         arn = self._home.arn("hyper-parameter-tuning-job", name)
         now = time.time()
@@ -99,9 +100,13 @@ class TuningService:
         record["ObjectiveStatusCounters"] = {
             status: objectives[status] for status in ("Succeeded", "Pending", "Failed")
         }
-        best = best_first(trials, objective(record)["Type"])
-        if best and best[0]["ObjectiveStatus"] == "Succeeded":
-            record["BestTrainingJob"] = best[0]
+        if best := _best(trials, record):
+            record["BestTrainingJob"] = best
+        if record.get("WarmStartConfig", {}).get("WarmStartType") == "IdenticalDataAndAlgorithm":
+            for parent in warm_start.parents(self._store, record):
+                trials += summaries(self._store, parent)
+            if best := _best(trials, record):
+                record["OverallBestTrainingJob"] = best
         return record
 
     def stop(self, name: str) -> Response:
@@ -149,38 +154,21 @@ class TuningService:
 
     def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
-        config = record[f"{_KEY}Config"]
-        limits = config["ResourceLimits"]
-        choices = distributions(ranges(record))
-        study = optuna.create_study(
-            direction=objective(record)["Type"].lower(),
-            sampler=sampler(config["Strategy"], config.get("RandomSeed")),
-            pruner=optuna.pruners.MedianPruner(),
-        )
-        total = limits.get("MaxNumberOfTrainingJobs")
-        if config["Strategy"] == "Grid":
-            combinations = grid(choices)
-            total = len(combinations)
-            for combination in combinations:
-                study.enqueue_trial(combination)
-        parallel = limits["MaxParallelTrainingJobs"]
+        parallel = record[f"{_KEY}Config"]["ResourceLimits"]["MaxParallelTrainingJobs"]
         threads = max(1, (os.cpu_count() or 1) // parallel)
-        lock = threading.Lock()
+        search = Search(record, warm_start.trials(self._store, record))
 
         def one(index: int) -> None:
-            if self._status(name) != "InProgress":
-                return
-            with lock:
-                trial = study.ask(choices)
-            value = self._trial(
-                name, index, trial, threads, config.get("TrainingJobEarlyStoppingType") == "Auto"
-            )
-            with lock:
-                failed = optuna.trial.TrialState.FAIL if value is None else None
-                study.tell(trial, value, state=failed)
+            trial = search.ask(index)
+            value = None
+            try:
+                if self._status(name) == "InProgress" and not search.hopeless:
+                    value = self._trial(name, index, trial, threads, search)
+            finally:
+                search.tell(index, value)
 
         with ThreadPoolExecutor(parallel) as pool:
-            for _ in pool.map(one, range(1, total + 1)):
+            for _ in pool.map(one, range(1, search.size + 1)):
                 pass
         if self._status(name) == "Stopping":
             self._end(name, "Stopped", "")
@@ -188,10 +176,11 @@ class TuningService:
             self._end(name, "Completed", "")
         else:
             reasons = [trial.get("FailureReason", "it emitted no objective") for trial in self._trials(name)]
-            self._end(name, "Failed", f"All training jobs failed. The first: {reasons[-1]}")
+            tried = f"No training job succeeded after {len(reasons)} attempts"
+            self._end(name, "Failed", f"{tried}. The first: {reasons[-1]}")
 
     def _trial(
-        self, name: str, index: int, trial: optuna.Trial, threads: int, early_stopping: bool
+        self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search
     ) -> float | None:
         """Train once; the objective's final value, or None if there is none."""
         record = self._store.get(_KEY, name)
@@ -209,25 +198,21 @@ class TuningService:
         if self._status(name) != "InProgress":  # `stop` may not have seen this one
             self._stop_trial(job)
         metric = objective(record)["MetricName"]
-        if early_stopping:
-            self._watch(job, trial, metric)
+        if search.watches:
+            self._watch(job, trial, metric, search)
         return final(self._jobs.wait(job), metric)
 
-    def _watch(self, job: str, trial: optuna.Trial, metric: str) -> None:
-        """Stop a training job whose best value so far is worse than the median of the others' at its epoch.
-
-        Source: TrainingJobEarlyStoppingType Auto in the developer guide; Optuna's MedianPruner is its rule.
-        """
+    def _watch(self, job: str, trial: optuna.Trial, metric: str, search: Search) -> None:
+        """Follow a training job's objective until it ends or the search stops it."""
         seen = 0
         while (record := self._jobs.describe(job))["TrainingJobStatus"] == "InProgress":
             definitions = record["AlgorithmSpecification"]["MetricDefinitions"]
             values = training.metrics(self._jobs.log(job), definitions)[metric]
             for value in values[seen:]:
-                trial.report(value, seen)
                 seen += 1
-            if trial.should_prune():
-                self._stop_trial(job)
-                return
+                if search.stops(trial, seen, value):
+                    self._stop_trial(job)
+                    return
             time.sleep(_POLL_S)
 
     def _status(self, name: str) -> str:
@@ -264,34 +249,7 @@ class TuningService:
         return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
 
 
-def _accept(request: Request) -> None:
-    """Refuse what the service refuses or what is not done here."""
-    config = request[f"{_KEY}Config"]
-    if "TrainingJobDefinition" not in request:
-        raise invalid(
-            "the local service needs a TrainingJobDefinition (TrainingJobDefinitions are not supported)"
-        )
-    for construct in ("WarmStartConfig", "Autotune"):
-        if construct in request:
-            raise invalid(f"{construct} does not run locally")
-    if config["Strategy"] == "Hyperband":
-        raise invalid("Strategy Hyperband does not run locally, only Bayesian, Random and Grid")
-    if f"{_KEY}Objective" not in config:
-        raise invalid(f"{_KEY}Objective is missing")
-    choices = distributions(ranges(request))
-    if not choices:
-        raise invalid("ParameterRanges are missing")
-    limits = config["ResourceLimits"]
-    if config["Strategy"] == "Grid":
-        if not all(isinstance(range_, CategoricalDistribution) for range_ in choices.values()):
-            raise invalid("Strategy Grid takes categorical ranges only")
-    elif "MaxNumberOfTrainingJobs" not in limits:
-        raise invalid("ResourceLimits.MaxNumberOfTrainingJobs is missing")
-    names = {
-        entry["Name"]
-        for entry in request["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions", [])
-    }
-    metric = objective(request)["MetricName"]
-    if metric not in names:
-        raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
-    training.accept(training_request(request, "trial", {}))  # refuses what every trial would
+def _best(trials: list[Record], record: Record) -> Record | None:
+    """The best of the trials by a tuning job's objective, if any has one."""
+    ranked = best_first(trials, objective(record)["Type"])
+    return ranked[0] if ranked and ranked[0]["ObjectiveStatus"] == "Succeeded" else None

@@ -21,8 +21,6 @@ from steps.sdk import (
     StepRetryPolicy,
 )
 
-# SageMaker's own default for training jobs; a job costs until it ends.
-MAX_RUNTIME_S = 86_400
 VOLUME_SIZE_GB = 30
 
 

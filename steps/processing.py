@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from config.settings import MAX_RUNTIME_S
 from entrypoints.contract import PROCESSING, PROCESSING_CODE
 from steps import code
-from steps.context import MAX_RUNTIME_S, VOLUME_SIZE_GB, Context
+from steps.context import VOLUME_SIZE_GB, Context
 from steps.sdk import (
     ProcessingInput,
     ProcessingOutput,

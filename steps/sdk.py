@@ -62,6 +62,7 @@ with _import_without_traces():
     from sagemaker.core.processing import Processor
     from sagemaker.core.shapes import (
         Channel,
+        CheckpointConfig,
         DataSource,
         ProcessingInput,
         ProcessingOutput,
@@ -135,6 +136,7 @@ __all__ = [
     "CacheConfig",
     "CategoricalParameter",
     "Channel",
+    "CheckpointConfig",
     "CollectionConfig",
     "Compute",
     "ConditionGreaterThanOrEqualTo",

@@ -3,12 +3,14 @@
 from typing import Any
 
 from config import images
+from config.settings import MAX_RUNTIME_S
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
 from steps import code
-from steps.context import MAX_RUNTIME_S, VOLUME_SIZE_GB, Context
+from steps.context import VOLUME_SIZE_GB, Context
 from steps.processing import output_url
 from steps.sdk import (
     Channel,
+    CheckpointConfig,
     CollectionConfig,
     Compute,
     DataSource,
@@ -80,8 +82,16 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             instance_type=parameters["TrainingInstanceType"],
             instance_count=parameters["TrainingInstanceCount"],
             volume_size_in_gb=VOLUME_SIZE_GB,
+            **({"enable_managed_spot_training": True} if settings.use_spot else {}),
         ),
-        "stopping_condition": StoppingCondition(max_runtime_in_seconds=MAX_RUNTIME_S),
+        "stopping_condition": StoppingCondition(
+            max_runtime_in_seconds=MAX_RUNTIME_S,
+            **({"max_wait_time_in_seconds": settings.max_wait_s} if settings.use_spot else {}),
+        ),
+        # Where SageMaker keeps checkpoints between the interruptions of a spot job.
+        "checkpoint_config": CheckpointConfig(s3_uri=context.output(folder, "checkpoints"))
+        if settings.use_spot
+        else None,
         "output_data_config": OutputDataConfig(s3_output_path=context.output(folder)),
         "hyperparameters": {
             # The toolkit's script mode: fetch the bundle, run the program in it.

@@ -96,9 +96,13 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ("[tuning]\njob = 3\n", ["tuning.job = 3", "no such setting", "did you mean tuning.jobs?"]),
         ("[tunning]\n", ["tunning = {}", "no such setting"]),
         ("tuning = 3\n", ["tuning = 3", "it is a section", "tuning.jobs"]),
-        ('[tuning]\njobs = "4"\n', ["tuning.jobs = '4'", "must be a whole number 1 or more"]),
+        ('[tuning]\njobs = "4"\n', ["tuning.jobs = '4'", "must be a whole number from 1 to 10000"]),
         ("[tuning]\njobs = true\n", ["tuning.jobs = True", "must be a whole number"]),
-        ("[tuning]\njobs = 0\n", ["tuning.jobs = 0", "1 or more"]),
+        ("[tuning]\njobs = 0\n", ["tuning.jobs = 0", "from 1 to 10000"]),
+        ("[tuning]\njobs = 751\n", ["tuning.jobs = 751", "at most 750", "'Bayesian'"]),
+        ('[tuning]\njobs = 10001\nstrategy = "Random"\n', ["tuning.jobs = 10001", "from 1 to 10000"]),
+        ("[tuning]\njobs = 200\nparallel_jobs = 101\n", ["tuning.parallel_jobs = 101", "from 1 to 100"]),
+        (f"[tuning]\nbatch_sizes = {list(range(1, 32))}\n", ["tuning.batch_sizes", "1 to 30"]),
         ("[tuning]\njobs = 2\nparallel_jobs = 3\n", ["tuning.parallel_jobs = 3", "tuning.jobs = 2"]),
         ("[tuning]\njobs = 1\n", ["tuning.parallel_jobs = 2", "the default", "tuning.jobs = 1"]),
         ("[tuning]\nlearning_rate_min = 0\n", ["tuning.learning_rate_min = 0", "above 0"]),
@@ -122,6 +126,8 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ),
         ("[retries]\nmax_attempts = 21\n", ["retries.max_attempts = 21", "from 0 to 20"]),
         ('cache_expires = "30 days"\n', ["cache_expires = '30 days'", "P30D"]),
+        ("max_wait_s = 86399\n", ["max_wait_s = 86399", "86400 or more"]),
+        ("use_spot = 1\n", ["use_spot = 1", "true or false"]),
         ('name = "a_b"\n', ["name = 'a_b'", "hyphens"]),
         ('region = "Frankfurt"\n', ["region = 'Frankfurt'", "us-east-1"]),
         ("[tags]\nteam = 3\n", ["tags.team = 3", "a string"]),
@@ -132,6 +138,10 @@ def test_a_wrong_setting_is_named_with_value_source_and_remedy(write, text, part
     for part in parts:
         assert part in message
     assert "from pipeline.toml" in message or "from the default" in message
+
+
+def test_a_random_search_may_have_ten_thousand_jobs(write):
+    assert load(write('[tuning]\njobs = 10000\nstrategy = "Random"\n'), {}).tuning.jobs == 10_000
 
 
 @pytest.mark.parametrize(

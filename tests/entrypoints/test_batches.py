@@ -5,25 +5,64 @@ from pathlib import Path
 import pytest
 import torch
 
-from entrypoints.batches import Pictures, augmentation, read_squares, shuffled, steps_per_epoch
+from entrypoints.batches import (
+    Budget,
+    Pictures,
+    augmentation,
+    batched,
+    collect,
+    read_squares,
+    reseed,
+    shuffled,
+    steps_per_epoch,
+)
 from entrypoints.dataset import read_split
 from tests.entrypoints.pictures import picture
 
 
 def test_pictures_are_the_same_from_memory_and_from_disk(dataset: Path) -> None:
     files = [file for file, _ in read_split(dataset)[1]]
-    kept, read_again = Pictures(files, 32), Pictures(files, 32, cache_bytes=0)
+    kept, read_again = Pictures(files, 32, Budget(1)), Pictures(files, 32, Budget(0))
     assert kept.cache is not None
     assert read_again.cache is None
-    assert kept[3].shape == (3, 32, 38)
-    assert kept[3].dtype == torch.uint8
-    assert torch.equal(kept[3], read_again[3])
+    indices = torch.tensor([3, 0])
+    assert [picture.shape for picture in kept[indices]] == [(3, 32, 38)] * 2
+    assert kept[indices][0].dtype == torch.uint8
+    assert all(map(torch.equal, kept[indices], read_again[indices]))
 
 
 @pytest.mark.parametrize(("size", "shape"), [((300, 10), (3, 16, 32)), ((10, 300), (3, 32, 16))])
 def test_long_pictures_are_cut(tmp_path: Path, size: tuple[int, int], shape: tuple[int, ...]) -> None:
     picture(size=size).save(tmp_path / "long.png")
-    assert Pictures([tmp_path / "long.png"], 16)[0].shape == shape
+    assert Pictures([tmp_path / "long.png"], 16, Budget(1))[torch.tensor([0])][0].shape == shape
+
+
+def test_a_budget_is_shared() -> None:
+    budget = Budget(1)
+    assert budget.take(600_000)
+    assert not budget.take(600_000)
+    assert budget.take(400_000)
+    assert not Budget(0).take(1)
+
+
+def test_collect_is_cat_and_batched_cuts() -> None:
+    parts = torch.arange(14).view(7, 2).split(3)
+    assert torch.equal(collect(parts, 7), torch.cat(parts))
+    pixels = torch.arange(120).view(5, 2, 3, 4)
+    kept = collect(pixels.split(2), 5)
+    assert torch.equal(kept, pixels)
+    assert kept.is_contiguous(memory_format=torch.channels_last)
+    files = [Path(str(number)) for number in range(7)]
+    assert list(map(len, batched(files, 3))) == [3, 3, 1]
+
+
+def test_reseeding_repeats_what_its_numbers_name() -> None:
+    draws = []
+    for numbers in ((1, 0, 2), (1, 0, 2), (1, 1, 2), (1, 0, 3)):
+        reseed(*numbers)
+        draws.append(torch.rand(3).tolist())
+    assert draws[0] == draws[1]
+    assert len(set(map(tuple, draws))) == 3
 
 
 def test_squares(dataset: Path) -> None:

@@ -43,3 +43,9 @@ def test_an_error_names_the_hyperparameter(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_auto_trains_what_is_not_pretrained() -> None:
+    assert parse([]).layers(pretrained=True) == "layer4"
+    assert parse([]).layers(pretrained=False) == "all"
+    assert parse(["--trainable", '"head"']).layers(pretrained=True) == "head"

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from entrypoints.model import WeightsError, build, find_weights
+from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights
+from entrypoints.serving.predictor import normalize
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,29 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
     with pytest.raises(WeightsError, match="is not a state dict"):
         build(2, tmp_path / "checkpoint.pth")
+
+
+@pytest.mark.parametrize(
+    ("trainable", "first"),
+    [("head", "fc.weight"), ("layer4", "layer4.0.conv1.weight"), ("all", "conv1.weight")],
+)
+def test_a_cut_network_gives_the_scores_of_the_whole(trainable: str, first: str) -> None:
+    network = build(3, None).eval()
+    pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    expected = network(normalize(pixels, MEAN, STD))
+    frozen, trained = cut(network, trainable)
+    torch.testing.assert_close(trained(frozen(pixels)), expected)
+    learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert learning[0] == first
+    assert learning == [name for name, _ in trained.named_parameters()]
+
+
+def test_frozen_layers_keep_their_statistics() -> None:
+    network = build(3, None)
+    frozen, trained = cut(network, "layer4")
+    trained.train()
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    trained(frozen(torch.randint(256, (4, 3, 64, 64), dtype=torch.uint8)))
+    changed = {name for name, value in network.named_buffers() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("layer4.") for name in changed)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from entrypoints import contract
+from entrypoints import batches, contract
+from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.train import main, one_cycle, parameter_groups, train
 from tests.entrypoints.conftest import ROOT, stringify
@@ -42,6 +44,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "no-checkpointconfig.json"))
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +112,41 @@ def test_learns_two_colours_from_pretrained_weights(job: Path, artifact: Path) -
     assert card["metrics"]["validation_accuracy"] == 1.0
 
 
+@pytest.fixture
+def pretrained(job: Path, artifact: Path) -> dict[str, torch.Tensor]:
+    """Weights in the job's channel that come with an own idea of batch norm's statistics."""
+    (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
+    shutil.copy(artifact / "model.safetensors", job / "input/pretrained/colours.safetensors")
+    return load_file(artifact / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("trainable", "learned"), [("head", ("fc.",)), ("auto", ("fc.", "layer4.")), ("all", ("",))]
+)
+def test_only_what_is_trainable_changes(
+    job: Path, pretrained: dict[str, torch.Tensor], trainable: str, learned: tuple[str, ...]
+) -> None:
+    train(Hyperparameters(epochs=2, batch_size=4, image_size=32, trainable=trainable))
+    state = load_file(job / "model/model.safetensors")
+    assert state.keys() == pretrained.keys()
+    changed = {name for name, value in state.items() if not torch.equal(value, pretrained[name])}
+    assert changed == {name for name in state if name.startswith(learned)}
+
+
+@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+@pytest.mark.usefixtures("pretrained")
+def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Path] = []
+    read = batches._decode
+    monkeypatch.setattr(batches, "_decode", lambda file: decoded.append(file) or read(file))
+    counts = []
+    for megabytes in (0, 2048):
+        decoded.clear()
+        train(replace(SMALL, trainable=trainable, memory_budget_mb=megabytes))
+        counts.append(len(decoded))
+    assert counts == [2 * (10 + 6), 10 + 6]
+
+
 @pytest.mark.parametrize("learning_rate", [1e-4, 1e-1])
 def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: float) -> None:
     train(Hyperparameters(epochs=3, batch_size=4, image_size=32, learning_rate=learning_rate))
@@ -114,7 +156,7 @@ def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: floa
 def test_a_loss_that_is_no_number_stops_with_the_step(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("entrypoints.train.normalize", lambda pixels, *_: pixels.float() * torch.nan)
+    monkeypatch.setattr("entrypoints.model.normalize", lambda pixels, *_: pixels.float() * torch.nan)
     with pytest.raises(SystemExit) as stopped:
         train(SMALL)
     assert stopped.value.code == 1
@@ -128,7 +170,7 @@ def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
     def normalize_without_numbers_in_validation(pixels: torch.Tensor, *_: object) -> torch.Tensor:
         return pixels.float() * (torch.nan if len(pixels) == 6 else 0.01)
 
-    monkeypatch.setattr("entrypoints.train.normalize", normalize_without_numbers_in_validation)
+    monkeypatch.setattr("entrypoints.model.normalize", normalize_without_numbers_in_validation)
     with pytest.raises(SystemExit) as stopped:
         train(SMALL)
     assert stopped.value.code == 1
@@ -155,6 +197,44 @@ def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.Capture
         train(SMALL)
     assert stopped.value.code == 2
     assert "validation has ants, bees, wasps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_some_class_is_refused(
+    job: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (job / "input" / split / "bees").iterdir():
+        file.unlink()
+    with pytest.raises(SystemExit) as stopped:
+        train(SMALL)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"error: {split} has no picture of the class 'bees'; give it some\n"
+
+
+def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3, 4):
+        (job / f"input/train/ants/{number}.png").unlink()
+    made: list[torch.nn.CrossEntropyLoss] = []
+
+    class Loss(torch.nn.CrossEntropyLoss):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            made.append(self)
+
+    monkeypatch.setattr("entrypoints.train.nn.CrossEntropyLoss", Loss)
+    train(replace(SMALL, class_weights=1))
+    train(SMALL)
+    assert made[0].weight is not None
+    assert made[0].weight.tolist() == pytest.approx([6 / (2 * 1), 6 / (2 * 5)])
+    assert made[1].weight is None
+
+
+def test_patience_ends_it_after_the_best_epoch(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("entrypoints.train.rank", lambda _: (0.0, 0.0))
+    train(replace(SMALL, epochs=9, patience=2))
+    assert len(json.loads((job / "data/metrics.json").read_text())) == 3
+    card = json.loads((job / "model/model.json").read_text())
+    assert card["metrics"]["best_epoch"] == 1
 
 
 @pytest.mark.parametrize("damage", ["no marker", "no pictures", "broken picture", "no variable"])

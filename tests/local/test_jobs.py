@@ -305,6 +305,43 @@ def test_the_toolkit_runs_a_script_with_its_hyperparameters(control, home, tmp_p
     assert said == {"argv": ["--batch_size", "32", "--learning_rate", "0.01"], "train": ["x.txt"]}
 
 
+def test_a_spot_job_that_was_killed_goes_on_from_its_checkpoint(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "epoch = pathlib.Path(sys.argv[1]) / 'epoch'\n"
+        "done = int(epoch.read_text()) if epoch.exists() else 0\n"
+        "epoch.write_text(str(done + 1))\n"
+        "if done == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "print('acc =', done + 1)\n"
+    )
+    for name, status in (("first", "Failed"), ("second", "Completed")):
+        asked = training_request(
+            program,
+            TrainingJobName=name,
+            EnableManagedSpotTraining=True,
+            StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
+            CheckpointConfig={"S3Uri": "s3://b/checkpoints"},
+        )
+        asked["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/checkpoints"]
+        control.call("CreateTrainingJob", asked)
+        record = finished(control, "TrainingJob", name)
+        assert record["TrainingJobStatus"] == status, record
+        assert record["EnableManagedSpotTraining"] is True
+    assert home.object_path("s3://b/checkpoints/epoch").read_text() == "2"
+
+
+@pytest.mark.parametrize(
+    "limits", [{"MaxRuntimeInSeconds": 60}, {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}]
+)
+def test_a_spot_job_says_how_long_it_waits(control, limits):
+    with pytest.raises(ServiceError, match="MaxWaitTimeInSeconds of MaxRuntimeInSeconds 60 or more"):
+        control.call(
+            "CreateTrainingJob",
+            training_request("pass", EnableManagedSpotTraining=True, StoppingCondition=limits),
+        )
+
+
 def test_debugger_and_checkpoint_configurations_reach_the_program(control, home):
     put(home, "s3://b/in/x.txt", "w")
     put(home, "s3://b/checkpoints/last", "epoch 3")

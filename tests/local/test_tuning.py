@@ -15,6 +15,7 @@ from local.home import Home
 from local.jobs import JobService
 from local.ranges import distributions
 from local.store import Store
+from local.trials import index
 from local.tuning import TuningService
 
 OBJECTIVE = """
@@ -79,19 +80,19 @@ def request(program=OBJECTIVE, **config):
     }
 
 
-def finished(control):
+def finished(control, name="h"):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        record = control.call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": "h"})
+        record = control.call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": name})
         if record["HyperParameterTuningJobStatus"] not in {"InProgress", "Stopping"}:
             return record
         time.sleep(0.05)
     raise AssertionError("the tuning job did not end")
 
 
-def trials(control, **query):
+def trials(control, name="h", **query):
     answer = control.call(
-        "ListTrainingJobsForHyperParameterTuningJob", {"HyperParameterTuningJobName": "h", **query}
+        "ListTrainingJobsForHyperParameterTuningJob", {"HyperParameterTuningJobName": name, **query}
     )
     return answer["TrainingJobSummaries"]
 
@@ -113,6 +114,25 @@ def test_the_best_trial_is_the_one_with_the_best_objective(control):
     assert all(re.fullmatch(r"h-00[1-4]-[0-9a-f]{8}", trial["TrainingJobName"]) for trial in ranked)
     described = control.call("DescribeTrainingJob", {"TrainingJobName": ranked[0]["TrainingJobName"]})
     assert described["TuningJobArn"] == record["HyperParameterTuningJobArn"]
+
+
+def test_two_runs_give_the_same_trials_and_the_same_best_in_whatever_order_parallel_trials_end(control):
+    """Each trial ends at a moment of its own; every objective is the same, so the first trial is best."""
+    program = (
+        "import pathlib, random, sys, time\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "time.sleep(random.Random(str(folder.parent.name)).choice([0, 0.2, 0.4]))\n"
+        "print('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 3}
+    runs = []
+    for name in ("first", "second"):
+        asked = request(program, ResourceLimits=limits) | {"HyperParameterTuningJobName": name}
+        control.call("CreateHyperParameterTuningJob", asked)
+        record = finished(control, name)
+        runs.append({index(trial): trial["TunedHyperParameters"] for trial in trials(control, name)})
+        assert index(record["BestTrainingJob"]) == 1
+    assert runs[0] == runs[1] and sorted(runs[0]) == [1, 2, 3, 4, 5, 6]
 
 
 def test_minimize_ranks_the_other_way(control):
@@ -142,6 +162,46 @@ def test_a_job_whose_trials_all_fail_fails_with_their_reason(control):
     assert record["HyperParameterTuningJobStatus"] == "Failed"
     assert "no such data" in record["FailureReason"]
     assert "BestTrainingJob" not in record
+
+
+def test_a_job_ends_after_five_failures_without_a_success(control):
+    limits = {"MaxNumberOfTrainingJobs": 9, "MaxParallelTrainingJobs": 1}
+    control.call("CreateHyperParameterTuningJob", request("import sys; sys.exit(1)", ResourceLimits=limits))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert "No training job succeeded after 5 attempts" in record["FailureReason"]
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 5
+
+
+def test_failures_after_a_success_end_no_job(control):
+    program = (
+        "import pathlib, sys\nassert '-001-' in str(pathlib.Path(sys.argv[1])), 'broken'\nprint('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 8, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(program, ResourceLimits=limits))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 7
+
+
+def test_hyperband_stops_a_trial_that_falls_behind(control):
+    program = (
+        "import pathlib, sys, time\n"
+        "late = '-002-' in str(pathlib.Path(sys.argv[1]))\n"
+        "print('acc=0.1' if late else 'acc=0.9', flush=True)\n"
+        "time.sleep(30 if late else 1)\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}
+    strategy = {"HyperbandStrategyConfig": {"MaxResource": 2}}
+    asked = request(program, Strategy="Hyperband", StrategyConfig=strategy, ResourceLimits=limits)
+    control.call("CreateHyperParameterTuningJob", asked)
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed", record
+    assert (
+        record["TrainingJobStatusCounters"] | {"Completed": 1, "Stopped": 1}
+        == record["TrainingJobStatusCounters"]
+    )
+    assert index(record["BestTrainingJob"]) == 1
 
 
 def test_a_trial_without_the_objective_does_not_count(control):
@@ -215,6 +275,26 @@ def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_pat
     store.close()
 
 
+def test_each_spot_trial_has_its_own_checkpoints(control, tmp_path):
+    program = (
+        "import pathlib, sys\n"
+        "checkpoints = pathlib.Path(sys.argv[1]) / 'checkpoints'\n"
+        "assert not list(checkpoints.iterdir()), 'these are of another trial'\n"
+        "(checkpoints / 'last').write_text('epoch 1')\n"
+        "print('acc=0.5')\n"
+    )
+    asked = request(program, ResourceLimits={"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1})
+    asked["TrainingJobDefinition"] |= {
+        "EnableManagedSpotTraining": True,
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90},
+        "CheckpointConfig": {"S3Uri": "s3://b/checkpoints/"},
+    }
+    control.call("CreateHyperParameterTuningJob", asked)
+    assert finished(control)["TrainingJobStatusCounters"]["Completed"] == 3
+    folders = Home(tmp_path / "home").object_path("s3://b/checkpoints").iterdir()
+    assert {folder.name for folder in folders} == {trial["TrainingJobName"] for trial in trials(control)}
+
+
 def test_what_every_trial_would_refuse_is_refused_before_the_first(control):
     asked = request()
     asked["TrainingJobDefinition"]["ResourceConfig"]["InstanceCount"] = 2
@@ -240,17 +320,117 @@ def test_early_stopping_ends_a_trial_below_the_median(control):
     assert record["TrainingJobStatusCounters"]["Completed"] == 5
 
 
+def test_the_best_of_a_warm_started_job_and_its_parents(control):
+    """The child may only search where the parent has been better."""
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(ResourceLimits=limits))
+    parent = finished(control)
+    assert "OverallBestTrainingJob" not in parent
+    ranges = {
+        "ContinuousParameterRanges": [{"Name": "rate", "MinValue": "0.0999", "MaxValue": "0.1"}],
+        "CategoricalParameterRanges": [{"Name": "size", "Values": ["32"]}],
+    }
+    for name, kind in (("same", "IdenticalDataAndAlgorithm"), ("other", "TransferLearning")):
+        asked = request(ResourceLimits=limits, ParameterRanges=ranges) | {
+            "HyperParameterTuningJobName": name,
+            "WarmStartConfig": {
+                "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "h"}],
+                "WarmStartType": kind,
+            },
+        }
+        control.call("CreateHyperParameterTuningJob", asked)
+        child = finished(control, name)
+        assert child["WarmStartConfig"]["WarmStartType"] == kind
+        assert child["BestTrainingJob"]["TrainingJobName"].startswith(f"{name}-")
+        if name == "same":
+            assert child["OverallBestTrainingJob"] == parent["BestTrainingJob"] | {"TuningJobName": "h"}
+        else:
+            assert "OverallBestTrainingJob" not in child
+
+
+def test_an_unknown_parent_is_refused(control):
+    asked = request() | {
+        "WarmStartConfig": {
+            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "absent"}],
+            "WarmStartType": "TransferLearning",
+        }
+    }
+    with pytest.raises(ServiceError, match="'absent'"):
+        control.call("CreateHyperParameterTuningJob", asked)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"Strategy": "Hyperband"}, "Hyperband does not run locally"),
+        ({"Strategy": "Hyperband", "TrainingJobEarlyStoppingType": "Auto"}, "must be Off"),
+        (
+            {"Strategy": "Hyperband", "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 2}}},
+            "MaxResource 1 must be MinResource 2 or more",
+        ),
+        ({"StrategyConfig": {"HyperbandStrategyConfig": {}}}, "for Strategy Hyperband, not Bayesian"),
         ({"Strategy": "Grid"}, "categorical ranges only"),
         ({"ParameterRanges": {}}, "ParameterRanges are missing"),
+        (
+            {"TuningJobCompletionCriteria": {"TargetObjectiveMetricValue": 0.9}},
+            "TuningJobCompletionCriteria does not run locally",
+        ),
+        (
+            {
+                "ResourceLimits": {
+                    "MaxNumberOfTrainingJobs": 4,
+                    "MaxParallelTrainingJobs": 2,
+                    "MaxRuntimeInSeconds": 120,
+                }
+            },
+            "MaxRuntimeInSeconds does not run locally",
+        ),
         (
             {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "loss"}},
             "'loss' is not among MetricDefinitions",
         ),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "MaxNumberOfTrainingJobs is missing"),
+        (
+            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 751, "MaxParallelTrainingJobs": 1}},
+            "751 training jobs.* Bayesian has at most 750",
+        ),
+        (
+            {
+                "Strategy": "Random",
+                "ResourceLimits": {"MaxNumberOfTrainingJobs": 10_001, "MaxParallelTrainingJobs": 1},
+            },
+            "at most 10000",
+        ),
+        (
+            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 200, "MaxParallelTrainingJobs": 101}},
+            "MaxParallelTrainingJobs is 101, at most 100",
+        ),
+        (
+            {
+                "Strategy": "Grid",
+                "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "size", "Values": ["1", "2"]}]},
+            },
+            "is 4, but the grid has 2 combinations",
+        ),
+        (
+            {
+                "Strategy": "Grid",
+                "ResourceLimits": {"MaxParallelTrainingJobs": 1},
+                "ParameterRanges": {
+                    "CategoricalParameterRanges": [
+                        {"Name": name, "Values": [str(value) for value in range(28)]} for name in "ab"
+                    ]
+                },
+            },
+            "784 training jobs",
+        ),
+        (
+            {
+                "ParameterRanges": {
+                    "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "1", "MaxValue": "2"}]
+                }
+            },
+            "epochs must be static or have a range, not both",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_before_it_starts(control, config, message):
@@ -282,10 +462,41 @@ def test_scaling_types(entry, expected):
         ("2", "1", "Linear", "is above"),
         ("0", "1", "Logarithmic", "above 0"),
         ("0.5", "1", "ReverseLogarithmic", r"\[0, 1\)"),
+        ("-1", "1", "Logarithmic", "above 0"),
+        ("-0.1", "0.5", "ReverseLogarithmic", r"\[0, 1\)"),
         ("a", "1", "Linear", "range of x"),
+        ("nan", "1", "Linear", "must be finite"),
+        ("0", "inf", "Auto", "must be finite"),
     ],
 )
 def test_ranges_that_sagemaker_refuses(low, high, scaling, message):
     range_ = {"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
     with pytest.raises(ServiceError, match=message):
         distributions({"ContinuousParameterRanges": [range_]})
+
+
+def test_an_integer_range_takes_whole_numbers_above_0_on_a_logarithmic_scale():
+    for low, message in (("0.5", "range of x"), ("0", "above 0")):
+        range_ = {"Name": "x", "MinValue": low, "MaxValue": "4", "ScalingType": "Logarithmic"}
+        with pytest.raises(ServiceError, match=message):
+            distributions({"IntegerParameterRanges": [range_]})
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ([{"Name": "x", "Values": [str(value) for value in range(31)]}], "31 values, at most 30"),
+        ([{"Name": f"x{number}", "Values": ["1"]} for number in range(31)], "31 ranges; at most 30"),
+        ([{"Name": "x", "Values": ["1"]}, {"Name": "x", "Values": ["2"]}], "more than one range for x"),
+    ],
+)
+def test_more_than_sagemaker_searches(ranges, message):
+    with pytest.raises(ServiceError, match=message):
+        distributions({"CategoricalParameterRanges": ranges})
+
+
+def test_a_hundred_hyperparameters_are_the_most(control):
+    asked = request()
+    asked["TrainingJobDefinition"]["StaticHyperParameters"] |= {f"h{number}": "1" for number in range(95)}
+    with pytest.raises(ServiceError, match="101 hyperparameters"):
+        control.call("CreateHyperParameterTuningJob", asked)

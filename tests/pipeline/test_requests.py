@@ -1,10 +1,14 @@
 """Every step's Arguments are a valid request of the API that the step calls."""
 
+import dataclasses
+import json
 import re
 
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
+
+from pipeline.definition import canonical
 
 # Step -> its API, and the members that the service adds by itself.
 OPERATIONS = {
@@ -73,6 +77,20 @@ def test_botocore_accepts_the_request(service, steps, types, name):
     request = sampled(steps[name]["Arguments"], shape, types, name) | added
     report = ParamValidator().validate(request, shape)
     assert not report.has_errors(), report.generate_report()
+
+
+@pytest.mark.parametrize("name", ["TuneHyperparameters", "TrainModel"])
+def test_botocore_accepts_spot_training(service, golden, types, name):
+    settings = dataclasses.replace(golden["SETTINGS"], use_spot=True)
+    text = golden["definition"](settings)
+    assert canonical(text) == text == golden["definition"](settings)
+    (step,) = [step for step in json.loads(text)["Steps"] if step["Name"] == name]
+    operation, added = OPERATIONS[name]
+    shape = service.operation_model(operation).input_shape
+    request = sampled(step["Arguments"], shape, types, name) | added
+    job = request.get("TrainingJobDefinition", request)
+    assert job["EnableManagedSpotTraining"] and job["CheckpointConfig"]["S3Uri"]
+    assert not ParamValidator().validate(request, shape).has_errors()
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -43,3 +43,33 @@ def test_the_device_decides_the_image_of_trials_and_training(steps, request_of):
     for job in (trials, request_of(training)["Arguments"]):
         assert ":2.13-cu" in job["AlgorithmSpecification"]["TrainingImage"]
     assert ":2.13-cpu" in request_of(splitting)["Arguments"]["AppSpecification"]["ImageUri"]
+
+
+def test_spot_training_is_off_unless_asked_for(steps, request_of):
+    _, _, tuning, training, _ = steps()
+    for job in (
+        request_of(tuning)["Arguments"]["TrainingJobDefinition"],
+        request_of(training)["Arguments"],
+    ):
+        assert not job.get("EnableManagedSpotTraining")
+        assert "CheckpointConfig" not in job
+        assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400}
+
+
+def test_spot_training_of_trials_and_training_with_checkpoints_of_their_own(steps, request_of):
+    _, splitting, tuning, training, _ = steps(use_spot=True, max_wait_s=100_000)
+    jobs = {
+        "tune": request_of(tuning)["Arguments"]["TrainingJobDefinition"],
+        "train": request_of(training)["Arguments"],
+    }
+    for folder, job in jobs.items():
+        assert job["EnableManagedSpotTraining"] is True
+        assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400, "MaxWaitTimeInSeconds": 100_000}
+        uri = job["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"]
+        assert uri[1:] == [{"Get": "Execution.PipelineExecutionId"}, folder, "checkpoints"]
+    assert "EnableManagedSpotTraining" not in request_of(splitting)["Arguments"]
+
+
+def test_spot_training_without_debugger(steps, request_of):
+    arguments = request_of(steps(use_spot=True, debugger=Debugger(enabled=False))[3])["Arguments"]
+    assert arguments["EnableManagedSpotTraining"] is True and "CheckpointConfig" in arguments

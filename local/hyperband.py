@@ -1,0 +1,50 @@
+"""Hyperband: between how many reports of the objective a trial may be stopped, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local.control import invalid
+from local.store import Record
+
+# HyperbandStrategyConfig in the API reference: where the service looks for a missing MaxResource.
+_EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Resources:
+    """In reports of the objective, which training makes once an epoch.
+
+    No trial is stopped before `least`; one at `most` has had its share, and is stopped there unless
+    `ends_itself`.
+    """
+
+    least: int
+    most: int
+    ends_itself: bool
+
+
+def resources(record: Record) -> Resources:
+    """What a tuning job's trials may use: HyperbandStrategyConfig, or else the static number of epochs.
+
+    Raises:
+        ServiceError: there is no maximum, it is above 20,000, or it is below the minimum.
+    """
+    config = record["HyperParameterTuningJobConfig"]
+    given = config.get("StrategyConfig", {}).get("HyperbandStrategyConfig", {})
+    static = record["TrainingJobDefinition"].get("StaticHyperParameters", {})
+    found = [int(static[key]) for key in _EPOCHS if static.get(key, "").strip().isdecimal()]
+    epochs = found[0] if found else None
+    least, most = given.get("MinResource", 1), given.get("MaxResource", epochs)
+    if most is None:
+        raise invalid(
+            "Strategy Hyperband needs HyperbandStrategyConfig.MaxResource, or a whole number in one of the"
+            f" static hyperparameters {', '.join(_EPOCHS)}"
+        )
+    if not least <= most <= _MOST:
+        raise invalid(
+            f"HyperbandStrategyConfig: MaxResource {most} must be MinResource {least} or more"
+            f" and at most {_MOST}"
+        )
+    return Resources(least, most, ends_itself=epochs is not None and epochs <= most)

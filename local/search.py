@@ -1,0 +1,132 @@
+"""The search of one tuning job: an Optuna study that gives and takes trials in the order of their index."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+import optuna
+
+from local.hyperband import Resources, resources
+from local.ranges import distributions, grid
+from local.store import Record
+from local.trials import TUNING_JOB, objective, ranges
+
+_ATTEMPTS = 5
+
+
+class Search:
+    """Suggestions that depend on the seed and on the objectives, never on which trial ends first.
+
+    Trial k gets the sampler's k-th suggestion however many run at once. The Bayesian sampler knows exactly
+    the objectives of trials 1 to k - `parallel` then: trial k waits for these, and does not see later ones
+    that ended sooner. The other strategies look at no objective, so their trials wait for none.
+
+    Args:
+        record: the tuning job.
+        earlier: trials of other tuning jobs that the sampler shall know.
+    """
+
+    def __init__(self, record: Record, earlier: Iterable[optuna.trial.FrozenTrial] = ()) -> None:
+        config = record[f"{TUNING_JOB}Config"]
+        strategy, limits = config["Strategy"], config["ResourceLimits"]
+        self._choices = distributions(ranges(record))
+        self._resources = resources(record) if strategy == "Hyperband" else None
+        self._study = optuna.create_study(
+            study_name="search",  # Optuna's Hyperband draws a trial's bracket from it
+            direction=objective(record)["Type"].lower(),
+            sampler=_sampler(strategy, config.get("RandomSeed")),
+            pruner=_pruner(self._resources),
+        )
+        self._study.add_trials(earlier)
+        # Whether trials are to be stopped by what they report.
+        self.watches = strategy == "Hyperband" or config.get("TrainingJobEarlyStoppingType") == "Auto"
+        self._waits = strategy == "Bayesian"
+        self._parallel: int = limits["MaxParallelTrainingJobs"]
+        self._asked: list[optuna.Trial] = []
+        self._ended: dict[int, float | None] = {}
+        self._told = 0
+        self._broken = False
+        self._turn = threading.Condition()
+        if strategy == "Grid":
+            combinations = grid(self._choices)
+            self.size = len(combinations)
+            for combination in combinations:
+                self._study.enqueue_trial(combination)
+        else:
+            self.size = limits["MaxNumberOfTrainingJobs"]
+
+    def ask(self, index: int) -> optuna.Trial:
+        """The trial of that index (from 1): waits for its turn, and for the objectives that it rests on."""
+        known = max(0, index - self._parallel) if self._waits else 0
+        with self._turn:
+            self._turn.wait_for(
+                lambda: self._broken or (len(self._asked) == index - 1 and self._complete() >= known)
+            )
+            if self._broken:
+                raise RuntimeError("an earlier trial could not be asked for")
+            self._broken = True  # until this one is asked for: those that wait for it must not wait forever
+            try:
+                self._tell(known if self._waits else self._complete())
+                self._asked.append(self._study.ask(self._choices))
+                self._broken = False
+            finally:
+                self._turn.notify_all()
+            return self._asked[-1]
+
+    def tell(self, index: int, value: float | None) -> None:
+        """The objective of the trial of that index, None if there is none; every trial asked for is told."""
+        with self._turn:
+            self._ended[index] = value
+            self._turn.notify_all()
+
+    def stops(self, trial: optuna.Trial, step: int, value: float) -> bool:
+        """Whether a running trial is to stop, having reported the objective for the `step`-th time (from 1).
+
+        Source: the developer guide's "Stop Training Jobs Early" (the median of the others at that step) and
+        HyperbandStrategyConfig in the API reference.
+        """
+        with self._turn:
+            trial.report(value, step)
+            if self._resources is not None and step >= self._resources.most:
+                return not self._resources.ends_itself
+            stop: bool = trial.should_prune()
+            return stop
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the first trials have all failed.
+
+        The documentation is silent; the service says "No training job succeeded after 5 attempts. Please
+        take a look at the training job failures" (github.com/aws/amazon-sagemaker-examples/issues/2437).
+        """
+        with self._turn:
+            return len(self._ended) >= _ATTEMPTS and all(value is None for value in self._ended.values())
+
+    def _complete(self) -> int:
+        """How many trials have ended without a gap, from the first on."""
+        count = self._told
+        while count + 1 in self._ended:
+            count += 1
+        return count
+
+    def _tell(self, count: int) -> None:
+        """Tell the study the objectives of the trials up to that index."""
+        for index in range(self._told + 1, count + 1):
+            value = self._ended[index]
+            failed = optuna.trial.TrialState.FAIL if value is None else None
+            self._study.tell(self._asked[index - 1], value, state=failed)
+        self._told = max(self._told, count)
+
+
+def _sampler(strategy: str, seed: int | None) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler for SageMaker's strategy; Grid's trials are queued and need none of their own."""
+    if strategy == "Bayesian":
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(used: Resources | None) -> optuna.pruners.BasePruner:
+    if used is None:
+        return optuna.pruners.MedianPruner()
+    return optuna.pruners.HyperbandPruner(min_resource=used.least, max_resource=used.most)

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from entrypoints import checkpoint
+from entrypoints.checkpoint import CheckpointError, find_folder, load, save
+from tests.entrypoints.conftest import ROOT, stringify
+from tests.entrypoints.pictures import write_classes
+
+CPU = torch.device("cpu")
+TRAINING = {"learning_rate": 0.1, "classes": ["ants", "bees"]}
+
+
+def test_the_folder_is_the_job_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "input/config/checkpointconfig.json"
+    config.parent.mkdir(parents=True)
+    monkeypatch.setenv(checkpoint.CONFIG_VARIABLE, str(config))
+    assert find_folder() is None
+    config.write_text(json.dumps({"S3Uri": "s3://b/c"}))
+    assert find_folder() == tmp_path / "checkpoints"
+    config.write_text(json.dumps({"S3Uri": "s3://b/c", "LocalPath": str(tmp_path / "own")}))
+    assert find_folder() == tmp_path / "own"
+
+
+def test_without_the_variable_the_default_folder_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(checkpoint.CONFIG_VARIABLE, raising=False)
+    monkeypatch.setattr(checkpoint, "DEFAULT_FOLDER", tmp_path / "checkpoints")
+    assert find_folder() is None
+    (tmp_path / "checkpoints").mkdir()
+    assert find_folder() == tmp_path / "checkpoints"
+
+
+def test_the_last_state_comes_back_and_leftovers_go(tmp_path: Path) -> None:
+    assert load(tmp_path / "missing", TRAINING, CPU) is None
+    save(tmp_path, TRAINING, {"epoch": 1, "weights": torch.zeros(2)})
+    save(tmp_path, TRAINING, {"epoch": 2, "weights": torch.ones(2)})
+    (tmp_path / f".{checkpoint.FILE}.half").touch()
+    state = load(tmp_path, TRAINING, CPU)
+    assert state is not None
+    assert state["epoch"] == 2
+    assert torch.equal(state["weights"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
+
+
+def test_another_training_is_refused(tmp_path: Path) -> None:
+    save(tmp_path, TRAINING, {})
+    with pytest.raises(CheckpointError, match=r"a training with learning_rate 0\.1, not 0\.2"):
+        load(tmp_path, TRAINING | {"learning_rate": 0.2}, CPU)
+
+
+@pytest.mark.parametrize("damage", ["cut", "pickle", "list"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / checkpoint.FILE
+    save(tmp_path, TRAINING, {"weights": torch.zeros(99)})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif damage == "pickle":
+        torch.save({"training": Path, "state": {}}, path)
+    else:
+        torch.save([1], path)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt is no checkpoint of this program .*remove it"):
+        load(tmp_path, TRAINING, CPU)
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, TRAINING, {"epoch": 1})
+    # Beyond this size the system refuses to write, as it does where no space is left.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        save(tmp_path, TRAINING, {"epoch": 2, "weights": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.fullmatch(
+        r"warning: no checkpoint of this epoch in .* \(File too large\); .*\n", capsys.readouterr().err
+    )
+    assert load(tmp_path, TRAINING, CPU) == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
+
+
+def start(job: Path, arguments: Sequence[object], checkpoints: Path | None) -> subprocess.Popen[str]:
+    """The program on the job's pictures; with a folder for checkpoints it also has a folder of outputs."""
+    outputs = checkpoints or job / "undisturbed"
+    config = outputs / "checkpointconfig.json"
+    outputs.mkdir(exist_ok=True)
+    if checkpoints:
+        config.write_text(json.dumps({"S3Uri": "s3://b/c", "LocalPath": str(checkpoints / "state")}))
+    environ = {
+        "PYTHONPATH": ROOT,
+        "OMP_NUM_THREADS": 1,
+        "SM_MODEL_DIR": outputs / "model",
+        "SM_OUTPUT_DATA_DIR": outputs / "data",
+        checkpoint.CONFIG_VARIABLE: config,
+    } | {f"SM_CHANNEL_{name.upper()}": job / name for name in ("train", "validation", "pretrained")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "entrypoints.train", *map(str, arguments)],
+        env={**os.environ, **stringify(environ)},
+        cwd=job,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("trainable", ["layer4", "all"])
+def test_a_killed_training_ends_with_the_same_model(tmp_path: Path, artifact: Path, trainable: str) -> None:
+    for name in ("train", "validation"):
+        write_classes(tmp_path / name, 5)
+    (tmp_path / "pretrained").mkdir()
+    shutil.copy(artifact / "model.safetensors", tmp_path / "pretrained")
+    arguments = ["--epochs", 8, "--batch_size", 4, "--image_size", 32, "--trainable", trainable, "--views", 2]
+
+    undisturbed = start(tmp_path, arguments, None)
+    assert undisturbed.communicate(timeout=120)[1] == ""
+
+    kept = tmp_path / "killed"
+    process = start(tmp_path, arguments, kept)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch=2 "):
+            break
+    try:
+        process.wait(random.uniform(0, 0.5))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    assert not (kept / "model/model.safetensors").exists()
+
+    again = start(tmp_path, arguments, kept)
+    output, error = again.communicate(timeout=120)
+    assert error == ""
+    assert re.search(r"goes on after epoch [1-8]", output)
+    histories = [json.loads((f / "data/metrics.json").read_text()) for f in (tmp_path / "undisturbed", kept)]
+    for history in histories:
+        for epoch in history:
+            epoch.pop("seconds")
+    assert histories[0] == histories[1]
+    models = [(f / "model/model.safetensors").read_bytes() for f in (tmp_path / "undisturbed", kept)]
+    assert models[0] == models[1]
