@@ -26,7 +26,19 @@ class CheckpointError(ValueError):
 
 
 def find_folder() -> Path | None:
-    """The folder that SageMaker keeps in S3 while the job runs; None for a job without checkpoints."""
+    """This job's part of the folder that SageMaker keeps in S3 while it runs; None without checkpoints.
+
+    Each job has a part of its own: the trials of a tuning job share one CheckpointConfig, and a job that
+    a spot instance lost keeps its name.
+    """
+    if (folder := _shared_folder()) is None:
+        return None
+    part = folder / os.environ.get("TRAINING_JOB_NAME", "")
+    part.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def _shared_folder() -> Path | None:
     if CONFIG_VARIABLE not in os.environ:
         return DEFAULT_FOLDER if DEFAULT_FOLDER.is_dir() else None
     config = Path(os.environ[CONFIG_VARIABLE])

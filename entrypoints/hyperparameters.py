@@ -23,8 +23,8 @@ class Hyperparameters:
     seed: int = 0
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
-    crop_scale: float = 0.7  # smallest share of the picture's area that a training crop keeps
-    horizontal_flip: int = 0  # 1: mirrors half of the training pictures; digits and letters must not be
+    crop_scale: float = 0.0  # smallest share of the picture's area that a training crop keeps; 0: see `crops`
+    horizontal_flip: int = -1  # 1: mirrors half of the training pictures, 0: none; -1: see `crops`
     trainable: str = "auto"  # which layers: head, layer4 (with the head) or all; auto: see `layers`
     views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
     class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
@@ -36,6 +36,17 @@ class Hyperparameters:
         if self.trainable != "auto":
             return self.trainable
         return "layer4" if pretrained else "all"
+
+    def crops(self, pretrained: bool) -> tuple[float, bool]:
+        """`crop_scale` and whether to mirror, decided.
+
+        Pretrained layers have seen photographs, cropped hard and mirrored. Without them nothing is known of
+        the pictures: digits and letters must not be mirrored, and lose their shape in a small crop.
+        """
+        crop_scale, mirrored = (0.35, True) if pretrained else (0.7, False)
+        if self.horizontal_flip != -1:
+            mirrored = bool(self.horizontal_flip)
+        return self.crop_scale or crop_scale, mirrored
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,8 +63,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda v: 0 <= v < 2**32, "between 0 and 2^32 - 1"),
     "weight_decay": (lambda v: 0 <= v < math.inf, "at least 0"),
     "label_smoothing": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
-    "crop_scale": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
-    "horizontal_flip": (lambda v: v in (0, 1), "0 or 1"),
+    "crop_scale": (lambda v: 0 <= v <= 1, "between 0 and 1"),
+    "horizontal_flip": (lambda v: v in (-1, 0, 1), "-1, 0 or 1"),
     "trainable": (lambda v: v in ("auto", "head", "layer4", "all"), "auto, head, layer4 or all"),
     "views": (lambda v: v >= 1, "at least 1"),
     "class_weights": (lambda v: v in (0, 1), "0 or 1"),

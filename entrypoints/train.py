@@ -134,7 +134,7 @@ def train(hp: Hyperparameters) -> None:
     started = time.monotonic()
     resize = round(hp.image_size * 8 / 7)  # 256 for 224, as torchvision's own recipe
     view_size = hp.image_size if trainable == "all" else max(32, round(hp.image_size * VIEW_SCALE))
-    augment = augmentation(view_size, hp.crop_scale, bool(hp.horizontal_flip))
+    augment = augmentation(view_size, *hp.crops(pretrained=weights is not None))
     budget = Budget(hp.memory_budget_mb)
 
     def bytes_of(size: int) -> int:

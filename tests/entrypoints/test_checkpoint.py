@@ -35,6 +35,15 @@ def test_the_folder_is_the_job_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert find_folder() == tmp_path / "own"
 
 
+def test_each_job_has_a_part_of_a_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "checkpointconfig.json"
+    config.write_text(json.dumps({"S3Uri": "s3://b/c", "LocalPath": str(tmp_path / "shared")}))
+    monkeypatch.setenv(checkpoint.CONFIG_VARIABLE, str(config))
+    monkeypatch.setenv("TRAINING_JOB_NAME", "trial-001")
+    assert find_folder() == tmp_path / "shared" / "trial-001"
+    assert (tmp_path / "shared" / "trial-001").is_dir()
+
+
 def test_without_the_variable_the_default_folder_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

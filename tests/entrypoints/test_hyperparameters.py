@@ -28,7 +28,7 @@ def test_the_service_s_own_names_are_skipped() -> None:
         (["--epochs", "2.5"], "epochs: '2.5' is not an integer"),
         (["--batch_size", '"many"'], "batch_size: 'many' is not an integer"),
         (["--image_size", "16"], "image_size: must be at least 32, not 16"),
-        (["--crop_scale", "2"], "crop_scale: must be above 0 and at most 1, not 2"),
+        (["--crop_scale", "2"], "crop_scale: must be between 0 and 1, not 2"),
         (["--learning-rate", "1"], "unknown hyperparameter learning-rate"),
         (["--epoch", "1"], "unknown hyperparameter epoch"),
         (["--momentum", "1"], "unknown hyperparameter momentum"),
@@ -49,3 +49,16 @@ def test_auto_trains_what_is_not_pretrained() -> None:
     assert parse([]).layers(pretrained=True) == "layer4"
     assert parse([]).layers(pretrained=False) == "all"
     assert parse(["--trainable", '"head"']).layers(pretrained=True) == "head"
+
+
+@pytest.mark.parametrize(
+    ("given", "pretrained", "expected"),
+    [
+        ({}, True, (0.35, True)),
+        ({}, False, (0.7, False)),
+        ({"horizontal_flip": 0}, True, (0.35, False)),
+        ({"horizontal_flip": 1, "crop_scale": 0.5}, False, (0.5, True)),
+    ],
+)
+def test_crops_suit_the_weights_unless_they_are_given(given, pretrained, expected):
+    assert Hyperparameters(**given).crops(pretrained) == expected
