@@ -46,8 +46,9 @@ def test_an_error_names_the_hyperparameter(
 
 
 def test_auto_trains_what_is_not_pretrained() -> None:
-    assert parse([]).layers(pretrained=True) == "layer4"
-    assert parse([]).layers(pretrained=False) == "all"
+    assert parse([]).layers(pretrained=True) == "all"
+    assert parse(["--trainable", "auto"]).layers(pretrained=True) == "layer4"
+    assert parse(["--trainable", "auto"]).layers(pretrained=False) == "all"
     assert parse(["--trainable", '"head"']).layers(pretrained=True) == "head"
 
 
