@@ -41,6 +41,16 @@ MODEL_ARCHIVE = "model.tar.gz"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
 
+# What a training job measures of itself, in output.tar.gz: CSV files with these columns, a header line first.
+# A row of steps.csv stands for all steps since the row before (one step, in short trainings): `step` is the
+# last of them (from 1 in the training), `loss` their mean, `learning_rate` the last one's, times sums.
+TRAINING_STEPS = "steps.csv"
+STEP_COLUMNS = (
+    "step", "epoch", "loss", "learning_rate", "data_s", "forward_s", "backward_s", "optimizer_s",
+)  # fmt: skip
+TRAINING_EPOCHS = "epochs.csv"
+EPOCH_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds", "validation_s")
+
 # Inside evaluation.json, the layout that Studio draws.
 ACCURACY_JSON_PATH = "multiclass_classification_metrics.accuracy.value"
 
