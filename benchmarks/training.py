@@ -32,8 +32,10 @@ from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
-from entrypoints.dataset import read_split  # noqa: E402
+from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
+from entrypoints.dataset import DatasetError, check_dataset, read_split  # noqa: E402
 from entrypoints.model import MEAN, STD, build  # noqa: E402
+from entrypoints.split import copy  # noqa: E402
 from entrypoints.train import supports_bfloat16  # noqa: E402
 
 TUTORIAL_EPOCHS = 25
@@ -61,6 +63,19 @@ class Folder(Dataset[tuple[torch.Tensor, int]]):
         file, label = self.files[index]
         with Image.open(file) as image:
             return self.transform(image.convert("RGB")), label
+
+
+def usable(data: Path, folder: Path) -> Path:
+    """A folder with train and val that holds the pictures of `data`, and not what splitting would reject.
+
+    Raises:
+        DatasetError: `data` is not a dataset.
+    """
+    dataset = check_dataset(data)
+    for part, name in ((TRAIN, "train"), (VALIDATION, "val")):
+        for label, files in dataset.images[part].items():
+            copy(dataset, files, folder / name / label)
+    return folder
 
 
 def loop(data: Path, weights: Path, seed: int, epochs: int, plan: int, tuned: bool) -> tuple[float, float]:
@@ -229,7 +244,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"{arguments.weights} is not a file; --weights must be a ResNet18 state dict")
     if arguments.seeds < 1 or arguments.peer_epochs < 0:
         parser.error("--seeds must be at least 1 and --peer-epochs at least 0")
-    figures = measure(arguments.data, arguments.weights, arguments.seeds, arguments.peer_epochs)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        try:
+            data = usable(arguments.data, Path(folder))
+        except DatasetError as error:
+            parser.error(str(error))
+        figures = measure(data, arguments.weights, arguments.seeds, arguments.peer_epochs)
     Console().print(table(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
