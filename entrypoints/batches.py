@@ -1,4 +1,4 @@
-"""Pictures as batches of pixels: decoded once, kept in memory as uint8 when they fit."""
+"""Pictures as batches of pixels: decoded once and kept in memory as uint8 as far as they fit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from entrypoints.serving.image import ImageError, decode, preprocess
 
 # Pictures are cut to at most this ratio of their sides before they are kept.
 MAX_ASPECT = 2.0
+# Bytes that a kept picture needs besides its pixels.
+OVERHEAD = 1024
 
 
 class Budget:
@@ -34,22 +36,27 @@ class Budget:
 
 
 class Pictures:
-    """Training pictures, shorter side `resize` pixels: kept in memory, or decoded anew if they do not fit.
+    """Training pictures, shorter side `resize` pixels: kept in memory while the budget lasts.
 
-    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W. A file that is no picture raises
-    DatasetError with its name.
+    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W, which lie in memory as H x W x 3. A
+    picture is decoded when it is first asked for, and every time if there was no memory to keep it. A file
+    that is no picture raises DatasetError with its name.
     """
 
     def __init__(self, files: Sequence[Path], resize: int, budget: Budget) -> None:
         self.files = files
         self.resize = resize
-        fits = budget.take(int(len(files) * 3 * resize * resize * MAX_ASPECT))
-        self.cache = _map(self._read, files) if fits else None
+        self.budget = budget
+        self.kept: dict[int, torch.Tensor] = {}
 
     def __getitem__(self, indices: torch.Tensor) -> list[torch.Tensor]:
-        if self.cache is None:
-            return _map(self._read, [self.files[i] for i in indices.tolist()])
-        return [self.cache[i] for i in indices.tolist()]
+        numbers = indices.tolist()
+        missing = [number for number in numbers if number not in self.kept]
+        read = dict(zip(missing, _map(self._read, [self.files[number] for number in missing]), strict=True))
+        for number, picture in read.items():
+            if self.budget.take(picture.nbytes + OVERHEAD):
+                self.kept[number] = picture
+        return [read[number] if number in read else self.kept[number] for number in numbers]
 
     def _read(self, file: Path) -> torch.Tensor:
         image = _decode(file)
@@ -60,8 +67,7 @@ class Pictures:
             image = image.crop((*box, image.width - box[0], image.height - box[1]))
         scale = self.resize / short
         size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
-        pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR))).permute(2, 0, 1)
 
 
 def read_squares(files: Sequence[Path], image_size: int, resize: int) -> torch.Tensor:
@@ -118,11 +124,14 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 def _decode(file: Path) -> Image.Image:
     try:
-        return decode(file)
+        # Whole: where a channel is streamed (FastFile), each jump within a file costs a request.
+        return decode(file.read_bytes())
     except ImageError as error:
         raise DatasetError(f"{file} {error}") from None
 
 
 def _map(read: Callable[[Path], torch.Tensor], files: Sequence[Path]) -> list[torch.Tensor]:
+    if not files:
+        return []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(read, files))

@@ -105,7 +105,7 @@ def read_split(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; expected one subfolder of images per class")
-    folders = {_nfc(f.name): f for f in _visible(folder) if f.is_dir()}
+    folders = {_nfc(entry.name): Path(entry) for entry in _visible(folder) if entry.is_dir()}
     if not folders:
         raise DatasetError(f"{folder} has no class folders")
     classes = tuple(sorted(folders))
@@ -115,9 +115,9 @@ def read_split(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     return classes, files
 
 
-def relative(path: Path, root: Path) -> str:
+def relative(path: os.PathLike[str], root: Path) -> str:
     """The path below root with forward slashes, in composed Unicode; bytes that are no UTF-8 escaped."""
-    return _nfc(path.relative_to(root).as_posix()).encode(errors="backslashreplace").decode()
+    return _nfc(Path(path).relative_to(root).as_posix()).encode(errors="backslashreplace").decode()
 
 
 def _is_utf8(name: str) -> bool:
@@ -132,9 +132,11 @@ def _nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _visible(folder: Path) -> list[Path]:
-    entries = (e for e in folder.iterdir() if not e.name.startswith(".") and e.name.lower() not in LITTER)
-    return sorted(entries, key=lambda entry: (_nfc(entry.name), entry.name))
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, sorted; its entries tell folders from files without another system call."""
+    with os.scandir(folder) as entries:
+        visible = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in LITTER]
+    return sorted(visible, key=lambda entry: (_nfc(entry.name), entry.name))
 
 
 def _find_parts(root: Path) -> tuple[dict[str, Path], list[Rejected]]:
@@ -142,7 +144,7 @@ def _find_parts(root: Path) -> tuple[dict[str, Path], list[Rejected]]:
     entries = _visible(root)
     folders = [entry for entry in entries if entry.is_dir()]
     train = next((f for f in folders if f.name.lower() == "train"), None)
-    if train is None or not any(entry.is_dir() for entry in _visible(train)):
+    if train is None or not any(entry.is_dir() for entry in _visible(Path(train))):
         return {CLASSES: root}, []
     parts: dict[str, Path] = {}
     outside = []
@@ -153,7 +155,7 @@ def _find_parts(root: Path) -> tuple[dict[str, Path], list[Rejected]]:
         elif part in parts:
             raise DatasetError(f"{root} holds both {parts[part].name} and {entry.name}; keep one of them")
         else:
-            parts[part] = entry
+            parts[part] = Path(entry)
     return parts, outside
 
 
@@ -174,7 +176,7 @@ def _class_folders(root: Path, part: Path, rejected: list[Rejected]) -> dict[str
                 raise DatasetError(
                     f"class names {twin!r} and {entry.name!r} in {part} differ only by case; rename one"
                 )
-            folders[_nfc(entry.name)] = entry
+            folders[_nfc(entry.name)] = Path(entry)
     return folders
 
 
@@ -186,13 +188,13 @@ def _files(root: Path, folder: Path, rejected: list[Rejected]) -> Iterator[Path]
         elif entry.is_symlink() and not entry.is_file():
             rejected.append(Rejected(relative(entry, root), "is a symlink to a folder or to nothing"))
         elif entry.is_dir():
-            yield from _files(root, entry, rejected)
+            yield from _files(root, Path(entry), rejected)
         else:
-            yield entry
+            yield Path(entry)
 
 
-def _inside(path: Path, root: Path) -> bool:
-    return path.resolve().is_relative_to(root)
+def _inside(path: os.PathLike[str], root: Path) -> bool:
+    return Path(path).resolve().is_relative_to(root)
 
 
 def _usable(root: Path, files: Iterable[Path]) -> tuple[list[Path], list[Rejected]]:

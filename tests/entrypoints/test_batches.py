@@ -23,12 +23,26 @@ from tests.entrypoints.pictures import picture
 def test_pictures_are_the_same_from_memory_and_from_disk(dataset: Path) -> None:
     files = [file for file, _ in read_split(dataset)[1]]
     kept, read_again = Pictures(files, 32, Budget(1)), Pictures(files, 32, Budget(0))
-    assert kept.cache is not None
-    assert read_again.cache is None
     indices = torch.tensor([3, 0])
-    assert [picture.shape for picture in kept[indices]] == [(3, 32, 38)] * 2
-    assert kept[indices][0].dtype == torch.uint8
-    assert all(map(torch.equal, kept[indices], read_again[indices]))
+    first = kept[indices]
+    assert [picture.shape for picture in first] == [(3, 32, 38)] * 2
+    assert first[0].dtype == torch.uint8
+    assert all(map(torch.equal, first, read_again[indices]))
+    for file in files:
+        file.unlink()
+    assert all(map(torch.equal, first, kept[indices]))
+    with pytest.raises(FileNotFoundError):
+        read_again[indices]
+
+
+def test_pictures_are_kept_while_the_budget_lasts(dataset: Path) -> None:
+    budget = Budget(1)
+    assert budget.take((1 << 20) - 3 * 5000)  # room for three of 3 x 32 x 38 bytes and what comes with them
+    pictures = Pictures([file for file, _ in read_split(dataset)[1]], 32, budget)
+    everything = torch.arange(12)
+    first = pictures[everything]
+    assert sorted(pictures.kept) == [0, 1, 2]
+    assert all(map(torch.equal, first, pictures[everything]))
 
 
 @pytest.mark.parametrize(("size", "shape"), [((300, 10), (3, 16, 32)), ((10, 300), (3, 32, 16))])
