@@ -11,56 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_EVERY_S = 0.2
-MIB = 1 << 20
+sys.path.insert(0, str(ROOT))
 
-
-@dataclass
-class Peak:
-    """The most memory that a process and all its descendants held at one time, in bytes.
-
-    `rss` counts a page that several processes share once for each of them; `pss` (Linux) shares it out.
-    `processes` is how many there were at the peak of rss.
-    """
-
-    rss: int = 0
-    pss: int = 0
-    processes: int = 0
-
-
-def sample(root: psutil.Process, peak: Peak) -> None:
-    """Take one look at a process and its descendants; those that end meanwhile are left out."""
-    rss = pss = count = 0
-    try:
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        try:
-            memory = process.memory_full_info()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        rss += memory.rss
-        pss += getattr(memory, "pss", 0)
-        count += 1
-    if rss > peak.rss:
-        peak.rss, peak.processes = rss, count
-    peak.pss = max(peak.pss, pss)
+from benchmarks.processes import MIB, Peak, watch  # noqa: E402
 
 
 def run(options: Sequence[str], home: Path) -> tuple[dict[str, Any], float, Peak]:
@@ -71,26 +34,7 @@ def run(options: Sequence[str], home: Path) -> tuple[dict[str, Any], float, Peak
     """
     summary = home / "summary.json"
     command = [sys.executable, str(ROOT / "scripts" / "run_local.py"), *options]
-    began = time.perf_counter()
-    child = subprocess.Popen([*command, "--home", str(home), "--summary", str(summary)])
-    process, peak, ended = psutil.Process(child.pid), Peak(), threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(SAMPLE_EVERY_S):
-            sample(process, peak)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        code = child.wait()
-    except KeyboardInterrupt:
-        code = child.wait()  # it has the interrupt, too, and ends what it started
-    finally:
-        ended.set()
-        watcher.join()
-    seconds = time.perf_counter() - began
-    if code != 0:
-        sys.exit(code)
+    seconds, peak = watch([*command, "--home", str(home), "--summary", str(summary)])
     return json.loads(summary.read_text(encoding="utf-8")), seconds, peak
 
 

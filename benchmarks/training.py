@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +29,7 @@ from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
+from benchmarks.processes import train  # noqa: E402
 from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
 from entrypoints.dataset import DatasetError, check_dataset, read_split  # noqa: E402
 from entrypoints.model import MEAN, STD, build  # noqa: E402
@@ -132,30 +130,10 @@ def ours(data: Path, weights: Path, seed: int, hyperparameters: dict[str, Any]) 
     Raises:
         SystemExit: it failed, and has said why.
     """
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        job = Path(name)
-        (job / "pretrained").mkdir()
-        shutil.copy(weights, job / "pretrained")
-        folders = {"train": data / "train", "validation": data / "val", "pretrained": job / "pretrained"}
-        environ = {f"SM_CHANNEL_{channel.upper()}": str(folder) for channel, folder in folders.items()}
-        environ |= {"SM_MODEL_DIR": str(job / "model"), "SM_OUTPUT_DATA_DIR": str(job / "output")}
-        program = (
-            "import sys, time; from entrypoints import train; began = time.perf_counter();"
-            "train.main(sys.argv[1:]); print(time.perf_counter() - began)"
-        )
-        options = [f"--{key}={value}" for key, value in {**hyperparameters, "seed": seed}.items()]
-        result = subprocess.run(
-            [sys.executable, "-c", program, *options],
-            env={**os.environ, **environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if result.returncode:
-            sys.exit(result.returncode)
-        history = json.loads((job / "output/metrics.json").read_text(encoding="utf-8"))
+    folders = {TRAIN: data / "train", VALIDATION: data / "val"}
+    seconds, _, history = train(folders, weights, {**hyperparameters, "seed": seed})
     return {
-        "seconds": float(result.stdout.splitlines()[-1]),
+        "seconds": seconds,
         "accuracy": history[-1]["validation_accuracy"],
         "epoch_seconds": statistics.median(epoch["seconds"] for epoch in history),
     }
