@@ -8,7 +8,7 @@ What may change from execution to execution is an execution parameter instead (p
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
@@ -19,7 +19,7 @@ FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
 PLACEHOLDER_ACCOUNT = "111122223333"
-# SageMaker's own default for training jobs; a job costs until it ends. A spot job may not wait for less.
+# SageMaker's own default for training jobs, and what processing jobs get here; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 
 # SageMaker writes names in its ARNs in lower case, and the roles in infra/roles.yaml are granted by ARN.
@@ -59,6 +59,11 @@ class Tuning:
     learning_rate_min: Annotated[float, Between(0, above=True)] = 1e-4  # searched on a logarithmic scale
     learning_rate_max: Annotated[float, Between(0, above=True)] = 1e-1
     batch_sizes: tuple[Annotated[int, Between(1)], ...] = (32, 64)  # images per step
+    # What ends the search before its last trial; None: nothing does. Limits: ResourceLimits and
+    # TuningJobCompletionCriteria in the API reference.
+    max_runtime_s: Annotated[int, Between(120, 15_768_000)] | None = None
+    target_accuracy: Annotated[float, Between(0, 1, above=True)] | None = None  # of the validation pictures
+    max_jobs_not_improving: Annotated[int, Between(3)] | None = None  # by 1 % or more
 
 
 @dataclass(frozen=True)
@@ -103,9 +108,13 @@ class Settings:
     region: Annotated[str, _REGION] = "us-east-1"
     # None: steps are never cached. The service's cache key holds an input's URI, not its content.
     cache_expires: Annotated[str, _DURATION] | None = None
+    # How training jobs get their pictures: copied before they start, or streamed while they read.
+    input_mode: Literal["File", "FastFile"] = "File"
+    # Of each trial and of TrainModel; StoppingCondition in the API reference: at most 28 days.
+    max_runtime_s: Annotated[int, Between(1, 2_419_200)] = MAX_RUNTIME_S
     # Managed spot training for the trials and TrainModel: cheaper, and interrupted at times.
     use_spot: bool = False
-    max_wait_s: Annotated[int, Between(MAX_RUNTIME_S)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
+    max_wait_s: Annotated[int, Between(1)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     tuning: Tuning = Tuning()
     debugger: Debugger = Debugger()
@@ -228,16 +237,19 @@ def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
                 f"{key} is not set: give {words(hint)} in {FILE.name}, as {PREFIX}{key.upper()} or with --set"
             )
     built = kind(**values)
+
+    def refuse(name: str, remedy: str) -> SettingsError:
+        entry = taken.get(name) or Given(getattr(built, name), "the default", text=False)
+        return entry.error(prefix + name, remedy)
+
     if isinstance(built, Tuning):
-        _check_tuning(built, taken)
+        _check_tuning(built, refuse)
+    if isinstance(built, Settings) and built.use_spot and built.max_wait_s < built.max_runtime_s:
+        raise refuse("max_wait_s", f"less than max_runtime_s = {built.max_runtime_s}; raise it or lower that")
     return built
 
 
-def _check_tuning(tuning: Tuning, taken: Mapping[str, Given]) -> None:
-    def refuse(name: str, remedy: str) -> SettingsError:
-        entry = taken.get(name) or Given(getattr(tuning, name), "the default", text=False)
-        return entry.error(f"tuning.{name}", remedy)
-
+def _check_tuning(tuning: Tuning, refuse: Callable[[str, str], SettingsError]) -> None:
     if tuning.parallel_jobs > tuning.jobs:
         raise refuse("parallel_jobs", f"more than tuning.jobs = {tuning.jobs}; lower it or raise tuning.jobs")
     if tuning.learning_rate_min >= tuning.learning_rate_max:

@@ -24,8 +24,8 @@ class Between:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        return f"from {self.low:g} to {self.high:g}"
+            return f"above {self.low:.9g}" if self.above else f"{self.low:.9g} or more"
+        return f"{'above' if self.above else 'from'} {self.low:.9g} to {self.high:.9g}"
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ with _import_without_traces():
     from sagemaker.core.parameter import CategoricalParameter, ContinuousParameter
     from sagemaker.core.processing import Processor
     from sagemaker.core.shapes import (
+        BestObjectiveNotImproving,
         Channel,
         CheckpointConfig,
         DataSource,
@@ -69,6 +70,7 @@ with _import_without_traces():
         ProcessingS3Input,
         ProcessingS3Output,
         S3DataSource,
+        TuningJobCompletionCriteria,
     )
     from sagemaker.core.training.configs import Compute, OutputDataConfig, StoppingCondition
     from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
@@ -133,6 +135,7 @@ class OfflineSession(PipelineSession):  # type: ignore[misc]
 
 
 __all__ = [
+    "BestObjectiveNotImproving",
     "CacheConfig",
     "CategoricalParameter",
     "Channel",
@@ -183,6 +186,7 @@ __all__ = [
     "StepTypeEnum",
     "StoppingCondition",
     "TrainingStep",
+    "TuningJobCompletionCriteria",
     "TuningStep",
     "offline_boto_session",
     "rule_configs",

@@ -3,7 +3,6 @@
 from typing import Any
 
 from config import images
-from config.settings import MAX_RUNTIME_S
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
 from steps import code
 from steps.context import VOLUME_SIZE_GB, Context
@@ -59,7 +58,8 @@ def channels(context: Context, splitting: ProcessingStep) -> list[Channel]:
     return [
         Channel(
             channel_name=name,
-            input_mode="File",
+            # Weights are one file, read in jumps.
+            input_mode="File" if name == PRETRAINED else context.settings.input_mode,
             data_source=DataSource(
                 s3_data_source=S3DataSource(
                     s3_data_type="S3Prefix", s3_uri=url, s3_data_distribution_type="FullyReplicated"
@@ -85,7 +85,7 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             **({"enable_managed_spot_training": True} if settings.use_spot else {}),
         ),
         "stopping_condition": StoppingCondition(
-            max_runtime_in_seconds=MAX_RUNTIME_S,
+            max_runtime_in_seconds=settings.max_runtime_s,
             **({"max_wait_time_in_seconds": settings.max_wait_s} if settings.use_spot else {}),
         ),
         # Where SageMaker keeps checkpoints between the interruptions of a spot job.

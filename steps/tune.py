@@ -2,13 +2,16 @@
 
 from typing import Any
 
+from config.settings import Tuning
 from entrypoints.contract import VALIDATION_ACCURACY
 from steps.context import Context
 from steps.sdk import (
+    BestObjectiveNotImproving,
     CategoricalParameter,
     ContinuousParameter,
     HyperparameterTuner,
     ProcessingStep,
+    TuningJobCompletionCriteria,
     TuningStep,
 )
 from steps.trainer import METRIC_DEFINITIONS, channels, plain_trainer
@@ -35,6 +38,8 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
         strategy=tuning.strategy,
         max_jobs=tuning.jobs,
         max_parallel_jobs=tuning.parallel_jobs,
+        max_runtime_in_seconds=tuning.max_runtime_s,
+        completion_criteria_config=_completion_criteria(tuning),
         early_stopping_type="Auto" if tuning.early_stopping else "Off",
         random_seed=tuning.random_seed,
         tags=context.tags,
@@ -48,6 +53,17 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
         # Pipelines does not know internal errors of a tuning job.
         retry_policies=context.job_retries(internal_errors=False),
     )
+
+
+def _completion_criteria(tuning: Tuning) -> TuningJobCompletionCriteria | None:
+    criteria: dict[str, Any] = {}
+    if tuning.target_accuracy is not None:
+        criteria["target_objective_metric_value"] = tuning.target_accuracy
+    if tuning.max_jobs_not_improving is not None:
+        criteria["best_objective_not_improving"] = BestObjectiveNotImproving(
+            max_number_of_training_jobs_not_improving=tuning.max_jobs_not_improving
+        )
+    return TuningJobCompletionCriteria(**criteria) if criteria else None
 
 
 def best(step: TuningStep, hyperparameter: str) -> Any:

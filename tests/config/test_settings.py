@@ -77,6 +77,22 @@ def test_text_of_the_shell_becomes_every_type(write):
     assert settings.debugger.profiler_interval_ms == 1000
 
 
+def test_empty_limits_of_the_search_are_none_and_given_ones_are_taken(write):
+    nothing = load(write('[tuning]\nmax_runtime_s = ""\ntarget_accuracy = ""\n'), {}).tuning
+    assert (nothing.max_runtime_s, nothing.target_accuracy, nothing.max_jobs_not_improving) == (None,) * 3
+    overrides = [
+        "tuning.max_runtime_s=3600",
+        "tuning.target_accuracy=0.98",
+        "tuning.max_jobs_not_improving=3",
+    ]
+    given = load(write(""), {}, [f"tuning.{override}" for override in overrides]).tuning
+    assert (given.max_runtime_s, given.target_accuracy, given.max_jobs_not_improving) == (3600, 0.98, 3)
+
+
+def test_without_spot_instances_the_wait_does_not_matter(write):
+    assert load(write("max_runtime_s = 200_000\n"), {}).max_runtime_s == 200_000
+
+
 def test_an_empty_section_says_nothing(write):
     assert load(write("[tags]\n[tuning]\n"), {}) == load(write(""), {})
 
@@ -126,7 +142,13 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ),
         ("[retries]\nmax_attempts = 21\n", ["retries.max_attempts = 21", "from 0 to 20"]),
         ('cache_expires = "30 days"\n', ["cache_expires = '30 days'", "P30D"]),
-        ("max_wait_s = 86399\n", ["max_wait_s = 86399", "86400 or more"]),
+        ("use_spot = true\nmax_wait_s = 86399\n", ["max_wait_s = 86399", "less than max_runtime_s = 86400"]),
+        ("use_spot = true\nmax_runtime_s = 200000\n", ["max_wait_s = 172800", "the default", "200000"]),
+        ("max_runtime_s = 0\n", ["max_runtime_s = 0", "from 1 to 2419200"]),
+        ('input_mode = "Pipe"\n', ["input_mode = 'Pipe'", "one of File, FastFile"]),
+        ("[tuning]\nmax_runtime_s = 119\n", ["tuning.max_runtime_s = 119", "from 120 to 15768000"]),
+        ("[tuning]\ntarget_accuracy = 98\n", ["tuning.target_accuracy = 98", "above 0 to 1"]),
+        ("[tuning]\nmax_jobs_not_improving = 2\n", ["tuning.max_jobs_not_improving = 2", "3 or more"]),
         ("use_spot = 1\n", ["use_spot = 1", "true or false"]),
         ('name = "a_b"\n', ["name = 'a_b'", "hyphens"]),
         ('region = "Frankfurt"\n', ["region = 'Frankfurt'", "us-east-1"]),

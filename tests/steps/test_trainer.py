@@ -56,6 +56,25 @@ def test_spot_training_is_off_unless_asked_for(steps, request_of):
         assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400}
 
 
+def test_pictures_are_streamed_on_demand_and_weights_never(steps, request_of):
+    def modes(**settings):
+        _, _, tuning, training, _ = steps(**settings)
+        jobs = request_of(tuning)["Arguments"]["TrainingJobDefinition"], request_of(training)["Arguments"]
+        return [
+            {entry["ChannelName"]: entry["InputMode"] for entry in job["InputDataConfig"]} for job in jobs
+        ]
+
+    assert modes() == [{"train": "File", "validation": "File", "pretrained": "File"}] * 2
+    streamed = {"train": "FastFile", "validation": "FastFile", "pretrained": "File"}
+    assert modes(input_mode="FastFile") == [streamed] * 2
+
+
+def test_the_runtime_of_trials_and_training_is_limited(steps, request_of):
+    _, _, tuning, training, _ = steps(max_runtime_s=1800)
+    for job in (request_of(tuning)["Arguments"]["TrainingJobDefinition"], request_of(training)["Arguments"]):
+        assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 1800}
+
+
 def test_spot_training_of_trials_and_training_with_checkpoints_of_their_own(steps, request_of):
     _, splitting, tuning, training, _ = steps(use_spot=True, max_wait_s=100_000)
     jobs = {

@@ -33,6 +33,21 @@ def test_the_settings_decide_the_search(steps, request_of):
     assert config["ParameterRanges"]["CategoricalParameterRanges"][0]["Values"] == ["8"]
 
 
+def test_what_ends_the_search_early(steps, request_of):
+    wanted = Tuning(max_runtime_s=3600, target_accuracy=0.98, max_jobs_not_improving=5)
+    config = request_of(steps(tuning=wanted)[2])["Arguments"]["HyperParameterTuningJobConfig"]
+    assert config["ResourceLimits"]["MaxRuntimeInSeconds"] == 3600
+    assert config["TuningJobCompletionCriteria"] == {
+        "TargetObjectiveMetricValue": 0.98,
+        "BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 5},
+    }
+
+
+def test_nothing_ends_the_search_early_unless_asked(steps, request_of):
+    config = request_of(steps()[2])["Arguments"]["HyperParameterTuningJobConfig"]
+    assert "TuningJobCompletionCriteria" not in config
+
+
 def test_the_trials(steps, request_of, uploaded):
     job = request_of(steps()[2])["Arguments"]["TrainingJobDefinition"]
     assert not {"DebugHookConfig", "ProfilerConfig"} & set(job)
