@@ -81,9 +81,9 @@ def test_empty_limits_of_the_search_are_none_and_given_ones_are_taken(write):
     nothing = load(write('[tuning]\nmax_runtime_s = ""\ntarget_accuracy = ""\n'), {}).tuning
     assert (nothing.max_runtime_s, nothing.target_accuracy, nothing.max_jobs_not_improving) == (None,) * 3
     overrides = [
-        "tuning.max_runtime_s=3600",
-        "tuning.target_accuracy=0.98",
-        "tuning.max_jobs_not_improving=3",
+        "max_runtime_s=3600",
+        "target_accuracy=0.98",
+        "max_jobs_not_improving=3",
     ]
     given = load(write(""), {}, [f"tuning.{override}" for override in overrides]).tuning
     assert (given.max_runtime_s, given.target_accuracy, given.max_jobs_not_improving) == (3600, 0.98, 3)
