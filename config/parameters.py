@@ -66,13 +66,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         ),
         Parameter("ProcessingInstanceType", _InstanceType, "ml.m5.xlarge", "splits the dataset"),
         Parameter("TrainingInstanceType", _InstanceType, training, "tunes and trains"),
-        # entrypoints/train.py is not distributed, and says so on several instances.
-        Parameter(
-            "TrainingInstanceCount",
-            Literal[1],
-            1,
-            "instances per training job; 1 is all that train.py can use",
-        ),
+        Parameter("TrainingInstanceCount", _Count, 1, "instances that train one model together"),
         Parameter("EvaluationInstanceType", _InstanceType, "ml.m5.xlarge", "evaluates the model"),
         Parameter("Epochs", _Count, 10, "passes over the training images, per training job"),
         Parameter(

@@ -109,17 +109,18 @@ def augmentation(image_size: int, crop_scale: float, horizontal_flip: bool) -> v
     return v2.Compose(steps)
 
 
-def shuffled(count: int, batch_size: int) -> Iterator[torch.Tensor]:
-    """Indices 0..count-1 in random order, in batches of nearly equal size and at least two.
+def shuffled(count: int, batches: int) -> Iterator[torch.Tensor]:
+    """Indices 0..count-1 in random order, in so many batches of nearly equal size."""
+    yield from torch.randperm(count).tensor_split(batches)
 
+
+def steps_per_epoch(count: int, batch_size: int, processes: int = 1) -> int:
+    """How many batches of at most `batch_size` pictures, but at least two for each process.
+
+    Several processes split a part each: a batch may then have a picture more of all but one of them.
     Batch norm cannot train on one picture of which 1 x 1 pixel is left.
     """
-    yield from torch.randperm(count).tensor_split(steps_per_epoch(count, batch_size))
-
-
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """How many batches `shuffled` gives."""
-    return max(1, min(-(-count // batch_size), count // 2))
+    return max(1, min(-(-count // batch_size), count // (2 * processes)))
 
 
 def _decode(file: Path) -> Image.Image:

@@ -68,8 +68,8 @@ def save(folder: Path, training: Mapping[str, Any], state: Mapping[str, Any]) ->
         )
 
 
-def load(folder: Path, training: Mapping[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """The state that the same training saved; None when it saved none.
+def load(folder: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The state that the same training saved, its tensors on the CPU; None when it saved none.
 
     Raises:
         CheckpointError: the file is damaged, or comes from another training.
@@ -80,7 +80,7 @@ def load(folder: Path, training: Mapping[str, Any], device: torch.device) -> dic
     if not path.is_file():
         return None
     try:
-        saved = torch.load(path, map_location=device, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         before, state = saved["training"], dict(saved["state"])
     except Exception as error:
         # Pickle and zip readers each raise their own.

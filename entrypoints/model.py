@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,14 +117,21 @@ def cut(network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequentia
 
 
 def write_artifact(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
-    """Write the unpacked model artifact: weights, model.json and the code that serves them."""
-    for source, target in SERVING_FILES.items():
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PACKAGE / source, folder / target)
-    write_bytes(folder / "app.py", ROOT_APP.encode())
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_bytes(folder / MODEL_WEIGHTS, save(state))
-    write_json(folder / MODEL_CARD, card)
+    """Write the unpacked model artifact, whole or not at all: weights, model.json and what serves them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".artifact.", dir=folder) as beside:
+        unfinished = Path(beside)
+        for source, target in SERVING_FILES.items():
+            (unfinished / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PACKAGE / source, unfinished / target)
+        write_bytes(unfinished / "app.py", ROOT_APP.encode())
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        write_bytes(unfinished / MODEL_WEIGHTS, save(state))
+        write_json(unfinished / MODEL_CARD, card)
+        for file in [path for path in unfinished.rglob("*") if path.is_file()]:
+            finished = folder / file.relative_to(unfinished)
+            finished.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(finished)
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

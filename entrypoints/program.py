@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +24,16 @@ def fail(message: str, code: int = 2) -> NoReturn:
     """End the program with one line on stderr; code 2 is for what the person gave, 1 for what went wrong."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(code)
+
+
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[Path]:
+    """The folder that a program leaves its results in; where it cannot be written, one line and code 1."""
+    try:
+        yield folder
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        fail(f"{what} cannot be written to {folder} ({reason}); make room there and start again", code=1)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,6 +2,9 @@
 
 Folders come from the training toolkit's environment (SM_CHANNEL_..., SM_MODEL_DIR, SM_OUTPUT_DATA_DIR),
 hyperparameters from the command line. One metric line per epoch; the best epoch's weights are kept.
+
+Several processes (torchrun) train one network: each has its part of the pictures, a step sees `batch_size`
+in all, and the first process writes. So hyperparameters found by one process hold for any number of them.
 """
 
 from __future__ import annotations
@@ -15,13 +18,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
 from torch import nn
 
-from entrypoints import checkpoint
+from entrypoints import checkpoint, distributed
 from entrypoints.batches import (
     Budget,
     Pictures,
@@ -39,13 +41,10 @@ from entrypoints.dataset import DatasetError, read_split
 from entrypoints.debugger import Debugger
 from entrypoints.hyperparameters import Hyperparameters, parse
 from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights, write_artifact
-from entrypoints.program import fail, write_json
+from entrypoints.optimizer import one_cycle, parameter_groups
+from entrypoints.program import fail, write_json, writing
 
-WARM_UP = 0.2  # share of all steps
 MAX_GRADIENT_NORM = 1.0
-# Layers near the input change little between tasks; they learn this much slower when they come pretrained.
-PRETRAINED_RATE = 0.1
-FRESH_LAYERS = ("layer4.", "fc.")
 # A frozen trunk sees smaller pictures than serving does: a random crop magnifies what it shows, so that
 # objects have about their later size (Touvron et al., arXiv:1906.06423); half the pixels cost half the time.
 VIEW_SCALE = 5 / 7
@@ -74,33 +73,7 @@ def supports_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def parameter_groups(network: nn.Module, learning_rate: float, pretrained: bool) -> list[dict[str, Any]]:
-    """Optimizer groups: weights that come pretrained learn slower than fresh ones."""
-    fresh = [p for name, p in network.named_parameters() if name.startswith(FRESH_LAYERS)]
-    trunk = [p for name, p in network.named_parameters() if not name.startswith(FRESH_LAYERS)]
-    trunk_rate = learning_rate * (PRETRAINED_RATE if pretrained else 1)
-    return [{"params": fresh, "lr": learning_rate}, {"params": trunk, "lr": trunk_rate}]
-
-
-def one_cycle(step: int, steps: int) -> float:
-    """Factor of the learning rate: linear warm-up, then a cosine down to nearly 0."""
-    warm_up = max(1, round(steps * WARM_UP))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up + 1) / (steps - warm_up + 1)))
-
-
-def refuse_several_instances() -> None:
-    """This program is not distributed: each instance would train alone and the artifacts would collide."""
-    hosts = json.loads(os.environ.get("SM_HOSTS", "[]"))
-    if len(hosts) > 1:
-        fail(
-            f"the job has {len(hosts)} instances and this program trains on one; set the instance count to 1"
-        )
-
-
 def train(hp: Hyperparameters) -> None:
-    refuse_several_instances()
     torch.manual_seed(hp.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bfloat16 = supports_bfloat16(device)
@@ -114,13 +87,22 @@ def train(hp: Hyperparameters) -> None:
     for split, files in ((TRAIN, train_files), (VALIDATION, validation_files)):
         if missing := set(range(len(classes))) - {label for _, label in files}:
             fail(f"{split} has no picture of the class {classes[min(missing)]!r}; give it some")
+    images, validation_images, processes = len(train_files), len(validation_files), distributed.count()
+    print(f"{images} training and {validation_images} validation images of {len(classes)} classes")
+    if images < 2 * processes or validation_images < processes:
+        fail(f"that is too little for {processes} processes; use fewer GPUs or instances")
+    epoch_steps = steps_per_epoch(images, hp.batch_size, processes)
+    counts = torch.bincount(torch.tensor([label for _, label in train_files]))
+    balance = images / (len(classes) * counts) if hp.class_weights else torch.ones(len(classes))
+    train_files, validation_files = distributed.part(train_files), distributed.part(validation_files)
     labels = torch.tensor([label for _, label in train_files])
-    validation_labels = torch.tensor([label for _, label in validation_files], device=device)
-    print(f"{len(labels)} training and {len(validation_labels)} validation images of {len(classes)} classes")
+    validation_labels = torch.tensor([label for _, label in validation_files])
+    [validation_share] = distributed.shares([float(balance[validation_labels].sum())])
+    validation_labels = validation_labels.to(device)
 
     # Network: frozen layers, whose output for a picture never changes, then the layers that train
     weights = find_weights(channel(PRETRAINED))
-    network = build(len(classes), weights).to(device)
+    network = distributed.synchronize_batch_norm(build(len(classes), weights)).to(device)
     trainable = hp.layers(pretrained=weights is not None)
     frozen, trained = cut(network, trainable)
 
@@ -135,7 +117,7 @@ def train(hp: Hyperparameters) -> None:
     resize = round(hp.image_size * 8 / 7)  # 256 for 224, as torchvision's own recipe
     view_size = hp.image_size if trainable == "all" else max(32, round(hp.image_size * VIEW_SCALE))
     augment = augmentation(view_size, *hp.crops(pretrained=weights is not None))
-    budget = Budget(hp.memory_budget_mb)
+    budget = Budget(hp.memory_budget_mb // distributed.count_here())
 
     def bytes_of(size: int) -> int:
         return features(torch.zeros(1, 3, size, size, dtype=torch.uint8)).nbytes
@@ -155,29 +137,32 @@ def train(hp: Hyperparameters) -> None:
         return features(torch.stack([augment(picture) for picture in pictures[indices]]))
 
     precision = "bfloat16" if bfloat16 else "float32"
-    print(f"read in {time.monotonic() - started:.1f} s; {trainable} trains; {device.type}, {precision}")
+    where = f"{processes} x {device.type}, {precision}"
+    print(f"read in {time.monotonic() - started:.1f} s; {trainable} trains; {where}")
 
     # Loss, optimizer
-    balance = len(labels) / (len(classes) * torch.bincount(labels)) if hp.class_weights else None
-    criterion = nn.CrossEntropyLoss(weight=balance, label_smoothing=hp.label_smoothing).to(device)
+    criterion = nn.CrossEntropyLoss(
+        weight=balance if hp.class_weights else None, label_smoothing=hp.label_smoothing
+    ).to(device)
     groups = parameter_groups(trained, hp.learning_rate, pretrained=weights is not None)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=hp.weight_decay, fused=True)
-    steps = hp.epochs * steps_per_epoch(len(labels), hp.batch_size)
+    steps = hp.epochs * epoch_steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
     debugger = Debugger(trained, criterion)
+    averaged = distributed.average_gradients(trained)
 
     def scores(inputs: torch.Tensor) -> torch.Tensor:
         with autocast:
-            output: torch.Tensor = trained(inputs)
+            output: torch.Tensor = averaged(inputs)
         return output.float()
 
     # What an earlier run of this job left
     history: list[dict[str, float]] = []
     best: dict[str, float] = {}
     best_state: dict[str, torch.Tensor] = {}
-    training = {**hp.as_dict(), "classes": list(classes), "images": len(labels), "layers": trainable}
+    training = {**hp.as_dict(), "classes": list(classes), "images": images, "layers": trainable}
     checkpoints = checkpoint.find_folder()
-    if checkpoints and (saved := checkpoint.load(checkpoints, training, device)):
+    if saved := distributed.from_first(lambda: checkpoints and checkpoint.load(checkpoints, training)):
         history, best, best_state = saved["history"], saved["best"], saved["best_state"]
         trained.load_state_dict(saved["trained"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -185,7 +170,7 @@ def train(hp: Hyperparameters) -> None:
         print(f"goes on after epoch {len(history)}, from {checkpoints}")
 
     # Epochs
-    step = len(history) * steps_per_epoch(len(labels), hp.batch_size)
+    step = len(history) * epoch_steps
     for epoch in range(len(history) + 1, hp.epochs + 1):
         if hp.patience and best and epoch - best["epoch"] > hp.patience:
             print(f"stops: no better epoch since epoch {best['epoch']}")
@@ -193,35 +178,40 @@ def train(hp: Hyperparameters) -> None:
         started = time.monotonic()
         number = (epoch - 1) % hp.views
         if keep_views and number not in views:
-            reseed(hp.seed, VIEWS, number)
+            reseed(hp.seed, VIEWS, number, distributed.rank())
             parts = torch.split(torch.arange(len(labels)), FEATURE_BATCH)
             views[number] = collect(map(view, parts), len(labels))
-        reseed(hp.seed, EPOCHS, epoch)
+        reseed(hp.seed, EPOCHS, epoch, distributed.rank())
         trained.train()
         debugger.training()
         total = 0.0
-        for indices in shuffled(len(labels), hp.batch_size):
+        order = list(shuffled(len(labels), epoch_steps))
+        shares = distributed.shares([float(balance[labels[indices]].sum()) for indices in order])
+        for indices, share in zip(order, shares, strict=True):
             inputs = views[number][indices] if keep_views else view(indices)
             loss = criterion(scores(inputs), labels[indices].to(device))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss * (share * processes)).backward()
             nn.utils.clip_grad_norm_(trained.parameters(), MAX_GRADIENT_NORM)
             debugger.scalar("learning_rate", float(schedule.get_last_lr()[0]))
             optimizer.step()
             schedule.step()
             step += 1
-            if not math.isfinite(value := loss.item()):
+            if not math.isfinite(value := distributed.total(loss.item() * share)):
                 fail(f"the loss is {value} at step {step} of {steps}; try a smaller learning_rate", code=1)
             total += value * len(indices)
 
         trained.eval()
         debugger.evaluating()
+        distributed.average_statistics(trained)
         with torch.inference_mode():
             output = torch.cat([scores(inputs) for inputs in kept_validation or validation_features()])
+            loss = criterion(output, validation_labels)
+        correct = (output.argmax(1) == validation_labels).sum().item()
         metrics = {
             "train_loss": total / len(labels),
-            "validation_loss": criterion(output, validation_labels).item(),
-            "validation_accuracy": (output.argmax(1) == validation_labels).double().mean().item(),
+            "validation_loss": distributed.total(loss.item() * validation_share),
+            "validation_accuracy": distributed.total(correct) / validation_images,
         }
         if not math.isfinite(value := metrics["validation_loss"]):
             fail(f"the validation loss is {value} after epoch {epoch}; try a smaller learning_rate", code=1)
@@ -229,7 +219,7 @@ def train(hp: Hyperparameters) -> None:
         history.append({"epoch": epoch, **metrics, "seconds": round(time.monotonic() - started, 3)})
         if not best or rank(metrics) > rank(best):
             best, best_state = history[-1], copy.deepcopy(trained.state_dict())
-        if checkpoints:
+        if checkpoints and not distributed.rank():
             state = {
                 "history": history,
                 "best": best,
@@ -243,29 +233,29 @@ def train(hp: Hyperparameters) -> None:
 
     # Artifact
     trained.load_state_dict(best_state)
-    write_artifact(
-        folder("SM_MODEL_DIR"),
-        network,
-        {
-            "architecture": "resnet18",
-            "classes": list(classes),
-            "preprocessing": {
-                "image_size": hp.image_size,
-                "resize": resize,
-                "interpolation": "bilinear",
-                "mean": list(MEAN),
-                "std": list(STD),
-            },
-            "hyperparameters": hp.as_dict(),
-            "metrics": {
-                "best_epoch": best["epoch"],
-                **{k: v for k, v in best.items() if k not in ("epoch", "seconds")},
-            },
-            "weights": "random" if weights is None else weights.name,
-            "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+    card = {
+        "architecture": "resnet18",
+        "classes": list(classes),
+        "preprocessing": {
+            "image_size": hp.image_size,
+            "resize": resize,
+            "interpolation": "bilinear",
+            "mean": list(MEAN),
+            "std": list(STD),
         },
-    )
-    write_json(folder("SM_OUTPUT_DATA_DIR") / "metrics.json", history)
+        "hyperparameters": hp.as_dict(),
+        "metrics": {
+            "best_epoch": best["epoch"],
+            **{k: v for k, v in best.items() if k not in ("epoch", "seconds")},
+        },
+        "weights": "random" if weights is None else weights.name,
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+    }
+    if not distributed.rank():
+        with writing("the metrics", folder("SM_OUTPUT_DATA_DIR")) as outputs:
+            write_json(outputs / "metrics.json", history)
+        with writing("the model", folder("SM_MODEL_DIR")) as artifact:
+            write_artifact(artifact, network, card)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
 
 
@@ -278,11 +268,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # SageMaker stops a job with SIGTERM; as an exception it lets files be closed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     hyperparameters = parse(arguments)
+    distributed.join()
     print(json.dumps(hyperparameters.as_dict()))
     try:
         train(hyperparameters)
     except (CheckpointError, DatasetError, WeightsError) as error:
         fail(str(error))
+    distributed.leave()
 
 
 if __name__ == "__main__":

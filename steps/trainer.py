@@ -97,6 +97,8 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             # The toolkit's script mode: fetch the bundle, run the program in it.
             "sagemaker_program": code.TRAINING_PROGRAM,
             "sagemaker_submit_directory": context.code[bundle],
+            # ... by torchrun: one process per GPU of every instance, one per instance without GPUs.
+            "sagemaker_torch_distributed_enabled": "true",
             "epochs": parameters["Epochs"].to_string(),
             "image_size": parameters["ImageSize"].to_string(),
             "seed": str(settings.tuning.random_seed),

@@ -55,7 +55,7 @@ def test_values_are_passed_on_as_written():
         ("TrainingInstanceType=m5.large", ["an instance type such as ml.m5.xlarge"]),
         ("ModelApprovalStatus=approved", ["one of Approved, PendingManualApproval, Rejected"]),
         ("EndpointName=my_endpoint", ["hyphens"]),
-        ("TrainingInstanceCount=2", ["TrainingInstanceCount = '2'", "must be 1"]),
+        ("TrainingInstanceCount=0", ["TrainingInstanceCount = '0'", "a whole number 1 or more"]),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(assignment, parts):

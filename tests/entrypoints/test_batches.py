@@ -72,11 +72,11 @@ def test_collect_is_cat_and_batched_cuts() -> None:
 
 def test_reseeding_repeats_what_its_numbers_name() -> None:
     draws = []
-    for numbers in ((1, 0, 2), (1, 0, 2), (1, 1, 2), (1, 0, 3)):
+    for numbers in ((1, 0, 2, 0), (1, 0, 2, 0), (1, 1, 2, 0), (1, 0, 3, 0), (1, 0, 2, 1)):
         reseed(*numbers)
         draws.append(torch.rand(3).tolist())
     assert draws[0] == draws[1]
-    assert len(set(map(tuple, draws))) == 3
+    assert len(set(map(tuple, draws))) == 4
 
 
 def test_squares(dataset: Path) -> None:
@@ -94,9 +94,15 @@ def test_augmentation_gives_squares_and_flips_only_when_asked() -> None:
     assert plain(pixels).shape == (3, 32, 32)
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(2, 1), (3, 2), (33, 32), (100, 32), (5, 64), (64, 32)])
-def test_every_picture_once_and_no_batch_of_one(count: int, batch_size: int) -> None:
-    batches = list(shuffled(count, batch_size))
-    assert sorted(torch.cat(batches).tolist()) == list(range(count))
-    assert min(map(len, batches)) >= 2
-    assert len(batches) == steps_per_epoch(count, batch_size)
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize(("count", "batch_size"), [(6, 1), (7, 2), (33, 32), (100, 32), (8, 64), (64, 32)])
+def test_every_picture_once_and_no_batch_of_one(count: int, batch_size: int, processes: int) -> None:
+    steps = steps_per_epoch(count, batch_size, processes)
+    sizes = []
+    for first in range(processes):
+        part = len(range(first, count, processes))
+        batches = list(shuffled(part, steps))
+        assert sorted(torch.cat(batches).tolist()) == list(range(part))
+        sizes.append(list(map(len, batches)))
+    assert min(map(min, sizes)) >= 2
+    assert max(map(sum, zip(*sizes, strict=True))) < max(batch_size, 4 * processes) + processes

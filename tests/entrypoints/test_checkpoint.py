@@ -20,7 +20,6 @@ from entrypoints.checkpoint import CheckpointError, find_folder, load, save
 from tests.entrypoints.conftest import ROOT, stringify
 from tests.entrypoints.pictures import write_classes
 
-CPU = torch.device("cpu")
 TRAINING = {"learning_rate": 0.1, "classes": ["ants", "bees"]}
 
 
@@ -55,11 +54,11 @@ def test_without_the_variable_the_default_folder_decides(
 
 
 def test_the_last_state_comes_back_and_leftovers_go(tmp_path: Path) -> None:
-    assert load(tmp_path / "missing", TRAINING, CPU) is None
+    assert load(tmp_path / "missing", TRAINING) is None
     save(tmp_path, TRAINING, {"epoch": 1, "weights": torch.zeros(2)})
     save(tmp_path, TRAINING, {"epoch": 2, "weights": torch.ones(2)})
     (tmp_path / f".{checkpoint.FILE}.half").touch()
-    state = load(tmp_path, TRAINING, CPU)
+    state = load(tmp_path, TRAINING)
     assert state is not None
     assert state["epoch"] == 2
     assert torch.equal(state["weights"], torch.ones(2))
@@ -69,7 +68,7 @@ def test_the_last_state_comes_back_and_leftovers_go(tmp_path: Path) -> None:
 def test_another_training_is_refused(tmp_path: Path) -> None:
     save(tmp_path, TRAINING, {})
     with pytest.raises(CheckpointError, match=r"a training with learning_rate 0\.1, not 0\.2"):
-        load(tmp_path, TRAINING | {"learning_rate": 0.2}, CPU)
+        load(tmp_path, TRAINING | {"learning_rate": 0.2})
 
 
 @pytest.mark.parametrize("damage", ["cut", "pickle", "list"])
@@ -83,7 +82,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     else:
         torch.save([1], path)
     with pytest.raises(CheckpointError, match=r"checkpoint\.pt is no checkpoint of this program .*remove it"):
-        load(tmp_path, TRAINING, CPU)
+        load(tmp_path, TRAINING)
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
@@ -100,7 +99,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
     assert re.fullmatch(
         r"warning: no checkpoint of this epoch in .* \(File too large\); .*\n", capsys.readouterr().err
     )
-    assert load(tmp_path, TRAINING, CPU) == {"epoch": 1}
+    assert load(tmp_path, TRAINING) == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
 
 

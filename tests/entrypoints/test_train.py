@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from entrypoints import batches, contract
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
-from entrypoints.train import main, one_cycle, parameter_groups, train
+from entrypoints.train import main, train
 from tests.entrypoints.conftest import ROOT, stringify
 from tests.entrypoints.pictures import write_classes
 
@@ -180,17 +180,6 @@ def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
     assert not list((job / "model").iterdir())
 
 
-def test_several_instances_are_refused(
-    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SM_HOSTS", '["algo-1", "algo-2"]')
-    with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
-    assert stopped.value.code == 2
-    assert "the job has 2 instances" in capsys.readouterr().err
-    assert not list((job / "model").iterdir())
-
-
 def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_classes(job / "input/validation", 1, {"wasps": (9, 9, 9)})
     with pytest.raises(SystemExit) as stopped:
@@ -253,24 +242,6 @@ def test_bad_channels_are_one_line(
         main(["--image_size", "32", "--epochs", "1"])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_pretrained_layers_learn_slower() -> None:
-    network = torch.nn.ModuleDict({"conv1": torch.nn.Linear(1, 1), "fc": torch.nn.Linear(1, 1)})
-    fresh, trunk = parameter_groups(network, 1e-2, pretrained=True)
-    assert (fresh["lr"], trunk["lr"]) == (1e-2, pytest.approx(1e-3))
-    assert fresh["params"] == list(network["fc"].parameters())
-    assert parameter_groups(network, 1e-2, pretrained=False)[1]["lr"] == 1e-2
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3, 100])
-def test_one_cycle_peaks_once_and_never_reaches_zero(steps: int) -> None:
-    factors = [one_cycle(step, steps) for step in range(steps)]
-    assert max(factors) == 1
-    assert min(factors) > 0
-    peak = factors.index(1)
-    assert factors[: peak + 1] == sorted(factors[: peak + 1])
-    assert factors[peak:] == sorted(factors[peak:], reverse=True)
 
 
 def test_sigterm_ends_it_without_a_half_written_model(job: Path) -> None:

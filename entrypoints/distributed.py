@@ -1,0 +1,134 @@
+"""The processes that train one network together: which one this is, its part, and what they agree on.
+
+SageMaker's PyTorch containers start a program through torchrun, one process per GPU (one per instance without
+GPUs), where the hyperparameter sagemaker_torch_distributed_enabled is true. A program that was started alone
+joins nothing; every function here is then the trivial one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from entrypoints.program import fail
+
+T = TypeVar("T")
+
+
+def join() -> None:
+    """Join the other processes that torchrun started, over NCCL on GPUs and gloo elsewhere.
+
+    Only the first one prints from then on: a metric line stands in the log once.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    instances = len(json.loads(os.environ.get("SM_HOSTS", "[]")))
+    if processes < instances:
+        fail(
+            f"the job has {instances} instances and each would train alone; set the hyperparameter "
+            "sagemaker_torch_distributed_enabled to true, or the instance count to 1"
+        )
+    if processes == 1:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if "SM_NETWORK_INTERFACE_NAME" in os.environ:  # the toolkit tells it to NCCL only
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", os.environ["SM_NETWORK_INTERFACE_NAME"])
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if rank():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  open until the process ends
+
+
+def leave() -> None:
+    """Wait for the others, the first one's files above all, and part from them."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def count() -> int:
+    """How many processes train."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number; the first one, 0, is the one that prints and writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def count_here() -> int:
+    """How many of the processes share this instance, and its memory."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
+
+
+def part(items: list[T]) -> list[T]:
+    """This process's items: the same ones always, so that what it makes of them can be kept."""
+    return items[rank() :: count()]
+
+
+def total(value: float) -> float:
+    """The sum of all processes' values, the same number in each."""
+    return _totals([value])[0]
+
+
+def shares(weights: Sequence[float]) -> list[float]:
+    """Each of this process's weights as a share (0..1) of all processes' weights at its place."""
+    return [own / whole for own, whole in zip(weights, _totals(weights), strict=True)]
+
+
+def from_first(action: Callable[[], T]) -> T:
+    """What `action` returns in the first process, which alone calls it."""
+    if not dist.is_initialized():
+        return action()
+    found: list[T | None] = [action() if rank() == 0 else None]
+    dist.broadcast_object_list(found)
+    return found[0]  # type: ignore[return-value]
+
+
+def synchronize_batch_norm(network: nn.Module) -> nn.Module:
+    """The network, its batch norm seeing all processes' pictures while it trains.
+
+    torch has this for GPUs only. Elsewhere each process normalizes its own part of a batch, and
+    `average_statistics` brings together what the processes saw.
+    """
+    if count() == 1 or not torch.cuda.is_available():
+        return network
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    return converted
+
+
+def average_gradients(network: nn.Module) -> nn.Module:
+    """The network, whose gradients become the mean of all processes' as they are computed."""
+    if count() == 1:
+        return network
+    with warnings.catch_warnings():
+        # torch 2.14 prefers forward_sync_buffers, which the versions before it do not know.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def average_statistics(network: nn.Module) -> None:
+    """Give the network's batch norm, in all processes, the mean of their statistics."""
+    for buffer in network.buffers():
+        if count() > 1 and buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= count()
+
+
+def _totals(values: Sequence[float]) -> list[float]:
+    if not dist.is_initialized():
+        return list(values)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    totals: list[float] = tensor.tolist()
+    return totals
