@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import optuna
 
+from local.completion import complete
 from local.hyperband import Resources, resources
 from local.ranges import distributions, grid
 from local.store import Record
@@ -21,6 +22,8 @@ class Search:
     Trial k gets the sampler's k-th suggestion however many run at once. The Bayesian sampler knows exactly
     the objectives of trials 1 to k - `parallel` then: trial k waits for these, and does not see later ones
     that ended sooner. The other strategies look at no objective, so their trials wait for none.
+
+    Whoever measures the time sets `expired`.
 
     Args:
         record: the tuning job.
@@ -39,6 +42,8 @@ class Search:
             pruner=_pruner(self._resources),
         )
         self._study.add_trials(earlier)
+        self._record = record
+        self.expired = threading.Event()
         # Whether trials are to be stopped by what they report.
         self.watches = strategy == "Hyperband" or config.get("TrainingJobEarlyStoppingType") == "Auto"
         self._waits = strategy == "Bayesian"
@@ -92,6 +97,13 @@ class Search:
                 return not self._resources.ends_itself
             stop: bool = trial.should_prune()
             return stop
+
+    @property
+    def over(self) -> bool:
+        """Whether no further trial is to start: no time is left, the objectives are enough, or all failed."""
+        with self._turn:
+            values = [value for _, value in sorted(self._ended.items()) if value is not None]
+        return self.expired.is_set() or complete(self._record, values) or self.hopeless
 
     @property
     def hopeless(self) -> bool:

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import optuna
@@ -162,12 +163,12 @@ class TuningService:
             trial = search.ask(index)
             value = None
             try:
-                if self._status(name) == "InProgress" and not search.hopeless:
+                if self._status(name) == "InProgress" and not search.over:
                     value = self._trial(name, index, trial, threads, search)
             finally:
                 search.tell(index, value)
 
-        with ThreadPoolExecutor(parallel) as pool:
+        with self._limited(record, search), ThreadPoolExecutor(parallel) as pool:
             for _ in pool.map(one, range(1, search.size + 1)):
                 pass
         if self._status(name) == "Stopping":
@@ -178,6 +179,24 @@ class TuningService:
             reasons = [trial.get("FailureReason", "it emitted no objective") for trial in self._trials(name)]
             tried = f"No training job succeeded after {len(reasons)} attempts"
             self._end(name, "Failed", f"{tried}. The first: {reasons[-1]}")
+
+    @contextlib.contextmanager
+    def _limited(self, record: Record, search: Search) -> Iterator[None]:
+        """Meanwhile, when the tuning job's time is over, end the search and stop the trials that run."""
+
+        def expire() -> None:
+            search.expired.set()
+            for trial in self._trials(record[f"{_KEY}Name"]):
+                self._stop_trial(trial["TrainingJobName"])
+
+        limits = record[f"{_KEY}Config"]["ResourceLimits"]
+        timer = threading.Timer(limits.get("MaxRuntimeInSeconds", threading.TIMEOUT_MAX), expire)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
     def _trial(
         self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search
@@ -195,7 +214,7 @@ class TuningService:
             _tuned=tuned,
             _threads=threads,
         )
-        if self._status(name) != "InProgress":  # `stop` may not have seen this one
+        if self._status(name) != "InProgress" or search.expired.is_set():  # may not have been seen
             self._stop_trial(job)
         metric = objective(record)["MetricName"]
         if search.watches:

@@ -6,7 +6,7 @@ import math
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from local import training, warm_start
+from local import completion, training, warm_start
 from local.control import Request, invalid
 from local.hyperband import resources
 from local.ranges import MOST_JOBS, distributions
@@ -38,14 +38,9 @@ def accept(store: Store, request: Request) -> None:
         resources(request)
     elif "StrategyConfig" in config:
         raise invalid(f"StrategyConfig is for Strategy Hyperband, not {config['Strategy']}")
-    if "TuningJobCompletionCriteria" in config:
-        raise invalid("TuningJobCompletionCriteria does not run locally")
-    if "MaxRuntimeInSeconds" in config["ResourceLimits"]:
-        raise invalid(
-            "ResourceLimits.MaxRuntimeInSeconds does not run locally; limit the training jobs instead"
-        )
     if f"{TUNING_JOB}Objective" not in config:
         raise invalid(f"{TUNING_JOB}Objective is missing")
+    completion.accept(request)
     choices = distributions(ranges(request))
     if not choices:
         raise invalid("ParameterRanges are missing")

@@ -202,3 +202,19 @@ def test_five_failures_and_no_success_make_a_search_hopeless():
     made.ask(6)
     made.tell(6, 0.5)
     assert not made.hopeless
+
+
+def test_a_search_is_over_when_its_time_is():
+    watched = search()
+    assert not watched.over
+    watched.expired.set()
+    assert watched.over
+
+
+def test_a_search_is_over_when_an_objective_is_enough():
+    watched = search(TuningJobCompletionCriteria={"TargetObjectiveMetricValue": 0.9})
+    for index, value in ((1, 0.5), (2, None), (3, 0.9)):
+        assert not watched.over
+        watched.ask(index)
+        watched.tell(index, value)
+    assert watched.over

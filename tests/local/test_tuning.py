@@ -320,6 +320,40 @@ def test_early_stopping_ends_a_trial_below_the_median(control):
     assert record["TrainingJobStatusCounters"]["Completed"] == 5
 
 
+def test_an_objective_that_is_enough_starts_no_further_trial(control):
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1}
+    criteria = {"TargetObjectiveMetricValue": 0.9}
+    program = "print('acc=0.9')"
+    control.call(
+        "CreateHyperParameterTuningJob",
+        request(program, ResourceLimits=limits, TuningJobCompletionCriteria=criteria),
+    )
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert len(trials(control)) == 1
+
+
+def test_when_its_time_is_over_the_best_so_far_is_the_best(tmp_path):
+    home = Home(tmp_path / "home")
+    store = Store(home.database)
+    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    tuning = TuningService(home, store, jobs)
+    program = (
+        "import sys, time\nprint('acc=0.5', flush=True)\ntime.sleep(60 if '-002-' in sys.argv[1] else 0)\n"
+    )
+    # The service's least, 120 s, is what the control plane checks.
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 5}
+    tuning.create(request(program, ResourceLimits=limits))
+    tuning._threads["h"].join(30)
+    record = tuning.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert record["TrainingJobStatusCounters"]["Completed"] == 1
+    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
+    assert "-001-" in record["BestTrainingJob"]["TrainingJobName"]
+    jobs.close()
+    store.close()
+
+
 def test_the_best_of_a_warm_started_job_and_its_parents(control):
     """The child may only search where the parent has been better."""
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2}
@@ -371,18 +405,8 @@ def test_an_unknown_parent_is_refused(control):
         ({"Strategy": "Grid"}, "categorical ranges only"),
         ({"ParameterRanges": {}}, "ParameterRanges are missing"),
         (
-            {"TuningJobCompletionCriteria": {"TargetObjectiveMetricValue": 0.9}},
-            "TuningJobCompletionCriteria does not run locally",
-        ),
-        (
-            {
-                "ResourceLimits": {
-                    "MaxNumberOfTrainingJobs": 4,
-                    "MaxParallelTrainingJobs": 2,
-                    "MaxRuntimeInSeconds": 120,
-                }
-            },
-            "MaxRuntimeInSeconds does not run locally",
+            {"TuningJobCompletionCriteria": {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}},
+            "ConvergenceDetected does not run locally",
         ),
         (
             {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "loss"}},

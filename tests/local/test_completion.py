@@ -1,0 +1,54 @@
+"""Objectives that end a tuning job."""
+
+import pytest
+
+from local.completion import accept, complete
+from local.control import ServiceError
+
+
+def job(kind="Maximize", **criteria):
+    config = {
+        "HyperParameterTuningJobObjective": {"Type": kind, "MetricName": "acc"},
+        "TuningJobCompletionCriteria": criteria,
+    }
+    return {"HyperParameterTuningJobConfig": config}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "enough"),
+    [
+        ("Maximize", [0.5, 0.89], False),
+        ("Maximize", [0.5, 0.9, 0.1], True),
+        ("Minimize", [2.0, 0.91], False),
+        ("Minimize", [2.0, 0.9], True),
+        ("Maximize", [], False),
+    ],
+)
+def test_a_target(kind, values, enough):
+    assert complete(job(kind, TargetObjectiveMetricValue=0.9), values) is enough
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "enough"),
+    [
+        ("Maximize", [0.5, 0.5, 0.5], False),
+        ("Maximize", [0.5, 0.5, 0.504, 0.3], True),  # less than 1 % better is no improvement
+        ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6], False),  # an improvement begins the count anew
+        ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6, 0.6, 0.9], True),
+        ("Minimize", [1.0, 1.1, 0.98, 1.0, 1.0], False),
+        ("Minimize", [1.0, 1.1, 1.2, 1.3], True),
+    ],
+)
+def test_no_improvement(kind, values, enough):
+    criteria = {"BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": 3}}
+    assert complete(job(kind, **criteria), values) is enough
+
+
+def test_without_criteria_nothing_is_enough():
+    assert not complete(job(), [1.0] * 100)
+
+
+def test_convergence_is_refused():
+    accept(job(ConvergenceDetected={"CompleteOnConvergence": "Disabled"}))
+    with pytest.raises(ServiceError, match="ConvergenceDetected does not run locally"):
+        accept(job(ConvergenceDetected={"CompleteOnConvergence": "Enabled"}))
