@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.model import MEAN, STD, build, write_artifact
 from tests.entrypoints.pictures import COLORS, write_classes
 
@@ -46,6 +49,62 @@ def run(tmp_path: Path) -> Run:
 
 def stringify(values: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
+
+
+def run_toolkit(
+    job: Path,
+    hyperparameters: Mapping[str, object],
+    environ: Mapping[str, object] | None = None,
+    **config: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run the training program through the training toolkit, as a job whose /opt/ml is the folder `job`.
+
+    The channels lie in job/input/data already; `config` are further files of input/config.
+    """
+    (job / "output").mkdir()
+    with tarfile.open(job / "sourcedir.tar.gz", "w:gz") as tar:
+        tar.add(ROOT / "entrypoints", "entrypoints", filter=lambda m: None if "__pycache__" in m.name else m)
+        tar.add(ROOT / "entrypoints/requirements/train.txt", "requirements.txt")
+    channel = {
+        "TrainingInputMode": "File",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "None",
+    }
+    program = {
+        "sagemaker_program": "entrypoints/train.py",
+        "sagemaker_submit_directory": job / "sourcedir.tar.gz",
+    }
+    config |= {
+        "hyperparameters": stringify({**program, **hyperparameters}),
+        # The toolkit looks every host up in DNS.
+        "resourceconfig": {
+            "current_host": "localhost",
+            "hosts": ["localhost"],
+            "network_interface_name": "lo",
+        },
+        "inputdataconfig": dict.fromkeys(("train", "validation", "pretrained"), channel),
+    }
+    (job / "input/config").mkdir()
+    for name, value in config.items():
+        (job / f"input/config/{name}.json").write_text(json.dumps(value))
+    return subprocess.run(
+        [Path(sys.executable).with_name("train")],
+        cwd=job,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SAGEMAKER_BASE_DIR": str(job),
+            "SMDEBUG_CONFIG_FILE_PATH": str(job / "input/config/debughookconfig.json"),
+            CONFIG_VARIABLE: str(job / "input/config/checkpointconfig.json"),
+            "PIP_NO_INDEX": "1",
+            "OMP_NUM_THREADS": "1",
+            **stringify(environ or {}),
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="session")
