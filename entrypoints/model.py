@@ -95,7 +95,7 @@ class Normalize(nn.Module):
     """uint8 pixels of shape N x 3 x H x W to the network's input."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return normalize(pixels, MEAN, STD).contiguous(memory_format=torch.channels_last)
+        return normalize(pixels, MEAN, STD)
 
 
 def cut(network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequential]:

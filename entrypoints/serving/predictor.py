@@ -121,11 +121,15 @@ def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
 
 
 def normalize(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """uint8 pixels of shape N x 3 x H x W to float32: (pixel / 255 - mean) / std per channel."""
-    shape = (1, 3, 1, 1)
-    scale = torch.tensor(std, device=pixels.device).view(shape) * 255
-    shift = torch.tensor(mean, device=pixels.device).view(shape) * 255
-    return (pixels.float() - shift) / scale
+    """uint8 pixels of shape N x 3 x H x W to float32: (pixel / 255 - mean) / std per channel.
+
+    The result is in channels_last.
+    """
+    count, _, height, width = pixels.shape
+    # Row by row with its channels side by side: processors are slow where only three numbers lie together.
+    scale, shift = (torch.tensor(v, device=pixels.device).mul(255).repeat(width) for v in (std, mean))
+    rows = pixels.permute(0, 2, 3, 1).reshape(count, height, width * 3).float()
+    return rows.sub_(shift).div_(scale).view(count, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _read_tensor(body: bytes) -> torch.Tensor:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,45 @@ def test_pictures_are_the_same_from_memory_and_from_disk(dataset: Path) -> None:
     assert all(map(torch.equal, first, kept[indices]))
     with pytest.raises(FileNotFoundError):
         read_again[indices]
+
+
+def test_each_file_is_read_once_in_one_go_and_the_folder_listed_once(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a streamed channel (FastFile) wants it: every stat, open and seek there is a request."""
+    opened: list[Path] = []
+    listed: list[Path] = []
+    scan = os.scandir
+
+    class Sequential(io.FileIO):
+        def seek(self, *_: object) -> int:
+            raise io.UnsupportedOperation("seek")
+
+    def open_sequential(file: Path, mode: str = "r", *_: object) -> io.FileIO:
+        assert mode == "rb"
+        opened.append(Path(file))
+        return Sequential(file)
+
+    def scan_once(folder: Path) -> object:
+        listed.append(Path(folder))
+        return scan(folder)
+
+    def no_stat(path: object, **_: object) -> None:
+        raise AssertionError(f"stat of {path}")
+
+    monkeypatch.setattr(os, "scandir", scan_once)
+    files = [file for file, _ in read_split(dataset)[1]]
+    assert sorted(listed) == [dataset, dataset / "ants", dataset / "bees"]
+    monkeypatch.setattr(os, "stat", no_stat)
+    monkeypatch.setattr(io, "open", open_sequential)
+    monkeypatch.setattr("builtins.open", open_sequential)
+    pictures = Pictures(files, 32, Budget(1))
+    for epoch in range(2):
+        pictures[torch.arange(12)]
+        assert sorted(opened) == files, f"epoch {epoch}"
+    opened.clear()
+    read_squares(files, 28, 32)
+    assert sorted(opened) == files
 
 
 def test_pictures_are_kept_while_the_budget_lasts(dataset: Path) -> None:

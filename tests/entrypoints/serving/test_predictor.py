@@ -46,7 +46,9 @@ def test_normalize_is_torchvision_s() -> None:
     pixels = torch.randint(0, 256, (2, 3, 5, 4), dtype=torch.uint8)
     mean, std = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
     theirs = v2.Normalize(mean, std)(pixels.float() / 255)
-    assert torch.allclose(predictor.normalize(pixels, mean, std), theirs, atol=1e-5)
+    ours = predictor.normalize(pixels, mean, std)
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
