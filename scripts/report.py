@@ -1,0 +1,69 @@
+"""Write a report about a pipeline execution: one HTML file that needs nothing else.
+
+Data, tuning, training, evaluation and endpoint of an execution in whatever state, on AWS or on the laptop,
+from what SageMaker and S3 hold. A part of which there is nothing says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+import scripts.command as command
+
+LATEST = "latest"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    settings = command.settings(arguments)
+    session = command.session(arguments, settings)
+    with command.status("reading the execution"):
+        # They bring matplotlib, which --help need not wait for.
+        from scripts.reporting import page, sources
+
+        try:
+            arn = (
+                sources.newest(session, settings.pipeline_name)
+                if arguments.execution == LATEST
+                else arguments.execution
+            )
+            html = page.render(sources.collect(session, arn))
+        except ClientError as error:
+            if command.is_missing(error):
+                command.fail(
+                    f"there is no execution {arguments.execution} of {settings.pipeline_name}"
+                    f" in {settings.region}; give the ARN that start_execution.py printed, or latest"
+                )
+            raise
+    write(arguments.output or Path(f"report-{arn.rpartition('/')[2]}.html"), html)
+    return 0
+
+
+def write(path: Path, html: str) -> None:
+    """Write the page, whole or not at all, and say where it lies."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(html.encode(errors="replace"))  # a name may hold half a surrogate pair
+    partial.replace(path)
+    command.output.print(str(path), soft_wrap=True)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__ or "")
+    parser.add_argument("execution", metavar="EXECUTION", help="an execution's ARN, or latest")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="the file (report-ID.html)")
+    arguments = parser.parse_args(argv)
+    if arguments.execution != LATEST and not arguments.execution.startswith("arn:"):
+        parser.error(f"EXECUTION is {arguments.execution!r}; give an execution's ARN, or latest")
+    if arguments.output and not arguments.output.absolute().parent.is_dir():
+        parser.error(f"--output {arguments.output}: there is no such folder")
+    if arguments.output and arguments.output.is_dir():
+        parser.error(f"--output {arguments.output}: that is a folder; name a file")
+    return arguments
+
+
+if __name__ == "__main__":
+    command.run(main)

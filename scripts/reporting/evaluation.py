@@ -1,0 +1,168 @@
+"""What EvaluateModel left: confusion matrix, calibration and the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from entrypoints.contract import EVALUATION, PREDICTIONS, TEST
+from scripts.reporting.parts import (
+    Calibration,
+    Counts,
+    Evaluation,
+    Floats,
+    Missing,
+    Mistake,
+    Picture,
+    Predictions,
+)
+from scripts.reporting.pictures import thumbnails
+from scripts.reporting.store import Store, Unavailable, part
+
+CONFIDENCE_LEVEL = 0.95
+BINS = 10
+MISTAKES = 24
+SIDE_PX = 160
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class's pictures, precision and recall (0..1); None where there is nothing to divide by."""
+
+    name: str
+    pictures: int
+    precision: float | None
+    recall: float | None
+
+
+def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Missing) -> Evaluation:
+    """The evaluation, from the outputs of EvaluateModel; the mistakes' pictures from those of SplitDataset.
+
+    Raises:
+        Unavailable: evaluation.json is not there, or is not one.
+    """
+    folder = outputs["evaluation"].rstrip("/")
+    uri = f"{folder}/{EVALUATION}"
+    metrics = store.read_json(uri).get("multiclass_classification_metrics", {})
+    try:
+        classes = list(metrics["confusion_matrix"])
+        matrix = np.array(
+            [[row[name] for name in classes] for row in metrics["confusion_matrix"].values()], np.int64
+        )
+        accuracy = float(metrics["accuracy"]["value"])
+        baseline = float(metrics["accuracy_best_constant_classifier"]["value"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
+    return Evaluation(
+        classes,
+        matrix,
+        accuracy,
+        interval(int(matrix.trace()), int(matrix.sum())),
+        baseline,
+        part(lambda: predictions(store, f"{folder}/{PREDICTIONS}", classes, split)),
+    )
+
+
+def interval(hits: int, pictures: int) -> tuple[float, float]:
+    """Wilson's score interval of a share, at CONFIDENCE_LEVEL; 0..1."""
+    from scipy.stats import binomtest  # type: ignore[import-untyped]  # half a second
+
+    found = binomtest(hits, pictures).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def predictions(
+    store: Store, uri: str, classes: Sequence[str], split: Mapping[str, str] | Missing
+) -> Predictions:
+    """Calibration and the mistakes of which the model was surest.
+
+    Raises:
+        Unavailable: predictions.json is not there, or is not one.
+    """
+
+    def compact(record: dict[str, Any]) -> Any:
+        """Probabilities as an array while they are read: a dict takes ten times the memory."""
+        if isinstance(record.get("file"), str):
+            return record
+        return np.array([record[name] for name in classes], np.float32)
+
+    try:
+        records = store.read_json(uri, object_hook=compact)
+        places = {name: place for place, name in enumerate(classes)}
+        labels = np.array([places[record["label"]] for record in records], np.int64)
+        predicted = np.array([places[record["predicted"]] for record in records], np.int64)
+        probabilities = np.stack([record["probabilities"] for record in records]).astype(np.float64)
+        files = [str(record["file"]) for record in records]
+    except (TypeError, KeyError, ValueError) as error:
+        raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
+    rows = np.arange(len(labels))
+    confidence: Floats = probabilities[rows, predicted]
+    right = predicted == labels
+    wrong = np.flatnonzero(~right)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
+    pictures = _pictures(store, split, [files[row] for row in worst])
+    return Predictions(
+        calibrate(confidence, right.astype(np.float64)),
+        [
+            Mistake(
+                picture,
+                classes[labels[row]],
+                classes[predicted[row]],
+                float(probabilities[row, labels[row]]),
+                float(confidence[row]),
+            )
+            for row, picture in zip(worst, pictures, strict=True)
+        ],
+    )
+
+
+def _pictures(store: Store, split: Mapping[str, str] | Missing, files: Sequence[str]) -> list[Picture]:
+    if isinstance(split, Missing):
+        return [Picture(file, "") for file in files]
+    folder = split[TEST].rstrip("/")
+    return thumbnails(store, [f"{folder}/{file}" for file in files], SIDE_PX, square=False)
+
+
+def calibrate(confidence: Floats, right: Floats) -> Calibration:
+    """Calibration in BINS equal bins of the predicted class's probability.
+
+    The error is ECE of Guo et al., On Calibration of Modern Neural Networks, 2017.
+    """
+    edges: Floats = np.linspace(0, 1, BINS + 1, dtype=np.float64)
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = np.bincount(bins, confidence, BINS) / counts
+        share: Floats = np.bincount(bins, right, BINS) / counts
+    error = float(np.nansum(np.abs(share - mean) * counts) / counts.sum())
+    return Calibration(edges, counts.astype(np.int64), mean, share, error)
+
+
+def class_rows(evaluation: Evaluation) -> list[ClassRow]:
+    """Every class's row, the lowest recall first, classes without test pictures last."""
+    hits = evaluation.matrix.diagonal()
+    actual, predicted = evaluation.matrix.sum(axis=1), evaluation.matrix.sum(axis=0)
+
+    def share(above: int, below: int) -> float | None:
+        return above / below if below else None
+
+    rows = [
+        ClassRow(name, int(a), share(int(h), int(p)), share(int(h), int(a)))
+        for name, h, a, p in zip(evaluation.classes, hits, actual, predicted, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (row.recall is None, row.recall))
+
+
+def confusions(evaluation: Evaluation, count: int) -> list[tuple[str, str, int]]:
+    """The pairs (actual class, predicted class, pictures) that are confused most often."""
+    wrong: Counts = evaluation.matrix * (1 - np.eye(len(evaluation.classes), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [
+        (evaluation.classes[actual], evaluation.classes[predicted], int(wrong[actual, predicted]))
+        for actual, predicted in pairs
+        if wrong[actual, predicted]
+    ]

@@ -1,0 +1,227 @@
+"""From the parts of a report to one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
+from scripts.reporting import evaluation, plots, sources
+from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, Training, Tuning
+
+FOLDER = Path(__file__).resolve().parent
+TABLE_CLASSES = 15  # up to so many a confusion matrix is a table of numbers, from there on a heat map
+PAIRS = 12
+MAX_ROWS = 300  # of a table that grows with the dataset
+MAX_REJECTED = 100
+SPLITS = (TRAIN, VALIDATION, TEST)
+_GOOD = {"Succeeded", "Completed", "Approved", "InService", "NoIssuesFound"}
+_BAD = {"Failed", "Rejected", "IssuesFound", "Error"}
+
+
+def render(report: Report) -> str:
+    """The whole page."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "number": number,
+        "duration": duration,
+        "moment": moment,
+        "tone": tone,
+    }
+    environment.tests["missing"] = lambda value: isinstance(value, Missing)
+    return environment.get_template("page.html").render(
+        report=report,
+        run=report.run,
+        headline=headline(report),
+        steps=timeline(report.run),
+        best=sources.best(report.tuning),
+        data=None if isinstance(report.data, Missing) else data(report.data),
+        tuning=None if isinstance(report.tuning, Missing) else tuning(report.tuning),
+        training=None if isinstance(report.training, Missing) else training(report.training),
+        evaluation=None if isinstance(report.evaluation, Missing) else evaluated(report.evaluation),
+        splits=SPLITS,
+        css=(FOLDER / "page.css").read_text(encoding="utf-8"),
+    )
+
+
+def headline(report: Report) -> dict[str, str]:
+    """The verdict: a few words, one sentence more, and its tone."""
+    run = report.run
+    if run.passed:
+        return {"tone": "good", "words": "Accepted", "sentence": "The model is good enough for the gate."}
+    if run.passed is False:
+        sentence = run.refusal or "The model is not good enough for the gate."
+        return {"tone": "bad", "words": "Refused", "sentence": sentence.rstrip(".") + "."}
+    sentence = {
+        "Executing": "The execution is still running; the gate has not been asked yet.",
+        "Stopping": "The execution is being stopped; the gate was not asked.",
+        "Stopped": "The execution was stopped before the gate.",
+    }.get(run.status, "The execution ended before the gate.")
+    return {"tone": "open" if run.status != "Failed" else "bad", "words": run.status, "sentence": sentence}
+
+
+def timeline(run: Run) -> list[dict[str, Any]]:
+    """The steps with their place in the execution's time, in percent of it."""
+    whole = max(run.seconds, 1e-9)
+    return [
+        {
+            "step": step,
+            "left": min(100, max(0, 100 * (step.began - run.began).total_seconds() / whole))
+            if step.began
+            else 0,
+            "width": min(100, 100 * step.seconds / whole),
+        }
+        for step in run.steps
+    ]
+
+
+def data(dataset: Dataset) -> dict[str, Any]:
+    """Classes with their pictures, totals, and how uneven the classes are."""
+    totals = {split: sum(dataset.counts.get(split, {}).values()) for split in SPLITS}
+    per_class = {
+        name: sum(dataset.counts.get(split, {}).get(name, 0) for split in SPLITS) for name in dataset.classes
+    }
+    return {
+        "totals": totals,
+        "sum": sum(totals.values()),
+        "per_class": per_class,
+        "largest": max(per_class.values(), default=0),
+        "smallest": min(per_class.values(), default=0),
+        "shown": list(dataset.classes[:MAX_ROWS]),
+        "rejected": dataset.rejected[:MAX_REJECTED],
+    }
+
+
+def tuning(tuning: Tuning) -> dict[str, Any]:
+    """Plots of the objective, and the columns of the table of trials."""
+    scored = [trial.objective for trial in tuning.trials if trial.objective is not None]
+    return {
+        "plots": [
+            plots.objective(tuning.trials, name, tuning.objective, f"objective-{place}")
+            for place, name in enumerate(tuning.ranges)
+        ]
+        if scored
+        else [],
+        "trials": tuning.trials[:MAX_ROWS],
+    }
+
+
+def training(training: Training) -> dict[str, Any]:
+    """Curves, the seconds of each phase, and the instance's load."""
+    steps, epochs, system = training.steps, training.epochs, training.system
+    result: dict[str, Any] = {"loss": None, "accuracy": None, "rate": None, "phases": [], "system": []}
+    if not (isinstance(training.losses, Missing) and isinstance(steps, Missing)):
+        result["loss"] = plots.loss(training)
+    if not isinstance(epochs, Missing):
+        result["accuracy"] = plots.accuracy(epochs)
+    if not isinstance(steps, Missing):
+        result["rate"] = plots.learning_rate(steps)
+        result["phases"] = phases(training)
+    if not isinstance(system, Missing):
+        result["system"] = [plots.cpu(system)]
+        if not math.isnan(max(system.memory, default=math.nan)) or any(system.memory == system.memory):
+            result["system"].append(plots.memory(system))
+    return result
+
+
+def phases(training: Training) -> list[dict[str, Any]]:
+    """Seconds and share of each phase of the training, in the order in which they come."""
+    steps, epochs = training.steps, training.epochs
+    assert not isinstance(steps, Missing)
+    seconds = {
+        column.removesuffix("_s"): float(steps[column].sum())
+        for column in STEP_COLUMNS
+        if column.endswith("_s")
+    }
+    if not isinstance(epochs, Missing):
+        seconds["validation"] = float(epochs["validation_s"].sum())
+    if training.seconds:
+        seconds["start, saving"] = max(0.0, training.seconds - sum(seconds.values()))
+    whole = sum(seconds.values()) or 1.0
+    return [{"name": name, "seconds": value, "share": value / whole} for name, value in seconds.items()]
+
+
+def evaluated(evaluated: Evaluation) -> dict[str, Any]:
+    """Tables and plots of the evaluation."""
+    classes, matrix = evaluated.classes, evaluated.matrix
+    small = len(classes) <= TABLE_CLASSES
+    rows = evaluation.class_rows(evaluated)
+    return {
+        "pictures": int(matrix.sum()),
+        "matrix": [
+            {
+                "name": name,
+                "cells": [
+                    {"count": int(count), "share": count / max(1, row.sum()), "right": place == column}
+                    for column, count in enumerate(row)
+                ],
+            }
+            for place, (name, row) in enumerate(zip(classes, matrix, strict=True))
+        ]
+        if small
+        else [],
+        "heat": None if small else plots.confusion(matrix, classes),
+        "pairs": evaluation.confusions(evaluated, PAIRS),
+        "rows": rows[:MAX_ROWS],
+        "untested": [row.name for row in rows if row.recall is None],
+        "reliability": None
+        if isinstance(evaluated.predictions, Missing)
+        else plots.reliability(evaluated.predictions.calibration),
+    }
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.984 -> 98.4 %; a dash for nothing."""
+    return "–" if value is None else f"{value:.{digits}%}".replace("%", " %")
+
+
+def number(value: float | str | None) -> str:
+    """Four significant digits; what is no number stays as it is."""
+    if value is None:
+        return "–"
+    try:
+        parsed = float(str(value).strip('"'))
+    except ValueError:
+        return str(value)
+    return (
+        f"{parsed:,.0f}"
+        if parsed == int(parsed) and abs(parsed) < 1e9
+        else f"{parsed:.4g}"
+        if math.isfinite(parsed)
+        else str(parsed)
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 0.4 s, 45 s, 7 min 25 s, 2 h 5 min."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def moment(when: datetime) -> str:
+    """A date and time with its zone."""
+    return when.strftime("%Y-%m-%d %H:%M %Z")
+
+
+def tone(status: str) -> str:
+    """good, bad or open: how a status is coloured."""
+    return "good" if status in _GOOD else "bad" if status in _BAD else "open"

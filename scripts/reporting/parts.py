@@ -1,0 +1,208 @@
+"""The parts of a report as plain values: what is read on one side, what is drawn on the other.
+
+A part whose source is missing is a `Missing`, which says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A part that cannot be shown, and why, in one sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the execution; `note` is why it failed, or that its result was reused."""
+
+    name: str
+    status: str
+    began: datetime | None
+    seconds: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """The execution itself. `passed` is the gate's answer, None if it was not asked."""
+
+    arn: str
+    pipeline: str
+    status: str
+    failure_reason: str
+    began: datetime
+    seconds: float
+    parameters: Mapping[str, str]
+    steps: Sequence[Step]
+    passed: bool | None
+    refusal: str
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    arn: str
+    approval: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    name: str
+    region: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail as a data: URI, empty if the picture cannot be shown."""
+
+    file: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What SplitDataset did: counts by split and class, files left out and why, sample pictures."""
+
+    classes: Sequence[str]
+    counts: Mapping[str, Mapping[str, int]]
+    rejected: Sequence[tuple[str, str]]
+    samples: Mapping[str, Sequence[Picture]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    name: str
+    status: str
+    hyperparameters: Mapping[str, str]
+    objective: float | None
+    seconds: float | None
+    failure_reason: str
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A tuning job; its trials best first. `ranges` are the hyperparameters that were searched."""
+
+    job: str
+    strategy: str
+    objective: str
+    maximize: bool
+    ranges: Sequence[str]
+    trials: Sequence[Trial]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule's finding; `step` is where it fired, if it said so."""
+
+    name: str
+    status: str
+    details: str
+    step: int | None
+
+    @property
+    def fired(self) -> bool:
+        return self.status == "IssuesFound"
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The training loss as Debugger recorded it."""
+
+    steps: Counts
+    values: Floats
+
+
+@dataclass(frozen=True)
+class System:
+    """Averages over equal intervals of time, in percent; `seconds` are their middles. NaN: nothing measured.
+
+    `cpu` has one row per core. `gpu` is empty on an instance without one.
+    """
+
+    seconds: Floats
+    cores: Sequence[str]
+    cpu: Floats
+    memory: Floats
+    gpu: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job; `steps` and `epochs` have the columns of entrypoints/contract.py."""
+
+    job: str
+    instance: str
+    seconds: float | None
+    steps: Mapping[str, Floats] | Missing
+    epochs: Mapping[str, Floats] | Missing
+    losses: Losses | Missing
+    rules: Sequence[Rule] | Missing
+    system: System | Missing
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong prediction, with the probabilities (0..1) of the true class and of the predicted one."""
+
+    picture: Picture
+    label: str
+    predicted: str
+    label_probability: float
+    predicted_probability: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """By bins of the predicted class's probability: pictures, mean probability, share that is right.
+
+    `error` is the expected calibration error: the mean distance of the latter two, weighted by pictures.
+    """
+
+    edges: Floats
+    counts: Counts
+    confidence: Floats
+    accuracy: Floats
+    error: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    calibration: Calibration
+    mistakes: Sequence[Mistake]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """EvaluateModel's result; `matrix` counts pictures, row = actual class, column = predicted class."""
+
+    classes: Sequence[str]
+    matrix: Counts
+    accuracy: float
+    interval: tuple[float, float]
+    baseline: float
+    predictions: Predictions | Missing
+
+
+@dataclass(frozen=True)
+class Report:
+    run: Run
+    package: ModelPackage | Missing
+    data: Dataset | Missing
+    tuning: Tuning | Missing
+    training: Training | Missing
+    evaluation: Evaluation | Missing
+    endpoint: Endpoint | Missing
+    made: datetime

@@ -1,0 +1,50 @@
+"""Pictures of S3 as small thumbnails inside the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+
+from PIL import Image, ImageOps
+
+from entrypoints.serving import image
+from scripts.reporting.parts import Picture
+from scripts.reporting.store import Store, Unavailable, parallel
+
+# Below this side a picture is kept as it is, pixel by pixel.
+TINY_PX = 48
+
+
+def thumbnails(store: Store, uris: Sequence[str], side_px: int, square: bool) -> list[Picture]:
+    """One thumbnail per URI, no larger than `side_px`; `square` cuts out the middle.
+
+    A picture that is gone or damaged has an empty URI.
+    """
+
+    def fetch(uri: str) -> Picture:
+        file = uri.rpartition("/")[2]
+        try:
+            return Picture(file, data_uri(image.decode(store.read(uri)), side_px, square))
+        except (Unavailable, image.ImageError):
+            return Picture(file, "")
+
+    return parallel(fetch, uris)
+
+
+def data_uri(picture: Image.Image, side_px: int, square: bool) -> str:
+    """A data: URI of a picture scaled down to `side_px`."""
+    if square:
+        side = min(side_px, *picture.size)
+        picture = ImageOps.fit(picture, (side, side))
+    else:
+        picture.thumbnail((side_px, side_px))
+    file = BytesIO()
+    picture.info = {}  # no colour profile, no EXIF: neither size nor secrets
+    if max(picture.size) <= TINY_PX:
+        kind = "png"
+        picture.save(file, "PNG", optimize=True)
+    else:
+        kind = "webp"
+        picture.save(file, "WEBP", quality=72)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,259 @@
+"""The report's plots; each gives an <svg> element."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+
+from scripts.reporting.parts import (
+    Calibration,
+    Counts,
+    Floats,
+    Losses,
+    Missing,
+    Rule,
+    System,
+    Training,
+    Trial,
+)
+from scripts.reporting.svg import MUTED, SERIES, WARNING, inline, printable, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+SIZE_IN = (4.8, 2.75)
+POINTS = 500  # of a curve; more are averaged
+CORES = 8  # more than so many curves are drawn as a band
+CELLS = 300  # of a side of the confusion matrix; more are added up
+
+
+def objective(trials: Sequence[Trial], hyperparameter: str, label: str, name: str) -> Markup:
+    """Every trial's objective against one hyperparameter, the best one filled; `name` as in `inline`."""
+    found = [
+        (trial.hyperparameters[hyperparameter].strip('"'), trial.objective)
+        for trial in trials
+        if trial.objective is not None and hyperparameter in trial.hyperparameters
+    ]
+    texts, values = [text for text, _ in found], [value for _, value in found]
+    with style():
+        figure, axes = _axes()
+        numbers = _numbers(texts)
+        # Few values that come again and again are choices, whatever they look like.
+        if numbers is None or len(set(texts)) <= max(2, len(texts) // 2):
+            choices = sorted(
+                set(texts), key=lambda text: (numbers is None, float(text) if numbers else 0, text)
+            )
+            places = [float(choices.index(text)) for text in texts]
+            axes.set_xticks(range(len(choices)), [printable(choice, 14) for choice in choices])
+            axes.set_xlim(-0.5, len(choices) - 0.5)
+        else:
+            places = numbers
+            if min(places) > 0 and max(places) / min(places) > 10:
+                axes.set_xscale("log")
+                _plain_ticks(axes.xaxis)
+        axes.scatter(places, values, s=34, facecolors="none", edgecolors=SERIES[0], linewidths=1.4)
+        axes.scatter(places[:1], values[:1], s=46, color=SERIES[1], zorder=3, label="best")
+        axes.set_xlabel(printable(hyperparameter, 40))
+        axes.set_ylabel(label)
+        _legend(axes)
+        return inline(
+            figure,
+            name,
+            f"{label} of {len(found)} trials against {hyperparameter}",
+        )
+
+
+def loss(training: Training) -> Markup:
+    """The training loss by step, the validation loss at the ends of the epochs, and where rules fired."""
+    steps, epochs, losses = training.steps, training.epochs, training.losses
+    with style():
+        figure, axes = _axes()
+        if isinstance(losses, Losses):
+            axes.plot(losses.steps, losses.values, color=SERIES[0], label="training (Debugger)")
+        elif not isinstance(steps, Missing):
+            axes.plot(*_thinned(steps["step"], steps["loss"]), color=SERIES[0], label="training")
+        if not isinstance(steps, Missing) and not isinstance(epochs, Missing):
+            ends = _epoch_ends(steps, epochs["epoch"])
+            axes.plot(ends, epochs["validation_loss"], "o-", ms=4, color=SERIES[1], label="validation")
+        curves = axes.get_lines()
+        if not isinstance(training.rules, Missing):
+            _mark(axes, [rule for rule in training.rules if rule.fired and rule.step is not None])
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        drawn = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in curves])
+        drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
+        if len(drawn) and drawn.max() > 10 * np.median(drawn):
+            axes.set_yscale("log")
+            _plain_ticks(axes.yaxis)
+        else:
+            axes.set_ylim(bottom=0)
+        _legend(axes)
+        return inline(figure, "loss", "Training loss by step and validation loss by epoch")
+
+
+def accuracy(epochs: Mapping[str, Floats]) -> Markup:
+    """The validation accuracy by epoch."""
+    with style():
+        figure, axes = _axes()
+        axes.plot(epochs["epoch"], epochs["validation_accuracy"], "o-", ms=4, color=SERIES[1])
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        return inline(figure, "accuracy", "Validation accuracy by epoch")
+
+
+def learning_rate(steps: Mapping[str, Floats]) -> Markup:
+    """The learning rate by step."""
+    with style():
+        figure, axes = _axes()
+        axes.plot(*_thinned(steps["step"], steps["learning_rate"]), color=SERIES[2])
+        axes.set_xlabel("step")
+        axes.set_ylabel("learning rate")
+        axes.set_ylim(bottom=0)
+        return inline(figure, "rate", "Learning rate by step")
+
+
+def cpu(system: System) -> Markup:
+    """Utilisation of each core over time; of many cores the mean, and the band between least and most."""
+    with style(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an interval in which nothing was measured
+        figure, axes = _axes()
+        if len(system.cores) <= CORES:
+            for row in system.cpu:
+                axes.plot(system.seconds, row, color=SERIES[0], linewidth=0.9, alpha=0.45)
+        else:
+            low, high = np.nanmin(system.cpu, axis=0), np.nanmax(system.cpu, axis=0)
+            axes.fill_between(
+                system.seconds, low, high, color=SERIES[0], alpha=0.2, linewidth=0, label="least to most"
+            )
+        mean = np.nanmean(system.cpu, axis=0)
+        axes.plot(system.seconds, mean, color=SERIES[0], label=f"mean of {len(system.cores)} cores")
+        for name, values in system.gpu.items():
+            axes.plot(system.seconds, values, color=SERIES[1], label=printable(name))
+        _percent_over_time(axes)
+        return inline(figure, "cpu", f"CPU utilisation over time, {len(system.cores)} cores")
+
+
+def memory(system: System) -> Markup:
+    """The instance's memory in use over time."""
+    with style():
+        figure, axes = _axes()
+        axes.plot(system.seconds, system.memory, color=SERIES[2], label="memory in use")
+        axes.fill_between(system.seconds, 0, system.memory, color=SERIES[2], alpha=0.15, linewidth=0)
+        _percent_over_time(axes)
+        return inline(figure, "memory", "Memory in use over time")
+
+
+def confusion(matrix: Counts, classes: Sequence[str]) -> Markup:
+    """The confusion matrix of many classes as a heat map, each row scaled to its pictures."""
+    size = -(-len(classes) // CELLS)
+    sums = np.add.reduceat(np.add.reduceat(matrix, np.arange(0, len(classes), size), 0),
+                           np.arange(0, len(classes), size), 1)  # fmt: skip
+    shares = sums / np.maximum(1, sums.sum(axis=1, keepdims=True))
+    # The square root makes rare confusions visible beside the diagonal.
+    pixels = np.zeros((*shares.shape, 4))
+    with style():
+        figure, axes = _axes((4.8, 4.6))
+        axes.grid(False)
+        side = len(shares)
+        wrong = ~np.eye(side, dtype=bool)
+        pixels[..., :3] = (0.17, 0.42, 0.70)
+        pixels[wrong, :3] = (0.85, 0.40, 0.13)
+        pixels[..., 3] = np.sqrt(shares)
+        axes.imshow(pixels, interpolation="none", extent=(0, len(classes), len(classes), 0), aspect="auto")
+        places = np.unique(np.linspace(0, len(classes) - 1, min(len(classes), 20)).astype(int))
+        labels = [printable(classes[place], 12) for place in places]
+        axes.set_xticks(places + 0.5, labels, rotation=90)
+        axes.set_yticks(places + 0.5, labels)
+        axes.tick_params(labelsize=7, length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("actual")
+        return inline(figure, "confusion", f"Confusion matrix of {len(classes)} classes as a heat map")
+
+
+def reliability(calibration: Calibration) -> Markup:
+    """Share of right predictions by their probability: on the diagonal a model is as sure as it is right."""
+    width = calibration.edges[1]
+    middles = calibration.edges[:-1] + width / 2
+    with style():
+        figure, axes = _axes((4.8, 3.3))
+        axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="perfectly calibrated")
+        bars = np.nan_to_num(calibration.accuracy)
+        axes.bar(middles, bars, width * 0.9, color=SERIES[0], alpha=0.75, label="right in this bin")
+        axes.plot(
+            calibration.confidence, calibration.accuracy, "o", ms=4, color=SERIES[1], label="mean probability"
+        )
+        for middle, count, bar in zip(middles, calibration.counts, bars, strict=True):
+            if count:
+                axes.annotate(f"{count:,}", (middle, bar), (0, 4), textcoords="offset points",
+                              ha="center", fontsize=7.5, color=MUTED)  # fmt: skip
+        axes.set(
+            xlim=(0, 1), ylim=(0, 1.08), xlabel="probability of the predicted class", ylabel="share right"
+        )
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_yticks(np.linspace(0, 1, 6))
+        axes.legend(loc="upper left")
+        return inline(figure, "reliability", "Reliability diagram")
+
+
+def _axes(size_in: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size_in, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()
+
+
+def _percent_over_time(axes: Axes) -> None:
+    axes.set(xlabel="time", ylim=(0, 105))
+    axes.set_yticks(range(0, 101, 25))
+    axes.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 60:.3g} min"))
+    axes.legend(loc="lower right")
+
+
+def _plain_ticks(axis: Axis) -> None:
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _mark(axes: Axes, rules: Sequence[Rule]) -> None:
+    for place, rule in enumerate(rules):
+        assert rule.step is not None
+        axes.axvline(rule.step, color=WARNING, linewidth=1, linestyle=(0, (3, 2)))
+        axes.annotate(printable(rule.name), (rule.step, 0.97 - 0.08 * (place % 6)), (4, 0),
+                      xycoords=("data", "axes fraction"), textcoords="offset points",
+                      color=WARNING, fontsize=8.5, va="top")  # fmt: skip
+
+
+def _numbers(texts: Sequence[str]) -> list[float] | None:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return None
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """A curve of at most POINTS points, each the mean of its neighbours."""
+    if len(x) <= POINTS:
+        return x, y
+    parts = [(np.mean(a), np.mean(b)) for a, b in
+             zip(np.array_split(x, POINTS), np.array_split(y, POINTS), strict=True)]  # fmt: skip
+    return np.array([a for a, _ in parts]), np.array([b for _, b in parts])
+
+
+def _epoch_ends(steps: Mapping[str, Floats], epochs: Floats) -> Floats:
+    """The last step of each epoch."""
+    return np.array([steps["step"][steps["epoch"] <= epoch].max(initial=0) for epoch in epochs])

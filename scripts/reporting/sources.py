@@ -1,0 +1,252 @@
+"""From the records of AWS's APIs to the parts of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+import scripts.command as command
+from scripts.execution import ENDED, Execution, deployment, seconds
+from scripts.reporting import evaluation, splits, training
+from scripts.reporting.parts import Endpoint, Missing, ModelPackage, Report, Run, Step, Trial, Tuning
+from scripts.reporting.store import Store, Unavailable, part
+
+if TYPE_CHECKING:
+    import boto3
+
+# Kinds of metadata whose results stay valid in a later execution.
+_JOBS = {"ProcessingJob", "TrainingJob", "TuningJob"}
+
+
+def newest(session: boto3.Session, pipeline: str) -> str:
+    """The ARN of the pipeline's newest execution.
+
+    Raises:
+        Failure: there is none.
+    """
+    answer = session.client("sagemaker").list_pipeline_executions(
+        PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+    )
+    for summary in answer["PipelineExecutionSummaries"]:
+        return summary["PipelineExecutionArn"]
+    raise command.Failure(
+        f"pipeline {pipeline} has no execution yet; start one with python scripts/start_execution.py"
+    )
+
+
+def collect(session: boto3.Session, arn: str) -> Report:
+    """Everything a report shows of the execution, whatever its state.
+
+    Raises:
+        ClientError: there is no such execution, or AWS refused.
+    """
+    records = Records(session.client("sagemaker"), arn)
+    store = Store(session.client("s3"))
+    data = part(lambda: splits.read(store, records.outputs("SplitDataset")))
+    return Report(
+        run=records.run(),
+        package=part(records.package),
+        data=data,
+        tuning=part(records.tuning),
+        training=part(lambda: training.read(store, records.training_job("TrainModel"))),
+        evaluation=part(
+            lambda: evaluation.read(
+                store, records.outputs("EvaluateModel"), part(lambda: records.outputs("SplitDataset"))
+            )
+        ),
+        endpoint=part(lambda: records.endpoint(str(session.region_name))),
+        made=datetime.now(UTC),
+    )
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How the API calls a kind of job."""
+
+    metadata: str
+    describe: str
+    name: str
+
+
+_PROCESSING = _Kind("ProcessingJob", "describe_processing_job", "ProcessingJobName")
+_TRAINING = _Kind("TrainingJob", "describe_training_job", "TrainingJobName")
+_TUNING = _Kind("TuningJob", "describe_hyper_parameter_tuning_job", "HyperParameterTuningJobName")
+
+
+class Records:
+    """What SageMaker says of one execution. Where a method's source is missing it raises Unavailable."""
+
+    def __init__(self, sagemaker: Any, arn: str) -> None:
+        self._sagemaker = sagemaker
+        self._answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
+        self._execution = Execution(
+            arn,
+            self._answer["PipelineExecutionStatus"],
+            self._answer.get("FailureReason", ""),
+            tuple(self._steps(arn)),
+        )
+
+    def run(self) -> Run:
+        """The execution itself."""
+        execution, answer = self._execution, self._answer
+        gate = (execution.step("CheckAccuracy") or {}).get("Metadata", {}).get("Condition", {})
+        ended = answer["LastModifiedTime"] if execution.status in ENDED else datetime.now(UTC)
+        pages = self._pages("list_pipeline_parameters_for_execution", PipelineExecutionArn=execution.arn)
+        return Run(
+            arn=execution.arn,
+            pipeline=answer["PipelineArn"].rpartition("/")[2],
+            status=execution.status,
+            failure_reason=execution.failure_reason,
+            began=answer["CreationTime"],
+            seconds=(ended - answer["CreationTime"]).total_seconds(),
+            parameters={item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]},
+            steps=[_step(step) for step in execution.steps],
+            passed={"true": True, "false": False}.get(str(gate.get("Outcome", "")).lower()),
+            refusal=execution.refused,
+        )
+
+    def outputs(self, step: str) -> dict[str, str]:
+        """The S3 URIs of a processing step's outputs, by name; only a job that completed has all of them."""
+        job = self._job(step, _PROCESSING)
+        if job["ProcessingJobStatus"] != "Completed":
+            raise Unavailable(self._why(step))
+        outputs = job["ProcessingOutputConfig"]["Outputs"]
+        return {output["OutputName"]: output["S3Output"]["S3Uri"] for output in outputs}
+
+    def training_job(self, step: str) -> Any:
+        """DescribeTrainingJob's answer for a training step."""
+        return self._job(step, _TRAINING)
+
+    def tuning(self) -> Tuning:
+        """The tuning job with its trials, best first; trials without an objective come last."""
+        job = self._job("TuneHyperparameters", _TUNING)
+        config = job["HyperParameterTuningJobConfig"]
+        objective = config["HyperParameterTuningJobObjective"]
+        ranges = config.get("ParameterRanges") or job["TrainingJobDefinition"]["HyperParameterRanges"]
+        maximize = objective["Type"] == "Maximize"
+        pages = self._pages(
+            "list_training_jobs_for_hyper_parameter_tuning_job",
+            HyperParameterTuningJobName=job["HyperParameterTuningJobName"],
+        )
+        trials = [_trial(summary) for page in pages for summary in page["TrainingJobSummaries"]]
+        if not trials:
+            raise Unavailable(f"The tuning job {job['HyperParameterTuningJobName']} has no trial yet.")
+
+        def rank(trial: Trial) -> tuple[bool, float]:
+            value = trial.objective or 0.0
+            return trial.objective is None, -value if maximize else value
+
+        return Tuning(
+            job=job["HyperParameterTuningJobName"],
+            strategy=config["Strategy"],
+            objective=objective["MetricName"],
+            maximize=maximize,
+            ranges=[
+                item["Name"] for kind in sorted(ranges) if kind != "AutoParameters" for item in ranges[kind]
+            ],
+            trials=sorted(trials, key=rank),
+        )
+
+    def package(self) -> ModelPackage:
+        """The registered model."""
+        record = self._execution.step("RegisterModel") or {}
+        arn = record.get("Metadata", {}).get("RegisterModel", {}).get("Arn")
+        if arn is None:
+            raise Unavailable(self._why("RegisterModel"))
+        answer = self._ask("describe_model_package", ModelPackageName=arn)
+        return ModelPackage(arn, answer["ModelApprovalStatus"])
+
+    def endpoint(self, region: str) -> Endpoint:
+        """The endpoint that DeployEndpoint created or updated, as it is now."""
+        answer = deployment(self._execution)
+        if not answer:
+            raise Unavailable(self._why("DeployEndpoint"))
+        if answer.get("deployed", "").lower() != "true":
+            raise Unavailable(f"Nothing was deployed: {answer.get('reason', 'no reason given').rstrip('.')}.")
+        name = answer["endpoint_name"]
+        return Endpoint(name, region, self._ask("describe_endpoint", EndpointName=name)["EndpointStatus"])
+
+    def _job(self, step: str, kind: _Kind) -> Any:
+        record = self._execution.step(step) or {}
+        arn = record.get("Metadata", {}).get(kind.metadata, {}).get("Arn")
+        if arn is None:
+            raise Unavailable(self._why(step))
+        return self._ask(kind.describe, **{kind.name: arn.rpartition("/")[2]})
+
+    def _ask(self, operation: str, **request: Any) -> Any:
+        try:
+            return getattr(self._sagemaker, operation)(**request)
+        except ClientError as error:
+            if command.is_missing(error):
+                raise Unavailable(f"{next(iter(request.values()))} has been deleted since.") from error
+            raise
+
+    def _why(self, step: str) -> str:
+        """Why there is nothing of a step."""
+        record = self._execution.step(step)
+        status = record["StepStatus"] if record else ""
+        if record is None and self._execution.status not in ENDED:
+            return f"{step} has not started yet; the execution goes on."
+        if record is None:
+            return f"{step} did not run: the execution ended before it ({self._execution.status})."
+        if status == "Failed":
+            return f"{step} failed: {record.get('FailureReason', 'no reason given').rstrip('.')}."
+        if status in {"Starting", "Executing", "Stopping"}:
+            return f"{step} is still running; make the report again when it has ended."
+        return f"{step} is {status} and left nothing behind."
+
+    def _steps(self, arn: str) -> list[dict[str, Any]]:
+        """The execution's steps as they began, before them those whose results it took from its source."""
+        pages = self._pages("list_pipeline_execution_steps", PipelineExecutionArn=arn, SortOrder="Ascending")
+        steps = [step for page in pages for step in page["PipelineExecutionSteps"]]
+        source = self._answer.get("SelectiveExecutionConfig", {}).get("SourcePipelineExecutionArn")
+        if source is None:
+            return steps
+        names = {step["StepName"] for step in steps}
+        reused = [
+            {
+                "StepName": step["StepName"],
+                "StepStatus": step["StepStatus"],
+                "Metadata": step["Metadata"],
+                "SelectiveExecutionResult": {"SourcePipelineExecutionArn": source},
+            }
+            for step in Records(self._sagemaker, source)._execution.steps
+            if step["StepName"] not in names and _JOBS & step.get("Metadata", {}).keys()
+        ]
+        return reused + steps
+
+    def _pages(self, operation: str, **request: Any) -> Iterator[Any]:
+        yield from self._sagemaker.get_paginator(operation).paginate(**request)
+
+
+def _step(record: dict[str, Any]) -> Step:
+    note = record.get("FailureReason", "") if record["StepStatus"] == "Failed" else ""
+    if "CacheHitResult" in record:
+        note = "taken from the cache"
+    if "SelectiveExecutionResult" in record:
+        note = "taken from an earlier execution"
+    return Step(record["StepName"], record["StepStatus"], record.get("StartTime"), seconds(record), note)
+
+
+def _trial(summary: dict[str, Any]) -> Trial:
+    final = summary.get("FinalHyperParameterTuningJobObjectiveMetric", {})
+    began, ended = summary.get("TrainingStartTime"), summary.get("TrainingEndTime")
+    return Trial(
+        name=summary["TrainingJobName"],
+        status=summary["TrainingJobStatus"],
+        hyperparameters=summary.get("TunedHyperParameters", {}),
+        objective=final.get("Value"),
+        seconds=(ended - began).total_seconds() if began and ended else None,
+        failure_reason=summary.get("FailureReason", ""),
+    )
+
+
+def best(tuning: Tuning | Missing) -> Trial | None:
+    """The trial whose hyperparameters TrainModel took."""
+    if isinstance(tuning, Missing) or tuning.trials[0].objective is None:
+        return None
+    return tuning.trials[0]

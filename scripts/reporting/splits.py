@@ -1,0 +1,47 @@
+"""What SplitDataset left: counts, rejected files, and a few pictures of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from entrypoints.contract import SPLIT_SUMMARY, TRAIN
+from scripts.reporting.parts import Dataset, Missing, Picture
+from scripts.reporting.pictures import thumbnails
+from scripts.reporting.store import Store, Unavailable, parallel, part, spread
+
+SIDE_PX = 112
+# Pictures in all and per class; of more classes than MAX_CLASSES only the first are shown.
+MAX_PICTURES, MAX_PER_CLASS, MAX_CLASSES = 100, 6, 150
+# Objects of a class that its samples are chosen from: one page of S3's listing.
+PAGE = 1000
+
+
+def read(store: Store, outputs: Mapping[str, str]) -> Dataset:
+    """The dataset, from the outputs of SplitDataset.
+
+    Raises:
+        Unavailable: summary.json is not there, or is not one.
+    """
+    uri = f"{outputs['summary'].rstrip('/')}/{SPLIT_SUMMARY}"
+    summary = store.read_json(uri)
+    try:
+        classes = list(summary["classes"])
+        counts = {split: dict(counts) for split, counts in summary["counts"].items()}
+        rejected = [(entry["file"], entry["reason"]) for entry in summary["rejected"]]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise Unavailable(f"{uri} is not what SplitDataset writes ({error!r}).") from error
+    return Dataset(classes, counts, rejected, samples(store, outputs[TRAIN], classes))
+
+
+def samples(store: Store, prefix: str, classes: Sequence[str]) -> dict[str, list[Picture]]:
+    """Sample pictures of the training split by class."""
+    shown = classes[:MAX_CLASSES]
+    each = min(MAX_PER_CLASS, max(1, MAX_PICTURES // max(1, len(shown))))
+
+    def choose(name: str) -> list[str]:
+        found = part(lambda: store.list(f"{prefix.rstrip('/')}/{name}", PAGE))
+        return [] if isinstance(found, Missing) else spread([uri for uri, _ in found], each)
+
+    chosen = parallel(choose, shown)
+    pictures = iter(thumbnails(store, [uri for uris in chosen for uri in uris], SIDE_PX, square=True))
+    return {name: [next(pictures) for _ in uris] for name, uris in zip(shown, chosen, strict=True)}

@@ -1,0 +1,98 @@
+"""CPU, memory and GPU during the training, read by smdebug's reader of Profiler's system metrics."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.reporting.parts import Floats, System
+from scripts.reporting.store import Store, Unavailable, parallel, spread
+from scripts.reporting.tensors import light_smdebug
+
+INTERVALS = 120
+# Profiler writes about 150 bytes a metric: so much is enough for every plot, and what is beyond is left out
+# minute by minute.
+MAX_BYTES = 24 * 2**20
+
+
+def read(store: Store, prefix: str, status: str) -> System:
+    """The metrics below `prefix`, a job's profiler-output/system.
+
+    Raises:
+        Unavailable: there are none (yet), or they cannot be read.
+    """
+    files = [(uri, size) for uri, size in store.list(prefix) if uri.endswith(".json")]
+    if not files:
+        reason = "the training is still running" if status == "InProgress" else "nothing was uploaded"
+        raise Unavailable(f"Profiler left no system metrics below {prefix}; {reason}.")
+    mean = sum(size for _, size in files) / len(files)
+    chosen = spread([uri for uri, _ in files], max(2, int(MAX_BYTES / max(1, mean))))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "system"
+
+        def fetch(uri: str) -> None:
+            path = folder / "incremental" / "_".join(Path(uri).parts[-2:-1]) / Path(uri).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(store.read(uri))
+
+        parallel(fetch, chosen)
+        return summarize(_events(folder, prefix))
+
+
+def _events(folder: Path, prefix: str) -> list[Any]:
+    with light_smdebug():
+        from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
+
+    reader = LocalSystemMetricsReader(str(folder))
+    try:
+        reader.parse_event_files([file for files in reader._timestamp_to_filename.values() for file in files])
+    except (ValueError, KeyError) as error:
+        raise Unavailable(f"The system metrics below {prefix} are damaged ({error!r}).") from error
+    events: list[Any] = reader.get_all_event_parsers()[0].get_all_events()
+    if not events:
+        raise Unavailable(f"The system metrics below {prefix} are empty.")
+    return events
+
+
+def summarize(events: Iterable[Any]) -> System:
+    """Averages over INTERVALS equal intervals, from smdebug's ProfilerSystemEvents."""
+    series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for event in events:
+        series[_series(event)].append((float(event.timestamp), float(event.value)))
+    series.pop(("", ""), None)
+    if not series:
+        raise Unavailable("The system metrics hold neither CPU nor memory.")
+    times = [time for values in series.values() for time, _ in values]
+    first, last = min(times), max(times)
+    edges = np.linspace(first, max(last, first + 1), INTERVALS + 1)
+
+    def averages(key: tuple[str, str]) -> Floats:
+        points = np.array(series[key]).reshape(-1, 2)
+        places = np.clip(np.searchsorted(edges, points[:, 0], "right") - 1, 0, INTERVALS - 1)
+        with np.errstate(invalid="ignore"):
+            return np.bincount(places, points[:, 1], INTERVALS) / np.bincount(places, minlength=INTERVALS)
+
+    cores = sorted((name for kind, name in series if kind == "cpu"), key=lambda name: (len(name), name))
+    return System(
+        seconds=(edges[:-1] + edges[1:]) / 2 - first,
+        cores=cores,
+        cpu=np.array([averages(("cpu", name)) for name in cores]).reshape(len(cores), INTERVALS),
+        memory=averages(("memory", "")) if ("memory", "") in series else np.full(INTERVALS, np.nan),
+        gpu={name: averages((kind, name)) for kind, name in sorted(series) if kind == "gpu"},
+    )
+
+
+def _series(event: Any) -> tuple[str, str]:
+    """Which curve an event belongs to; two empty strings: none."""
+    if event.dimension == "CPUUtilization":
+        return "cpu", event.name
+    if event.dimension == "GPUUtilization":
+        return "gpu", event.name
+    if "MemoryUsedPercent" in (event.name, event.dimension):
+        return "memory", ""
+    return "", ""

@@ -1,0 +1,133 @@
+"""The training loss that Debugger recorded, read by smdebug's own trial."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.reporting.parts import Losses
+from scripts.reporting.store import Store, Unavailable, parallel, spread
+
+# More records than a plot has room for are thinned out.
+MAX_STEPS = 400
+# smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
+END_OF_JOB = "training_job_end.ts"
+
+
+@contextmanager
+def light_smdebug() -> Iterator[None]:
+    """Import smdebug without its log, which it writes to stdout, and without torch, which it wants only in a
+    training: half a gigabyte and some seconds."""
+    os.environ.setdefault("SMDEBUG_LOG_LEVEL", "critical")
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # an import then raises ImportError
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["torch"]
+
+
+def read(store: Store, prefix: str, status: str) -> Losses:
+    """The losses below `prefix`, a job's debug-output.
+
+    Raises:
+        Unavailable: nothing is recorded there (yet), or it cannot be read.
+    """
+    with light_smdebug():
+        from smdebug.exceptions import SMDebugError
+
+    sizes = dict(store.list(prefix))
+    collections = sorted(uri for uri in sizes if uri.endswith("_collections.json"))
+    index = sorted(uri for uri in sizes if "/index/" in uri)
+    if not collections or not index:
+        reason = (
+            "the training is still running" if status == "InProgress" else "the hook may have failed to start"
+        )
+        raise Unavailable(f"Debugger recorded nothing below {prefix}; {reason}.")
+    with tempfile.TemporaryDirectory() as folder:
+        copy(store, prefix, collections, spread(index, MAX_STEPS), sizes, Path(folder))
+        try:
+            return losses(Path(folder))
+        except SMDebugError as error:
+            raise Unavailable(f"smdebug cannot read what lies below {prefix} ({error}).") from error
+
+
+def copy(
+    store: Store,
+    prefix: str,
+    collections: list[str],
+    index: list[str],
+    sizes: Mapping[str, int],
+    folder: Path,
+) -> None:
+    """Copy the losses, and of other tensors nothing: files are sparse, their offsets those of S3's."""
+    losses = store.read_json(collections[0])["collections"]["losses"]
+    wanted = re.compile("|".join([*losses["include_regex"], *map(re.escape, losses["tensor_names"])]))
+    for uri in collections:
+        _write(folder, uri.removeprefix(prefix), 0, store.read(uri))
+    # Nothing more will come: smdebug would wait for what is missing.
+    _write(folder, END_OF_JOB, 0, b"")
+
+    def fetch(uri: str) -> None:
+        record = store.read_json(uri)
+        event = f"{prefix}/{record['meta']['event_file_name']}"
+        if event not in sizes:  # a half-uploaded step
+            return
+        record["tensor_payload"] = [
+            tensor for tensor in record.get("tensor_payload", []) if wanted.match(tensor["tensorname"])
+        ]
+        for tensor in record["tensor_payload"]:
+            start, length = int(tensor["start_idx"]), int(tensor["length"])
+            _write(folder, event.removeprefix(prefix), start, store.read(event, start, length))
+        if record["tensor_payload"]:
+            _write(folder, uri.removeprefix(prefix), 0, json.dumps(record).encode())
+
+    try:
+        parallel(fetch, index)
+    except (KeyError, TypeError) as error:
+        raise Unavailable(f"What Debugger recorded below {prefix} cannot be read ({error!r}).") from error
+
+
+def losses(folder: Path) -> Losses:
+    """The training losses of a local debug-output.
+
+    Raises:
+        Unavailable: there are none.
+    """
+    with light_smdebug():
+        from smdebug.core.modes import ModeKeys
+        from smdebug.trials import create_trial
+
+    if not any((folder / "index").glob("*/*")):
+        raise Unavailable("Debugger recorded steps, but no loss among them.")
+    trial: Any = create_trial(str(folder))
+    trial.dynamic_refresh = False
+    found: dict[int, float] = {}
+    for name in trial.tensor_names(collection="losses"):
+        values = trial.tensor(name).values(mode=ModeKeys.TRAIN)
+        found |= {int(step): float(np.mean(value)) for step, value in values.items()}
+    if not found:
+        raise Unavailable("Debugger recorded no training loss.")
+    steps = sorted(found)
+    return Losses(np.array(steps) + 1, np.array([found[step] for step in steps]))
+
+
+def _write(folder: Path, name: str, start: int, content: bytes) -> None:
+    path = folder / name.lstrip("/")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise Unavailable(f"Debugger's index names {name}, which lies outside its own folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.seek(start)
+        file.write(content)

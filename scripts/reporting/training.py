@@ -1,0 +1,119 @@
+"""What TrainModel left: its own metrics, Debugger's losses and the rules' findings."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tarfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from entrypoints.contract import EPOCH_COLUMNS, STEP_COLUMNS, TRAINING_EPOCHS, TRAINING_STEPS
+from scripts.reporting import system, tensors
+from scripts.reporting.parts import Floats, Missing, Rule, Training
+from scripts.reporting.store import Store, Unavailable, part
+
+OUTPUT_ARCHIVE = "output.tar.gz"
+# How a rule says where it fired, e.g. "Evaluation of the rule Overfit at step 120 resulted in ...".
+_FIRED_AT = re.compile(r"\bat step (\d+)")
+
+
+def read(store: Store, job: Mapping[str, Any]) -> Training:
+    """The training of DescribeTrainingJob's answer `job`, as far as there is something of it."""
+    name, status = job["TrainingJobName"], job["TrainingJobStatus"]
+    files = part(lambda: output_files(store, job))
+    prefixes = {
+        kind: f"{job[kind]['S3OutputPath'].rstrip('/')}/{name}"
+        if job.get(kind, {}).get("S3OutputPath")
+        else None
+        for kind in ("DebugHookConfig", "ProfilerConfig")
+    }
+    hook, profiler = prefixes["DebugHookConfig"], prefixes["ProfilerConfig"]
+    return Training(
+        job=name,
+        instance=job.get("ResourceConfig", {}).get("InstanceType", ""),
+        seconds=job.get("TrainingTimeInSeconds"),
+        steps=part(lambda: table(files, TRAINING_STEPS, STEP_COLUMNS)),
+        epochs=part(lambda: table(files, TRAINING_EPOCHS, EPOCH_COLUMNS)),
+        losses=part(lambda: tensors.read(store, f"{hook}/debug-output", status))
+        if hook
+        else Missing("This training ran without Debugger, so no tensors were recorded."),
+        rules=rules(job),
+        system=part(lambda: system.read(store, f"{profiler}/profiler-output/system", status))
+        if profiler
+        else Missing("This training ran without Profiler, so CPU and memory were not watched."),
+    )
+
+
+def output_files(store: Store, job: Mapping[str, Any]) -> dict[str, bytes]:
+    """The CSV files in the job's output.tar.gz by name.
+
+    Raises:
+        Unavailable: there is no such archive, or it is damaged.
+    """
+    name = job["TrainingJobName"]
+    uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output/{OUTPUT_ARCHIVE}"
+    if job["TrainingJobStatus"] in {"InProgress", "Stopping"}:
+        raise Unavailable(f"{name} is still running; it uploads what it measured when it ends.")
+    wanted = {TRAINING_STEPS, TRAINING_EPOCHS}
+    found = {}
+    try:
+        with store.open(uri) as body, tarfile.open(fileobj=body, mode="r|gz") as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is not None and member.name.removeprefix("./") in wanted:
+                    found[member.name.removeprefix("./")] = file.read()
+                if found.keys() == wanted:
+                    break
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise Unavailable(f"{uri} cannot be unpacked ({error}); its upload may be incomplete.") from error
+    return found
+
+
+def table(files: Mapping[str, bytes] | Missing, name: str, columns: Sequence[str]) -> dict[str, Floats]:
+    """One of the training's CSV files as columns.
+
+    Raises:
+        Unavailable: the training left no such file, or it has other columns, or no rows.
+    """
+    if isinstance(files, Missing):
+        raise Unavailable(files.reason)
+    if name not in files:
+        raise Unavailable(f"The training left no {name} in {OUTPUT_ARCHIVE}; an older version of it ran.")
+    try:
+        rows = list(csv.DictReader(io.StringIO(files[name].decode())))
+        result = {column: np.array([float(row[column]) for row in rows]) for column in columns}
+    except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise Unavailable(f"{name} of the training cannot be read ({error!r}).") from error
+    if not rows:
+        raise Unavailable(f"{name} of the training has no rows: it ended before its first one.")
+    return result
+
+
+def rules(job: Mapping[str, Any]) -> list[Rule] | Missing:
+    """The findings of Debugger's and Profiler's rules, those that fired first."""
+    statuses = [
+        *job.get("DebugRuleEvaluationStatuses", []),
+        *job.get("ProfilerRuleEvaluationStatuses", []),
+    ]
+    if not statuses:
+        asked = job.get("DebugRuleConfigurations") or job.get("ProfilerRuleConfigurations")
+        reason = "have not been evaluated" if asked else "were not asked for"
+        return Missing(f"Rules of Debugger and Profiler {reason} for this training.")
+    found = [_rule(status) for status in statuses]
+    return sorted(found, key=lambda rule: not rule.fired)
+
+
+def _rule(status: Mapping[str, Any]) -> Rule:
+    details = status.get("StatusDetails", "").strip()
+    step = _FIRED_AT.search(details)
+    fired = status["RuleEvaluationStatus"] == "IssuesFound"
+    return Rule(
+        status["RuleConfigurationName"],
+        status["RuleEvaluationStatus"],
+        details,
+        int(step[1]) if step and fired else None,
+    )
