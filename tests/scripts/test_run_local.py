@@ -14,7 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from local.home import Home
 from local.service import LocalService
+from local.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ants", "große Bienen", "wasps")
@@ -55,13 +57,25 @@ def passed(tmp_path_factory):
     pictures = make_pictures(folder / "pictures")
     process = start(
         *("--data", pictures, "--home", folder / "home", "--summary", folder / "summary.json"),
-        *("--parameter", "AccuracyThreshold=0", *SMALL),
+        *("--parameter", "AccuracyThreshold=0", "--set", "input_mode=FastFile", *SMALL),
         cwd=folder,
     )
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return folder / "home", summary, output, errors
+
+
+def test_training_from_streamed_channels(passed):
+    home, _, _, _ = passed
+    store = Store(Home(home).database)
+    jobs = store.list("TrainingJob")
+    store.close()
+    assert len(jobs) == 2
+    for job in jobs:
+        modes = {channel["ChannelName"]: channel["InputMode"] for channel in job["InputDataConfig"]}
+        assert modes == {"train": "FastFile", "validation": "FastFile", "pretrained": "File"}
+        assert job["TrainingJobStatus"] == "Completed"
 
 
 def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
