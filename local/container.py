@@ -14,10 +14,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 OPT_ML = "/opt/ml"
 # SageMaker sends SIGTERM and, 120 s later, SIGKILL (StopTrainingJob in the API reference).
@@ -88,6 +88,38 @@ def base_environment(service: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+class Process(Protocol):
+    """A running program that leads a process group of its own."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status (negative: ended by that signal); subprocess.TimeoutExpired after `timeout` s."""
+
+
+Start = Callable[["Container"], Process]
+
+
+def spawn(container: Container, pass_fds: Collection[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a container's command as a child of this process that keeps the descriptors `pass_fds`.
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+    with container.log.open("ab") as log:
+        return subprocess.Popen(
+            container.command,
+            env=dict(container.environment),
+            cwd=container.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+
+
 @dataclass
 class Container:
     """A program started in a process group of its own, its output in one log file."""
@@ -96,38 +128,29 @@ class Container:
     environment: Mapping[str, str]
     folder: Path
     log: Path
-    _process: subprocess.Popen[bytes] | None = None
+    _process: Process | None = None
 
     def __post_init__(self) -> None:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
 
-    def run(self, timeout_s: float) -> int | None:
+    def run(self, timeout_s: float, start: Start = spawn) -> int | None:
         """Run to the end and return the exit status (negative: ended by that signal); None past the limit.
 
         Raises:
             OSError: the program cannot be started.
         """
-        with self.log.open("ab") as log:
-            with self._lock:
-                if self._stopping.is_set():
-                    return -signal.SIGTERM
-                self._process = subprocess.Popen(
-                    self.command,
-                    env=dict(self.environment),
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            try:
-                return self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self.stop()
-                return None
-            finally:
-                self._signal(signal.SIGKILL)  # what the program left running
+        with self._lock:
+            if self._stopping.is_set():
+                return -signal.SIGTERM
+            self._process = start(self)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            return None
+        finally:
+            self._signal(signal.SIGKILL)  # what the program left running
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ask the program to end, and end it `timeout_s` later if it has not."""

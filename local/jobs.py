@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.container import STOP_TIMEOUT_S, Container, last_lines
+from local.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
 from local.store import Record, Store
@@ -52,7 +52,7 @@ class JobService:
         self._home = home
         self._store = store
         self._kind = kind
-        self._environment = environment
+        self.environment = environment
         self._running: dict[str, tuple[threading.Thread, Container | None]] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -68,8 +68,12 @@ class JobService:
             f"Stop{key}": lambda request: self.stop(request[f"{key}Name"]),
         }
 
-    def create(self, request: Request, **own: object) -> Response:
-        """Start a job; `own` are record members of the service's own (they begin with an underscore).
+    def create(self, request: Request, start: Start = spawn, **own: object) -> Response:
+        """Start a job.
+
+        Args:
+            start: starts its program.
+            own: record members of the service's own; they begin with an underscore.
 
         Raises:
             ServiceError: the name is taken, or the job asks for what cannot be done here.
@@ -94,7 +98,7 @@ class JobService:
                 self._store.create(key, name, record)
             except KeyError:
                 raise ServiceError("ResourceInUse", f"{key} names must be unique: {name!r} exists") from None
-            thread = threading.Thread(target=self._run, args=(name,), name=name)
+            thread = threading.Thread(target=self._run, args=(name, start), name=name)
             self._running[name] = (thread, None)
             thread.start()
         return {f"{key}Arn": arn}
@@ -166,10 +170,10 @@ class JobService:
         for thread, _ in running.values():
             thread.join()
 
-    def _run(self, name: str) -> None:
+    def _run(self, name: str, start: Start) -> None:
         try:
             try:
-                status, reason = self._carry_out(name)
+                status, reason = self._carry_out(name, start)
             except (JobError, OSError, ValueError) as error:
                 prefix = "" if isinstance(error, JobError) else "ClientError: "
                 status, reason = "Failed", f"{prefix}{error}"
@@ -185,18 +189,18 @@ class JobService:
             with self._lock:
                 del self._running[name]
 
-    def _carry_out(self, name: str) -> tuple[str, str]:
+    def _carry_out(self, name: str, start: Start) -> tuple[str, str]:
         """Run the job; its final status and, if it failed, why."""
         record = self.describe(name)
-        container = self._kind.prepare(self._home, record, self._environment())
+        container = self._kind.prepare(self._home, record, self.environment())
         with self._lock:
             self._running[name] = (self._running[name][0], container)
-        start = f"{self._kind.period}StartTime"
-        record = self._store.update(self._kind.key, name, lambda record: record.update({start: time.time()}))
+        member = f"{self._kind.period}StartTime"
+        record = self._store.update(self._kind.key, name, lambda record: record.update({member: time.time()}))
         if record[f"{self._kind.key}Status"] == "Stopping":
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
-        exit_status = container.run(limit)
+        exit_status = container.run(limit, start)
         if exit_status is None or container.stopping:
             if self._kind.key == "TrainingJob":  # a stopped training job keeps its model (API reference)
                 self._kind.finish(self._home, record)

@@ -83,7 +83,6 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         JobError: a channel's data does not exist.
     """
     ml = folder(home, record) / "ml"
-    config = ml / "input" / "config"
     algorithm = record["AlgorithmSpecification"]
     channels = {}
     for channel in record.get("InputDataConfig", []):
@@ -94,12 +93,24 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             raise JobError(f"ClientError: no objects under {uri} (channel {name})")
         channels[name] = {
             "TrainingInputMode": channel.get("InputMode", algorithm.get("TrainingInputMode", "File")),
-            "S3DistributionType": channel["DataSource"]["S3DataSource"].get(
-                "S3DataDistributionType", "FullyReplicated"
-            ),
+            "S3DistributionType": source.get("S3DataDistributionType", "FullyReplicated"),
             "RecordWrapperType": channel.get("RecordWrapperType", "None"),
             **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
         }
+    if "CheckpointConfig" in record:
+        checkpoints = home.object_path(record["CheckpointConfig"]["S3Uri"])
+        if checkpoints.exists():  # copies: the program replaces these files, the objects in S3 stay
+            shutil.copytree(checkpoints, ml / "checkpoints", dirs_exist_ok=True)
+    return configure(ml, record, channels, service)
+
+
+def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, str]) -> Container:
+    """Write what the toolkit reads of a job below its folder `ml` and return its process.
+
+    `channels` is inputdataconfig.json; the log lies beside the folder.
+    """
+    config = ml / "input" / "config"
+    algorithm = record["AlgorithmSpecification"]
     for name in ("model", "output/data", "checkpoints"):
         (ml / name).mkdir(parents=True, exist_ok=True)
     instance = record.get("ResourceConfig", {}).get("InstanceType", "ml.m5.xlarge")
@@ -133,9 +144,6 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     if "ProfilerConfig" in record:
         write_json(config / "profilerconfig.json", rewritten(record["ProfilerConfig"], ml))
     if "CheckpointConfig" in record:
-        checkpoints = home.object_path(record["CheckpointConfig"]["S3Uri"])
-        if checkpoints.exists():  # copies: the program replaces these files, the objects in S3 stay
-            shutil.copytree(checkpoints, ml / "checkpoints", dirs_exist_ok=True)
         write_json(config / "checkpointconfig.json", rewritten(record["CheckpointConfig"], ml))
     if "_threads" in record:
         environment["OMP_NUM_THREADS"] = str(record["_threads"])

@@ -10,11 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import optuna
 
 from local import training, warm_start
+from local.container import Start
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
+from local.forks import starter
 from local.home import Home
 from local.jobs import JobService
 from local.ranges import reversed_names
@@ -24,6 +27,7 @@ from local.trials import TUNING_JOB as _KEY
 from local.trials import best_first, final, objective, ranges, summaries, training_request
 from local.tuning_request import accept
 
+_FOLDER = "tuning-jobs"
 _POLL_S = 0.5
 
 
@@ -159,17 +163,27 @@ class TuningService:
         threads = max(1, (os.cpu_count() or 1) // parallel)
         search = Search(record, warm_start.trials(self._store, record))
 
-        def one(index: int) -> None:
+        def going() -> bool:
+            return self._status(name) == "InProgress" and not search.over
+
+        def one(index: int, start: Start) -> None:
             trial = search.ask(index)
             value = None
             try:
-                if self._status(name) == "InProgress" and not search.over:
-                    value = self._trial(name, index, trial, threads, search)
+                if going():
+                    value = self._trial(name, index, trial, threads, search, start)
             finally:
                 search.tell(index, value)
 
-        with self._limited(record, search), ThreadPoolExecutor(parallel) as pool:
-            for _ in pool.map(one, range(1, search.size + 1)):
+        any_trial = training_request(record, name, {})
+        any_trial |= {"TrainingJobArn": record[f"{_KEY}Arn"], "_threads": threads}
+        ml = self._home.folder(_FOLDER, name) / "ml"
+        with (
+            self._limited(record, search),
+            starter(ml, any_trial, self._jobs.environment(), going) as start,
+            ThreadPoolExecutor(parallel) as pool,
+        ):
+            for _ in pool.map(one, range(1, search.size + 1), repeat(start)):
                 pass
         if self._status(name) == "Stopping":
             self._end(name, "Stopped", "")
@@ -199,7 +213,7 @@ class TuningService:
             timer.join()
 
     def _trial(
-        self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search
+        self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search, start: Start
     ) -> float | None:
         """Train once; the objective's final value, or None if there is none."""
         record = self._store.get(_KEY, name)
@@ -209,6 +223,7 @@ class TuningService:
         job = f"{name}-{index:03}-{secrets.token_hex(4)}"
         self._jobs.create(
             training_request(record, job, tuned),
+            start,
             TuningJobArn=record[f"{_KEY}Arn"],
             _tuning_job=name,
             _tuned=tuned,

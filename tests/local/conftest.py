@@ -1,5 +1,9 @@
 """A local service's parts: a home folder, its records, and a server with clients bound to it."""
 
+import os
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,32 @@ def store(home: Home) -> Iterator[Store]:
     store = Store(home.database)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the smdebug trials of some small trainings, by their names in trainings.py."""
+    folder = tmp_path_factory.mktemp("trials")
+    program = Path(__file__).with_name("trainings.py")
+    environment = {**os.environ, "SMDEBUG_LOG_LEVEL": "warning", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, program, folder], env=environment, check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[..., str]:
+    """bundle(program, ...) is the path of a sourcedir.tar.gz with package/go.py and further files."""
+
+    def bundle(program: str, **others: str) -> str:
+        folder, archive = tmp_path / "code", tmp_path / "sourcedir.tar.gz"
+        for name, text in {"package/go.py": program, **others}.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(folder, ".")
+        return str(archive)
+
+    return bundle
 
 
 def refuse(*_arguments: object) -> Any:

@@ -278,22 +278,18 @@ def test_an_image_that_would_have_to_be_run_is_refused(control):
         control.call("CreateTrainingJob", request)
 
 
-def test_the_toolkit_runs_a_script_with_its_hyperparameters(control, home, tmp_path):
+def test_the_toolkit_runs_a_script_with_its_hyperparameters(control, home, bundle):
     put(home, "s3://b/in/x.txt", "w")
-    script = tmp_path / "code" / "package" / "go.py"
-    script.parent.mkdir(parents=True)
-    script.write_text(
+    code = bundle(
         "import json, os, pathlib, sys\n"
         "said = {'argv': sys.argv[1:], 'train': os.listdir(os.environ['SM_CHANNEL_TRAIN'])}\n"
         "(pathlib.Path(os.environ['SM_MODEL_DIR']) / 'said.json').write_text(json.dumps(said))\n"
     )
-    with tarfile.open(tmp_path / "sourcedir.tar.gz", "w:gz") as archive:
-        archive.add(tmp_path / "code" / "package", "package")
     request = training_request("")
     request["AlgorithmSpecification"] = {"TrainingImage": "pytorch", "TrainingInputMode": "File"}
     request["HyperParameters"] = {
         "sagemaker_program": "package/go.py",
-        "sagemaker_submit_directory": str(tmp_path / "sourcedir.tar.gz"),
+        "sagemaker_submit_directory": code,
         "learning_rate": "0.01",
         "batch_size": '"32"',
     }

@@ -17,6 +17,7 @@ from local.ranges import distributions
 from local.store import Store
 from local.trials import index
 from local.tuning import TuningService
+from tests.local.processes import alive
 
 OBJECTIVE = """
 import json, math, pathlib, sys
@@ -260,9 +261,9 @@ def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_pat
     store = Store(home.database)
 
     class Jobs(JobService):
-        def create(self, request, **own):
+        def create(self, request, *start, **own):
             tuning.stop("h")
-            return super().create(request, **own)
+            return super().create(request, *start, **own)
 
     jobs = Jobs(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
     tuning = TuningService(home, store, jobs)
@@ -293,6 +294,43 @@ def test_each_spot_trial_has_its_own_checkpoints(control, tmp_path):
     assert finished(control)["TrainingJobStatusCounters"]["Completed"] == 3
     folders = Home(tmp_path / "home").object_path("s3://b/checkpoints").iterdir()
     assert {folder.name for folder in folders} == {trial["TrainingJobName"] for trial in trials(control)}
+
+
+def test_trials_are_forked_from_one_process_that_ends_with_the_job(home, store, bundle):
+    program = (
+        "import os, sys\n"
+        "print('from', os.getppid())\n"
+        "if float(sys.argv[sys.argv.index('--rate') + 1]) < 0.001: sys.exit('too low')\n"
+        "print('acc=0.5')\n"
+    )
+    jobs = JobService(home, store, training.KIND, dict)
+    tuning = TuningService(home, store, jobs)
+    asked = request("package/go.py")
+    static = asked["TrainingJobDefinition"]["StaticHyperParameters"]
+    static["sagemaker_submit_directory"] = bundle(program)
+    tuning.create(asked)
+    tuning._threads["h"].join(60)
+    counters = tuning.describe("h")["TrainingJobStatusCounters"]
+    logs = [jobs.log(trial["TrainingJobName"]).read_text() for trial in store.list("TrainingJob")]
+    assert counters["Completed"] + counters["NonRetryableError"] == len(logs) == 4
+    assert counters["NonRetryableError"] == sum("too low" in log for log in logs)
+    (zygote,) = {int(log.split()[1]) for log in logs}
+    assert not alive(zygote)
+    assert [path.name for path in home.folder("tuning-jobs", "h").iterdir()] == ["log.txt"]
+    jobs.close()
+
+
+def test_a_tuning_job_can_be_stopped_before_its_first_trial(home, store, bundle):
+    jobs = JobService(home, store, training.KIND, dict)
+    tuning = TuningService(home, store, jobs)
+    asked = request("package/go.py")
+    static = asked["TrainingJobDefinition"]["StaticHyperParameters"]
+    static["sagemaker_submit_directory"] = bundle("import torch")
+    tuning.create(asked)
+    tuning.close()
+    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
+    assert store.list("TrainingJob") == []
+    jobs.close()
 
 
 def test_what_every_trial_would_refuse_is_refused_before_the_first(control):

@@ -1,0 +1,152 @@
+"""Training jobs as forks of one process that has done what each of them would do before it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from local import training
+from local.container import Container, Process, Start, spawn
+from local.store import Record
+
+_ZYGOTE = Path(__file__).with_name("zygote.py")
+_MESSAGE_BYTES = 1024  # pids and exit statuses
+_POLL_S = 0.5
+
+
+@contextlib.contextmanager
+def starter(
+    ml: Path, record: Record, service: Mapping[str, str], going: Callable[[], bool]
+) -> Iterator[Start]:
+    """What starts training jobs that differ in their hyperparameters only; what it forks has ended after it.
+
+    Args:
+        ml: the folder of a job that stands for them all; it is removed, the log beside it stays.
+        record: the record of that job.
+        service: the variables that lead to the local service.
+        going: whether to go on waiting until they can be forked.
+    """
+    if not _forkable(record):
+        yield spawn
+        return
+    with Forks(training.configure(ml, record, {}, service)) as forks:
+        while going() and not forks.settled(_POLL_S):
+            pass
+        yield forks.start
+
+
+def _forkable(record: Record) -> bool:
+    """Whether a job runs a Python program through the toolkit, on a system where forks are safe."""
+    program = record["HyperParameters"].get("sagemaker_program", "").strip('"')
+    entrypoint = record["AlgorithmSpecification"].get("ContainerEntrypoint")
+    # The documentation of multiprocessing calls forks unsafe on macOS; Windows has none.
+    return sys.platform == "linux" and program.endswith(".py") and not entrypoint
+
+
+class Fork:
+    """A fork of the zygote, as a Process."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status = 0
+        self._ended = threading.Event()
+
+    def end(self, status: int) -> None:
+        """Say that it has ended."""
+        self._status = status
+        self._ended.set()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; subprocess.TimeoutExpired after `timeout` seconds."""
+        if not self._ended.wait(timeout):
+            raise subprocess.TimeoutExpired(f"fork {self.pid}", timeout or 0)
+        return self._status
+
+
+class Forks:
+    """Starts jobs that differ from one another in their tuned hyperparameters only.
+
+    Use it as a context manager: leaving it ends every process.
+
+    Args:
+        job: stands for them all; in its folder the zygote unpacks the code, its log tells how that went.
+    """
+
+    def __init__(self, job: Container) -> None:
+        self._folder = job.folder
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-P", str(_ZYGOTE), str(theirs.fileno())]
+        with theirs:
+            self._zygote = spawn(dataclasses.replace(job, command=command), pass_fds=[theirs.fileno()])
+        self._lock = threading.Lock()
+        self._running: dict[int, Fork] = {}
+        self._begun: queue.SimpleQueue[Fork | None] = queue.SimpleQueue()
+        self._settled = threading.Event()
+        self._usable = False
+        self._reader = threading.Thread(target=self._read, name="forks")
+        self._reader.start()
+
+    def settled(self, timeout_s: float) -> bool:
+        """Whether, after up to `timeout_s`, it is known if jobs can be forked."""
+        return self._settled.wait(timeout_s)
+
+    def start(self, job: Container) -> Process:
+        """Start a job as a fork, or by its own command if it cannot be forked: that says why in its log.
+
+        Raises:
+            OSError: its own command cannot be started.
+        """
+        request = {"variables": dict(job.environment), "folder": str(job.folder), "log": str(job.log)}
+        with self._lock, contextlib.suppress(OSError):  # the zygote has just ended
+            if self._usable:
+                self._channel.send(json.dumps(request).encode())
+                if fork := self._begun.get():
+                    return fork
+        return spawn(job)
+
+    def close(self) -> None:
+        """End the zygote and its forks, and remove its folder; the log stays."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._zygote.pid, signal.SIGKILL)
+        self._zygote.wait()
+        self._reader.join()
+        self._channel.close()
+        shutil.rmtree(self._folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := self._channel.recv(_MESSAGE_BYTES):
+                message = json.loads(data)
+                if not message:
+                    self._usable = True
+                    self._settled.set()
+                elif "status" in message:
+                    self._running.pop(message["pid"]).end(message["status"])
+                else:
+                    fork = self._running[message["pid"]] = Fork(message["pid"])
+                    self._begun.put(fork)
+        self._usable = False
+        for fork in self._running.values():  # nobody else will tell of their end
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(fork.pid, signal.SIGKILL)
+            fork.end(-signal.SIGKILL)
+        self._begun.put(None)
+        self._settled.set()

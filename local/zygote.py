@@ -1,0 +1,170 @@
+"""Runs training jobs as forks of itself: `python -P zygote.py CHANNEL_FD`, in a training job's environment.
+
+What the sagemaker-training toolkit does anew for every job (unpack the code, have pip check its requirements)
+and what its program imports, torch above all, happen once; after that a job costs one fork. Arguments,
+variables and folders of a fork come from the toolkit's own functions. A program of its own that imports
+nothing of the local service; what goes wrong before it is ready ends it, and the toolkit then says why.
+
+The channel is a socket that keeps messages apart, each one JSON object: {} once it is ready, then for each
+{"variables": {...}, "folder": "<job>/ml", "log": "<job>/log.txt"} that it receives {"pid": p}, and
+{"pid": p, "status": s} when that process has ended.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sagemaker_training import environment, files, modules
+
+MESSAGE_BYTES = 1 << 20
+
+
+def main(descriptor: str) -> None:
+    channel = socket.socket(fileno=int(descriptor))
+    channel.set_inheritable(False)
+    code = Path(environment.code_dir)
+    env = environment.Environment()
+    if env.framework_module or env.additional_framework_parameters:
+        sys.exit("a framework's own launcher runs this program: not forked")
+    in_fork(lambda: unpack(env.module_dir, code))
+    if (code / "setup.py").exists():
+        sys.exit("the code is a package to be installed: not forked")
+    for statement in outside_imports(code, code / env.user_entry_point):
+        exec(compile(statement, "imports of the program", "exec"), {})
+    # numpy's OpenBLAS ends its threads before a fork by itself. Others would be missing in every fork.
+    in_fork(lambda: None)
+    if len([*Path("/proc/self/task").iterdir()]) > 1:
+        sys.exit("a module that the program imports has started threads: not forked")
+    channel.send(b"{}")
+    if request := serve(channel):
+        become(code, **request)
+
+
+def in_fork(work: Callable[[], None]) -> None:
+    """Do something that leaves nothing in this process: no thread, no connection, no boto3 session."""
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    os.close(os.pidfd_open(pid))  # fails here, not later, where the kernel has none
+    if os.waitpid(pid, 0)[1]:
+        sys.exit(1)
+
+
+def unpack(uri: str, code: Path) -> None:
+    """What sagemaker_training.entry_point.run does before it runs a script."""
+    files.download_and_extract(uri, str(code))
+    if modules.has_requirements(str(code)):
+        modules.install_requirements(str(code))
+
+
+def outside_imports(code: Path, program: Path) -> Iterator[ast.Module]:
+    """The import statements, at the top of a program and of what it imports from `code`, of other modules."""
+    todo, done = [program], set()
+    while todo:
+        path = todo.pop()
+        if path in done:
+            continue
+        done.add(path)
+        for node in ast.parse(path.read_bytes(), str(path)).body:
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            if own := [file for name in names for file in module_files(name, (program.parent, code))]:
+                todo += own
+            elif "__future__" not in names:
+                yield ast.Module([node], [])
+
+
+def module_files(name: str, folders: tuple[Path, ...]) -> list[Path]:
+    """The files below `folders` that importing a module runs, its packages among them."""
+    parts = name.split(".")
+    bases = [folder.joinpath(*parts[: end + 1]) for folder in folders for end in range(len(parts))]
+    found = [path for base in bases for path in (base.with_suffix(".py"), base / "__init__.py")]
+    return [path for path in found if path.is_file()]
+
+
+def serve(channel: socket.socket) -> dict[str, Any] | None:
+    """Fork for each request; the request in the fork, None here once the service is gone."""
+    running: dict[int, int] = {}  # a descriptor of the process -> its pid
+    with selectors.DefaultSelector() as selector, channel, contextlib.suppress(ConnectionError):
+        selector.register(channel, selectors.EVENT_READ)
+        connected = True
+        while connected:
+            for key, _ in selector.select():
+                if key.fd in running:
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    pid = running.pop(key.fd)
+                    failed = os.waitpid(pid, 0)[1] != 0
+                    # The toolkit ends with 1 however its program failed (trainer.DEFAULT_FAILURE_CODE).
+                    channel.send(json.dumps({"pid": pid, "status": int(failed)}).encode())
+                elif message := channel.recv(MESSAGE_BYTES):
+                    request: dict[str, Any] = json.loads(message)
+                    pid = os.fork()
+                    if pid == 0:
+                        for descriptor in running:
+                            os.close(descriptor)
+                        return request
+                    os.setpgid(pid, pid)  # before anybody knows whom to signal
+                    descriptor = os.pidfd_open(pid)
+                    running[descriptor] = pid
+                    selector.register(descriptor, selectors.EVENT_READ)
+                    channel.send(json.dumps({"pid": pid}).encode())
+                else:
+                    connected = False
+    for pid in running.values():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    return None
+
+
+def become(code: Path, variables: dict[str, str], folder: str, log: str) -> None:
+    """Be the process in which the toolkit would run the program: its end and its errors are Python's own."""
+    os.setpgid(0, 0)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+
+    # What the toolkit does with a job's folder, which its module `environment` reads when it is imported.
+    os.environ.update(variables)
+    importlib.reload(environment)
+    shutil.copytree(code, environment.code_dir, dirs_exist_ok=True)
+    env = environment.Environment()
+    sys.path[:0] = [environment.code_dir, folder]
+    environment.write_env_vars(env.to_env_vars())
+
+    # What `python PROGRAM ARGUMENTS` does, started by it in the folder of the code.
+    os.chdir(environment.code_dir)
+    program = Path(environment.code_dir, env.user_entry_point)
+    sys.path.insert(0, str(program.parent))
+    sys.argv = [env.user_entry_point, *env.to_cmd_args()]
+    # Seeded at random when they were imported: unless the program seeds them, all forks would draw the same.
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    module.__file__ = str(program)
+    exec(compile(program.read_bytes(), program, "exec"), vars(module))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

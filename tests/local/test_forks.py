@@ -1,0 +1,295 @@
+"""Forked trials beside the same trials started by the toolkit."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import tarfile
+import time
+
+import pytest
+from PIL import Image
+
+from entrypoints.contract import METRIC_REGEXES, MODEL_WEIGHTS, RANDOM_WEIGHTS
+from local import training
+from local.container import spawn
+from local.forks import Forks, starter
+from local.jobs import JobService
+from steps.code import bundles
+from tests.local.processes import alive, gone_soon
+
+DUMP = """
+import json, os, sys
+import numpy, torch, helper
+print(json.dumps({
+    "argv": sys.argv, "variables": dict(os.environ), "folder": os.getcwd(), "path": sys.path,
+    "file": __file__, "name": __name__, "main": sys.modules["__main__"].__file__, "helper": helper.__file__,
+    "threads": torch.get_num_threads(),
+    "input": sys.stdin.read(), "listed": sorted(os.listdir("."))
+}), flush=True)
+"""
+
+
+SLEEP = "import os, time\nprint('up', os.getpid(), os.getppid(), flush=True)\ntime.sleep(60)\n"
+TOOLKIT = "sagemaker-training-toolkit"  # in every line of its own
+
+
+@pytest.fixture
+def jobs(home, store):
+    service = JobService(home, store, training.KIND, dict)
+    yield service
+    service.close()
+
+
+def request(bundle, name, **hyperparameters):
+    return {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+        "RoleArn": "arn:aws:iam::123456789012:role/execution",
+        "AlgorithmSpecification": {
+            "TrainingImage": "pytorch",
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": "acc", "Regex": r"acc=([0-9.]+)"}],
+        },
+        "HyperParameters": {
+            "sagemaker_program": "package/go.py",
+            "sagemaker_submit_directory": bundle,
+            "_tuning_objective_metric": "acc",
+            **hyperparameters,
+        },
+        "OutputDataConfig": {"S3OutputPath": "s3://b/jobs"},
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    }
+
+
+def stand_in(home, bundle, environment=(), threads=1, **hyperparameters):
+    """A job that stands for those that are forked."""
+    asked = request(bundle, "h", **hyperparameters) | {"Environment": dict(environment), "_threads": threads}
+    return training.configure(home.folder("tuning-jobs", "h") / "ml", asked, {}, {})
+
+
+@pytest.fixture
+def forks_of(home):
+    """forks_of(bundle, ...) is what forks jobs that run it, or knows that it cannot."""
+    with contextlib.ExitStack() as opened:
+
+        def forks_of(*job, **hyperparameters):
+            forks = opened.enter_context(Forks(stand_in(home, *job, **hyperparameters)))
+            assert forks.settled(60)
+            return forks
+
+        yield forks_of
+
+
+def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of):
+    """The whole environment is compared, without exception."""
+    code = bundle(DUMP, **{"package/helper.py": ""})
+    said = []
+    for name, start in (("job-1", spawn), ("job-2", forks_of(code, threads=2).start)):
+        asked = request(code, name, learning_rate="0.01", batch_size='"32"', words='"a b"', nothing="")
+        asked["Environment"] = {"DATA": "/opt/ml/input/data", "EMPTY": ""}
+        jobs.create(asked, start, _threads=2)
+        log = jobs.wait(name) and jobs.log(name).read_text()
+        said += [json.loads(line.replace(name, "job")) for line in log.splitlines() if line[:2] == '{"']
+    assert said[0] == said[1]
+    assert said[0]["variables"]["SM_HP_WORDS"] == "a b" and said[0]["threads"] == 2
+
+
+def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, forks_of):
+    for split, count in (("train", 6), ("validation", 2)):
+        for label, color in (("blue", (40, 60, 200)), ("red", (200, 60, 40))):
+            for number in range(count):
+                path = home.object_path(f"s3://b/{split}/{label}/{number}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                noise = random.Random(f"{split}{label}{number}").randbytes(40 * 40 * 3)
+                picture = Image.frombytes("RGB", (40, 40), noise)
+                Image.blend(picture, Image.new("RGB", (40, 40), color), 0.3).save(path)
+    marker = home.object_path(f"s3://b/pretrained/{RANDOM_WEIGHTS}")
+    marker.parent.mkdir()
+    marker.touch()
+    archive = tmp_path / "sourcedir.tar.gz"
+    archive.write_bytes(bundles()["tune"].archive())
+    program = {"sagemaker_program": "entrypoints/train.py"}
+    definitions = [{"Name": name, "Regex": regex} for name, regex in METRIC_REGEXES.items()]
+    results = []
+    for name, start in (("toolkit", spawn), ("fork", forks_of(str(archive), **program).start)):
+        asked = request(str(archive), name, **program, epochs="2", image_size="32", seed="3")
+        asked["InputDataConfig"] = [
+            {
+                "ChannelName": channel,
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://b/{channel}"}},
+            }
+            for channel in ("train", "validation", "pretrained")
+        ]
+        jobs.create(asked, start, _threads=1)
+        record = jobs.wait(name)
+        log = jobs.log(name).read_text()
+        assert record["TrainingJobStatus"] == "Completed" and (TOOLKIT in log) == (name == "toolkit"), log
+        with tarfile.open(home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])) as model:
+            weights = model.extractfile(MODEL_WEIGHTS).read()
+        results.append((training.metrics(jobs.log(name), definitions), weights))
+    assert all(len(values) == 2 for values in results[0][0].values())
+    assert results[0] == results[1]
+
+
+def test_unseeded_forks_draw_different_numbers(jobs, bundle, forks_of):
+    code = bundle(
+        "import random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.rand(1).item())"
+    )
+    forks = forks_of(code)
+    for name in ("one", "two"):
+        jobs.create(request(code, name), forks.start)
+    one, two = (jobs.wait(name) and jobs.log(name).read_text().split() for name in ("one", "two"))
+    assert len(one) == 3 and not set(one) & set(two)
+
+
+def test_a_program_that_fails_has_the_reason_that_it_has_with_the_toolkit(jobs, bundle, forks_of):
+    code = bundle(
+        "import os, signal, sys\n"
+        "print('begun', flush=True)\n"
+        "way = sys.argv[2]\n"
+        "if way == 'exit': sys.exit('no such data')\n"
+        "if way == 'raise': raise ValueError('of the program')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    start = forks_of(code).start
+    said = {"exit": "no such data", "raise": "ValueError: of the program", "kill": "begun"}
+    for way, line in said.items():
+        jobs.create(request(code, f"fork-{way}", way=way), start)
+        log = jobs.log(f"fork-{way}")
+        assert (
+            jobs.wait(f"fork-{way}")["FailureReason"] == f"AlgorithmError: {line}, exit code: 1 (log: {log})"
+        )
+    jobs.create(request(code, "toolkit", way="raise"))
+    toolkit = jobs.wait("toolkit")["FailureReason"].replace("toolkit", "fork-raise")
+    assert toolkit == jobs.describe("fork-raise")["FailureReason"]
+
+
+def up(jobs, name):
+    """The pid of a program that says it is up, and that of the process it came from."""
+    deadline = time.monotonic() + 30
+    while not (jobs.log(name).exists() and jobs.log(name).read_text().startswith("up ")):
+        assert time.monotonic() < deadline, jobs.describe(name)
+        time.sleep(0.02)
+    return [int(pid) for pid in jobs.log(name).read_text().split()[1:3]]
+
+
+def test_a_stopped_fork_gets_sigterm_first_and_what_it_started_ends_too(jobs, bundle, forks_of):
+    code = bundle(
+        "import signal, subprocess, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('bye', flush=True), sys.exit(3)))\n"
+        "print('up', subprocess.Popen(['sleep', '60']).pid, 0, flush=True)\n"
+        "signal.pause()\n"
+    )
+    jobs.create(request(code, "t"), forks_of(code).start)
+    child, _ = up(jobs, "t")
+    jobs.stop("t")
+    assert jobs.wait("t")["TrainingJobStatus"] == "Stopped"
+    assert jobs.log("t").read_text().endswith("bye\n")
+    assert gone_soon(child)
+
+
+def test_a_fork_that_ignores_sigterm_can_be_killed(jobs, bundle, forks_of):
+    code = bundle("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP)
+    jobs.create(request(code, "t"), forks_of(code).start)
+    pid, _ = up(jobs, "t")
+    jobs.stop("t")
+    jobs.kill()
+    assert jobs.wait("t")["TrainingJobStatus"] == "Stopped"
+    assert gone_soon(pid)
+
+
+def test_forks_run_beside_each_other_and_one_past_its_time_is_ended(jobs, bundle, forks_of):
+    code = bundle(SLEEP)
+    forks = forks_of(code)
+    for name in ("one", "two", "three"):
+        limit = {"MaxRuntimeInSeconds": 1 if name == "two" else 60}
+        jobs.create(request(code, name) | {"StoppingCondition": limit}, forks.start)
+    pids = {name: up(jobs, name)[0] for name in ("one", "two", "three")}
+    assert jobs.wait("two")["SecondaryStatus"] == "MaxRuntimeExceeded"
+    assert gone_soon(pids["two"]) and alive(pids["one"]) and alive(pids["three"])
+
+
+def test_nothing_runs_after_the_end_of_the_service(jobs, bundle, forks_of):
+    """Its end of the channel is closed, as the kernel does for a service that was killed."""
+    code = bundle(SLEEP)
+    forks = forks_of(code)
+    jobs.create(request(code, "t"), forks.start)
+    pid, zygote = up(jobs, "t")
+    forks._channel.shutdown(socket.SHUT_RDWR)
+    assert gone_soon(pid) and gone_soon(zygote)
+
+
+def test_closing_ends_forks_and_leaves_only_the_log(home, jobs, bundle):
+    code = bundle(SLEEP)
+    with Forks(stand_in(home, code)) as forks:
+        assert forks.settled(60)
+        jobs.create(request(code, "t"), forks.start)
+        pid, zygote = up(jobs, "t")
+    assert jobs.wait("t")["FailureReason"].startswith("AlgorithmError: up ")
+    assert gone_soon(pid) and not alive(zygote)
+    assert [path.name for path in home.folder("tuning-jobs", "h").iterdir()] == ["log.txt"]
+
+
+def test_closing_does_not_wait_for_what_is_still_being_prepared(home, bundle):
+    with Forks(stand_in(home, bundle("import torch\n"))) as forks:
+        began = time.monotonic()
+    assert time.monotonic() - began < 1
+    assert forks.settled(0)
+
+
+def test_jobs_go_on_with_the_toolkit_when_the_zygote_has_died(jobs, bundle, forks_of):
+    code = bundle("import os\nprint('up', os.getpid(), os.getppid())\n")
+    forks = forks_of(code)
+    jobs.create(request(code, "one"), forks.start)
+    jobs.wait("one")
+    os.kill(up(jobs, "one")[1], signal.SIGKILL)
+    jobs.create(request(code, "two"), forks.start)
+    assert jobs.wait("two")["TrainingJobStatus"] == "Completed"
+    assert TOOLKIT in jobs.log("two").read_text()
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "said"),
+    [
+        ({"setup.py": "raise SystemExit('it cannot be installed')"}, "Failed", "a package to be installed"),
+        ({"requirements.txt": "no-such-distribution"}, "Failed", "No matching distribution"),
+        ({"package/go.py": "import absent"}, "Failed", "No module named 'absent'"),
+        ({"package/go.py": "import threaded"}, "Completed", "has started threads"),
+    ],
+)
+def test_what_cannot_be_forked_is_left_to_the_toolkit(
+    jobs, home, bundle, forks_of, files, status, said, tmp_path
+):
+    (tmp_path / "threaded.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3,), daemon=True).start()\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    code = bundle(files.get("package/go.py", ""), **files)
+    forks = forks_of(code, environment)
+    assert said in (home.folder("tuning-jobs", "h") / "log.txt").read_text()
+    jobs.create(request(code, "t") | {"Environment": environment}, forks.start)
+    assert jobs.wait("t")["TrainingJobStatus"] == status
+    assert TOOLKIT in jobs.log("t").read_text()
+
+
+def test_a_frameworks_launcher_is_left_to_the_toolkit(home, bundle, forks_of):
+    forks_of(bundle(""), sagemaker_mpi_enabled="true")
+    assert "launcher" in (home.folder("tuning-jobs", "h") / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"AlgorithmSpecification": {"ContainerEntrypoint": ["/bin/true"]}},
+        {"HyperParameters": {"sagemaker_program": "start.sh"}},
+        {"HyperParameters": {}},
+    ],
+)
+def test_what_the_toolkit_does_not_run_as_a_python_program_is_never_prepared(tmp_path, change):
+    with starter(tmp_path / "ml", request("", "h") | change, {}, lambda: True) as start:
+        assert start is spawn
+    assert not (tmp_path / "log.txt").exists()
