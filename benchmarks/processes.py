@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.contract import PRETRAINED, RANDOM_WEIGHTS  # noqa: E402
+from entrypoints.contract import PRETRAINED, RANDOM_WEIGHTS, TRAINING_EPOCHS  # noqa: E402
 
 SAMPLE_EVERY_S = 0.2
 MIB = 1 << 20
@@ -133,4 +133,4 @@ def train(
         environ |= {"SM_MODEL_DIR": str(job / "model"), "SM_OUTPUT_DATA_DIR": str(job / "output")}
         options = [f"--{key}={value}" for key, value in hyperparameters.items()]
         seconds, peak = run("train", options, environ)
-        return seconds, peak, json.loads((job / "output/metrics.json").read_text(encoding="utf-8"))
+        return seconds, peak, pd.read_csv(job / "output" / TRAINING_EPOCHS).to_dict("records")

@@ -40,9 +40,10 @@ from entrypoints.contract import PRETRAINED, TRAIN, VALIDATION, metric_line
 from entrypoints.dataset import DatasetError, read_split
 from entrypoints.debugger import Debugger
 from entrypoints.hyperparameters import Hyperparameters, parse
+from entrypoints.journal import Journal
 from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights, write_artifact
 from entrypoints.optimizer import one_cycle, parameter_groups
-from entrypoints.program import fail, write_json, writing
+from entrypoints.program import fail, writing
 
 MAX_GRADIENT_NORM = 1.0
 # A frozen trunk sees smaller pictures than serving does: a random crop magnifies what it shows, so that
@@ -157,30 +158,32 @@ def train(hp: Hyperparameters) -> None:
         return output.float()
 
     # What an earlier run of this job left
-    history: list[dict[str, float]] = []
+    journal = Journal(steps)
     best: dict[str, float] = {}
     best_state: dict[str, torch.Tensor] = {}
     training = {**hp.as_dict(), "classes": list(classes), "images": images, "layers": trainable}
     checkpoints = checkpoint.find_folder()
     if saved := distributed.from_first(lambda: checkpoints and checkpoint.load(checkpoints, training)):
-        history, best, best_state = saved["history"], saved["best"], saved["best_state"]
+        best, best_state = saved["best"], saved["best_state"]
+        journal.load_state_dict(saved["journal"])
         trained.load_state_dict(saved["trained"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        print(f"goes on after epoch {len(history)}, from {checkpoints}")
+        print(f"goes on after epoch {len(journal.epochs)}, from {checkpoints}")
 
     # Epochs
-    step = len(history) * epoch_steps
-    for epoch in range(len(history) + 1, hp.epochs + 1):
+    step = len(journal.epochs) * epoch_steps
+    for epoch in range(len(journal.epochs) + 1, hp.epochs + 1):
         if hp.patience and best and epoch - best["epoch"] > hp.patience:
             print(f"stops: no better epoch since epoch {best['epoch']}")
             break
         started = time.monotonic()
         number = (epoch - 1) % hp.views
-        if keep_views and number not in views:
-            reseed(hp.seed, VIEWS, number, distributed.rank())
-            parts = torch.split(torch.arange(len(labels)), FEATURE_BATCH)
-            views[number] = collect(map(view, parts), len(labels))
+        with journal.phase("data"):
+            if keep_views and number not in views:
+                reseed(hp.seed, VIEWS, number, distributed.rank())
+                parts = torch.split(torch.arange(len(labels)), FEATURE_BATCH)
+                views[number] = collect(map(view, parts), len(labels))
         reseed(hp.seed, EPOCHS, epoch, distributed.rank())
         trained.train()
         debugger.training()
@@ -188,19 +191,27 @@ def train(hp: Hyperparameters) -> None:
         order = list(shuffled(len(labels), epoch_steps))
         shares = distributed.shares([float(balance[labels[indices]].sum()) for indices in order])
         for indices, share in zip(order, shares, strict=True):
-            inputs = views[number][indices] if keep_views else view(indices)
-            loss = criterion(scores(inputs), labels[indices].to(device))
-            optimizer.zero_grad(set_to_none=True)
-            (loss * (share * processes)).backward()
-            nn.utils.clip_grad_norm_(trained.parameters(), MAX_GRADIENT_NORM)
-            debugger.scalar("learning_rate", float(schedule.get_last_lr()[0]))
-            optimizer.step()
-            schedule.step()
+            with journal.phase("data"):
+                inputs = views[number][indices] if keep_views else view(indices)
+            with journal.phase("forward"):
+                loss = criterion(scores(inputs), labels[indices].to(device))
+            with journal.phase("backward"):
+                optimizer.zero_grad(set_to_none=True)
+                (loss * (share * processes)).backward()
+            with journal.phase("optimizer"):
+                nn.utils.clip_grad_norm_(trained.parameters(), MAX_GRADIENT_NORM)
+                learning_rate = float(schedule.get_last_lr()[0])
+                debugger.scalar("learning_rate", learning_rate)
+                optimizer.step()
+                schedule.step()
+                value = distributed.total(loss.item() * share)
             step += 1
-            if not math.isfinite(value := distributed.total(loss.item() * share)):
+            if not math.isfinite(value):
                 fail(f"the loss is {value} at step {step} of {steps}; try a smaller learning_rate", code=1)
+            journal.step(step, epoch, value, learning_rate)
             total += value * len(indices)
 
+        validation_started = time.monotonic()
         trained.eval()
         debugger.evaluating()
         distributed.average_statistics(trained)
@@ -216,12 +227,14 @@ def train(hp: Hyperparameters) -> None:
         if not math.isfinite(value := metrics["validation_loss"]):
             fail(f"the validation loss is {value} after epoch {epoch}; try a smaller learning_rate", code=1)
         print(metric_line(epoch, **metrics), flush=True)
-        history.append({"epoch": epoch, **metrics, "seconds": round(time.monotonic() - started, 3)})
+        ended = time.monotonic()
+        seconds = {"seconds": ended - started, "validation_s": ended - validation_started}
+        journal.epoch({"epoch": epoch, **metrics, **seconds})
         if not best or rank(metrics) > rank(best):
-            best, best_state = history[-1], copy.deepcopy(trained.state_dict())
+            best, best_state = {"epoch": epoch, **metrics}, copy.deepcopy(trained.state_dict())
         if checkpoints and not distributed.rank():
             state = {
-                "history": history,
+                "journal": journal.state_dict(),
                 "best": best,
                 "best_state": best_state,
                 "trained": trained.state_dict(),
@@ -246,14 +259,14 @@ def train(hp: Hyperparameters) -> None:
         "hyperparameters": hp.as_dict(),
         "metrics": {
             "best_epoch": best["epoch"],
-            **{k: v for k, v in best.items() if k not in ("epoch", "seconds")},
+            **{k: v for k, v in best.items() if k != "epoch"},
         },
         "weights": "random" if weights is None else weights.name,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }
     if not distributed.rank():
         with writing("the metrics", folder("SM_OUTPUT_DATA_DIR")) as outputs:
-            write_json(outputs / "metrics.json", history)
+            journal.write(outputs)
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
             write_artifact(artifact, network, card)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
