@@ -30,9 +30,11 @@ _GPU_QUERY = "--query-gpu=index,utilization.gpu,memory.used,memory.total"
 Metric = tuple[str, str, str, float]  # Type, Name, Dimension, Value
 
 
-def output_url(config: Mapping[str, Any], job: str) -> str:
-    """Where a job's profile lies, for its ProfilerConfig: the path that smdebug's readers take."""
-    return f"{config['S3OutputPath'].rstrip('/')}/{job}/profiler-output"
+def output_url(record: Mapping[str, Any]) -> str:
+    """Where the profile of a training job lies: the path that smdebug's readers take."""
+    return (
+        f"{record['ProfilerConfig']['S3OutputPath'].rstrip('/')}/{record['TrainingJobName']}/profiler-output"
+    )
 
 
 @contextlib.contextmanager
@@ -48,7 +50,7 @@ def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
     if "S3OutputPath" not in config or config.get("DisableProfiler"):
         yield
         return
-    folder = home.object_path(output_url(config, record["TrainingJobName"])) / "system" / "incremental"
+    folder = home.object_path(output_url(record)) / "system" / "incremental"
     interval_s = config.get("ProfilingIntervalInMilliseconds", DEFAULT_INTERVAL_MS) / 1000
     ended = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="profiler") as thread:

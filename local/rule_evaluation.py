@@ -1,0 +1,171 @@
+"""The rules of a training job: their statuses, and the process that evaluates them (rule_job.py)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from local.container import base_environment, write_json
+from local.control import invalid
+from local.home import Home
+from local.profiler import output_url
+from local.rules import ACTIONS, RULES
+from local.store import Record
+from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
+
+_STATUSES = {
+    "DebugRuleConfigurations": "DebugRuleEvaluationStatuses",
+    "ProfilerRuleConfigurations": "ProfilerRuleEvaluationStatuses",
+}
+_KNOWN = {
+    "DebugRuleConfigurations": set(RULES),
+    "ProfilerRuleConfigurations": {*SYSTEM_RULES, PROFILER_REPORT},
+}
+
+
+def tensors_url(record: Record) -> str:
+    """Where a job's tensors lie: the path that smdebug's create_trial takes."""
+    return f"{record['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{record['TrainingJobName']}/debug-output"
+
+
+def accept(record: Record) -> None:
+    """Add the statuses of a new job's rules; a rule that is not known here is Stopped at once, and says so.
+
+    Raises:
+        ServiceError: ValidationException; two rules have one name.
+    """
+    names = [rule["RuleConfigurationName"] for rule in _configurations(record)]
+    for name in names:
+        if names.count(name) > 1:
+            raise invalid(f"RuleConfigurationName must be unique: {name!r} stands there twice")
+    job = record["TrainingJobArn"].replace(":training-job/", ":processing-job/")
+    for configurations, statuses in _STATUSES.items():
+        if configurations in record:
+            record[statuses] = [
+                {
+                    "RuleConfigurationName": rule["RuleConfigurationName"],
+                    "RuleEvaluationJobArn": f"{job}-{rule['RuleConfigurationName'].lower()}"[:256],
+                    "LastModifiedTime": time.time(),
+                    **_first_status(rule, configurations),
+                }
+                for rule in record[configurations]
+            ]
+
+
+def _first_status(rule: Record, configurations: str) -> dict[str, str]:
+    if _rule(rule) in _KNOWN[configurations]:
+        return {"RuleEvaluationStatus": "InProgress"}
+    details = f"the rule {_rule(rule) or 'without rule_to_invoke'} is not evaluated on the laptop"
+    return {"RuleEvaluationStatus": "Stopped", "StatusDetails": details}
+
+
+class RuleEvaluation:
+    """The evaluation of one job's rules: while it runs where an action may stop it, afterwards else.
+
+    Args:
+        folder: where the process has its request, results and log; made if it is missing.
+        service: the environment that makes boto3 talk to this service, for the actions.
+    """
+
+    def __init__(self, home: Home, record: Record, folder: Path, service: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = base_environment(service) | {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "SMDEBUG_LOG_LEVEL": "warning",
+        }
+        self._rules = [
+            {
+                "name": rule["RuleConfigurationName"],
+                "rule": _rule(rule),
+                "parameters": rule.get("RuleParameters", {}),
+                "reports": str(home.object_path(_reports_url(record, rule))),
+            }
+            for configurations, known in _KNOWN.items()
+            for rule in record.get(configurations, [])
+            if _rule(rule) in known
+        ]
+        tensors = tensors_url(record) if "DebugHookConfig" in record else None
+        profile = output_url(record) if "S3OutputPath" in record.get("ProfilerConfig", {}) else None
+        self._folders = {
+            "tensors": str(home.object_path(tensors)) if tensors else None,
+            "profile": str(home.object_path(profile)) if profile else None,
+        }
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """The job begins.
+
+        Raises:
+            OSError: the process cannot be started.
+        """
+        if any(ACTIONS in rule["parameters"] for rule in self._rules):
+            self._start()
+
+    def finish(self) -> dict[str, Record]:
+        """The job has ended, and all that it leaves is in S3: what is new in each rule's status, by its name.
+
+        Raises:
+            OSError: the process cannot be started.
+        """
+        if not self._rules:
+            return {}
+        if self._process is None:
+            self._start()
+        why = "the local service ended"
+        if self._process is not None:
+            self._process.communicate()  # ends its stdin
+            if not self._stopped:
+                why = f"exit status {self._process.returncode} (log: {self._folder / 'log.txt'})"
+        left = {"RuleEvaluationStatus": "Stopped" if self._stopped else "Error", "StatusDetails": why}
+        found = {rule["name"]: left for rule in self._rules} | self._results()
+        return {name: {**change, "LastModifiedTime": time.time()} for name, change in found.items()}
+
+    def stop(self) -> None:
+        """End the evaluation at once; what it did not come to will be Stopped."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _start(self) -> None:
+        write_json(self._folder / "request.json", {"rules": self._rules, **self._folders})
+        with self._lock, (self._folder / "log.txt").open("ab") as log:
+            if not self._stopped:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "local.rule_job", "request.json", "results.jsonl"],
+                    env=self._environment,
+                    cwd=self._folder,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def _results(self) -> dict[str, Record]:
+        file = self._folder / "results.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        results = [json.loads(line) for line in lines]
+        return {result.pop("name"): result for result in results}
+
+
+def _configurations(record: Record) -> Iterator[Record]:
+    for configurations in _STATUSES:
+        yield from record.get(configurations, [])
+
+
+def _rule(configuration: Record) -> str:
+    """The name of a built-in rule, as the SDK asks for it."""
+    name: str = configuration.get("RuleParameters", {}).get("rule_to_invoke", "")
+    return name
+
+
+def _reports_url(record: Record, rule: Record) -> str:
+    root = rule.get("S3OutputPath", record["OutputDataConfig"]["S3OutputPath"]).rstrip("/")
+    name = rule["RuleConfigurationName"]
+    return f"{root}/{record['TrainingJobName']}/rule-output/{name}/profiler-output/profiler-reports"

@@ -1,0 +1,149 @@
+"""The program that evaluates a training job's rules: python -m local.rule_job REQUEST RESULTS.
+
+smdebug needs a process of its own (600 MB, global state). REQUEST is a JSON file, {"tensors": folder,
+"profile": folder, "rules": [{"name", "rule", "parameters", "reports": folder}]}; a rule with an action is
+evaluated again and again until stdin ends, which says that the training job has, and the others then. RESULTS
+gets a line of JSON per rule: {"name", "RuleEvaluationStatus", "StatusDetails"}.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from smdebug.exceptions import RuleEvaluationConditionMet, SMDebugError
+from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
+from smdebug.rules.action import Actions
+from smdebug.trials import create_trial
+
+from local.rules import ACTIONS, RULES, Finding
+from local.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage
+from local.tensors import NothingToJudge, Tensors
+
+_SHARE_OF_TIME = 0.05  # of one core, for looking at a running job
+_SHORTEST_PAUSE_S = 1.0
+_DETAILS_CHARACTERS = 1024  # botocore's service model, StatusDetails: one line
+
+
+@dataclass
+class Job:
+    """What a training job leaves to judge, read when a rule asks for it."""
+
+    folders: Mapping[str, str | None]
+    _tensors: Tensors | None = field(default=None, init=False)
+    _samples: Samples | None = field(default=None, init=False)
+
+    def tensors(self) -> Tensors:
+        """Raises NothingToJudge: nothing was saved, yet."""
+        if self._tensors is None:
+            folder = self.folders["tensors"]
+            # create_trial would wait for these.
+            if folder is None or not any(Path(folder).glob("collections/*/*.json")):
+                raise NothingToJudge("no tensors were saved")
+            self._tensors = Tensors(create_trial(folder))
+        return self._tensors
+
+    def samples(self) -> Samples:
+        """Raises NothingToJudge: the profiler wrote nothing."""
+        if self._samples is None:
+            folder = self.folders["profile"]
+            if folder is None or not any(Path(folder).glob("system/incremental/*/*.json")):
+                raise NothingToJudge("no system metrics were recorded")
+            self._samples = Samples(LocalSystemMetricsReader(folder).get_events(0, time.time() * 1e6))
+        return self._samples
+
+
+def find(job: Job, asked: Mapping[str, Any]) -> Finding | None:
+    """What a rule of the request finds in a job.
+
+    Raises:
+        NothingToJudge: what it reads is not there.
+        SMDebugError: smdebug cannot read it.
+        ValueError: a parameter is not of its type.
+    """
+    rule, parameters = asked["rule"], asked["parameters"]
+    if rule in RULES:
+        return RULES[rule](job.tensors(), parameters)
+    if rule == PROFILER_REPORT:
+        return _report(job.samples(), parameters, Path(asked["reports"]))
+    return judge(job.samples(), rule, parameters)
+
+
+def _report(samples: Samples, parameters: Mapping[str, str], folder: Path) -> Finding | None:
+    """Write what every rule on system metrics finds, a JSON file each, named as AWS names them."""
+    findings = []
+    reports: dict[str, dict[str, Any]] = {"OverallSystemUsage": {"Details": usage(samples)}}
+    for rule in SYSTEM_RULES:
+        # ProfilerReport has the parameters of all, as CPUBottleneck_threshold.
+        prefix = f"{rule}_"
+        own = {key[len(prefix) :]: value for key, value in parameters.items() if key.startswith(prefix)}
+        finding = judge(samples, rule, own)
+        reports[rule] = {"Details": {"reason": finding.reason} if finding else {}}
+        if finding:
+            findings.append(f"{rule}: {finding.reason}")
+            reports[rule]["RuleTriggered"] = 1
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, report in reports.items():
+        text = json.dumps({"RuleTriggered": 0, "Datapoints": samples.count, **report}, indent=1)
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    return Finding("; ".join(findings)) if findings else None
+
+
+def _tell(results: TextIO, name: str, status: str, details: str) -> None:
+    line = {
+        "name": name,
+        "RuleEvaluationStatus": status,
+        "StatusDetails": " ".join(details.split())[:_DETAILS_CHARACTERS],
+    }
+    results.write(json.dumps(line) + "\n")
+    results.flush()
+
+
+def _details(rule: str, finding: Finding) -> str:
+    """AWS's sentence, where a step is meant, and why."""
+    if finding.step is None:
+        return finding.reason
+    return f"RuleEvaluationConditionMet: {RuleEvaluationConditionMet(rule, finding.step)}: {finding.reason}"
+
+
+def main(request: Path, results: Path) -> None:
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    job, rules = Job(asked), asked["rules"]
+    # An action looks for its training job when it is made. The SDK escapes the quotes of its JSON.
+    actions = {
+        rule["name"]: Actions(rule["parameters"][ACTIONS].replace('\\"', '"'), rule["rule"])
+        for rule in rules
+        if ACTIONS in rule["parameters"]
+    }
+    pause_s = _SHORTEST_PAUSE_S
+    with results.open("w", encoding="utf-8") as lines:
+        while rules:
+            ended = bool(select.select([sys.stdin], [], [], None if not actions else pause_s)[0])
+            began = time.monotonic()
+            for rule in [rule for rule in rules if ended or rule["name"] in actions]:
+                try:
+                    finding = find(job, rule)
+                except (NothingToJudge, SMDebugError, ValueError) as error:
+                    if ended:
+                        _tell(lines, rule["name"], "Error", f"{error or type(error).__name__}")
+                    continue
+                if finding:
+                    _tell(lines, rule["name"], "IssuesFound", _details(rule["rule"], finding))
+                    rules.remove(rule)
+                    if rule["name"] in actions:
+                        actions[rule["name"]].invoke()
+                elif ended:
+                    _tell(lines, rule["name"], "NoIssuesFound", "")
+            if ended:
+                return
+            pause_s = max(_SHORTEST_PAUSE_S, (time.monotonic() - began) / _SHARE_OF_TIME)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
