@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,22 @@ class Journal:
         if self._losses:
             self._end_row()
         self.epochs.append(row)
+
+    def last_is_best(self, images: int) -> bool:
+        """Whether the last epoch's accuracy on so many images is the highest but for one standard error.
+
+        Of such epochs the last is the best: the highest of many noisy accuracies owes much to luck, and the
+        learning rate falls to the end (the one-standard-error rule of Breiman et al., Classification and
+        Regression Trees, 1984). Its error is binomial, with one more hit and one more miss (Laplace).
+        """
+        accuracies = [row["validation_accuracy"] for row in self.epochs]
+        smoothed = (max(accuracies) * images + 1) / (images + 2)
+        return accuracies[-1] >= max(accuracies) - math.sqrt(smoothed * (1 - smoothed) / images)
+
+    def epochs_since_highest(self) -> int:
+        """How many epochs have passed since the highest accuracy; of equal ones, that of the lowest loss."""
+        ranks = [(-row["validation_accuracy"], row["validation_loss"]) for row in self.epochs]
+        return len(ranks) - 1 - ranks.index(min(ranks)) if ranks else 0
 
     def _end_row(self) -> None:
         self.steps.append({**self._last, "loss": sum(self._losses) / len(self._losses), **self._seconds})

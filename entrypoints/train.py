@@ -174,8 +174,8 @@ def train(hp: Hyperparameters) -> None:
     # Epochs
     step = len(journal.epochs) * epoch_steps
     for epoch in range(len(journal.epochs) + 1, hp.epochs + 1):
-        if hp.patience and best and epoch - best["epoch"] > hp.patience:
-            print(f"stops: no better epoch since epoch {best['epoch']}")
+        if hp.patience and journal.epochs_since_highest() >= hp.patience:
+            print(f"stops: no higher accuracy for {hp.patience} epochs")
             break
         started = time.monotonic()
         number = (epoch - 1) % hp.views
@@ -230,7 +230,7 @@ def train(hp: Hyperparameters) -> None:
         ended = time.monotonic()
         seconds = {"seconds": ended - started, "validation_s": ended - validation_started}
         journal.epoch({"epoch": epoch, **metrics, **seconds})
-        if not best or rank(metrics) > rank(best):
+        if journal.last_is_best(validation_images):
             best, best_state = {"epoch": epoch, **metrics}, copy.deepcopy(trained.state_dict())
         if checkpoints and not distributed.rank():
             state = {
@@ -270,11 +270,6 @@ def train(hp: Hyperparameters) -> None:
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
             write_artifact(artifact, network, card)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
-
-
-def rank(metrics: dict[str, float]) -> tuple[float, float]:
-    """Epochs are compared by accuracy, then by loss."""
-    return metrics["validation_accuracy"], -metrics["validation_loss"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

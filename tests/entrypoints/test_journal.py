@@ -61,3 +61,29 @@ def test_a_resumed_journal_has_the_rows_from_before():
 def test_an_unknown_column_is_refused():
     with pytest.raises(ValueError, match="speed"):
         table(EPOCH_COLUMNS, [{"speed": 1.0}])
+
+
+def after(*accuracies):
+    own = Journal(1)
+    for number, accuracy in enumerate(accuracies, 1):
+        own.epoch(epoch_row(number) | {"validation_accuracy": accuracy, "validation_loss": 1 / number})
+    return own
+
+
+def test_the_best_epoch_is_the_last_within_one_standard_error_of_the_highest():
+    # 90 % of 36 images is 87 % after one more hit and one more miss, give or take 5.5 %; of 3,600, 0.5 %.
+    assert after(0.9, 0.85).last_is_best(36)
+    assert not after(0.9, 0.84).last_is_best(36)
+    assert not after(0.9, 0.89).last_is_best(3600)
+    assert after(0.9, 0.8, 0.897).last_is_best(3600)
+    # All right is no certainty.
+    assert after(1.0, 0.98).last_is_best(36)
+    assert after(0.5).last_is_best(1)
+
+
+def test_epochs_are_counted_from_the_highest_accuracy():
+    assert Journal(1).epochs_since_highest() == 0
+    assert after(0.5).epochs_since_highest() == 0
+    assert after(0.5, 0.9, 0.8, 0.7).epochs_since_highest() == 2
+    # Of equal ones the lower loss counts, here the later one's.
+    assert after(0.9, 0.9, 0.7).epochs_since_highest() == 1

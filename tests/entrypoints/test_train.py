@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from entrypoints import batches, contract
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.journal import Journal
 from entrypoints.train import main, train
-from tests.entrypoints.conftest import ROOT, stringify
+from tests.entrypoints.conftest import ROOT, run_toolkit
 from tests.entrypoints.pictures import write_classes
 
 SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32)
@@ -61,7 +62,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
 ) -> None:
     train(SMALL)
     out = capsys.readouterr().out
-    history = json.loads((job / "data/metrics.json").read_text())
+    history = pd.read_csv(job / "data/epochs.csv").to_dict("records")
     for name, key in zip(
         contract.METRICS, ("train_loss", "validation_loss", "validation_accuracy"), strict=True
     ):
@@ -85,12 +86,12 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
         "model.safetensors",
     }
     card = json.loads((job / "model/model.json").read_text())
-    best = max(history, key=lambda epoch: (epoch["validation_accuracy"], -epoch["validation_loss"]))
     assert card["classes"] == ["ants", "bees"]
     assert card["preprocessing"]["image_size"] == 32
     assert card["hyperparameters"]["learning_rate"] == SMALL.learning_rate
-    assert card["metrics"]["best_epoch"] == best["epoch"]
-    assert card["metrics"]["validation_accuracy"] == best["validation_accuracy"]
+    best = history[card["metrics"]["best_epoch"] - 1]
+    for key in ("train_loss", "validation_loss", "validation_accuracy"):
+        assert card["metrics"][key] == pytest.approx(best[key], abs=1e-6)
     assert load_file(job / "model/model.safetensors")["fc.weight"].shape == (2, 512)
 
 
@@ -219,9 +220,10 @@ def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest
 
 
 def test_patience_ends_it_after_the_best_epoch(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("entrypoints.train.rank", lambda _: (0.0, 0.0))
+    monkeypatch.setattr(Journal, "epochs_since_highest", lambda self: max(len(self.epochs) - 1, 0))
+    monkeypatch.setattr(Journal, "last_is_best", lambda self, _: len(self.epochs) == 1)
     train(replace(SMALL, epochs=9, patience=2))
-    assert len(json.loads((job / "data/metrics.json").read_text())) == 3
+    assert len(pd.read_csv(job / "data/epochs.csv")) == 3
     card = json.loads((job / "model/model.json").read_text())
     assert card["metrics"]["best_epoch"] == 1
 
@@ -276,61 +278,23 @@ def test_through_the_training_toolkit(tmp_path: Path) -> None:
         write_classes(tmp_path / "input/data" / name, 4)
     (tmp_path / "input/data/pretrained").mkdir()
     (tmp_path / "input/data/pretrained/RANDOM_WEIGHTS").touch()
-    (tmp_path / "output").mkdir()
-    with tarfile.open(tmp_path / "sourcedir.tar.gz", "w:gz") as tar:
-        tar.add(ROOT / "entrypoints", "entrypoints", filter=lambda m: None if "__pycache__" in m.name else m)
-        tar.add(ROOT / "entrypoints/requirements/train.txt", "requirements.txt")
-    channel = {
-        "TrainingInputMode": "File",
-        "S3DistributionType": "FullyReplicated",
-        "RecordWrapperType": "None",
-    }
     collections = golden_step("TrainModel")["DebugHookConfig"]["CollectionConfigurations"]
-    config = {
-        "hyperparameters": stringify(
-            {
-                "sagemaker_program": "entrypoints/train.py",
-                "sagemaker_submit_directory": tmp_path / "sourcedir.tar.gz",
-                "batch_size": '"4"',
-                "epochs": 2,
-                "image_size": 32,
-                "learning_rate": "0.001",
-                "_tuning_objective_metric": "validation:accuracy",
-            }
-        ),
-        # The toolkit looks every host up in DNS.
-        "resourceconfig": {
-            "current_host": "localhost",
-            "hosts": ["localhost"],
-            "network_interface_name": "lo",
+    result = run_toolkit(
+        tmp_path,
+        {
+            "batch_size": '"4"',
+            "epochs": 2,
+            "image_size": 32,
+            "learning_rate": "0.001",
+            "_tuning_objective_metric": "validation:accuracy",
         },
-        "inputdataconfig": dict.fromkeys(("train", "validation", "pretrained"), channel),
-        "debughookconfig": {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": collections},
-    }
-    (tmp_path / "input/config").mkdir()
-    for name, value in config.items():
-        (tmp_path / f"input/config/{name}.json").write_text(json.dumps(value))
-    result = subprocess.run(
-        [Path(sys.executable).with_name("train")],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "SAGEMAKER_BASE_DIR": str(tmp_path),
-            "SMDEBUG_CONFIG_FILE_PATH": str(tmp_path / "input/config/debughookconfig.json"),
-            "PIP_NO_INDEX": "1",
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
+        debughookconfig={"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": collections},
     )
     log = result.stdout + result.stderr
     assert result.returncode == 0, log
     assert len(re.findall(contract.METRIC_REGEXES[contract.VALIDATION_ACCURACY], log)) == 2
     assert (tmp_path / "model/model.safetensors").is_file()
-    assert (tmp_path / "output/data/metrics.json").is_file()
+    assert (tmp_path / "output/data/epochs.csv").is_file()
     assert not (tmp_path / "output/failure").exists()
 
     reader = (
