@@ -11,13 +11,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from entrypoints import checkpoint
+from entrypoints import checkpoint, model
 from entrypoints.checkpoint import CheckpointError, find_folder, load, save
+from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.train import train
 from tests.entrypoints.conftest import ROOT, stringify
 from tests.entrypoints.pictures import write_classes
 
@@ -164,3 +167,58 @@ def test_a_killed_training_ends_with_the_same_model(tmp_path: Path, artifact: Pa
         assert first.equals(second)
     models = [(f / "model/model.safetensors").read_bytes() for f in (tmp_path / "undisturbed", kept)]
     assert models[0] == models[1]
+
+
+def test_a_full_disk_at_the_end_is_one_line_and_the_checkpoint_stays(tmp_path: Path, artifact: Path) -> None:
+    for name in ("train", "validation"):
+        write_classes(tmp_path / name, 2)
+    (tmp_path / "pretrained").mkdir()
+    shutil.copy(artifact / "model.safetensors", tmp_path / "pretrained")
+    arguments = ["--epochs", 2, "--image_size", 32, "--trainable", "head"]
+    outputs = tmp_path / "outputs"
+    process = start(tmp_path, arguments, outputs)
+    # A checkpoint of the head is smaller than this, the model larger.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert error == (
+        f"error: the model cannot be written to {outputs / 'model'} (File too large); "
+        "make room there and start again\n"
+    )
+    assert not list((outputs / "model").iterdir())
+
+    again = start(tmp_path, arguments, outputs)
+    output, error = again.communicate(timeout=120)
+    assert error == ""
+    assert "goes on after epoch 2" in output
+    assert (outputs / "model/model.safetensors").is_file()
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train", "validation"):
+        write_classes(tmp_path / name, 2)
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained/RANDOM_WEIGHTS").touch()
+    (tmp_path / "checkpointconfig.json").write_text(json.dumps({"LocalPath": str(tmp_path / "state")}))
+    monkeypatch.setenv(checkpoint.CONFIG_VARIABLE, str(tmp_path / "checkpointconfig.json"))
+    for name in ("SM_MODEL_DIR", "SM_OUTPUT_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "outputs"))
+    for name in ("train", "validation", "pretrained"):
+        monkeypatch.setenv(f"SM_CHANNEL_{name.upper()}", str(tmp_path / name))
+    saved = tmp_path / "state" / checkpoint.FILE
+    normalize = model.normalize
+
+    def lose_numbers_after_an_epoch(pixels: torch.Tensor, *how: Any) -> torch.Tensor:
+        return normalize(pixels, *how) * (torch.nan if saved.exists() else 1)
+
+    torch.set_num_threads(1)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(model, "normalize", lose_numbers_after_an_epoch)
+        train(Hyperparameters(epochs=2, image_size=32))
+    assert stopped.value.code == 1
+    assert "the loss is nan at step 2 of 2" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+    train(Hyperparameters(epochs=2, image_size=32))
+    assert "goes on after epoch 1" in capsys.readouterr().out

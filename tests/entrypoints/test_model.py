@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import resnet18
+from torchvision.models import resnet18, resnet34
 
 from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights
 from entrypoints.serving.predictor import normalize
@@ -67,6 +69,24 @@ def test_other_keys_are_named(tmp_path: Path, weights: Path) -> None:
         torch.save(changed, tmp_path / "other.pth")
         with pytest.raises(WeightsError, match=message):
             build(2, tmp_path / "other.pth")
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    torch.save(resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
+    with pytest.raises(WeightsError, match=r"not a ResNet18 .* has besides layer1\.2\.bn1\.bias, .* more"):
+        build(2, tmp_path / "resnet34.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_truncated_weights_are_refused(tmp_path: Path, weights: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(torch.load(weights, weights_only=True), path)
+    else:
+        shutil.copy(weights, path)
+    os.truncate(path, path.stat().st_size - 1000)
+    with pytest.raises(WeightsError, match=rf"weights{suffix} cannot be read as weights: .+"):
+        build(2, path)
 
 
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
