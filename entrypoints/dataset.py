@@ -27,6 +27,7 @@ SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validati
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 # Training, validation and test each need one image of a class.
 MIN_IMAGES = 3
+QUEUE = 1000  # files at a time that are given out to threads
 
 # A fresh instance knows Python's own table only, and not the machine's /etc/mime.types.
 _TYPES = mimetypes.MimeTypes()
@@ -199,9 +200,11 @@ def _inside(path: os.PathLike[str], root: Path) -> bool:
 
 def _usable(root: Path, files: Iterable[Path]) -> tuple[list[Path], list[Rejected]]:
     files = list(files)
+    # A file that waits for its turn costs over a kilobyte, so not all of them wait at once.
+    parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
     # Pillow releases the interpreter's lock while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = list(pool.map(_reason_to_reject, files))
+        reasons = [reason for part in parts for reason in pool.map(_reason_to_reject, part)]
     usable = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
     rejected = [
         Rejected(relative(file, root), reason)
