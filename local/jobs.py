@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from local.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
+from local.profiler import profiled
+from local.rule_evaluation import RuleEvaluation, change_statuses, interrupted
 from local.store import Record, Store
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
@@ -53,7 +56,7 @@ class JobService:
         self._store = store
         self._kind = kind
         self.environment = environment
-        self._running: dict[str, tuple[threading.Thread, Container | None]] = {}
+        self._running: dict[str, tuple[threading.Thread, Container | RuleEvaluation | None]] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._stop_timeout_s = STOP_TIMEOUT_S
@@ -126,9 +129,9 @@ class JobService:
 
         self._store.update(self._kind.key, name, mark)
         with self._lock:
-            container = self._running.get(name, (None, None))[1]
-        if container is not None:
-            threading.Thread(target=container.stop, args=(self._stop_timeout_s,), daemon=True).start()
+            program = self._running.get(name, (None, None))[1]
+        if program is not None:
+            threading.Thread(target=program.stop, args=(self._stop_timeout_s,), daemon=True).start()
         return {}
 
     def wait(self, name: str) -> Record:
@@ -150,14 +153,17 @@ class JobService:
             if record[status] in {"InProgress", "Stopping"}:
                 reason = "InternalServerError: the local service ended while the job was running"
                 self._end(record[f"{self._kind.key}Name"], "Failed", reason)
+            if changes := interrupted(record):
+                name = record[f"{self._kind.key}Name"]
+                self._store.update(self._kind.key, name, partial(change_statuses, changes=changes))
 
     def kill(self) -> None:
         """End every program at once, also one that was asked to and takes its time."""
         with self._lock:
             self._stop_timeout_s = 0
-            containers = [container for _, container in self._running.values() if container is not None]
-        for container in containers:
-            container.stop(0)
+            running = [program for _, program in self._running.values() if program is not None]
+        for program in running:
+            program.stop(0)
 
     def close(self) -> None:
         """Stop every running job and wait for the threads."""
@@ -172,12 +178,14 @@ class JobService:
 
     def _run(self, name: str, start: Start) -> None:
         try:
+            rules = RuleEvaluation(self._home, self.describe(name), self.environment())
             try:
-                status, reason = self._carry_out(name, start)
+                status, reason = self._carry_out(name, start, rules)
             except (JobError, OSError, ValueError) as error:
                 prefix = "" if isinstance(error, JobError) else "ClientError: "
                 status, reason = "Failed", f"{prefix}{error}"
             self._end(name, status, reason)
+            self._judge(name, rules)
         except BaseException:
             # Without `observe`, which may be what failed.
             reason = "InternalServerError: the local service's own error; its log tells"
@@ -189,7 +197,7 @@ class JobService:
             with self._lock:
                 del self._running[name]
 
-    def _carry_out(self, name: str, start: Start) -> tuple[str, str]:
+    def _carry_out(self, name: str, start: Start, rules: RuleEvaluation) -> tuple[str, str]:
         """Run the job; its final status and, if it failed, why."""
         record = self.describe(name)
         container = self._kind.prepare(self._home, record, self.environment())
@@ -200,7 +208,9 @@ class JobService:
         if record[f"{self._kind.key}Status"] == "Stopping":
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
-        exit_status = container.run(limit, start)
+        rules.begin()
+        with profiled(self._home, record):
+            exit_status = container.run(limit, start)
         if exit_status is None or container.stopping:
             if self._kind.key == "TrainingJob":  # a stopped training job keeps its model (API reference)
                 self._kind.finish(self._home, record)
@@ -215,6 +225,15 @@ class JobService:
         self._mark_ended(record, status, reason)
         self._kind.observe(self._home, record)  # reads the log and removes files: not in a transaction
         self._store.update(self._kind.key, name, lambda stored: stored.update(record))
+
+    def _judge(self, name: str, rules: RuleEvaluation) -> None:
+        """Let the rules come to their end, after the job: nobody waits for them."""
+        with self._lock:
+            self._running[name] = (self._running[name][0], rules)
+            if self._closed:
+                rules.stop()
+        if changes := rules.finish():
+            self._store.update(self._kind.key, name, partial(change_statuses, changes=changes))
 
     def _mark_ended(self, record: Record, status: str, reason: str) -> None:
         record[f"{self._kind.key}Status"] = status

@@ -18,6 +18,8 @@ from local.rules import ACTIONS, RULES
 from local.store import Record
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
 
+FOLDER = "rule-evaluations"
+_SERVICE_ENDED = "the local service ended"
 _STATUSES = {
     "DebugRuleConfigurations": "DebugRuleEvaluationStatuses",
     "ProfilerRuleConfigurations": "ProfilerRuleEvaluationStatuses",
@@ -43,9 +45,9 @@ def accept(record: Record) -> None:
     for name in names:
         if names.count(name) > 1:
             raise invalid(f"RuleConfigurationName must be unique: {name!r} stands there twice")
-    job = record["TrainingJobArn"].replace(":training-job/", ":processing-job/")
     for configurations, statuses in _STATUSES.items():
         if configurations in record:
+            job = record["TrainingJobArn"].replace(":training-job/", ":processing-job/")
             record[statuses] = [
                 {
                     "RuleConfigurationName": rule["RuleConfigurationName"],
@@ -64,16 +66,37 @@ def _first_status(rule: Record, configurations: str) -> dict[str, str]:
     return {"RuleEvaluationStatus": "Stopped", "StatusDetails": details}
 
 
+def change_statuses(record: Record, changes: Mapping[str, Record]) -> None:
+    """Change the statuses of a job's rules, by the rules' names."""
+    for statuses in _STATUSES.values():
+        for status in record.get(statuses, []):
+            status.update(changes.get(status["RuleConfigurationName"], {}))
+
+
+def interrupted(record: Record) -> dict[str, Record]:
+    """The changes for the rules of a job that were being evaluated when the service last ended."""
+    return {
+        status["RuleConfigurationName"]: _change("Stopped", _SERVICE_ENDED)
+        for statuses in _STATUSES.values()
+        for status in record.get(statuses, [])
+        if status["RuleEvaluationStatus"] == "InProgress"
+    }
+
+
+def _change(status: str, details: str) -> Record:
+    return {"RuleEvaluationStatus": status, "StatusDetails": details, "LastModifiedTime": time.time()}
+
+
 class RuleEvaluation:
     """The evaluation of one job's rules: while it runs where an action may stop it, afterwards else.
 
     Args:
-        folder: where the process has its request, results and log; made if it is missing.
+        record: of a training job, or of any other, which has no rules.
         service: the environment that makes boto3 talk to this service, for the actions.
     """
 
-    def __init__(self, home: Home, record: Record, folder: Path, service: Mapping[str, str]) -> None:
-        self._folder = folder
+    def __init__(self, home: Home, record: Record, service: Mapping[str, str]) -> None:
+        self._folder = home.folder(FOLDER, record.get("TrainingJobName", ""))
         self._environment = base_environment(service) | {
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "SMDEBUG_LOG_LEVEL": "warning",
@@ -109,30 +132,32 @@ class RuleEvaluation:
             self._start()
 
     def finish(self) -> dict[str, Record]:
-        """The job has ended, and all that it leaves is in S3: what is new in each rule's status, by its name.
-
-        Raises:
-            OSError: the process cannot be started.
-        """
+        """The job has ended, and what it leaves is in S3: the change of each rule's status, by its name."""
         if not self._rules:
             return {}
-        if self._process is None:
-            self._start()
-        why = "the local service ended"
-        if self._process is not None:
-            self._process.communicate()  # ends its stdin
-            if not self._stopped:
-                why = f"exit status {self._process.returncode} (log: {self._folder / 'log.txt'})"
-        left = {"RuleEvaluationStatus": "Stopped" if self._stopped else "Error", "StatusDetails": why}
-        found = {rule["name"]: left for rule in self._rules} | self._results()
-        return {name: {**change, "LastModifiedTime": time.time()} for name, change in found.items()}
+        try:
+            if self._process is None:
+                self._start()
+            left = self._wait()
+        except OSError as error:
+            left = _change("Error", str(error))
+        changes = {rule["name"]: left for rule in self._rules}
+        return changes | {name: {**left, **result} for name, result in self._results().items()}
 
-    def stop(self) -> None:
-        """End the evaluation at once; what it did not come to will be Stopped."""
+    def stop(self, _timeout_s: float = 0) -> None:
+        """End the evaluation at once, whatever the time; what it did not come to will be Stopped."""
         with self._lock:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
+
+    def _wait(self) -> Record:
+        """Wait for the process; the change for rules that it did not come to."""
+        if self._process is not None:
+            self._process.communicate()  # ends its stdin
+        if self._process is None or self._stopped:
+            return _change("Stopped", _SERVICE_ENDED)
+        return _change("Error", f"exit status {self._process.returncode} (log: {self._folder / 'log.txt'})")
 
     def _start(self) -> None:
         write_json(self._folder / "request.json", {"rules": self._rules, **self._folders})

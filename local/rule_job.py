@@ -1,6 +1,6 @@
 """The program that evaluates a training job's rules: python -m local.rule_job REQUEST RESULTS.
 
-smdebug needs a process of its own (600 MB, global state). REQUEST is a JSON file, {"tensors": folder,
+smdebug keeps global state and is slow to import. REQUEST is a JSON file, {"tensors": folder,
 "profile": folder, "rules": [{"name", "rule", "parameters", "reports": folder}]}; a rule with an action is
 evaluated again and again until stdin ends, which says that the training job has, and the others then. RESULTS
 gets a line of JSON per rule: {"name", "RuleEvaluationStatus", "StatusDetails"}.
@@ -17,14 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from smdebug.exceptions import RuleEvaluationConditionMet, SMDebugError
-from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
-from smdebug.rules.action import Actions
-from smdebug.trials import create_trial
+# smdebug wants torch only in a training: half a gigabyte and some seconds. Its import raises ImportError now.
+sys.modules["torch"] = None  # type: ignore[assignment]
 
-from local.rules import ACTIONS, RULES, Finding
-from local.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage
-from local.tensors import NothingToJudge, Tensors
+from smdebug.exceptions import RuleEvaluationConditionMet, SMDebugError  # noqa: E402
+from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader  # noqa: E402
+from smdebug.rules.action import Actions  # noqa: E402
+from smdebug.trials import create_trial  # noqa: E402
+
+from local.rules import ACTIONS, RULES, Finding  # noqa: E402
+from local.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage  # noqa: E402
+from local.tensors import NothingToJudge, Tensors  # noqa: E402
 
 _SHARE_OF_TIME = 0.05  # of one core, for looking at a running job
 _SHORTEST_PAUSE_S = 1.0

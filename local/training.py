@@ -10,7 +10,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.container import Container, base_environment, link_tree, rewritten, write_json
+from local import rule_evaluation
+from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
 from local.control import invalid
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
@@ -19,6 +20,7 @@ from local.store import Record
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
+_TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
 
 
 def folder(home: Home, record: Record) -> Path:
@@ -62,6 +64,9 @@ def accept(record: Record) -> None:
             )
     for definition in algorithm.get("MetricDefinitions", []):
         _check_metric(definition["Name"], definition["Regex"])
+    if not record.get("DebugHookConfig", {}).get("LocalPath", _TENSORS).startswith(f"{OPT_ML}/"):
+        raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/")
+    rule_evaluation.accept(record)
     record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
@@ -101,6 +106,13 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         checkpoints = home.object_path(record["CheckpointConfig"]["S3Uri"])
         if checkpoints.exists():  # copies: the program replaces these files, the objects in S3 stay
             shutil.copytree(checkpoints, ml / "checkpoints", dirs_exist_ok=True)
+    if "DebugHookConfig" in record:
+        # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
+        tensors = home.object_path(rule_evaluation.tensors_url(record))
+        tensors.mkdir(parents=True, exist_ok=True)
+        path = Path(rewritten(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(tensors)
     return configure(ml, record, channels, service)
 
 
@@ -139,7 +151,7 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         "CHECKPOINT_CONFIG_FILE_PATH": str(config / "checkpointconfig.json"),
     }
     if "DebugHookConfig" in record:
-        hook = {"LocalPath": "/opt/ml/output/tensors", **record["DebugHookConfig"]}
+        hook = {"LocalPath": _TENSORS, **record["DebugHookConfig"]}
         write_json(config / "debughookconfig.json", rewritten(hook, ml))
     if "ProfilerConfig" in record:
         write_json(config / "profilerconfig.json", rewritten(record["ProfilerConfig"], ml))
@@ -161,16 +173,12 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
 
 
 def finish(home: Home, record: Record) -> None:
-    """Put the model, the output data and tensors where SageMaker puts them in S3."""
+    """Put the model and the output data where SageMaker puts them in S3."""
     ml = folder(home, record) / "ml"
     model = home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
     _archive(ml / "model", model)
     if any((ml / "output" / "data").iterdir()):
         _archive(ml / "output" / "data", model.with_name("output.tar.gz"))
-    tensors = ml / "output" / "tensors"
-    if "DebugHookConfig" in record and tensors.exists():
-        root = record["DebugHookConfig"]["S3OutputPath"].rstrip("/")
-        link_tree(tensors, home.object_path(f"{root}/{record['TrainingJobName']}/debug-output"))
 
 
 def _archive(source: Path, target: Path) -> None:

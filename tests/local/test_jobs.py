@@ -346,7 +346,6 @@ def test_debugger_and_checkpoint_configurations_reach_the_program(control, home)
         "ml = pathlib.Path(sys.argv[1])\n"
         "hook = json.loads(pathlib.Path(os.environ['SMDEBUG_CONFIG_FILE_PATH']).read_text())\n"
         "assert hook['LocalPath'] == f'{ml}/output/tensors', hook\n"
-        "pathlib.Path(hook['LocalPath']).mkdir()\n"
         "(pathlib.Path(hook['LocalPath']) / 'step').write_text('1')\n"
         "assert (ml / 'checkpoints' / 'last').read_text() == 'epoch 3'\n"
         "(ml / 'checkpoints' / 'last').write_text('epoch 4')\n"

@@ -1,0 +1,209 @@
+"""A training job's rules, evaluated by real processes on a real training's tensors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from smdebug_rulesconfig.actions.actions import StopTraining
+
+from local import rule_evaluation, training
+from local.control import ControlPlane, ServiceError
+from local.jobs import JobService
+from local.s3 import S3
+from local.server import Server, application
+
+IMAGE = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest"
+
+
+def rule(rule_to_invoke, name=None, **parameters):
+    return {
+        "RuleConfigurationName": name or rule_to_invoke,
+        "RuleEvaluatorImage": IMAGE,
+        "RuleParameters": {"rule_to_invoke": rule_to_invoke, **parameters},
+    }
+
+
+def request(program, *arguments, **members):
+    return {
+        "TrainingJobName": "t",
+        "RoleArn": "arn:aws:iam::123456789012:role/execution",
+        "AlgorithmSpecification": {
+            "TrainingImage": "image",
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": [sys.executable, "-c", program],
+            "ContainerArguments": ["/opt/ml/output/tensors", *map(str, arguments)],
+        },
+        "OutputDataConfig": {"S3OutputPath": "s3://b/jobs"},
+        "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+        "DebugHookConfig": {"S3OutputPath": "s3://b/debug"},
+        "ProfilerConfig": {"S3OutputPath": "s3://b/profile", "ProfilingIntervalInMilliseconds": 100},
+        **members,
+    }
+
+
+# What the hook of a training leaves, all at once.
+TRAIN = "import shutil, sys, time; shutil.copytree(sys.argv[2], sys.argv[1], dirs_exist_ok=True); "
+
+
+@pytest.fixture
+def service(home, store):
+    """Training jobs behind a server, so that a rule's action finds them."""
+
+    def environment():
+        return {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+
+    jobs = JobService(home, store, training.KIND, environment)
+    server = Server(application(S3(home).handle, ControlPlane(jobs.operations()), None, None))
+    server.start()
+    yield jobs
+    jobs.close()
+    server.stop()
+
+
+def statuses(record, kind="Debug"):
+    return {
+        status["RuleConfigurationName"]: (status["RuleEvaluationStatus"], status.get("StatusDetails", ""))
+        for status in record[f"{kind}RuleEvaluationStatuses"]
+    }
+
+
+def test_rules_are_in_progress_and_then_tell_what_they_found(service, home, trials):
+    asked = request(
+        TRAIN + "time.sleep(0.5)",
+        trials / "overfit",
+        DebugRuleConfigurations=[
+            rule("Overfit"),
+            rule("VanishingGradient"),
+            rule("ExplodingTensor", "Exploding", collection_names="weights"),
+            rule("LossNotDecreasing", num_steps="many"),
+            rule("DeadRelu"),
+        ],
+        ProfilerRuleConfigurations=[rule("CPUBottleneck"), rule("ProfilerReport"), rule("StepOutlier")],
+    )
+    service.create(asked)
+    before = service.describe("t")
+    assert statuses(before)["Overfit"] == ("InProgress", "")
+    arn = before["DebugRuleEvaluationStatuses"][0]["RuleEvaluationJobArn"]
+    assert arn == "arn:aws:sagemaker:us-east-1:123456789012:processing-job/t-overfit"
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    found = statuses(record)
+    status, details = found.pop("Overfit")
+    assert status == "IssuesFound"
+    assert "Evaluation of the rule Overfit at step 3 resulted in the condition being met: the val" in details
+    assert found == {
+        "VanishingGradient": ("NoIssuesFound", ""),
+        "Exploding": ("Error", "no tensor of the collection weights was saved"),
+        "LossNotDecreasing": ("Error", "invalid literal for int() with base 10: 'many'"),
+        "DeadRelu": ("Stopped", "the rule DeadRelu is not evaluated on the laptop"),
+    }
+    assert statuses(record, "Profiler") == {
+        "CPUBottleneck": ("NoIssuesFound", ""),
+        "ProfilerReport": ("NoIssuesFound", ""),
+        "StepOutlier": ("Stopped", "the rule StepOutlier is not evaluated on the laptop"),
+    }
+    changed = {status["LastModifiedTime"] for status in record["DebugRuleEvaluationStatuses"][:2]}
+    assert all(when > record["TrainingEndTime"] for when in changed)
+    reports = home.object_path("s3://b/jobs/t/rule-output/ProfilerReport/profiler-output/profiler-reports")
+    usage = json.loads((reports / "OverallSystemUsage.json").read_text())
+    assert usage["Datapoints"] >= 3
+    assert usage["Details"]["CPUUtilization"]["max"] <= 100
+    assert json.loads((reports / "CPUBottleneck.json").read_text())["RuleTriggered"] == 0
+
+
+def test_a_rule_stops_the_training(service, trials):
+    action = StopTraining("t").serialize()  # as the SDK writes it into the request
+    asked = request(
+        TRAIN + "time.sleep(50)",
+        trials / "stuck",
+        DebugRuleConfigurations=[
+            rule("LossNotDecreasing", num_steps="5", action_json=action),
+            rule("VanishingGradient"),
+        ],
+    )
+    began = time.monotonic()
+    service.create(asked)
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Stopped", record
+    assert time.monotonic() - began < 45
+    assert statuses(record)["LossNotDecreasing"][0] == "IssuesFound"
+    assert statuses(record)["VanishingGradient"][0] == "NoIssuesFound"
+
+
+def test_a_rule_that_finds_nothing_lets_the_training_end(service, trials):
+    action = StopTraining("t").serialize()
+    asked = request(
+        TRAIN + "time.sleep(4)",
+        trials / "good",
+        DebugRuleConfigurations=[rule("LossNotDecreasing", num_steps="5", action_json=action)],
+    )
+    service.create(asked)
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    assert statuses(record) == {"LossNotDecreasing": ("NoIssuesFound", "")}
+
+
+def test_without_tensors_and_metrics_nothing_can_be_judged(service):
+    asked = request(
+        "raise SystemExit('no')",
+        DebugRuleConfigurations=[rule("Overfit")],
+        ProfilerRuleConfigurations=[rule("ProfilerReport")],
+    )
+    del asked["ProfilerConfig"]
+    service.create(asked)
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Failed"
+    assert statuses(record) == {"Overfit": ("Error", "no tensors were saved")}
+    assert statuses(record, "Profiler") == {"ProfilerReport": ("Error", "no system metrics were recorded")}
+
+
+def test_a_closing_service_stops_the_evaluation(service, trials):
+    asked = request(TRAIN + "time.sleep(50)", trials / "good", DebugRuleConfigurations=[rule("Overfit")])
+    service.create(asked)
+    service.close()
+    assert statuses(service.describe("t")) == {"Overfit": ("Stopped", "the local service ended")}
+
+
+def test_an_evaluation_that_an_earlier_service_did_not_end_is_stopped(service, store):
+    record = request("pass", DebugRuleConfigurations=[rule("Overfit")])
+    record |= {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/t"}
+    rule_evaluation.accept(record)
+    store.create("TrainingJob", "t", record | {"TrainingJobStatus": "Completed", "CreationTime": 1.0})
+    service.recover()
+    assert statuses(service.describe("t")) == {"Overfit": ("Stopped", "the local service ended")}
+
+
+def test_an_evaluation_that_breaks_is_an_error_that_names_its_log(service, home, trials):
+    shutil.copytree(trials / "good", home.root / "broken")
+    for file in (home.root / "broken").rglob("*_collections.json"):
+        file.write_text("[]")
+    service.create(request(TRAIN, home.root / "broken", DebugRuleConfigurations=[rule("Overfit")]))
+    status, details = statuses(service.wait("t"))["Overfit"]
+    assert (status, details[:15]) == ("Error", "exit status 1 (")
+    log = details.removeprefix("exit status 1 (log: ").removesuffix(")")
+    assert "Error" in Path(log).read_text()
+
+
+def test_two_rules_of_one_name_are_refused(service):
+    asked = request("pass", DebugRuleConfigurations=[rule("Overfit")], ProfilerRuleConfigurations=[])
+    asked["ProfilerRuleConfigurations"] = [rule("CPUBottleneck", "Overfit")]
+    with pytest.raises(ServiceError, match="RuleConfigurationName must be unique: 'Overfit'"):
+        service.create(asked)
+
+
+def test_tensors_outside_the_container_are_refused(service):
+    asked = request("pass", DebugHookConfig={"S3OutputPath": "s3://b/debug", "LocalPath": "/tmp/tensors"})
+    with pytest.raises(ServiceError, match="LocalPath must begin with /opt/ml/"):
+        service.create(asked)
