@@ -32,7 +32,7 @@ from entrypoints.serving.image import decode  # noqa: E402
 from entrypoints.train import supports_bfloat16  # noqa: E402
 
 SIDE, RESIZE, BATCH = 224, 256, 32
-CROP_SCALE = 0.35
+CROP_SCALE = 0.08
 RUNS = 9
 
 

@@ -39,8 +39,8 @@ from entrypoints.train import supports_bfloat16  # noqa: E402
 TUTORIAL_EPOCHS = 25
 PLAIN_EPOCHS = 10
 WORKERS = 2
-# Chosen on a part of hymenoptera's training split.
-RECIPE = {"epochs": 12, "learning_rate": 0.0015, "horizontal_flip": 1, "crop_scale": 0.35}
+# The learning rate was chosen in a cross-validation of hymenoptera's training split.
+RECIPE = {"epochs": 12, "learning_rate": 0.003}
 # Multiply-adds of ResNet18 for a picture of 224 px; forward and backward count as three passes.
 RESNET18_MACS = 1.814e9
 FLOOR_BATCH = 32

@@ -46,18 +46,18 @@ def test_an_error_names_the_hyperparameter(
 
 
 def test_auto_trains_what_is_not_pretrained() -> None:
-    assert parse([]).layers(pretrained=True) == "all"
-    assert parse(["--trainable", "auto"]).layers(pretrained=True) == "layer4"
-    assert parse(["--trainable", "auto"]).layers(pretrained=False) == "all"
+    assert parse([]).layers(pretrained=True) == "layer4"
+    assert parse([]).layers(pretrained=False) == "all"
+    assert parse(["--trainable", "all"]).layers(pretrained=True) == "all"
     assert parse(["--trainable", '"head"']).layers(pretrained=True) == "head"
 
 
 @pytest.mark.parametrize(
     ("given", "pretrained", "expected"),
     [
-        ({}, True, (0.35, True)),
+        ({}, True, (0.08, True)),
         ({}, False, (0.7, False)),
-        ({"horizontal_flip": 0}, True, (0.35, False)),
+        ({"horizontal_flip": 0}, True, (0.08, False)),
         ({"horizontal_flip": 1, "crop_scale": 0.5}, False, (0.5, True)),
     ],
 )
