@@ -40,9 +40,9 @@ class Hyperparameters:
     def crops(self, pretrained: bool) -> tuple[float, bool]:
         """`crop_scale` and whether to mirror, decided.
 
-        Pretrained layers have seen photographs, mirrored and cropped this hard (torchvision's default). Without
-        them nothing is known of the pictures: digits and letters must not be mirrored, and lose their shape in
-        a small crop.
+        Pretrained layers have seen photographs, mirrored and cropped this hard (torchvision's default).
+        Without them nothing is known of the pictures: digits and letters must not be mirrored, and lose their
+        shape in a small crop.
         """
         crop_scale, mirrored = (0.08, True) if pretrained else (0.7, False)
         if self.horizontal_flip != -1:
