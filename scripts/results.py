@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import scripts.command as command
 from entrypoints import contract
 from local.home import Home
 from scripts.execution import Execution, seconds
@@ -114,3 +118,26 @@ class Results:
             result["test_images"] = sum(summary["counts"][contract.TEST].values())
         result["artifacts"] = {name: str(path) for name, path in artifacts.items() if path}
         return result
+
+
+def write_report(arn: str, folder: Path, options: Sequence[str]) -> Path | None:
+    """Write an execution's report into a folder; None, and a line that says why, if that fails.
+
+    In a process of its own: plots and pictures take memory that nobody needs afterwards.
+
+    Args:
+        options: those of report.py that say where it finds the execution.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{arn.rpartition('/')[2]}.html"
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("report.py"), arn, f"--output={path}", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return path
+    command.console.print(f"no report: {done.stderr.strip()}", soft_wrap=True)
+    return None

@@ -31,7 +31,7 @@ from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
 from scripts.predict import predict_picture
-from scripts.results import Results
+from scripts.results import Results, write_report
 from scripts.start_execution import report, start
 from scripts.upload_dataset import delete, split_url, upload
 from scripts.upsert_pipeline import upsert
@@ -119,11 +119,8 @@ def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
     The SDK's 200 MiB and 4 s are gone by the time that training needs them.
     """
     program = Path(__file__).with_name("upsert_pipeline.py")
-    options = [f"--set={override}" for override in arguments.overrides]
-    if arguments.settings:
-        options.append(f"--settings={arguments.settings}")
     with subprocess.Popen(
-        [sys.executable, program, "--dry-run", *options],
+        [sys.executable, program, "--dry-run", *_settings(arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -183,6 +180,10 @@ def run(
             runtime = session.client("sagemaker-runtime")
             prediction = predict_picture(picture, answer["endpoint_name"], runtime)
             summary["endpoint_prediction"] = {"file": str(picture), **prediction}
+    options = [f"--local={service.url}", *_settings(arguments)]
+    with command.status("writing the report"):
+        if page := write_report(arn, service.home.root / "reports", options):
+            summary["artifacts"]["report"] = str(page)
     summary["seconds"] = round(time.monotonic() - began, 1)
     tell(summary)
     if arguments.summary:
@@ -190,6 +191,12 @@ def run(
         partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(arguments.summary)
     return code
+
+
+def _settings(arguments: argparse.Namespace) -> list[str]:
+    """The options that give another command the same settings."""
+    options = [f"--set={override}" for override in arguments.overrides]
+    return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
 
 
 def tell(summary: dict[str, Any]) -> None:

@@ -46,8 +46,9 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
     """
     folder = outputs["evaluation"].rstrip("/")
     uri = f"{folder}/{EVALUATION}"
-    metrics = store.read_json(uri).get("multiclass_classification_metrics", {})
+    content = store.read_json(uri)
     try:
+        metrics = content["multiclass_classification_metrics"]
         classes = list(metrics["confusion_matrix"])
         matrix = np.array(
             [[row[name] for name in classes] for row in metrics["confusion_matrix"].values()], np.int64

@@ -147,7 +147,7 @@ def phases(training: Training) -> list[dict[str, Any]]:
     if not isinstance(epochs, Missing):
         seconds["validation"] = float(epochs["validation_s"].sum())
     if training.seconds:
-        seconds["start, saving"] = max(0.0, training.seconds - sum(seconds.values()))
+        seconds["before and after"] = max(0.0, training.seconds - sum(seconds.values()))
     whole = sum(seconds.values()) or 1.0
     return [{"name": name, "seconds": value, "share": value / whole} for name, value in seconds.items()]
 
@@ -194,13 +194,7 @@ def number(value: float | str | None) -> str:
         parsed = float(str(value).strip('"'))
     except ValueError:
         return str(value)
-    return (
-        f"{parsed:,.0f}"
-        if parsed == int(parsed) and abs(parsed) < 1e9
-        else f"{parsed:.4g}"
-        if math.isfinite(parsed)
-        else str(parsed)
-    )
+    return f"{parsed:,.0f}" if parsed.is_integer() and abs(parsed) < 1e9 else f"{parsed:.4g}"
 
 
 def duration(seconds: float | None) -> str:

@@ -106,7 +106,7 @@ def accuracy(epochs: Mapping[str, Floats]) -> Markup:
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation accuracy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
         return inline(figure, "accuracy", "Validation accuracy by epoch")
 
 
@@ -216,10 +216,11 @@ def _legend(axes: Axes) -> None:
 
 
 def _percent_over_time(axes: Axes) -> None:
-    axes.set(xlabel="time", ylim=(0, 105))
+    axes.set_ylim(0, 105)
     axes.set_yticks(range(0, 101, 25))
     axes.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 60:.3g} min"))
+    unit_s, unit = (1, "s") if axes.get_xlim()[1] < 300 else (60, "min")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit_s:.3g} {unit}"))
     axes.legend(loc="lower right")
 
 

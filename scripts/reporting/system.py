@@ -33,22 +33,22 @@ def read(store: Store, prefix: str, status: str) -> System:
     mean = sum(size for _, size in files) / len(files)
     chosen = spread([uri for uri, _ in files], max(2, int(MAX_BYTES / max(1, mean))))
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "system"
+        root = Path(temporary)
 
         def fetch(uri: str) -> None:
-            path = folder / "incremental" / "_".join(Path(uri).parts[-2:-1]) / Path(uri).name
+            path = root / "system" / Path(uri).parent.name / Path(uri).name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(store.read(uri))
 
         parallel(fetch, chosen)
-        return summarize(_events(folder, prefix))
+        return summarize(_events(root, prefix))
 
 
-def _events(folder: Path, prefix: str) -> list[Any]:
+def _events(root: Path, prefix: str) -> list[Any]:
     with light_smdebug():
         from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
 
-    reader = LocalSystemMetricsReader(str(folder))
+    reader = LocalSystemMetricsReader(str(root))
     try:
         reader.parse_event_files([file for files in reader._timestamp_to_filename.values() for file in files])
     except (ValueError, KeyError) as error:

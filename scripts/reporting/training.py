@@ -101,8 +101,9 @@ def rules(job: Mapping[str, Any]) -> list[Rule] | Missing:
     ]
     if not statuses:
         asked = job.get("DebugRuleConfigurations") or job.get("ProfilerRuleConfigurations")
-        reason = "have not been evaluated" if asked else "were not asked for"
-        return Missing(f"Rules of Debugger and Profiler {reason} for this training.")
+        if asked:
+            return Missing("The rules of Debugger and Profiler have not been evaluated.")
+        return Missing("No rules of Debugger and Profiler were asked for.")
     found = [_rule(status) for status in statuses]
     return sorted(found, key=lambda rule: not rule.fired)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,14 @@ class Account:
         }  # fmt: skip
         self._write_dataset(test_images)
         self._write_training()
+
+    def copied(self, root: Path) -> Account:
+        """The same account once more, its files below `root`."""
+        result = copy.copy(self)
+        result.home = Home(root)
+        result.answers = copy.deepcopy(self.answers)
+        shutil.copytree(self.home.root, root)
+        return result
 
     def path(self, key: str) -> Path:
         """The file of an object below the execution's prefix."""

@@ -1,0 +1,52 @@
+"""A report of an execution in an AWS account that a test may damage first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+
+from scripts.reporting import page, sources
+from scripts.reporting.parts import Report
+from tests.scripts.reporting.account import EXECUTION, Account
+
+CLASSES = ("daisies", "roses", "tulips")
+
+
+@pytest.fixture(scope="session")
+def first_account(tmp_path_factory: pytest.TempPathFactory) -> Account:
+    return Account(tmp_path_factory.mktemp("account"), CLASSES, test_images=60)
+
+
+@pytest.fixture
+def account(first_account: Account, tmp_path: Path) -> Account:
+    return first_account.copied(tmp_path / "account")
+
+
+@pytest.fixture
+def collect(account: Account) -> Callable[[], Report]:
+    """What a report shows of the account's execution, as the account is now."""
+    return lambda: report_of(account)
+
+
+@pytest.fixture(scope="session")
+def report(first_account: Account) -> Report:
+    """The report of an execution to which nothing happened."""
+    return report_of(first_account)
+
+
+@pytest.fixture(scope="session")
+def html(report: Report) -> str:
+    """Its page."""
+    return page.render(report)
+
+
+def report_of(account: Account) -> Report:
+    """What a report shows of an account's execution."""
+    with account.serve() as url, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", url)
+        environment.setenv("AWS_ACCESS_KEY_ID", "local")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "local")
+        return sources.collect(boto3.Session(region_name="us-east-1"), EXECUTION)

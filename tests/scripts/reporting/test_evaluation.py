@@ -1,0 +1,113 @@
+"""What EvaluateModel left: the numbers, and what is shown where a file is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scripts.reporting import evaluation, page
+from scripts.reporting.parts import Evaluation, Missing
+from tests.scripts.reporting.account import Account
+from tests.scripts.reporting.conftest import report_of
+
+
+def make(matrix: list[list[int]]) -> Evaluation:
+    names = [f"class {number}" for number in range(len(matrix))]
+    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, Missing("not asked"))
+
+
+def test_wilsons_interval():
+    """The example of Wilson's formula in Brown, Cai and DasGupta's notation: 8 of 10."""
+    assert evaluation.interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert evaluation.interval(10, 10)[1] == 1
+
+
+def test_calibration_of_known_predictions():
+    """Half of what is 75 % sure is right, all of what is 95 % sure: an error of 0.5 x 0.25 + 0.5 x 0.05."""
+    found = evaluation.calibrate(np.array([0.75, 0.75, 0.95, 0.95]), np.array([1.0, 0, 1, 1]))
+    assert found.error == pytest.approx(0.15)
+    assert list(found.counts) == [0, 0, 0, 0, 0, 0, 0, 2, 0, 2]
+    assert found.accuracy[7] == 0.5
+    assert np.isnan(found.accuracy[0])
+
+
+def test_certainty_falls_into_the_last_bin():
+    assert evaluation.calibrate(np.array([1.0, 0.0]), np.array([1.0, 0])).counts[[0, -1]].tolist() == [1, 1]
+
+
+def test_precision_and_recall():
+    rows = {row.name: row for row in evaluation.class_rows(make([[8, 2], [1, 9]]))}
+    assert rows["class 0"].precision == pytest.approx(8 / 9)
+    assert rows["class 0"].recall == 0.8
+    assert rows["class 1"].pictures == 10
+
+
+def test_a_class_without_test_pictures_has_no_recall_and_comes_last():
+    rows = evaluation.class_rows(make([[0, 0, 0], [1, 3, 0], [0, 0, 4]]))
+    assert [(row.name, row.recall) for row in rows] == [
+        ("class 1", 0.75),
+        ("class 2", 1.0),
+        ("class 0", None),
+    ]
+    assert rows[1].precision == 1
+
+
+def test_the_most_confused_pairs():
+    found = evaluation.confusions(make([[8, 2, 0], [0, 9, 5], [0, 0, 7]]), 12)
+    assert found == [("class 1", "class 2", 5), ("class 0", "class 1", 2)]
+
+
+def test_the_surest_mistakes_come_first_with_their_pictures(report):
+    found = report.evaluation
+    mistakes = found.predictions.mistakes
+    assert mistakes
+    sure = [mistake.predicted_probability for mistake in mistakes]
+    assert sure == sorted(sure, reverse=True)
+    for mistake in mistakes:
+        assert mistake.label != mistake.predicted
+        assert mistake.label_probability < mistake.predicted_probability
+        assert mistake.picture.uri.startswith("data:image/webp;base64,")
+    assert found.accuracy == pytest.approx(found.matrix.trace() / found.matrix.sum())
+    assert found.interval[0] < found.accuracy < found.interval[1]
+
+
+def test_pictures_that_are_gone(account, collect):
+    for file in account.path("split/test").rglob("*.png"):
+        file.unlink()
+    report = collect()
+    assert {mistake.picture.uri for mistake in report.evaluation.predictions.mistakes} == {""}
+    assert "picture not in S3" in page.render(report)
+
+
+def test_a_split_that_is_gone(account, collect):
+    del account.answers["DescribeProcessingJob"]["split-job"]
+    report = collect()
+    assert {mistake.picture.uri for mistake in report.evaluation.predictions.mistakes} == {""}
+
+
+def test_no_predictions(account, collect):
+    account.path("evaluate/predictions.json").unlink()
+    report = collect()
+    assert "predictions.json is not in S3" in report.evaluation.predictions.reason
+    assert report.evaluation.matrix.sum() == 60
+    assert report.evaluation.predictions.reason in page.render(report)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[]", "{}", '[{"file": "a.png"}]', '[{"file": "a", "label": "roses"}]']
+)
+def test_predictions_that_are_none(account, collect, text):
+    account.put("evaluate/predictions.json", text)
+    assert "predictions.json is not" in collect().evaluation.predictions.reason
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"multiclass_classification_metrics": {}}'])
+def test_an_evaluation_that_is_none(account, collect, text):
+    account.put("evaluate/evaluation.json", text)
+    assert "evaluation.json is not" in collect().evaluation.reason
+
+
+def test_a_class_may_have_the_name_of_a_member(tmp_path):
+    """predictions.json has objects of two kinds; a class called `label` must not confuse them."""
+    account = Account(tmp_path, ["file", "label", "predicted"], test_images=30)
+    assert report_of(account).evaluation.predictions.calibration.counts.sum() == 30

@@ -1,0 +1,154 @@
+"""The page: it needs nothing else, names cannot hurt it, and it stays small."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from scripts.reporting import page
+from scripts.reporting.parts import Missing
+from tests.scripts.reporting.account import Account
+from tests.scripts.reporting.conftest import report_of
+
+HOSTILE = ("<img src=x onerror=alert(1)>", '"><b>bold', "$\\frac{a}{b}$", "{{ 7 * 7 }} & co")
+
+
+class Outline(HTMLParser):
+    """What a page refers to, which elements it has, and which ids."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.handlers: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        for name, value in attributes:
+            if name in {"src", "href", "xlink:href", "action", "data", "poster", "srcset"}:
+                self.links.append(value)
+            if name == "id":
+                self.ids.append(value)
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+
+def test_it_refers_to_nothing_outside_itself(html):
+    outline = Outline(html)
+    assert [link for link in outline.links if not link.startswith(("#", "data:"))] == []
+    assert re.findall(r"url\((?!#)", html) == []
+    assert "@import" not in html
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_ids_are_unique_and_every_reference_has_one(html):
+    outline = Outline(html)
+    assert len(outline.ids) == len(set(outline.ids))
+    wanted = {link[1:] for link in outline.links if link.startswith("#")} | set(
+        re.findall(r"url\(#(.*?)\)", html)
+    )
+    assert wanted <= set(outline.ids)
+
+
+def test_every_part_has_its_heading_and_every_picture_its_text(html):
+    for part in ("steps", "data", "tuning", "training", "time", "evaluation", "endpoint"):
+        assert f'<section id="{part}">' in html
+    assert html.count("<h1>") == 1
+    assert not re.findall(r"<img(?![^>]* alt=)", html)
+    assert not re.findall(r"<svg(?![^>]* aria-label=)", html)
+    assert html.count("<table") == html.count("<caption")
+
+
+def test_plots_take_their_colours_from_the_page(html):
+    plots = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+    assert "var(--series-1)" in plots
+    assert re.findall(r"(?:fill|stroke): ?#[0-9a-f]{6}", plots) == []
+
+
+def test_hostile_names_stay_text(tmp_path):
+    html = page.render(report_of(Account(tmp_path, HOSTILE, test_images=40)))
+    outline = Outline(html)
+    assert {"script", "b"} & set(outline.tags) == set()
+    assert outline.handlers == []
+    assert "x" not in outline.links
+    assert "$\\frac{a}{b}$" in html  # not typeset
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_names_that_no_file_can_have(collect):
+    """Control characters and half surrogate pairs come from JSON, not from file systems."""
+    report = collect()
+    names = ["a\x00\x1b[0m", "b\ud800", "c\u202e"]
+    evaluation = replace(report.evaluation, classes=names * 7, matrix=np.eye(21, dtype=np.int64))
+    html = page.render(replace(report, evaluation=evaluation))
+    assert "a\N{REPLACEMENT CHARACTER}" in html
+
+
+def test_many_classes_become_a_heat_map_of_bounded_size(report):
+    count = 1000
+    matrix = np.diag(np.full(count, 9)) + np.eye(count, k=1, dtype=np.int64)
+    names = [f"a class with a rather long name {number}" for number in range(count)]
+    data = replace(
+        report.data,
+        classes=names,
+        counts={split: dict.fromkeys(names, 9) for split in page.SPLITS},
+        samples={},
+        rejected=[(f"{name}/notes.txt", "is not an image") for name in names],
+    )
+    evaluation = replace(report.evaluation, classes=names, matrix=matrix)
+    html = page.render(replace(report, data=data, evaluation=evaluation))
+    assert len(html) < 1_000_000
+    assert "Confusion matrix of 1000 classes as a heat map" in html
+    assert "700 more classes are not shown." in html
+
+
+def test_a_part_without_a_source_says_why(report):
+    parts = ("package", "data", "tuning", "training", "evaluation", "endpoint")
+    html = page.render(replace(report, **{part: Missing(f"No {part} today.") for part in parts}))
+    for part in parts:
+        assert f">No {part} today.</" in html
+
+
+def test_a_training_of_which_nothing_is_left(report):
+    fields = ("steps", "epochs", "losses", "rules", "system")
+    training = replace(report.training, **{name: Missing(f"No {name} today.") for name in fields})
+    html = page.render(replace(report, training=training))
+    for name in fields:
+        assert f">No {name} today.</p>" in html
+
+
+def test_an_untested_class_is_named(report):
+    matrix = report.evaluation.matrix.copy()
+    matrix[1] = 0
+    html = page.render(replace(report, evaluation=replace(report.evaluation, matrix=matrix)))
+    assert "Without a test picture, so nothing is known of it: roses." in html
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (0.04, "0.0 s"), (59.4, "59 s"), (445, "7 min 25 s"), (7500, "2 h 5 min")],
+)
+def test_durations(seconds, text):
+    assert page.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        ('"32"', "32"),
+        ("0.000123456", "0.0001235"),
+        ("adam", "adam"),
+        (12345, "12,345"),
+        ("nan", "nan"),
+    ],
+)
+def test_numbers(value, text):
+    assert page.number(value) == text

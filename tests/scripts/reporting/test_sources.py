@@ -1,0 +1,145 @@
+"""From SageMaker's answers to a report, for executions in every state."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.reporting import page
+from scripts.reporting.parts import Missing
+from tests.scripts.reporting.account import EXECUTION, PACKAGE, TRAINING_JOB, TUNING_JOB, at
+
+
+def test_a_finished_execution_has_every_part(report):
+    assert report.run.status == "Succeeded"
+    assert report.run.passed is True
+    assert report.run.seconds == 600
+    assert [step.name for step in report.run.steps][:2] == ["SplitDataset", "TuneHyperparameters"]
+    assert report.run.steps[1].seconds == 140
+    assert report.run.parameters["AccuracyThreshold"] == "0.8"
+    assert (report.package.arn, report.package.approval) == (PACKAGE, "Approved")
+    assert (report.endpoint.name, report.endpoint.status) == ("flower-classifier", "InService")
+    parts = (report.data, report.tuning, report.training, report.evaluation)
+    assert not [part for part in parts if isinstance(part, Missing)]
+
+
+def test_trials_come_best_first_and_those_without_an_objective_last(report):
+    tuning = report.tuning
+    objectives = [trial.objective for trial in tuning.trials]
+    assert objectives[:-1] == sorted(objectives[:-1], reverse=True)
+    assert objectives[-1] is None
+    assert tuning.trials[-1].failure_reason == "AlgorithmError: the loss is nan"
+    assert set(tuning.ranges) == {"learning_rate", "batch_size"}
+
+
+def test_a_minimized_objective_comes_lowest_first(account, collect):
+    job = account.answers["DescribeHyperParameterTuningJob"][TUNING_JOB]
+    job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["Type"] = "Minimize"
+    objectives = [trial.objective for trial in collect().tuning.trials[:-1]]
+    assert objectives == sorted(objectives)
+
+
+def test_a_refused_model(account, collect):
+    account.end_at("CheckAccuracy", "Succeeded")
+    account.steps()[-1]["Metadata"] = {"Condition": {"Outcome": "False"}}
+    message = "Test accuracy 0.7 is below AccuracyThreshold 0.8"
+    account.steps().append(
+        {
+            "StepName": "AccuracyTooLow",
+            "StepStatus": "Failed",
+            "StartTime": at(401),
+            "EndTime": at(401),
+            "Metadata": {"Fail": {"ErrorMessage": message}},
+        }
+    )
+    account.answers["DescribePipelineExecution"][EXECUTION]["PipelineExecutionStatus"] = "Failed"
+    report = collect()
+    assert report.run.passed is False
+    assert page.headline(report) == {"tone": "bad", "words": "Refused", "sentence": f"{message}."}
+    assert report.package.reason == "RegisterModel did not run: the execution ended before it (Failed)."
+    assert not isinstance(report.evaluation, Missing)
+
+
+def test_a_failed_execution_tells_why_each_part_is_missing(account, collect):
+    account.job()["TrainingJobStatus"] = "Failed"
+    account.end_at("TrainModel", "Failed", "AlgorithmError: out of memory.")
+    report = collect()
+    assert report.run.passed is None
+    assert page.headline(report)["sentence"] == "The execution ended before the gate."
+    assert report.run.steps[-1].note == "AlgorithmError: out of memory."
+    assert not isinstance(report.training, Missing)  # the job left its own files
+    assert report.evaluation.reason == "EvaluateModel did not run: the execution ended before it (Failed)."
+    assert "AlgorithmError: out of memory." in page.render(report)
+
+
+def test_a_failed_split(account, collect):
+    account.answers["DescribeProcessingJob"]["split-job"]["ProcessingJobStatus"] = "Failed"
+    account.end_at("SplitDataset", "Failed", "AlgorithmError: the class roses has 1 usable images")
+    reason = "SplitDataset failed: AlgorithmError: the class roses has 1 usable images."
+    assert collect().data == Missing(reason)
+
+
+def test_a_running_execution(account, collect):
+    account.answers["DescribeProcessingJob"]["evaluate-job"]["ProcessingJobStatus"] = "InProgress"
+    account.end_at("EvaluateModel", "Executing")
+    del account.steps()[-1]["EndTime"]
+    report = collect()
+    assert (
+        report.evaluation.reason == "EvaluateModel is still running; make the report again when it has ended."
+    )
+    assert report.package.reason == "RegisterModel has not started yet; the execution goes on."
+    assert "still running" in page.headline(report)["sentence"]
+
+
+def test_an_execution_without_a_step(account, collect):
+    account.steps().clear()
+    account.answers["DescribePipelineExecution"][EXECUTION]["PipelineExecutionStatus"] = "Executing"
+    report = collect()
+    assert report.data == Missing("SplitDataset has not started yet; the execution goes on.")
+    assert "No step has started." in page.render(report)
+
+
+def test_results_of_the_source_of_a_selective_execution(account, collect):
+    source = EXECUTION.replace("abc123def456", "source")
+    account.answers["ListPipelineExecutionSteps"][source] = {
+        "members": "PipelineExecutionSteps",
+        "all": account.steps()[:5],
+    }
+    account.answers["DescribePipelineExecution"][source] = {
+        "PipelineArn": "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flower-classifier",
+        "PipelineExecutionStatus": "Failed",
+        "CreationTime": at(0),
+    }
+    del account.steps()[:4]
+    account.answers["DescribePipelineExecution"][EXECUTION]["SelectiveExecutionConfig"] = {
+        "SourcePipelineExecutionArn": source,
+        "SelectedSteps": [{"StepName": "CheckAccuracy"}],
+    }
+    report = collect()
+    assert not isinstance(report.evaluation, Missing)
+    assert not isinstance(report.tuning, Missing)
+    reused = [step.name for step in report.run.steps if step.note == "taken from an earlier execution"]
+    assert reused == ["SplitDataset", "TuneHyperparameters", "TrainModel", "EvaluateModel"]
+    assert [step.name for step in report.run.steps].count("CheckAccuracy") == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "part"),
+    [
+        ("DescribeEndpoint", "flower-classifier", "endpoint"),
+        ("DescribeModelPackage", PACKAGE, "package"),
+        ("DescribeTrainingJob", TRAINING_JOB, "training"),
+    ],
+)
+def test_what_was_deleted_since(account, collect, operation, name, part):
+    del account.answers[operation][name]
+    report = collect()
+    assert getattr(report, part) == Missing(f"{name} has been deleted since.")
+
+
+def test_a_model_that_is_not_deployed(account, collect):
+    account.steps()[-1]["Metadata"]["Lambda"]["OutputParameters"] = [
+        {"Name": "deployed", "Value": "false"},
+        {"Name": "reason", "Value": "the model package is PendingManualApproval"},
+    ]
+    reason = "Nothing was deployed: the model package is PendingManualApproval."
+    assert collect().endpoint == Missing(reason)

@@ -1,0 +1,157 @@
+"""What a training left: its CSV files, Debugger's tensors, Profiler's metrics, the rules' findings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scripts.reporting import page, system
+from scripts.reporting.parts import Missing
+from tests.scripts.reporting.account import EPOCHS, STEPS, TRAINING_JOB
+
+DEBUG_OUTPUT = f"train/debugger/{TRAINING_JOB}/debug-output"
+PROFILER_OUTPUT = f"train/profiler/{TRAINING_JOB}/profiler-output"
+
+
+def test_the_files_of_the_training(report):
+    training = report.training
+    assert (training.job, training.instance, training.seconds) == (TRAINING_JOB, "ml.m5.2xlarge", 90)
+    assert list(training.steps["step"]) == list(range(1, STEPS + 1))
+    assert training.steps["backward_s"].sum() == pytest.approx(0.16 * STEPS)
+    assert list(training.epochs["epoch"]) == list(range(1, EPOCHS + 1))
+
+
+def test_the_time_of_the_job_is_that_of_its_phases(report):
+    phases = {phase["name"]: phase["seconds"] for phase in page.phases(report.training)}
+    assert phases["forward"] == pytest.approx(0.08 * STEPS)
+    assert phases["validation"] == pytest.approx(1.2 * EPOCHS)
+    assert sum(phases.values()) == pytest.approx(90)
+
+
+def test_the_losses_are_those_that_debugger_recorded(report):
+    training = report.training
+    assert list(training.losses.steps) == list(range(1, STEPS, 10))
+    assert training.losses.values == pytest.approx(training.steps["loss"][::10], rel=1e-5)
+
+
+def test_of_other_tensors_nothing_is_fetched(account, collect):
+    """Weights may be gigabytes: only the bytes of the losses are asked for."""
+    for event in account.path(DEBUG_OUTPUT).rglob("*.tfevents"):
+        content = bytearray(event.read_bytes())
+        content[:4000] = bytes(4000)  # a weight's, which would be found damaged
+        event.write_bytes(content)
+    assert len(collect().training.losses.values) == STEPS // 10
+
+
+def test_a_half_uploaded_debug_output(account, collect):
+    events = sorted(account.path(DEBUG_OUTPUT).rglob("*.tfevents"))
+    for event in events[5:]:
+        event.unlink()
+    assert list(collect().training.losses.steps) == [1, 11, 21, 31, 41]
+
+
+@pytest.mark.parametrize("folder", ["", "index", "collections"])
+def test_missing_tensors(account, collect, folder):
+    shutil.rmtree(account.path(DEBUG_OUTPUT) / folder)
+    report = collect()
+    assert "Debugger recorded nothing" in report.training.losses.reason
+    html = page.render(report)
+    assert "training (Debugger)" not in html
+    assert ">training</text>" in html  # drawn from the training's own file
+
+
+def test_a_damaged_index(account, collect):
+    next(account.path(DEBUG_OUTPUT).rglob("index/*/*.json")).write_text("{")
+    assert "is not JSON" in collect().training.losses.reason
+
+
+def test_an_index_that_leads_out_of_its_folder(account, collect):
+    index = next(account.path(DEBUG_OUTPUT).rglob("index/*/*.json"))
+    outside = account.path("train/debugger/outside")
+    outside.write_bytes(bytes(9000))
+    name = index.read_text().partition('"event_file_name": "')[2].partition('"')[0]
+    index.write_text(index.read_text().replace(name, "../../outside"))
+    assert not isinstance(collect().training.losses, Missing)
+
+
+def test_a_training_without_debugger(account, collect):
+    for key in list(account.job()):
+        if key.startswith(("Debug", "Profiler")):
+            del account.job()[key]
+    report = collect()
+    assert report.training.losses.reason.startswith("This training ran without Debugger")
+    assert report.training.system.reason.startswith("This training ran without Profiler")
+    assert report.training.rules.reason == "No rules of Debugger and Profiler were asked for."
+    html = page.render(report)
+    assert "This training ran without Debugger" in html
+    assert ">training</text>" in html
+
+
+def test_rules_that_fired_come_first_with_their_step(report):
+    assert [(rule.name, rule.fired, rule.step) for rule in report.training.rules] == [
+        ("Overfit", True, 120),
+        ("LossNotDecreasing", False, None),
+        ("ProfilerReport", False, None),
+    ]
+    assert ">Overfit</text>" in page.render(report)
+
+
+def test_system_metrics(report):
+    load = report.training.system
+    assert load.cores == ["cpu0", "cpu1", "cpu2", "cpu3"]
+    assert load.cpu.shape == (4, system.INTERVALS)
+    assert np.nanmean(load.cpu[3]) > np.nanmean(load.cpu[0]) + 20
+    assert np.nanmin(load.memory) == pytest.approx(30, abs=1)
+    assert load.gpu == {}
+
+
+def test_missing_system_metrics(account, collect):
+    shutil.rmtree(account.path(PROFILER_OUTPUT))
+    assert "Profiler left no system metrics" in collect().training.system.reason
+
+
+def test_damaged_system_metrics(account, collect):
+    for file in account.path(PROFILER_OUTPUT).rglob("*.json"):
+        file.write_text("{\n" + file.read_text())
+    assert "are damaged" in collect().training.system.reason
+
+
+def test_a_training_that_is_still_running(account, collect):
+    account.job()["TrainingJobStatus"] = "InProgress"
+    account.path(f"train/{TRAINING_JOB}/output/output.tar.gz").unlink()
+    report = collect()
+    assert "is still running" in report.training.steps.reason
+    assert len(report.training.losses.values) == STEPS // 10
+
+
+def test_a_damaged_archive(account, collect):
+    archive = account.path(f"train/{TRAINING_JOB}/output/output.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:300])
+    report = collect()
+    assert "cannot be unpacked" in report.training.steps.reason
+    assert report.training.epochs == report.training.steps
+
+
+def test_files_of_an_older_training(account, collect):
+    account.put_output({"metrics.json": "{}"})
+    assert "left no steps.csv" in collect().training.steps.reason
+
+
+@pytest.mark.parametrize("text", ["step,loss\n1,2\n", "step,epoch\n", "\x00\n\x00", "a"])
+def test_files_that_are_not_the_contracts(account, collect, text):
+    account.put_output({"steps.csv": text, "epochs.csv": text})
+    training = collect().training
+    assert "steps.csv of the training" in training.steps.reason
+    assert "epochs.csv of the training" in training.epochs.reason
+
+
+def test_a_loss_that_is_no_number_is_drawn_around(report):
+    steps = dict(report.training.steps)
+    steps["loss"] = np.where(steps["step"] > 50, np.nan, steps["loss"])
+    training = replace(report.training, steps=steps, losses=Missing("none"))
+    plots = re.findall(r"<svg.*?</svg>", page.render(replace(report, training=training)), re.DOTALL)
+    assert not [plot for plot in plots if re.search(r"\bnan\b", plot)]
