@@ -185,7 +185,7 @@ def reliability(calibration: Calibration) -> Markup:
     middles = calibration.edges[:-1] + width / 2
     with style():
         figure, axes = _axes((4.8, 3.3))
-        axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="perfectly calibrated")
+        axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="ideal")
         bars = np.nan_to_num(calibration.accuracy)
         axes.bar(middles, bars, width * 0.9, color=SERIES[0], alpha=0.75, label="right in this bin")
         axes.plot(
@@ -201,7 +201,7 @@ def reliability(calibration: Calibration) -> Markup:
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_yticks(np.linspace(0, 1, 6))
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, columnspacing=1.2)
         return inline(figure, "reliability", "Reliability diagram")
 
 
@@ -226,7 +226,8 @@ def _percent_over_time(axes: Axes) -> None:
 
 def _plain_ticks(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
-    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high > 100 * low else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
