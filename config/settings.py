@@ -71,9 +71,36 @@ class Debugger:
     """[debugger]: Debugger and Profiler of TrainModel; closed to new AWS customers since 2026-07-30."""
 
     enabled: bool = True
-    # Tensor collections that smdebug records besides the losses.
+    # Built-in rules; PoorWeightInitialization has the inputs of every ReLU saved once, some 10 MB a picture.
+    rules: tuple[
+        Literal[
+            "LossNotDecreasing",
+            "Overfit",
+            "Overtraining",
+            "VanishingGradient",
+            "ExplodingTensor",
+            "PoorWeightInitialization",
+            "ProfilerReport",
+            "CPUBottleneck",
+            "IOBottleneck",
+            "LowGPUUtilization",
+            "GPUMemoryIncrease",
+        ],
+        ...,
+    ] = (
+        "LossNotDecreasing",
+        "Overfit",
+        "Overtraining",
+        "VanishingGradient",
+        "ExplodingTensor",
+        "ProfilerReport",
+        "CPUBottleneck",
+        "LowGPUUtilization",
+    )
+    # Tensor collections that smdebug records besides the losses and what the rules read.
     collections: tuple[Literal["weights", "biases", "gradients", "relu_input", "relu_output"], ...] = ()
-    save_interval_steps: Annotated[int, Between(1)] = 10
+    save_interval_steps: Annotated[int, Between(1)] = 10  # of the losses
+    tensor_interval_steps: Annotated[int, Between(1)] = 500  # of all else; ResNet18's gradients are 45 MB
     profiler_interval_ms: Literal[100, 200, 500, 1000, 5000, 60000] = 500
 
 

@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 # smdebug.core.config_constants: CONFIG_FILE_PATH_ENV_STR and DEFAULT_CONFIG_FILE_PATH.
 CONFIG_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
 DEFAULT_CONFIG = "/opt/ml/input/config/debughookconfig.json"
+
+
+def _widened(value: Any) -> Any:
+    bfloat16 = isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16
+    return value.float() if bfloat16 else value
 
 
 class Debugger:
@@ -57,6 +63,9 @@ class Debugger:
         from smdebug.pytorch import Hook
 
         hook = Hook.create_from_json_file()
+        # NumPy has no bfloat16, which activations are under autocast.
+        make_array = hook._make_numpy_array
+        hook._make_numpy_array = lambda value: make_array(_widened(value))
         # smdebug registers these bound methods; whatever they raise would end the forward pass.
         for name in ("forward_pre_hook", "forward_hook"):
             setattr(hook, name, self._quiet(getattr(hook, name)))

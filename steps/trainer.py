@@ -3,6 +3,7 @@
 from typing import Any
 
 from config import images
+from config.settings import Debugger
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
 from steps import code
 from steps.context import VOLUME_SIZE_GB, Context
@@ -25,6 +26,21 @@ from steps.sdk import (
     rule_configs,
 )
 
+DEBUG_RULES = {
+    "LossNotDecreasing": rule_configs.loss_not_decreasing,
+    "Overfit": rule_configs.overfit,
+    "Overtraining": rule_configs.overtraining,
+    "VanishingGradient": rule_configs.vanishing_gradient,
+    "ExplodingTensor": rule_configs.exploding_tensor,
+    "PoorWeightInitialization": rule_configs.poor_weight_initialization,
+}
+PROFILER_RULES = {
+    "ProfilerReport": rule_configs.ProfilerReport,
+    "CPUBottleneck": rule_configs.CPUBottleneck,
+    "IOBottleneck": rule_configs.IOBottleneck,
+    "LowGPUUtilization": rule_configs.LowGPUUtilization,
+    "GPUMemoryIncrease": rule_configs.GPUMemoryIncrease,
+}
 METRIC_DEFINITIONS = [{"name": name, "regex": regex} for name, regex in METRIC_REGEXES.items()]
 
 
@@ -111,28 +127,43 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
 def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
     """The members of CreateTrainingJob that switch Debugger and Profiler on."""
     debugger = context.settings.debugger
-    interval = {"save_interval": str(debugger.save_interval_steps)}
-    collections: dict[str, dict[str, str]] = {
-        # The validation loss comes once per epoch, at whatever step: any longer interval would miss it.
-        "losses": {**interval, "eval.save_interval": "1"},
-        **dict.fromkeys(debugger.collections, interval),
-    }
     hook = DebuggerHookConfig(
         s3_output_path=context.output(folder, "debugger"),
-        collection_configs=[CollectionConfig(name, values) for name, values in collections.items()],
+        collection_configs=[
+            CollectionConfig(name, values) for name, values in _collections(debugger).items()
+        ],
     )
     profiler = ProfilerConfig(
         s3_output_path=context.output(folder, "profiler"),
         system_monitor_interval_millis=debugger.profiler_interval_ms,
     )
-    rules = [Rule.sagemaker(rule_configs.loss_not_decreasing()), Rule.sagemaker(rule_configs.overfit())]
-    report = ProfilerRule.sagemaker(rule_configs.ProfilerReport())
-    for rule in (*rules, report):
+    names = dict.fromkeys(debugger.rules)
+    rules = [Rule.sagemaker(DEBUG_RULES[name]()) for name in names if name in DEBUG_RULES]
+    reports = [ProfilerRule.sagemaker(PROFILER_RULES[name]()) for name in names if name in PROFILER_RULES]
+    for rule in (*rules, *reports):
         # The SDK leaves the literal DEFAULT_RULE_EVALUATOR_IMAGE, which the service refuses.
         rule.image_uri = images.uri("rules", context.settings)
     return {
         "DebugHookConfig": hook._to_request_dict(),
         "DebugRuleConfigurations": [rule.to_debugger_rule_config_dict() for rule in rules],
         "ProfilerConfig": profiler._to_request_dict(),
-        "ProfilerRuleConfigurations": [report.to_profiler_rule_config_dict()],
+        "ProfilerRuleConfigurations": [rule.to_profiler_rule_config_dict() for rule in reports],
     }
+
+
+def _collections(debugger: Debugger) -> dict[str, dict[str, str]]:
+    """What the hook saves, and how often: the losses, what the rules read, what the settings ask for."""
+    interval = {"save_interval": str(debugger.tensor_interval_steps)}
+    collections = {
+        # The validation loss comes once per epoch, at whatever step: any longer interval would miss it.
+        "losses": {"save_interval": str(debugger.save_interval_steps), "eval.save_interval": "1"}
+    }
+    if {"VanishingGradient", "PoorWeightInitialization"} & set(debugger.rules):
+        collections["gradients"] = interval
+    if "PoorWeightInitialization" in debugger.rules:
+        collections["relu_input"] = {
+            "include_regex": ".*relu_input",
+            "train.save_steps": "0",
+            "eval.end_step": "0",
+        }
+    return collections | dict.fromkeys(debugger.collections, interval)

@@ -136,6 +136,7 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ("[debugger]\nenabled = 1\n", ["debugger.enabled = 1", "true or false"]),
         ("[debugger]\nprofiler_interval_ms = 250\n", ["250", "one of 100, 200, 500"]),
         ('[debugger]\ncollections = ["losess"]\n', ["'losess'", "one of weights"]),
+        ('[debugger]\nrules = ["Overfitting"]\n', ["'Overfitting'", "one of LossNotDecreasing, Overfit,"]),
         (
             "[images]\ntraining_version = 2.13\n",
             ["images.training_version = 2.13", 'in quotes such as "2.13"'],

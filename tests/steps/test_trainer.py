@@ -1,26 +1,65 @@
+from typing import get_args, get_type_hints
+
 from config.settings import Debugger, Images
+from local.rules import RULES
+from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
+from steps.trainer import DEBUG_RULES, PROFILER_RULES
+
+
+def collections(arguments):
+    return {
+        item["CollectionName"]: item["CollectionParameters"]
+        for item in arguments["DebugHookConfig"]["CollectionConfigurations"]
+    }
 
 
 def test_debugger_and_profiler(steps, request_of):
-    debugger = Debugger(collections=("gradients",), save_interval_steps=5, profiler_interval_ms=1000)
+    debugger = Debugger(
+        rules=("Overfit",),
+        collections=("weights",),
+        save_interval_steps=5,
+        tensor_interval_steps=50,
+        profiler_interval_ms=1000,
+    )
     arguments = request_of(steps(debugger=debugger)[3])["Arguments"]
-    hook = arguments["DebugHookConfig"]
-    assert {
-        item["CollectionName"]: item["CollectionParameters"] for item in hook["CollectionConfigurations"]
-    } == {
+    assert collections(arguments) == {
         "losses": {"save_interval": "5", "eval.save_interval": "1"},
-        "gradients": {"save_interval": "5"},
+        "weights": {"save_interval": "50"},
     }
+    hook = arguments["DebugHookConfig"]
     assert hook["S3OutputPath"]["Std:Join"]["Values"][-2:] == ["train", "debugger"]
     profiler = arguments["ProfilerConfig"]
     assert profiler["ProfilingIntervalInMilliseconds"] == 1000
     assert profiler["S3OutputPath"]["Std:Join"]["Values"][-2:] == ["train", "profiler"]
+    assert [rule["RuleConfigurationName"] for rule in arguments["DebugRuleConfigurations"]] == ["Overfit"]
+    assert arguments["ProfilerRuleConfigurations"] == []
+
+
+def test_what_a_rule_reads_is_saved(steps, request_of):
+    debugger = Debugger(rules=("PoorWeightInitialization",), collections=("relu_input",))
+    arguments = request_of(steps(debugger=debugger)[3])["Arguments"]
+    assert collections(arguments) == {
+        "losses": {"save_interval": "10", "eval.save_interval": "1"},
+        "gradients": {"save_interval": "500"},
+        "relu_input": {"save_interval": "500"},  # asked for: more than the rule reads
+    }
+
+
+def test_every_rule_of_the_settings_is_a_rule_of_the_sdk_and_runs_on_the_laptop():
+    [names] = get_args(get_type_hints(Debugger)["rules"])[:1]
+    assert set(get_args(names)) == DEBUG_RULES.keys() | PROFILER_RULES.keys()
+    assert set(RULES) == DEBUG_RULES.keys()
+    assert {*SYSTEM_RULES, PROFILER_REPORT} == PROFILER_RULES.keys()
+    for rule, config in DEBUG_RULES.items():
+        assert config()["DebugRuleConfiguration"]["RuleParameters"]["rule_to_invoke"] == rule
 
 
 def test_losses_are_recorded_and_watched_twice_a_second_by_default(steps, request_of):
     arguments = request_of(steps()[3])["Arguments"]
-    collections = arguments["DebugHookConfig"]["CollectionConfigurations"]
-    assert [item["CollectionName"] for item in collections] == ["losses"]
+    assert collections(arguments) == {
+        "losses": {"save_interval": "10", "eval.save_interval": "1"},
+        "gradients": {"save_interval": "500"},
+    }
     assert arguments["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
 
 
@@ -30,7 +69,12 @@ def test_every_rule_has_a_real_evaluator(steps, request_of):
     assert [rule["RuleConfigurationName"] for rule in rules] == [
         "LossNotDecreasing",
         "Overfit",
+        "Overtraining",
+        "VanishingGradient",
+        "ExplodingTensor",
         "ProfilerReport",
+        "CPUBottleneck",
+        "LowGPUUtilization",
     ]
     for rule in rules:
         assert rule["RuleEvaluatorImage"].endswith(".eu-west-1.amazonaws.com/sagemaker-debugger-rules:latest")
