@@ -105,14 +105,13 @@ def data(dataset: Dataset) -> dict[str, Any]:
 
 def tuning(tuning: Tuning) -> dict[str, Any]:
     """Plots of the objective, and the columns of the table of trials."""
-    scored = [trial.objective for trial in tuning.trials if trial.objective is not None]
+    scored = [trial for trial in tuning.trials if trial.objective is not None]
     return {
         "plots": [
-            plots.objective(tuning.trials, name, tuning.objective, f"objective-{place}")
-            for place, name in enumerate(tuning.ranges)
-        ]
-        if scored
-        else [],
+            (name, plots.objective(scored, name, choice, tuning.objective, f"objective-{place}"))
+            for place, (name, choice) in enumerate(tuning.ranges.items())
+            if any(name in trial.hyperparameters for trial in scored)
+        ],
         "trials": tuning.trials[:MAX_ROWS],
     }
 

@@ -93,13 +93,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A tuning job; its trials best first. `ranges` are the hyperparameters that were searched."""
+    """A tuning job; its trials best first.
+
+    `ranges` are the hyperparameters that were searched: True for those that had values to choose from, False
+    for those between two limits.
+    """
 
     job: str
     strategy: str
     objective: str
     maximize: bool
-    ranges: Sequence[str]
+    ranges: Mapping[str, bool]
     trials: Sequence[Trial]
 
 

@@ -34,27 +34,29 @@ CORES = 8  # more than so many curves are drawn as a band
 CELLS = 300  # of a side of the confusion matrix; more are added up
 
 
-def objective(trials: Sequence[Trial], hyperparameter: str, label: str, name: str) -> Markup:
-    """Every trial's objective against one hyperparameter, the best one filled; `name` as in `inline`."""
+def objective(trials: Sequence[Trial], hyperparameter: str, choice: bool, label: str, name: str) -> Markup:
+    """Every trial's objective against one hyperparameter, the best one filled.
+
+    Args:
+        choice: its values are names to choose from, even where they look like numbers.
+        label: of the objective.
+        name: as in `inline`.
+    """
     found = [
         (trial.hyperparameters[hyperparameter].strip('"'), trial.objective)
         for trial in trials
         if trial.objective is not None and hyperparameter in trial.hyperparameters
     ]
-    texts, values = [text for text, _ in found], [value for _, value in found]
+    values = [value for _, value in found]
     with style():
         figure, axes = _axes()
-        numbers = _numbers(texts)
-        # Few values that come again and again are choices, whatever they look like.
-        if numbers is None or len(set(texts)) <= max(2, len(texts) // 2):
-            choices = sorted(
-                set(texts), key=lambda text: (numbers is None, float(text) if numbers else 0, text)
-            )
-            places = [float(choices.index(text)) for text in texts]
-            axes.set_xticks(range(len(choices)), [printable(choice, 14) for choice in choices])
+        if choice:
+            choices = sorted({text for text, _ in found}, key=lambda text: (len(text), text))
+            places = [float(choices.index(text)) for text, _ in found]
+            axes.set_xticks(range(len(choices)), [printable(text, 14) for text in choices])
             axes.set_xlim(-0.5, len(choices) - 0.5)
         else:
-            places = numbers
+            places = [float(text) for text, _ in found]
             if min(places) > 0 and max(places) / min(places) > 10:
                 axes.set_xscale("log")
                 _plain_ticks(axes.xaxis)
@@ -238,13 +240,6 @@ def _mark(axes: Axes, rules: Sequence[Rule]) -> None:
         axes.annotate(printable(rule.name), (rule.step, 0.97 - 0.08 * (place % 6)), (4, 0),
                       xycoords=("data", "axes fraction"), textcoords="offset points",
                       color=WARNING, fontsize=8.5, va="top")  # fmt: skip
-
-
-def _numbers(texts: Sequence[str]) -> list[float] | None:
-    try:
-        return [float(text) for text in texts]
-    except ValueError:
-        return None
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -145,9 +145,12 @@ class Records:
             strategy=config["Strategy"],
             objective=objective["MetricName"],
             maximize=maximize,
-            ranges=[
-                item["Name"] for kind in sorted(ranges) if kind != "AutoParameters" for item in ranges[kind]
-            ],
+            ranges={
+                item["Name"]: kind == "CategoricalParameterRanges"
+                for kind in sorted(ranges)
+                if kind != "AutoParameters"
+                for item in ranges[kind]
+            },
             trials=sorted(trials, key=rank),
         )
 

@@ -28,7 +28,7 @@ def test_trials_come_best_first_and_those_without_an_objective_last(report):
     assert objectives[:-1] == sorted(objectives[:-1], reverse=True)
     assert objectives[-1] is None
     assert tuning.trials[-1].failure_reason == "AlgorithmError: the loss is nan"
-    assert set(tuning.ranges) == {"learning_rate", "batch_size"}
+    assert tuning.ranges == {"batch_size": True, "learning_rate": False}
 
 
 def test_a_minimized_objective_comes_lowest_first(account, collect):
