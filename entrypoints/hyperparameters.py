@@ -29,7 +29,7 @@ class Hyperparameters:
     views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
     class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
     patience: int = 0  # stop after so many epochs in a row without a better one; 0: never
-    memory_budget_mb: int = 2048  # MiB for pictures and features; what does not fit is computed anew
+    memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is computed anew
 
     def layers(self, pretrained: bool) -> str:
         """`trainable`, decided: auto is layer4 on top of pretrained layers and all where they are random."""
