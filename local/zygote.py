@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -48,6 +49,7 @@ def main(descriptor: str) -> None:
     in_fork(lambda: None)
     if len([*Path("/proc/self/task").iterdir()]) > 1:
         sys.exit("a module that the program imports has started threads: not forked")
+    gc.freeze()  # forks leave these objects alone: going through them would copy them and take 1 s at its end
     channel.send(b"{}")
     if request := serve(channel):
         become(code, **request)
