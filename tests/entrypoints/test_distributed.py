@@ -168,11 +168,11 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
     tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without GPUs the toolkit starts one process per instance, unless it is told another number."""
-    write_classes(tmp_path / "input/data/train", 9)
+    write_classes(tmp_path / "input/data/train", 16)
     write_classes(tmp_path / "input/data/validation", 5)
     (tmp_path / "input/data/pretrained").mkdir()
     shutil.copy(artifact / "model.safetensors", tmp_path / "input/data/pretrained")
-    hyperparameters = {"epochs": 3, "batch_size": 4, "image_size": 32, "trainable": "layer4"}
+    hyperparameters = {"epochs": 8, "batch_size": 16, "image_size": 32, "trainable": "layer4"}
     result = run_toolkit(
         tmp_path,
         {
@@ -190,7 +190,7 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
     log = result.stdout + result.stderr
     assert result.returncode == 0, log
     assert "; 2 x cpu, " in log
-    assert len(re.findall(contract.METRIC_REGEXES[contract.VALIDATION_ACCURACY], log)) == 3
+    assert len(re.findall(contract.METRIC_REGEXES[contract.VALIDATION_ACCURACY], log)) == 8
     assert [path.name for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()] == [FILE]
     assert not list((tmp_path / "model").glob(".*"))
 
