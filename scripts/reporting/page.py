@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
@@ -129,7 +129,7 @@ def training(training: Training) -> dict[str, Any]:
         result["phases"] = phases(training)
     if not isinstance(system, Missing):
         result["system"] = [plots.cpu(system)]
-        if not math.isnan(max(system.memory, default=math.nan)) or any(system.memory == system.memory):
+        if np.isfinite(system.memory).any():
             result["system"].append(plots.memory(system))
     return result
 

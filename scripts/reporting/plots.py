@@ -62,6 +62,8 @@ def objective(trials: Sequence[Trial], hyperparameter: str, choice: bool, label:
                 _plain_ticks(axes.xaxis)
         axes.scatter(places, values, s=34, facecolors="none", edgecolors=SERIES[0], linewidths=1.4)
         axes.scatter(places[:1], values[:1], s=46, color=SERIES[1], zorder=3, label="best")
+        if len(set(values)) == 1:
+            axes.set_yticks(values[:1])
         axes.set_xlabel(printable(hyperparameter, 40))
         axes.set_ylabel(label)
         _legend(axes)
@@ -223,7 +225,7 @@ def _percent_over_time(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
     unit_s, unit = (1, "s") if axes.get_xlim()[1] < 300 else (60, "min")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit_s:.3g} {unit}"))
-    axes.legend(loc="lower right")
+    _legend(axes)
 
 
 def _plain_ticks(axis: Axis) -> None:

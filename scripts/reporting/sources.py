@@ -136,9 +136,12 @@ class Records:
         if not trials:
             raise Unavailable(f"The tuning job {job['HyperParameterTuningJobName']} has no trial yet.")
 
-        def rank(trial: Trial) -> tuple[bool, float]:
+        best = job.get("BestTrainingJob", {}).get("TrainingJobName")
+
+        def rank(trial: Trial) -> tuple[bool, bool, float]:
             value = trial.objective or 0.0
-            return trial.objective is None, -value if maximize else value
+            # Of equal objectives the service has chosen one.
+            return trial.name != best, trial.objective is None, -value if maximize else value
 
         return Tuning(
             job=job["HyperParameterTuningJobName"],

@@ -60,7 +60,7 @@ def _events(root: Path, prefix: str) -> list[Any]:
 
 
 def summarize(events: Iterable[Any]) -> System:
-    """Averages over INTERVALS equal intervals, from smdebug's ProfilerSystemEvents."""
+    """Averages over at most INTERVALS equal intervals, from smdebug's ProfilerSystemEvents."""
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for event in events:
         series[_series(event)].append((float(event.timestamp), float(event.value)))
@@ -69,20 +69,27 @@ def summarize(events: Iterable[Any]) -> System:
         raise Unavailable("The system metrics hold neither CPU nor memory.")
     times = [time for values in series.values() for time, _ in values]
     first, last = min(times), max(times)
-    edges = np.linspace(first, max(last, first + 1), INTERVALS + 1)
+    # At least two samples each, if they come evenly; intervals without any are left out below.
+    count = max(1, min(INTERVALS, max(map(len, series.values())) // 2))
+    edges = np.linspace(first, max(last, first + 1), count + 1)
+
+    def places(values: Iterable[float]) -> Any:
+        return np.clip(np.searchsorted(edges, list(values), "right") - 1, 0, count - 1)
+
+    measured = np.bincount(places(times), minlength=count) > 0
 
     def averages(key: tuple[str, str]) -> Floats:
-        points = np.array(series[key]).reshape(-1, 2)
-        places = np.clip(np.searchsorted(edges, points[:, 0], "right") - 1, 0, INTERVALS - 1)
+        where = places(time for time, _ in series[key])
         with np.errstate(invalid="ignore"):
-            return np.bincount(places, points[:, 1], INTERVALS) / np.bincount(places, minlength=INTERVALS)
+            sums = np.bincount(where, [value for _, value in series[key]], count)
+            return (sums / np.bincount(where, minlength=count))[measured]
 
     cores = sorted((name for kind, name in series if kind == "cpu"), key=lambda name: (len(name), name))
     return System(
-        seconds=(edges[:-1] + edges[1:]) / 2 - first,
+        seconds=((edges[:-1] + edges[1:]) / 2 - first)[measured],
         cores=cores,
-        cpu=np.array([averages(("cpu", name)) for name in cores]).reshape(len(cores), INTERVALS),
-        memory=averages(("memory", "")) if ("memory", "") in series else np.full(INTERVALS, np.nan),
+        cpu=np.array([averages(("cpu", name)) for name in cores]).reshape(len(cores), measured.sum()),
+        memory=averages(("memory", "")) if ("memory", "") in series else np.full(measured.sum(), np.nan),
         gpu={name: averages((kind, name)) for kind, name in sorted(series) if kind == "gpu"},
     )
 

@@ -31,6 +31,17 @@ def test_trials_come_best_first_and_those_without_an_objective_last(report):
     assert tuning.ranges == {"batch_size": True, "learning_rate": False}
 
 
+def test_of_equal_trials_the_service_chooses_the_best(account, collect):
+    trials = account.answers["ListTrainingJobsForHyperParameterTuningJob"][TUNING_JOB]["all"]
+    for trial in trials[:-1]:
+        trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] = 0.9
+    best = trials[4]["TrainingJobName"]
+    account.answers["DescribeHyperParameterTuningJob"][TUNING_JOB]["BestTrainingJob"] = {
+        "TrainingJobName": best
+    }
+    assert collect().tuning.trials[0].name == best
+
+
 def test_a_minimized_objective_comes_lowest_first(account, collect):
     job = account.answers["DescribeHyperParameterTuningJob"][TUNING_JOB]
     job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["Type"] = "Minimize"

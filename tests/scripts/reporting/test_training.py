@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -103,10 +104,29 @@ def test_rules_that_fired_come_first_with_their_step(report):
 def test_system_metrics(report):
     load = report.training.system
     assert load.cores == ["cpu0", "cpu1", "cpu2", "cpu3"]
-    assert load.cpu.shape == (4, system.INTERVALS)
+    assert load.cpu.shape == (4, 60)  # of 120 samples
+    assert not np.isnan(load.cpu).any()
     assert np.nanmean(load.cpu[3]) > np.nanmean(load.cpu[0]) + 20
-    assert np.nanmin(load.memory) == pytest.approx(30, abs=1)
+    assert load.memory.min() == pytest.approx(30, abs=1)
     assert load.gpu == {}
+
+
+def test_of_many_metrics_some_minutes_are_enough(account, collect, monkeypatch):
+    """A week's training has gigabytes of them; between two minutes that are read there is a line, no gap."""
+    (first, second) = sorted(account.path(PROFILER_OUTPUT).rglob("*.json"))
+    for hour in range(1, 5):
+        name = f"{int(first.name.partition('.')[0]) + 3600 * hour}.algo-1.json"
+        second.with_name(name).write_text(
+            "".join(
+                json.dumps(metric | {"Timestamp": metric["Timestamp"] + 3600 * hour}) + "\n"
+                for metric in map(json.loads, first.read_text().splitlines())
+            )
+        )
+    monkeypatch.setattr(system, "MAX_BYTES", 3 * first.stat().st_size)
+    load = collect().training.system
+    assert load.seconds[-1] - load.seconds[0] > 3 * 3600
+    assert load.cpu.shape[1] < 10
+    assert not np.isnan(load.cpu).any()
 
 
 def test_missing_system_metrics(account, collect):
