@@ -13,6 +13,7 @@ from pathlib import Path
 from local.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
+from local.metrics import emitted
 from local.profiler import profiled
 from local.rule_evaluation import RuleEvaluation, change_statuses, interrupted
 from local.store import Record, Store
@@ -209,7 +210,7 @@ class JobService:
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
         rules.begin()
-        with profiled(self._home, record):
+        with profiled(self._home, record), emitted(self.log(name), record, self.environment()):
             exit_status = container.run(limit, start)
         if exit_status is None or container.stopping:
             if self._kind.key == "TrainingJob":  # a stopped training job keeps its model (API reference)

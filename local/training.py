@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shutil
 import sys
@@ -10,7 +9,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from local import rule_evaluation
+from local import metrics, rule_evaluation
 from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
 from local.control import invalid
 from local.home import Home
@@ -206,7 +205,7 @@ def observe(home: Home, record: Record) -> None:
     definitions = record["AlgorithmSpecification"].get("MetricDefinitions", [])
     record["FinalMetricDataList"] = [
         {"MetricName": name, "Value": values[-1], "Timestamp": record["TrainingEndTime"]}
-        for name, values in metrics(folder(home, record) / "log.txt", definitions).items()
+        for name, values in metrics.logged(folder(home, record) / "log.txt", definitions).items()
         if values
     ]
     ml = folder(home, record) / "ml"
@@ -214,31 +213,6 @@ def observe(home: Home, record: Record) -> None:
         link_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
     if status == "Completed" and ml.exists():
         shutil.rmtree(ml)
-
-
-def metrics(log: Path, definitions: list[dict[str, str]]) -> dict[str, list[float]]:
-    """Every value of every metric in a log, in order; a metric's regex has the number as group 1.
-
-    Source: MetricDefinitions in the API reference; what is not a finite number is not emitted.
-    """
-    patterns = {definition["Name"]: re.compile(definition["Regex"]) for definition in definitions}
-    values: dict[str, list[float]] = {name: [] for name in patterns}
-    if log.exists():
-        with log.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                for name, pattern in patterns.items():
-                    match = pattern.search(line)
-                    number = _number(match[1]) if match else math.nan
-                    if math.isfinite(number):
-                        values[name].append(number)
-    return values
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan
 
 
 KIND = JobKind(

@@ -14,7 +14,7 @@ from itertools import repeat
 
 import optuna
 
-from local import training, warm_start
+from local import metrics, warm_start
 from local.container import Start
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
 from local.forks import starter
@@ -241,7 +241,7 @@ class TuningService:
         seen = 0
         while (record := self._jobs.describe(job))["TrainingJobStatus"] == "InProgress":
             definitions = record["AlgorithmSpecification"]["MetricDefinitions"]
-            values = training.metrics(self._jobs.log(job), definitions)[metric]
+            values = metrics.logged(self._jobs.log(job), definitions)[metric]
             for value in values[seen:]:
                 seen += 1
                 if search.stops(trial, seen, value):

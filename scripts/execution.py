@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import scripts.command as command
+from scripts.live import LiveMetrics
 
 if TYPE_CHECKING:
     import boto3
@@ -28,6 +29,9 @@ _STYLES = {
     "Starting": "cyan",
 }
 _REFRESH_PER_S = 4
+_POLLS_PER_METRIC = (
+    6  # looks at the service for each look at the metrics, which CloudWatch keeps by the minute
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     types = dict(rows)
     details: dict[str, str] = {}
     steps: list[dict[str, Any]] = []
+    live = LiveMetrics(session, _POLLS_PER_METRIC * poll_s)
     with _display(lambda: _table(rows, steps, details)) as show:
         while True:
             answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
@@ -81,6 +86,11 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
             for step in steps:
                 step["StepType"] = types[step["StepName"]]
                 details[step["StepName"]] = _detail(sagemaker, step)
+            running = {step["StepName"]: _training(sagemaker, step) for step in steps}
+            texts = live.of([job for jobs in running.values() for job in jobs])
+            for name, jobs in running.items():
+                lines = [f"{label}{texts[job]}" for job, label in jobs.items() if job in texts]
+                details[name] = "\n".join([*filter(None, [details[name]]), *lines])
             show(steps, details)
             status = answer["PipelineExecutionStatus"]
             if status in ENDED:
@@ -103,7 +113,8 @@ def _display(table: Callable[[], Table]) -> Iterator[Callable[[list[dict[str, An
             news = (step["StepStatus"], details[name])
             if said.get(name) != news:
                 said[name] = news
-                line = f"{name} {step['StepStatus']} {seconds(step):.0f} s {details[name]}"
+                told = details[name].replace("\n", "; ")
+                line = f"{name} {step['StepStatus']} {seconds(step):.0f} s {told}"
                 command.console.print(line.rstrip(), soft_wrap=True)
 
     yield show
@@ -184,6 +195,26 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
         outputs = {item["Name"]: item["Value"] for item in metadata["Lambda"].get("OutputParameters", [])}
         return str(outputs.get("reason") or outputs.get("endpoint_name", ""))
     return ""
+
+
+def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:
+    """The training jobs that a step has running, and how each is called beside it."""
+    metadata = step.get("Metadata", {})
+    if step["StepStatus"] != "Executing":
+        return {}
+    if "TrainingJob" in metadata:
+        return {metadata["TrainingJob"]["Arn"].rpartition("/")[2]: ""}
+    if "TuningJob" not in metadata:
+        return {}
+    trials = sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=metadata["TuningJob"]["Arn"].rpartition("/")[2],
+        StatusEquals="InProgress",
+        SortBy="Name",
+        SortOrder="Ascending",
+    )["TrainingJobSummaries"]
+    # SageMaker names a trial <tuning job>-<number>-<random>.
+    names = [trial["TrainingJobName"] for trial in trials]
+    return {name: f"trial {name.split('-')[-2]}: " for name in names}
 
 
 def _table(rows: list[tuple[str, str]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:

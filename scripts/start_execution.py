@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import boto3
 
 POLL_S = 5.0
+DEBUGGER_REMEDY = (
+    "SageMaker Debugger is closed to accounts that never used it: leave it out with"
+    " python scripts/upsert_pipeline.py --no-debugger, then start again"
+)
 
 
 def start(
@@ -77,6 +81,9 @@ def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
         return 1
     if execution.status != "Succeeded":
         say(f"{execution.status}: {execution.failure_reason}", soft_wrap=True)
+        training = execution.step("TrainModel") or {}
+        if "debugger" in training.get("FailureReason", "").lower():
+            say(f"TrainModel: {training['FailureReason']}\n{DEBUGGER_REMEDY}", soft_wrap=True)
         return 1
     answer = deployment(execution)
     if answer.get("deployed", "").lower() != "true":

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from smdebug.trials import create_trial
 from smdebug_rulesconfig.actions.actions import StopTraining
 
 from local import rule_evaluation, training
@@ -114,6 +115,8 @@ def test_rules_are_in_progress_and_then_tell_what_they_found(service, home, tria
         "ProfilerReport": ("NoIssuesFound", ""),
         "StepOutlier": ("Stopped", "the rule StepOutlier is not evaluated on the laptop"),
     }
+    trial = create_trial(str(home.object_path("s3://b/debug/t/debug-output")))
+    assert "CrossEntropyLoss_output_0" in trial.tensor_names(collection="losses")
     changed = {status["LastModifiedTime"] for status in record["DebugRuleEvaluationStatuses"][:2]}
     assert all(when > record["TrainingEndTime"] for when in changed)
     reports = home.object_path("s3://b/jobs/t/rule-output/ProfilerReport/profiler-output/profiler-reports")

@@ -1,6 +1,7 @@
 """Following executions and endpoints, against boto3's stubs; real ones run in test_run_local.py."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 import boto3
@@ -8,9 +9,34 @@ import pytest
 from botocore.stub import Stubber
 
 from scripts.execution import Execution, deployment, follow, wait_for_endpoint
+from scripts.live import LiveMetrics
 
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/p/execution/abcdefghijkl"
+
+
+TUNING = {
+    "HyperParameterTuningJobName": "tune",
+    "HyperParameterTuningJobArn": "arn:aws:sagemaker:us-east-1:123456789012:hyper-parameter-tuning-job/tune",
+    "HyperParameterTuningJobConfig": {
+        "Strategy": "Random",
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 3},
+    },
+    "HyperParameterTuningJobStatus": "InProgress",
+    "CreationTime": TIME,
+    "TrainingJobStatusCounters": {"Completed": 1, "Stopped": 0, "NonRetryableError": 0},
+    "ObjectiveStatusCounters": {},
+}
+
+
+def trial(name):
+    return {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
+        "CreationTime": TIME,
+        "TrainingJobStatus": "InProgress",
+        "TunedHyperParameters": {},
+    }
 
 
 class Session:
@@ -106,6 +132,52 @@ def test_without_a_terminal_each_change_is_a_line(session, capsys):
         ["No", "Failed"],
     ]
     assert lines[-1].endswith("0.5 < 0.9")
+
+
+def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, monkeypatch):
+    def of(_, jobs):
+        return {job: f"train:loss {len(job)}" for job in jobs if "late" not in job}
+
+    monkeypatch.setattr(LiveMetrics, "of", of)
+    steps = [{"Name": name, "Type": "Training", "Arguments": {}} for name in ("Tune", "Train")]
+    session.stub.add_response(
+        "describe_pipeline_definition_for_execution", {"PipelineDefinition": json.dumps({"Steps": steps})}
+    )
+    arn = "arn:aws:sagemaker:us-east-1:123456789012"
+    metadata = {"TuningJob": {"Arn": f"{arn}:hyper-parameter-tuning-job/tune"}}
+    tune = {"StepName": "Tune", "StartTime": TIME, "Metadata": metadata}
+    metadata = {"TrainingJob": {"Arn": f"{arn}:training-job/last"}}
+    train = {"StepName": "Train", "StartTime": TIME, "Metadata": metadata}
+    ended = {"StepStatus": "Succeeded", "EndTime": TIME}
+    for status, records in (
+        ("Executing", [tune | {"StepStatus": "Executing"}]),
+        ("Executing", [tune | ended, train | {"StepStatus": "Executing"}]),
+        ("Succeeded", [tune | ended, train | ended]),
+    ):
+        session.stub.add_response(
+            "describe_pipeline_execution", {"PipelineExecutionArn": ARN, "PipelineExecutionStatus": status}
+        )
+        session.stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": records})
+        session.stub.add_response("describe_hyper_parameter_tuning_job", TUNING)
+        if records[0]["StepStatus"] == "Executing":
+            names = ("tune-002-abcdef12", "tune-003-fedcba21", "tune-004-late")
+            session.stub.add_response(
+                "list_training_jobs_for_hyper_parameter_tuning_job",
+                {"TrainingJobSummaries": [trial(name) for name in names]},
+                {
+                    "HyperParameterTuningJobName": "tune",
+                    "StatusEquals": "InProgress",
+                    "SortBy": "Name",
+                    "SortOrder": "Ascending",
+                },
+            )
+    follow(session, ARN, poll_s=0)
+    assert [re.sub(r" \d+ s ?", " ", line).strip() for line in capsys.readouterr().err.splitlines()] == [
+        "Tune Executing 1 of 4 trials; trial 002: train:loss 17; trial 003: train:loss 17",
+        "Tune Succeeded 1 of 4 trials",
+        "Train Executing train:loss 4",
+        "Train Succeeded",
+    ]
 
 
 def test_nothing_is_deployed_when_the_step_did_not_run():

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from scripts.command import Failure
-from scripts.start_execution import steps_from
+from scripts.execution import Execution
+from scripts.start_execution import report, steps_from
 
 DEFINITION = json.dumps(
     {
@@ -93,3 +94,19 @@ def test_a_tail_needs_an_earlier_execution(run, refused, pipeline):
 
 def test_source_without_from_is_refused(run, refused):
     refused(run("start_execution.py", "--source", "arn"), "--source goes with --from")
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("ClientError: SageMaker Debugger is not available for this account", True),
+        ("AlgorithmError: the loss is nan, exit code: 1", False),
+    ],
+)
+def test_a_training_that_failed_for_debugger_is_told_what_to_do(capsys, reason, told):
+    step = {"StepName": "TrainModel", "StepStatus": "Failed", "FailureReason": reason}
+    assert report(None, Execution("arn", "Failed", "Step failure: TrainModel", (step,)), 0) == 1
+    output = capsys.readouterr().out
+    assert "Failed: Step failure: TrainModel" in output
+    assert (reason in output) is told
+    assert ("python scripts/upsert_pipeline.py --no-debugger" in output) is told

@@ -1,0 +1,117 @@
+"""A training job's metrics: found in its log, and sent to CloudWatch while it runs, as SageMaker does."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+# Namespace and dimension: sagemaker.core.analytics.TrainingJobAnalytics.
+NAMESPACE = "/aws/sagemaker/TrainingJobs"
+DIMENSION = "TrainingJobName"
+_POLL_S = 0.5
+
+Definitions = Sequence[Mapping[str, str]]
+
+
+def found(lines: Iterable[str], definitions: Definitions) -> Iterator[tuple[str, float]]:
+    """Every metric in the lines of a log, in order; a metric's regex has the number as group 1.
+
+    Source: MetricDefinitions in the API reference; what is not a finite number is not emitted.
+    """
+    patterns = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
+    for line in lines:
+        for name, pattern in patterns:
+            match = pattern.search(line)
+            number = _number(match[1]) if match else math.nan
+            if math.isfinite(number):
+                yield name, number
+
+
+def logged(log: Path, definitions: Definitions) -> dict[str, list[float]]:
+    """Every value of every metric in a log, in order."""
+    values: dict[str, list[float]] = {definition["Name"]: [] for definition in definitions}
+    if log.exists():
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            for name, value in found(lines, definitions):
+                values[name].append(value)
+    return values
+
+
+@contextlib.contextmanager
+def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) -> Iterator[None]:
+    """Send what a training job's metrics find in its log to CloudWatch, until the block ends.
+
+    Args:
+        service: the environment that makes boto3 talk to this service.
+
+    Raises:
+        BotoCoreError, ClientError: at the end of the block; CloudWatch could not be reached, or refused.
+    """
+    definitions = record.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
+    if not definitions or "AWS_ENDPOINT_URL" not in service:
+        yield
+        return
+    ended = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="metrics") as thread:
+        sending = thread.submit(_send, log, record["TrainingJobName"], definitions, service, ended)
+        try:
+            yield
+        finally:
+            ended.set()
+            sending.result()
+
+
+def _send(
+    log: Path, job: str, definitions: Definitions, service: Mapping[str, str], ended: threading.Event
+) -> None:
+    dimensions = [{"Name": DIMENSION, "Value": job}]
+    cloudwatch, place = None, 0
+    over = False
+    while not over:
+        over = ended.wait(_POLL_S)  # what came before the end is read after it
+        lines, place = _lines(log, place)
+        now = time.time()
+        data = [
+            {"MetricName": name, "Dimensions": dimensions, "Timestamp": now, "Value": value}
+            for name, value in found(lines, definitions)
+        ]
+        for start in range(0, len(data), 1000):  # API reference: at most so many in one request
+            cloudwatch = cloudwatch or _client(service)
+            cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + 1000])
+
+
+def _lines(log: Path, place: int) -> tuple[list[str], int]:
+    """The whole lines of a log from a place on, and the place behind them."""
+    if not log.exists():
+        return [], place
+    with log.open("rb") as file:
+        file.seek(place)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    return whole.decode("utf-8", "replace").splitlines(), place + len(whole) + len(newline)
+
+
+def _client(service: Mapping[str, str]) -> Any:
+    # A session of its own: boto3's default one is not made for several threads.
+    return boto3.session.Session().client(
+        "cloudwatch",
+        endpoint_url=service["AWS_ENDPOINT_URL"],
+        region_name=service["AWS_DEFAULT_REGION"],
+        aws_access_key_id=service["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=service["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
