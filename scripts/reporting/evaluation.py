@@ -69,7 +69,7 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
 
 def interval(hits: int, pictures: int) -> tuple[float, float]:
     """Wilson's score interval of a share, at CONFIDENCE_LEVEL; 0..1."""
-    from scipy.stats import binomtest  # type: ignore[import-untyped]  # half a second
+    from scipy.stats import binomtest  # half a second
 
     found = binomtest(hits, pictures).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
     return float(found.low), float(found.high)
