@@ -1,10 +1,13 @@
 """Small pipeline definitions, as plain dictionaries."""
 
 import json
+from pathlib import Path
 from typing import Any
 
+SHARED = Path(__file__).parents[2].parent / "shared" / "definitions"
 ROLE = "arn:aws:iam::123456789012:role/pipeline"
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:deploy"
+EQUAL = {"Type": "Equals", "LeftValue": 1, "RightValue": 1}
 
 
 def document(*steps: dict[str, Any], parameters: Any = (), **more: Any) -> str:

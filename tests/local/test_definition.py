@@ -5,7 +5,9 @@ import pytest
 from local.definition import DefinitionError, Dependency, parse_definition
 from local.support import unsupported
 from tests.local.definitions import (
+    EQUAL,
     REPORT,
+    SHARED,
     condition,
     document,
     fail,
@@ -17,9 +19,6 @@ from tests.local.definitions import (
     training,
     tuning,
 )
-
-SHARED = Path(__file__).parents[2].parent / "shared" / "definitions"
-EQUAL = {"Type": "Equals", "LeftValue": 1, "RightValue": 1}
 
 
 def refused(*steps, **more):

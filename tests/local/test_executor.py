@@ -3,7 +3,6 @@ import json
 import re
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from local.parameters import values_at_start
 from tests.local.definitions import (
     FUNCTION,
     REPORT,
+    SHARED,
     condition,
     document,
     fail,
@@ -29,8 +29,6 @@ from tests.local.definitions import (
 )
 from tests.local.fake_aws import FakeAws, client_error
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "definitions"
-EQUAL = {"Type": "Equals", "LeftValue": 1, "RightValue": 1}
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/pictures"
 
 

@@ -2,9 +2,7 @@ import pytest
 
 from local.definition import parse_definition
 from local.graph import progress
-from tests.local.definitions import condition, document, processing
-
-EQUAL = {"Type": "Equals", "LeftValue": 1, "RightValue": 1}
+from tests.local.definitions import EQUAL, condition, document, processing
 
 
 def on(step, trigger):

@@ -9,25 +9,13 @@ import pytest
 
 from local.control import ServiceError
 from local.search import Search
-
-RANGES = {
-    "ContinuousParameterRanges": [
-        {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
-    ],
-    "CategoricalParameterRanges": [{"Name": "size", "Values": ["32", "64"]}],
-}
+from tests.local.tunings import RANGES, config
 
 
-def search(strategy="Bayesian", jobs=24, parallel=3, seed=7, ranges=RANGES, static=None, **config):
-    config |= {
-        "Strategy": strategy,
-        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "acc"},
-        "ResourceLimits": {"MaxNumberOfTrainingJobs": jobs, "MaxParallelTrainingJobs": parallel},
-        "ParameterRanges": ranges,
-        "RandomSeed": seed,
-    }
+def search(strategy="Bayesian", jobs=24, parallel=3, seed=7, ranges=RANGES, static=None, **more):
+    made = config(jobs, parallel, ranges, Strategy=strategy, RandomSeed=seed, **more)
     definition = {"StaticHyperParameters": static or {}}
-    return Search({"HyperParameterTuningJobConfig": config, "TrainingJobDefinition": definition})
+    return Search({"HyperParameterTuningJobConfig": made, "TrainingJobDefinition": definition})
 
 
 def carried_out(search, workers, durations):

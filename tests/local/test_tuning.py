@@ -17,6 +17,7 @@ from local.ranges import distributions
 from local.store import Store
 from local.trials import index
 from local.tuning import TuningService
+from tests.local import tunings
 from tests.local.processes import alive
 
 OBJECTIVE = """
@@ -46,22 +47,18 @@ def control(tmp_path):
     store.close()
 
 
+@pytest.fixture
+def tuning(home, store):
+    """The service with trials as they really are."""
+    jobs = JobService(home, store, training.KIND, dict)
+    yield TuningService(home, store, jobs)
+    jobs.close()
+
+
 def request(program=OBJECTIVE, **config):
     return {
         "HyperParameterTuningJobName": "h",
-        "HyperParameterTuningJobConfig": {
-            "Strategy": "Bayesian",
-            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "acc"},
-            "ResourceLimits": {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 2},
-            "ParameterRanges": {
-                "ContinuousParameterRanges": [
-                    {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
-                ],
-                "CategoricalParameterRanges": [{"Name": "size", "Values": ["32", "64"]}],
-            },
-            "RandomSeed": 1,
-        }
-        | config,
+        "HyperParameterTuningJobConfig": tunings.config(4, 2, **config),
         "TrainingJobDefinition": {
             "StaticHyperParameters": {
                 "epochs": "1",
@@ -296,33 +293,31 @@ def test_each_spot_trial_has_its_own_checkpoints(control, tmp_path):
     assert {folder.name for folder in folders} == {trial["TrainingJobName"] for trial in trials(control)}
 
 
-def test_trials_are_forked_from_one_process_that_ends_with_the_job(home, store, bundle):
+def test_trials_are_forked_from_one_process_that_ends_with_the_job(tuning, home, store, bundle):
     program = (
         "import os, sys\n"
         "print('from', os.getppid())\n"
         "if float(sys.argv[sys.argv.index('--rate') + 1]) < 0.001: sys.exit('too low')\n"
         "print('acc=0.5')\n"
     )
-    jobs = JobService(home, store, training.KIND, dict)
-    tuning = TuningService(home, store, jobs)
     asked = request("package/go.py")
     static = asked["TrainingJobDefinition"]["StaticHyperParameters"]
     static["sagemaker_submit_directory"] = bundle(program)
     tuning.create(asked)
     tuning._threads["h"].join(60)
     counters = tuning.describe("h")["TrainingJobStatusCounters"]
-    logs = [jobs.log(trial["TrainingJobName"]).read_text() for trial in store.list("TrainingJob")]
+    logs = [
+        (home.folder(training.FOLDER, trial["TrainingJobName"]) / "log.txt").read_text()
+        for trial in store.list("TrainingJob")
+    ]
     assert counters["Completed"] + counters["NonRetryableError"] == len(logs) == 4
     assert counters["NonRetryableError"] == sum("too low" in log for log in logs)
     (zygote,) = {int(log.split()[1]) for log in logs}
     assert not alive(zygote)
     assert [path.name for path in home.folder("tuning-jobs", "h").iterdir()] == ["log.txt"]
-    jobs.close()
 
 
-def test_a_tuning_job_can_be_stopped_before_its_first_trial(home, store, bundle):
-    jobs = JobService(home, store, training.KIND, dict)
-    tuning = TuningService(home, store, jobs)
+def test_a_tuning_job_can_be_stopped_before_its_first_trial(tuning, store, bundle):
     asked = request("package/go.py")
     static = asked["TrainingJobDefinition"]["StaticHyperParameters"]
     static["sagemaker_submit_directory"] = bundle("import torch")
@@ -330,7 +325,6 @@ def test_a_tuning_job_can_be_stopped_before_its_first_trial(home, store, bundle)
     tuning.close()
     assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
     assert store.list("TrainingJob") == []
-    jobs.close()
 
 
 def test_what_every_trial_would_refuse_is_refused_before_the_first(control):

@@ -7,24 +7,23 @@ import pytest
 from local import warm_start
 from local.control import ServiceError
 from local.search import Search
+from tests.local.tunings import RATE, SIZE, config
 
 JOB = {
     "HyperParameterTuningJobName": "parent",
     "HyperParameterTuningJobStatus": "Completed",
-    "HyperParameterTuningJobConfig": {
-        "Strategy": "Bayesian",
-        "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "acc"},
-        "ResourceLimits": {"MaxNumberOfTrainingJobs": 30, "MaxParallelTrainingJobs": 1},
-        "ParameterRanges": {
+    "HyperParameterTuningJobConfig": config(
+        30,
+        1,
+        {
             "ContinuousParameterRanges": [
-                {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"},
+                RATE,
                 {"Name": "keep", "MinValue": "0.5", "MaxValue": "0.99", "ScalingType": "ReverseLogarithmic"},
             ],
             "IntegerParameterRanges": [{"Name": "depth", "MinValue": "1", "MaxValue": "4"}],
-            "CategoricalParameterRanges": [{"Name": "size", "Values": ["32", "64"]}],
+            "CategoricalParameterRanges": [SIZE],
         },
-        "RandomSeed": 1,
-    },
+    ),
     "TrainingJobDefinition": {
         "StaticHyperParameters": {"epochs": "1"},
         "AlgorithmSpecification": {"TrainingImage": "image"},
