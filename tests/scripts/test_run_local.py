@@ -21,6 +21,7 @@ from local.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ants", "große Bienen", "wasps")
 # One trial of one epoch; what is learned does not matter here.
+STREAMED = ("--set", "input_mode=FastFile")
 SMALL = [
     *("--parameter", "Epochs=1", "--parameter", "ImageSize=32"),
     *("--set", "tuning.jobs=1", "--set", "tuning.parallel_jobs=1"),
@@ -57,7 +58,7 @@ def passed(tmp_path_factory):
     pictures = make_pictures(folder / "pictures")
     process = start(
         *("--data", pictures, "--home", folder / "home", "--summary", folder / "summary.json"),
-        *("--parameter", "AccuracyThreshold=0", "--set", "input_mode=FastFile", *SMALL),
+        *("--parameter", "AccuracyThreshold=0", *STREAMED, *SMALL),
         cwd=folder,
     )
     output, errors = process.communicate(timeout=300)
@@ -125,7 +126,7 @@ def test_the_person_reads_what_happened(passed):
 def test_its_definition_is_that_of_the_dry_run(passed):
     home, summary, _, _ = passed
     dry = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "upsert_pipeline.py", "--dry-run", *SMALL[4:]],
+        [sys.executable, ROOT / "scripts" / "upsert_pipeline.py", "--dry-run", *STREAMED, *SMALL[4:]],
         capture_output=True,
         check=True,
     ).stdout.decode()
