@@ -40,6 +40,11 @@ PREDICTIONS = "predictions.json"
 MODEL_ARCHIVE = "model.tar.gz"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
+# The engines that serve the model, best first: their names, and their files in the artifact.
+ENGINES = {"int8": "model.int8.onnx", "fp32": "model.onnx"}
+# A few test pictures beside evaluation.json, and what the evaluation answered: VerifyEndpoint's questions.
+SAMPLES = "samples"
+SAMPLE_ANSWERS = "answers.json"
 
 # What a training job measures of itself, in output.tar.gz: CSV files with these columns, a header line first.
 # A row of steps.csv stands for all steps since the row before (one step, in short trainings): `step` is the
@@ -57,10 +62,15 @@ ACCURACY_JSON_PATH = "multiclass_classification_metrics.accuracy.value"
 # What the endpoint accepts and answers.
 JPEG = "image/jpeg"
 PNG = "image/png"
+WEBP = "image/webp"
+ANY_IMAGE = "application/x-image"
 NPY = "application/x-npy"
 JSON = "application/json"
-ACCEPTED_CONTENT_TYPES = (JPEG, PNG, NPY)
+# JSON: {"image": base64} or {"images": [base64, ...]}.
+ACCEPTED_CONTENT_TYPES = (JPEG, PNG, WEBP, ANY_IMAGE, NPY, JSON)
 ANSWERED_CONTENT_TYPES = (JSON, NPY)
+# The only header of a container that InvokeEndpoint hands on to the client; holds engine=NAME.
+CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 # The event of the deploying Lambda function ...
 MODEL_PACKAGE_ARN = "model_package_arn"
@@ -72,4 +82,5 @@ EXECUTION_ROLE = "execution_role"
 DEPLOYED = "deployed"
 REASON = "reason"
 ENDPOINT_CONFIG_NAME = "endpoint_config_name"
+PREVIOUS_ENDPOINT_CONFIG_NAME = "previous_endpoint_config_name"
 MODEL_NAME = "model_name"
