@@ -135,6 +135,31 @@ def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, fork
     assert results[0] == results[1]
 
 
+def test_a_fork_ends_as_python_does(jobs, bundle, forks_of, tmp_path):
+    """It waits for threads, runs exit functions and writes what lies in the buffers of open files."""
+    folder = tmp_path / "left"
+    folder.mkdir()
+    code = bundle(
+        "import atexit, pathlib, tempfile, threading, time\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
+        "text, data = open(folder / 'text', 'w'), open(folder / 'data', 'wb')\n"
+        "text.write('written\\n')\n"
+        "data.write(b'written')\n"
+        "atexit.register(print, 'at exit')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.3), print('the thread'))).start()\n"
+        "class Cycle: pass\n"
+        "cycle = Cycle(); cycle.itself = cycle; cycle.file = open(folder / 'cycle', 'w')\n"
+        "cycle.file.write('written')\n"
+        "del cycle\n"
+        "left = tempfile.TemporaryDirectory(dir=folder)\n"
+    )
+    jobs.create(request(code, "t"), forks_of(code).start)
+    assert jobs.wait("t")["TrainingJobStatus"] == "Completed"
+    assert jobs.log("t").read_text().split("\n")[:2] == ["the thread", "at exit"]
+    written = {"text": "written\n", "data": "written", "cycle": "written"}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == written
+
+
 def test_unseeded_forks_draw_different_numbers(jobs, bundle, forks_of):
     code = bundle(
         "import random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.rand(1).item())"
