@@ -32,6 +32,8 @@ def metric_line(epoch: int, train_loss: float, validation_loss: float, validatio
 # Processing containers: where inputs, outputs and code lie. Programs get these as arguments only.
 PROCESSING = "/opt/ml/processing"
 PROCESSING_CODE = f"{PROCESSING}/code"
+# What a processing job leaves here, up to 1 KiB, becomes its ExitMessage.
+EXIT_MESSAGE = "/opt/ml/output/message"
 
 # Files that one program writes and another reads.
 SPLIT_SUMMARY = "summary.json"
@@ -69,6 +71,8 @@ JSON = "application/json"
 # JSON: {"image": base64} or {"images": [base64, ...]}.
 ACCEPTED_CONTENT_TYPES = (JPEG, PNG, WEBP, ANY_IMAGE, NPY, JSON)
 ANSWERED_CONTENT_TYPES = (JSON, NPY)
+# The largest body that InvokeEndpoint takes.
+MAX_BODY_BYTES = 25_000_000
 # The only header of a container that InvokeEndpoint hands on to the client; holds engine=NAME.
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
@@ -78,6 +82,7 @@ ENDPOINT_NAME = "endpoint_name"
 ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
 EXECUTION_ROLE = "execution_role"
+DEPLOYMENT_CONFIG = "deployment_config"
 # ... and its answer, besides endpoint_name.
 DEPLOYED = "deployed"
 REASON = "reason"

@@ -1,140 +1,233 @@
 """Ask the endpoint what is on pictures.
 
+Pictures are files, all pictures in a folder and its subfolders, or one from stdin (-). Several are asked
+about at a time; the answers come in the order of the pictures, as they arrive.
+
 With --tensor each picture is transformed here and sent as a float32 tensor (application/x-npy), and the
 highest of the answered scores is the label, the way the original notebook did it. Classes and preprocessing
 then come from model.json in the model artifact that the endpoint serves: the one place that cannot disagree
 with the model.
+
+  predict.py daisy.jpg
+  predict.py photos/ --format csv > photos.csv
+  curl https://example.com/daisy.jpg | predict.py - --format json
+
+Exit codes: 0 every picture has its answer, 1 the endpoint refused some, 2 wrong input or surroundings. Files
+in folders that are no pictures are listed at the end and change nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tarfile
-from collections.abc import Mapping, Sequence
-from io import BytesIO
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from botocore.exceptions import ClientError
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scripts.command as command
-from entrypoints.contract import JPEG, JSON, MODEL_CARD, NPY, PNG
-from entrypoints.serving import image
+from entrypoints.contract import MAX_BODY_BYTES
+from entrypoints.dataset import LITTER
+from entrypoints.serving.image import FORMATS, ImageError
+from scripts.formats import WRITERS, both_terminals
+from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
 
-if TYPE_CHECKING:
-    import boto3
-    from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_sagemaker.client import SageMakerClient
-    from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
+STDIN = "-"
+LISTED = 20  # files left out that are named
+AHEAD = 4 * REQUESTS  # answers that may wait for an earlier one
+GIVE = f"give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
 
-# Pillow's name of a format -> how the endpoint calls it; MPO is a JPEG with more pictures behind it.
-CONTENT_TYPES = {"JPEG": JPEG, "MPO": JPEG, "PNG": PNG}
-SHOWN = 3  # classes in the table's row of a picture
-
-Prediction = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def predict_picture(path: Path, endpoint: str, runtime: SageMakerRuntimeClient) -> Prediction:
-    """What the endpoint says of a picture: {"label": ..., "probabilities": {class: 0..1}}.
+@dataclass(frozen=True)
+class Source:
+    """A picture to ask about; `content` is its file, or what came through a pipe."""
 
-    JPEG and PNG files are sent as they are, other formats as PNG.
+    name: str
+    content: Path | bytes
+    named: bool = True  # by the person, not found in a folder
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction, or the reason why there is none."""
+
+    source: Source
+    prediction: Prediction | None = None
+    reason: str = ""
+    refused: bool = False  # by the endpoint
+
+
+@dataclass
+class Outcome:
+    """What is told at the end."""
+
+    answered: int = 0
+    refused: int = 0
+    left_out: int = 0
+    listed: list[str] = field(default_factory=list)
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """The results of a function in the order of the items, REQUESTS of them at a time in threads.
+
+    Items are taken as they are needed. Whoever stops listening, by Ctrl-C perhaps, waits for no thread.
+    """
+    with ThreadPool(REQUESTS) as pool:
+        waiting: deque[AsyncResult[R]] = deque()
+        for item in items:
+            waiting.append(pool.apply_async(function, (item,)))
+            if len(waiting) == AHEAD:
+                yield waiting.popleft().get()
+        while waiting:
+            yield waiting.popleft().get()
+
+
+def named_source(text: str) -> Source | Path:
+    """What an argument names: a picture, or a folder.
 
     Raises:
-        Failure: the file is not a picture, or cannot be read.
-        ClientError: the endpoint refused or is not there.
+        Failure: it is not there, cannot be read or is no picture.
     """
-    picture = _decode(path)
-    content_type = CONTENT_TYPES.get(picture.info["format"], PNG)
-    if picture.info["format"] in CONTENT_TYPES:
-        body = path.read_bytes()
-    else:
-        file = BytesIO()
-        picture.save(file, "PNG")
-        body = file.getvalue()
-    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=content_type, Accept=JSON, Body=body)
-    prediction: Prediction = json.loads(answer["Body"].read())
-    return prediction
-
-
-def predict_tensor(
-    path: Path, endpoint: str, runtime: SageMakerRuntimeClient, card: Mapping[str, Any]
-) -> Prediction:
-    """The same answer by way of a tensor; `card` is the content of the artifact's model.json.
-
-    Raises:
-        Failure: the file is not a picture, or cannot be read.
-        ClientError: the endpoint refused or is not there.
-    """
-    body = BytesIO()
-    np.save(body, transform(path, card["preprocessing"]), allow_pickle=False)
-    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=NPY, Accept=NPY, Body=body.getvalue())
-    scores = np.load(BytesIO(answer["Body"].read()), allow_pickle=False)[0].astype(np.float64)
-    exponentials = np.exp(scores - scores.max())
-    probabilities = exponentials / exponentials.sum()
-    return {
-        "label": card["classes"][int(np.argmax(scores))],
-        "probabilities": dict(zip(card["classes"], probabilities.tolist(), strict=True)),
-    }
-
-
-def transform(path: Path, preprocessing: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """The network's input for a picture, float32 of shape 1 x 3 x H x W: resized, cropped, normalised.
-
-    Raises:
-        Failure: the file is not a picture, or cannot be read.
-    """
-    pixels = image.preprocess(_decode(path), preprocessing["image_size"], preprocessing["resize"])
-    mean, std = (np.array(preprocessing[key], np.float32).reshape(3, 1, 1) for key in ("mean", "std"))
-    return ((pixels.astype(np.float32) / 255 - mean) / std)[np.newaxis].astype(np.float32)
-
-
-def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[str, Any]:
-    """The content of model.json in the artifact that the endpoint serves.
-
-    Raises:
-        Failure: the artifact holds no model.json.
-        ClientError: there is no such endpoint, or the artifact is gone.
-    """
-    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-    variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
-    model = sagemaker.describe_model(ModelName=variant["ModelName"])
-    container: Mapping[str, Any] = model.get("PrimaryContainer") or model["Containers"][0]
-    if package := container.get("ModelPackageName"):
-        described = sagemaker.describe_model_package(ModelPackageName=package)
-        container = described["InferenceSpecification"]["Containers"][0]
-    url = container["ModelDataUrl"]
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    # Read as it comes, and no further than model.json.
-    with tarfile.open(fileobj=s3.get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is not None and member.name.removeprefix("./") == MODEL_CARD:
-                card: dict[str, Any] = json.load(file)
-                return card
-    raise command.Failure(f"{url} holds no {MODEL_CARD}: it is not of this pipeline; leave out --tensor")
-
-
-def _decode(path: Path) -> Any:
+    path = Path(text)
     try:
-        return image.decode(path)
-    except image.ImageError as error:
-        command.fail(f"{path} {error}")
+        if text == STDIN:
+            if sys.stdin.isatty():
+                command.fail("- reads a picture from stdin; send one there with a pipe or with < FILE")
+            source = Source(text, sys.stdin.buffer.read(MAX_BODY_BYTES + 1))
+        elif path.is_dir():
+            return path
+        elif path.is_file():
+            source = Source(text, path)
+        else:  # a pipe, unless it is missing
+            with path.open("rb") as pipe:
+                source = Source(text, pipe.read(MAX_BODY_BYTES + 1))
+        check(source.content)
+    except ImageError as error:
+        command.fail(f"{_printable(text)} {error}; {GIVE}")
     except OSError as error:
-        command.fail(f"{path} cannot be read ({error.strerror}); give a picture")
+        command.fail(f"{_printable(text)} cannot be read ({error.strerror}); {GIVE} or a folder")
+    return source
+
+
+def sources(named: Iterable[Source | Path]) -> Iterator[Source]:
+    """Pictures as they were named, files of folders in the order of their names; hidden ones are ignored."""
+
+    def unreadable(error: OSError) -> None:
+        raise error
+
+    for item in named:
+        if isinstance(item, Source):
+            yield item
+            continue
+        for folder, folders, files in os.walk(item, onerror=unreadable):
+            folders[:] = sorted(filter(_visible, folders))
+            for name in sorted(filter(_visible, files)):
+                path = Path(folder, name)
+                yield Source(str(path), path, named=False)
+
+
+def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer:
+    """The answer to one picture.
+
+    Raises:
+        ClientError: it was not refused for itself: there is no endpoint, or no permission.
+    """
+    try:
+        if isinstance(source.content, Path) and not source.content.is_file():
+            return Answer(source, reason="is not a regular file")
+        return Answer(source, predict(source.content))
+    except ImageError as error:
+        return Answer(source, reason=str(error))
+    except OSError as error:
+        return Answer(source, reason=f"cannot be read ({error.strerror})")
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ModelError":
+            raise
+        return Answer(source, reason=_sentence(error), refused=True)
+
+
+def predictions(answers: Iterable[Answer], outcome: Outcome) -> Iterator[Prediction]:
+    """Predictions with their picture's name first; what else became of pictures goes into `outcome`."""
+    for answer in answers:
+        name = _printable(answer.source.name)
+        if answer.prediction is not None:
+            outcome.answered += 1
+            yield {"file": name, **answer.prediction}
+        elif answer.refused or answer.source.named:
+            outcome.refused += 1
+            command.console.print(f"refused: {name}: {answer.reason}", soft_wrap=True)
+        else:
+            outcome.left_out += 1
+            if len(outcome.listed) < LISTED:
+                outcome.listed.append(f"left out: {name} {answer.reason}")
+
+
+def _progress(output_format: str) -> Progress:
+    """Shown unless the answers themselves appear line by line on the terminal."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    lines = both_terminals() and output_format != "table"
+    shown = command.console.is_terminal and not lines
+    return Progress(
+        *columns, console=command.console, transient=True, redirect_stdout=False, disable=not shown
+    )
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in LITTER
+
+
+def _printable(name: str) -> str:
+    """A file's name; bytes in it that are no UTF-8 are escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _sentence(error: ClientError) -> str:
+    """What the container said: its errors are JSON, {"code": ..., "message": ...}."""
+    said = str(error.response.get("OriginalMessage") or error.response["Error"]["Message"])
+    try:
+        return str(json.loads(said)["message"])
+    except (ValueError, KeyError, TypeError):  # another container, or SageMaker in its place
+        return said
+
+
+def _tell(outcome: Outcome) -> None:
+    for line in outcome.listed:
+        command.console.print(line, soft_wrap=True)
+    if more := outcome.left_out - len(outcome.listed):
+        command.console.print(f"left out: {more:,} more")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
     endpoint = arguments.endpoint or command.default(settings, "EndpointName")
-    for path in arguments.images:
-        _decode(path)  # before the first request: a mistyped name costs nothing
+    # Before the first request: a mistyped name costs nothing.
+    named = [named_source(text) for text in arguments.pictures]
+    session = command.session(arguments, settings)
+    outcome = Outcome()
     try:
-        predictions = _predict(arguments, endpoint, command.session(arguments, settings))
+        predict = partial(predict_picture, endpoint=endpoint, runtime=connect(session))
+        if arguments.tensor:
+            card = model_card(endpoint, session.client("sagemaker"), session.client("s3"))
+            predict = partial(predict_tensor, card=card, **predict.keywords)
+        with _progress(arguments.format) as progress:
+            total = None if progress.disable else sum(1 for _ in sources(named))
+            answers = in_order(partial(ask, predict), sources(named))
+            tracked = progress.track(answers, total, description="asking")
+            WRITERS[arguments.format](predictions(tracked, outcome))
     except ClientError as error:
         if command.is_missing(error):
             command.fail(
@@ -142,48 +235,25 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "run the pipeline, or name another one with --endpoint"
             )
         raise
-    if arguments.json:
-        print(json.dumps(predictions, indent=2, ensure_ascii=False))
-    else:
-        command.output.print(_table(predictions))
-    return 0
-
-
-def _predict(arguments: argparse.Namespace, endpoint: str, session: boto3.Session) -> list[Prediction]:
-    runtime = session.client("sagemaker-runtime")
-    card = (
-        model_card(endpoint, session.client("sagemaker"), session.client("s3")) if arguments.tensor else None
-    )
-    predictions = []
-    for path in arguments.images:
-        answer = (
-            predict_picture(path, endpoint, runtime)
-            if card is None
-            else predict_tensor(path, endpoint, runtime, card)
-        )
-        predictions.append({"file": str(path), **answer})
-    return predictions
-
-
-def _table(predictions: Sequence[Prediction]) -> Table:
-    table = Table("picture", "label", "probability", "then")
-    for prediction in predictions:
-        ranked = sorted(prediction["probabilities"].items(), key=lambda item: -item[1])
-        others = ", ".join(f"{name} {value:.1%}" for name, value in ranked[1:SHOWN])
-        label = prediction["label"]
-        table.add_row(prediction["file"], label, f"{prediction['probabilities'][label]:.1%}", others)
-    return table
+    finally:
+        _tell(outcome)
+    if not outcome.answered and not outcome.refused:
+        command.fail(f"there is no picture in {', '.join(map(_printable, arguments.pictures))}; {GIVE}")
+    return 1 if outcome.refused else 0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "")
-    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="a picture")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, a folder, or - for stdin")
     parser.add_argument("--endpoint", metavar="NAME", help="the endpoint (the default of EndpointName)")
+    parser.add_argument("--format", choices=WRITERS, default="table", help="of the output (table)")
     parser.add_argument(
         "--tensor", action="store_true", help="send the transformed tensor, argmax the scores"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.pictures.count(STDIN) > 1:
+        parser.error(f"stdin holds one picture; give {STDIN} once")
+    return arguments
 
 
 if __name__ == "__main__":

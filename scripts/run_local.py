@@ -30,7 +30,7 @@ from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
-from scripts.predict import predict_picture
+from scripts.invoke import predict_picture
 from scripts.results import Results, write_report
 from scripts.start_execution import report, start
 from scripts.upload_dataset import delete, split_url, upload

@@ -111,10 +111,10 @@ def test_predict_and_delete_an_endpoint(run, refused, service, pictures):
     picture = pictures / "ants" / "1.png"
     deployed(service)
     deployed(service)
-    plain = run("predict.py", picture, "--json", "--local", service.url)
+    plain = run("predict.py", picture, "--format", "json", "--local", service.url)
     assert plain.returncode == 0, plain.stderr
     assert json.loads(plain.stdout)[0]["label"] == "ants"
-    tensor = run("predict.py", picture, "--json", "--tensor", "--local", service.url)
+    tensor = run("predict.py", picture, "--format", "json", "--tensor", "--local", service.url)
     assert tensor.returncode == 0, tensor.stderr
     (prediction,) = json.loads(tensor.stdout)
     assert prediction["label"] == "bees"

@@ -158,7 +158,7 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
         # The endpoint of the earlier run answers again, from the same home.
         picture = summary["endpoint_prediction"]["file"]
         _in_service(sagemaker)
-        done = run("predict.py", "--json", "--local", service.url, picture)
+        done = run("predict.py", "--format", "json", "--local", service.url, picture)
         assert done.returncode == 0, done.stderr
         (prediction,) = json.loads(done.stdout)
         assert prediction["label"] == summary["endpoint_prediction"]["label"]

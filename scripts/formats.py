@@ -1,0 +1,80 @@
+"""Predictions as a table for people, as JSON or as CSV: each printed as soon as it is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+import scripts.command as command
+from scripts.invoke import Prediction
+
+SHOWN = 3  # classes in the table's row of a picture
+PAGE = 200  # rows of a table; more pictures make more tables
+
+
+def write_json(rows: Iterable[Prediction]) -> None:
+    """A list with a line per picture, closed whatever comes between."""
+    separator = "[\n"
+    try:
+        for row in rows:
+            print(f"{separator}  {json.dumps(row, ensure_ascii=False)}", end="", flush=True)
+            separator = ",\n"
+    finally:
+        if separator == ",\n":
+            print("\n]", flush=True)
+
+
+def write_csv(rows: Iterable[Prediction]) -> None:
+    """file, label, probability, then probability_CLASS of every class.
+
+    Raises:
+        Failure: the classes changed, since another model was deployed meanwhile.
+    """
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        scores = {f"probability_{name}": value for name, value in row["probabilities"].items()}
+        label = row["label"]
+        cells = {"file": row["file"], "label": label, "probability": row["probabilities"][label], **scores}
+        if writer is None:
+            writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
+            writer.writeheader()
+        if list(cells) != writer.fieldnames:
+            command.fail(f"the endpoint's classes changed before {row['file']}; ask again")
+        writer.writerow(cells)
+        sys.stdout.flush()
+
+
+def write_table(rows: Iterable[Prediction]) -> None:
+    """Tables for people, of PAGE rows at most."""
+    page: list[Prediction] = []
+    try:
+        for row in rows:
+            page.append(row)
+            if len(page) == PAGE:
+                _print_table(page)
+                page = []
+    finally:
+        if page:
+            _print_table(page)
+
+
+def _print_table(rows: Sequence[Prediction]) -> None:
+    table = Table("picture", "label", "probability", "then")
+    for row in rows:
+        ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
+        others = ", ".join(f"{name} {value:.1%}" for name, value in ranked[1:SHOWN])
+        table.add_row(row["file"], row["label"], f"{row['probabilities'][row['label']]:.1%}", others)
+    # On a terminal that shows the progress, too, whatever draws it must know.
+    (command.console if both_terminals() else command.output).print(table)
+
+
+def both_terminals() -> bool:
+    """Whether progress and answers go to the terminal."""
+    return command.console.is_terminal and command.output.is_terminal
+
+
+WRITERS = {"table": write_table, "json": write_json, "csv": write_csv}

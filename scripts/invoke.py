@@ -1,0 +1,174 @@
+"""A picture's way to an endpoint and back: as the file that it is, or as the network's input."""
+
+from __future__ import annotations
+
+import json
+import random
+import tarfile
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import scripts.command as command
+from entrypoints.contract import JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
+from entrypoints.serving import image
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sagemaker.client import SageMakerClient
+    from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
+
+REQUESTS = 8  # at a time
+ATTEMPTS = 8
+BUSY = 503
+# How the files begin that are sent as they are (WEBP: with a length between, see `_content_type`).
+SIGNATURES = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG}
+HEAD_BYTES = 12
+
+Prediction = dict[str, Any]
+
+
+def connect(session: boto3.Session) -> SageMakerRuntimeClient:
+    """A client for many requests at a time, which slows down and tries again where it is told to."""
+    from botocore.config import Config  # as slow to import as boto3
+
+    config = Config(
+        max_pool_connections=REQUESTS, retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS}
+    )
+    runtime = session.client("sagemaker-runtime", config=config)
+    events: Any = runtime.meta.events  # its stub lets handlers answer nothing
+    events.register("needs-retry.sagemaker-runtime.InvokeEndpoint", _delay_when_busy)
+    return runtime
+
+
+def _delay_when_busy(attempts: int, response: tuple[Any, Mapping[str, Any]] | None, **_: Any) -> float | None:
+    """Seconds until the next attempt where the container's queue is full; None leaves it to botocore.
+
+    botocore knows a 503 of SageMaker itself; the container's comes inside a ModelError, with status 424.
+    """
+    if response is None or response[1].get("OriginalStatusCode") != BUSY or attempts >= ATTEMPTS:
+        return None
+    return random.uniform(0, 0.1 * 2**attempts)
+
+
+def predict_picture(source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient) -> Prediction:
+    """What the endpoint says of a picture: {"label": ..., "probabilities": {class: 0..1}}.
+
+    JPEG, PNG and WEBP files are sent as they are, other formats as PNG.
+
+    Raises:
+        ImageError: not a picture, or larger than an endpoint takes.
+        OSError: the file cannot be read.
+        ClientError: the endpoint refused or is not there.
+    """
+    body, content_type = _body(source)
+    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=content_type, Accept=JSON, Body=body)
+    prediction: Prediction = json.loads(answer["Body"].read())
+    return prediction
+
+
+def predict_tensor(
+    source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient, card: Mapping[str, Any]
+) -> Prediction:
+    """The same answer by way of a tensor; `card` is the content of the artifact's model.json.
+
+    Raises:
+        ImageError: not a picture.
+        OSError: the file cannot be read.
+        ClientError: the endpoint refused or is not there.
+    """
+    body = BytesIO()
+    np.save(body, transform(source, card["preprocessing"]), allow_pickle=False)
+    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=NPY, Accept=NPY, Body=body.getvalue())
+    scores = np.load(BytesIO(answer["Body"].read()), allow_pickle=False)[0].astype(np.float64)
+    exponentials = np.exp(scores - scores.max())
+    probabilities = exponentials / exponentials.sum()
+    return {
+        "label": card["classes"][int(np.argmax(scores))],
+        "probabilities": dict(zip(card["classes"], probabilities.tolist(), strict=True)),
+    }
+
+
+def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """The network's input for a picture, float32 of shape 1 x 3 x H x W: resized, cropped, normalised.
+
+    Raises:
+        ImageError: not a picture.
+        OSError: the file cannot be read.
+    """
+    pixels = image.preprocess(image.decode(source), preprocessing["image_size"], preprocessing["resize"])
+    mean, std = (np.array(preprocessing[key], np.float32).reshape(3, 1, 1) for key in ("mean", "std"))
+    return ((pixels.astype(np.float32) / 255 - mean) / std)[np.newaxis].astype(np.float32)
+
+
+def check(source: Path | bytes) -> None:
+    """Refuse what is no picture; of one that would be sent as it is, only the first bytes are read.
+
+    Raises:
+        ImageError: not a picture.
+        OSError: the file cannot be read.
+    """
+    if _content_type(_head(source)) is None:
+        image.decode(source)
+
+
+def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[str, Any]:
+    """The content of model.json in the artifact that the endpoint serves.
+
+    Raises:
+        Failure: the artifact holds no model.json.
+        ClientError: there is no such endpoint, or the artifact is gone.
+    """
+    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
+    model = sagemaker.describe_model(ModelName=variant["ModelName"])
+    container: Mapping[str, Any] = model.get("PrimaryContainer") or model["Containers"][0]
+    if package := container.get("ModelPackageName"):
+        described = sagemaker.describe_model_package(ModelPackageName=package)
+        container = described["InferenceSpecification"]["Containers"][0]
+    url = container["ModelDataUrl"]
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    # Read as it comes, and no further than model.json.
+    with tarfile.open(fileobj=s3.get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None and member.name.removeprefix("./") == MODEL_CARD:
+                card: dict[str, Any] = json.load(file)
+                return card
+    raise command.Failure(f"{url} holds no {MODEL_CARD}: it is not of this pipeline; leave out --tensor")
+
+
+def _body(source: Path | bytes) -> tuple[bytes, str]:
+    """What is sent for a picture, and its content type."""
+    content_type = _content_type(_head(source))
+    if content_type is None:
+        file = BytesIO()
+        image.decode(source).save(file, "PNG")
+        body, content_type = file.getvalue(), PNG
+    elif isinstance(source, bytes):
+        body = source
+    else:
+        with source.open("rb") as opened:
+            body = opened.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES:
+        raise image.ImageError(f"has over {MAX_BODY_BYTES:,} bytes, more than an endpoint takes")
+    return body, content_type
+
+
+def _head(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[:HEAD_BYTES]
+    with source.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _content_type(head: bytes) -> str | None:
+    """How the endpoint calls a file that begins so; None if it does not take such a file as it is."""
+    if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
+        return WEBP
+    return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)
