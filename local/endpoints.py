@@ -147,6 +147,19 @@ class Endpoints:
         variant = record["ProductionVariants"][0]["VariantName"]
         return status, {**answered, "x-amzn-invoked-production-variant": variant}, data
 
+    def page(self, name: str) -> tuple[int, dict[str, str], bytes]:
+        """What the container answers to GET /: status, headers, body.
+
+        Raises:
+            ModelError: it does not answer.
+            ServiceError: as `invoke`.
+        """
+        _, server = self._serving(name)
+        try:
+            return server.page()
+        except Unanswered as error:
+            raise ModelError(0, str(error), str(server.log)) from None
+
     def _serving(self, name: str) -> tuple[Record, ModelServer]:
         self._notice_exit(name)
         try:

@@ -109,14 +109,27 @@ class ModelServer:
         Raises:
             Unanswered: there was none within INVOCATION_TIMEOUT_S, or the connection broke.
         """
+        return self._ask("POST", "/invocations", body, _passed(headers, REQUEST_HEADERS))
+
+    def page(self) -> tuple[int, dict[str, str], bytes]:
+        """The answer to GET /, for browsers: status, headers (names in lower case), body.
+
+        Raises:
+            Unanswered: as `invoke`.
+        """
+        return self._ask("GET", "/")
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         if self._pool is None:
             raise Unanswered("the model server is not up")
         try:
             answer = self._pool.request(
-                "POST",
-                "/invocations",
+                method,
+                path,
                 body=body,
-                headers=_passed(headers, REQUEST_HEADERS),
+                headers=headers,
                 timeout=INVOCATION_TIMEOUT_S,
                 retries=False,
             )

@@ -46,6 +46,8 @@ GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address
 Answer = tuple[int, Mapping[str, str], bytes]
 # Endpoint name, body and headers of InvokeEndpoint.
 Invoke = Callable[[str, bytes, Mapping[str, str]], Answer]
+# What browsers ask for, without a signature; None if it is nothing that they get.
+Browse = Callable[[Request], Response | None]
 # Method, path, query, headers and body of a request to Lambda.
 Functions = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Answer]
 
@@ -53,7 +55,11 @@ log = logging.getLogger(__name__)
 
 
 def application(
-    s3: Callable[[Request], Response], control: ControlPlane, invoke: Invoke, functions: Functions
+    s3: Callable[[Request], Response],
+    control: ControlPlane,
+    invoke: Invoke,
+    functions: Functions,
+    browse: Browse,
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
 
@@ -88,7 +94,7 @@ def application(
         service = _service(request)
         try:
             if service is None:
-                return _send(environ, start_response, _unsigned(request))
+                return _send(environ, start_response, _unsigned(request, browse))
             if service not in handlers:
                 return moto()(environ, start_response)
             return _send(environ, start_response, handlers[service](request))
@@ -150,9 +156,11 @@ def _service(request: Request) -> str | None:
     return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None
 
 
-def _unsigned(request: Request) -> Response:
+def _unsigned(request: Request, browse: Browse) -> Response:
     if (request.method, request.path) == ("GET", "/"):
         return Response(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
+    if (answer := browse(request)) is not None:
+        return answer
     raise ServiceError(
         "MissingAuthenticationToken",
         "The request has no AWS signature, which tells the service that it is for; any credentials do",

@@ -8,13 +8,14 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import boto3
 from botocore.config import Config
 
-from local import processing, tags, training
+from local import browser, processing, tags, training
 from local.control import ControlPlane
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
@@ -85,7 +86,13 @@ class LocalService:
             }
             | tags.operations(store)
         )
-        app = application(S3(self.home).handle, control, self._endpoints.invoke, self._functions.handle)
+        app = application(
+            S3(self.home).handle,
+            control,
+            self._endpoints.invoke,
+            self._functions.handle,
+            partial(browser.answer, invoke=self._endpoints.invoke, page=self._endpoints.page),
+        )
         self._server = Server(app, port)
 
     @property

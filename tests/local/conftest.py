@@ -66,7 +66,7 @@ def refuse(*_arguments: object) -> Any:
 @pytest.fixture
 def server(home: Home) -> Iterator[Server]:
     """A server with S3 and moto; no SageMaker operations, endpoints or functions."""
-    server = Server(application(S3(home).handle, ControlPlane({}), refuse, refuse))
+    server = Server(application(S3(home).handle, ControlPlane({}), refuse, refuse, refuse))
     server.start()
     yield server
     server.stop()

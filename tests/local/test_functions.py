@@ -66,7 +66,7 @@ def serving(home):
     """A function service over a home folder, and boto3's client of it through a real server."""
     store = Store(home.database)
     service = FunctionService(home, store, lambda: {"AWS_REGION": "us-east-1"})
-    server = Server(application(S3(home).handle, ControlPlane({}), refuse, service.handle))
+    server = Server(application(S3(home).handle, ControlPlane({}), refuse, service.handle, refuse))
     server.start()
     try:
         yield (

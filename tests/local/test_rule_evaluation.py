@@ -66,7 +66,7 @@ def service(home, store):
         }
 
     jobs = JobService(home, store, training.KIND, environment)
-    server = Server(application(S3(home).handle, ControlPlane(jobs.operations()), None, None))
+    server = Server(application(S3(home).handle, ControlPlane(jobs.operations()), None, None, None))
     server.start()
     yield jobs
     jobs.close()

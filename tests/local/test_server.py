@@ -15,7 +15,7 @@ from local.control import ControlPlane, ServiceError
 from local.home import ACCOUNT
 from local.s3 import S3
 from local.server import THREADS, Server, application
-from local.wire import ModelError
+from local.wire import ModelError, Response
 
 NPY = "application/x-npy"
 
@@ -51,6 +51,10 @@ def functions(method, path, query, _headers, body):
     return 200, {"content-type": "application/json"}, json.dumps(told).encode()
 
 
+def browse(request):
+    return Response(200, {"content-type": "text/html"}, b"<p>") if request.path == "/page" else None
+
+
 @pytest.fixture
 def server(home):
     operations = {
@@ -59,7 +63,7 @@ def server(home):
         "DeleteModel": delete_model,
         "ListModelPackages": list_model_packages,
     }
-    server = Server(application(S3(home).handle, ControlPlane(operations), invoke, functions))
+    server = Server(application(S3(home).handle, ControlPlane(operations), invoke, functions, browse))
     server.start()
     yield server
     server.stop()
@@ -183,6 +187,7 @@ def test_requests_without_credentials(server):
     status, headers, body = get(server, "/")
     assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
     assert b"AWS_ENDPOINT_URL" in body
+    assert get(server, "/page")[2] == b"<p>"
     status, headers, body = get(server, "/pictures/a")
     assert (status, json.loads(body)["__type"]) == (403, "MissingAuthenticationToken")
 

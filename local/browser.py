@@ -1,0 +1,63 @@
+"""What a browser gets from an endpoint: its page at /endpoints/NAME/, and the predictions that it asks for.
+
+Requests of browsers bear no signature. They reach whichever server the endpoint has now, so that the address
+outlives updates. Errors are JSON as the container writes them: {"code": ..., "message": ...}.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from local.control import ServiceError
+from local.wire import ModelError, Request, Response
+
+ROUTES = {
+    "GET": re.compile(r"/endpoints/([^/]+)(/?)"),
+    "POST": re.compile(r"/endpoints/([^/]+)/invocations"),
+}
+# This machine, in a browser. Other names may have been pointed here by another web site (DNS rebinding).
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
+
+# Status, headers and body.
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+def answer(
+    request: Request,
+    invoke: Callable[[str, bytes, Mapping[str, str]], Answer],
+    page: Callable[[str], Answer],
+) -> Response | None:
+    """The answer to a request without a signature; None if it is for none of the addresses above.
+
+    Args:
+        invoke: InvokeEndpoint for an endpoint's name, a body and headers.
+        page: what the endpoint's server answers to GET /.
+    """
+    route = ROUTES.get(request.method)
+    found = route and route.fullmatch(request.path)
+    if not found:
+        return None
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    if not LOOPBACK.fullmatch(host) or origin not in (None, f"http://{host}"):
+        return _tell(403, "Forbidden", "Another web site may not use this endpoint; open its own page.")
+    try:
+        if request.method == "POST":
+            return Response(*invoke(found[1], request.body.read(), request.headers))
+        if not found[2]:  # the page's own addresses are relative
+            return Response(308, {"location": f"{quote(request.path)}/"})
+        return Response(*page(found[1]))
+    except ModelError as error:
+        if error.original_status == 0:
+            return _tell(502, error.code, f"The endpoint did not answer: {error.original_message}")
+        json_headers = {"content-type": "application/json"}
+        return Response(error.original_status, json_headers, error.original_message.encode())
+    except ServiceError as error:
+        return _tell(404, error.code, error.message)
+
+
+def _tell(status: int, code: str, message: str) -> Response:
+    body = json.dumps({"code": code, "message": message}).encode()
+    return Response(status, {"content-type": "application/json"}, body)
