@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from local import traffic
 from local.container import base_environment
 from local.control import Operation, Request, Response, ServiceError, invalid, listed
 from local.endpoint_configs import EndpointConfigs, variant_summary
 from local.home import ACCOUNT, Home
-from local.model_server import LaunchError, ModelServer, Unanswered, launch
+from local.model_server import UVICORN, LaunchError, ModelServer, Unanswered, launch
 from local.models import Models
 from local.store import Record, Store
 from local.tags import add_tags, forget_tags
@@ -37,12 +38,14 @@ class Endpoints:
         models: Models,
         configs: EndpointConfigs,
         environment: Callable[[], Mapping[str, str]],
+        server: str = UVICORN,
     ) -> None:
         self._home = home
         self._store = store
         self._models = models
         self._configs = configs
         self._environment = environment
+        self._server = server
         self._servers: dict[str, ModelServer] = {}
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
@@ -62,10 +65,12 @@ class Endpoints:
         name = request["EndpointName"]
         arn = self._home.arn("endpoint", name)
         now = time.time()
+        config, deployment = self._configured(request)
         record = {
             "EndpointName": name,
             "EndpointArn": arn,
-            "EndpointConfigName": self._configs.config(request["EndpointConfigName"])["EndpointConfigName"],
+            "EndpointConfigName": config,
+            "LastDeploymentConfig": deployment or None,
             "EndpointStatus": "Creating",
             "CreationTime": now,
             "LastModifiedTime": now,
@@ -94,7 +99,7 @@ class Endpoints:
         return listed(self._store.list(ENDPOINTS), request, "Endpoint", "Endpoints")
 
     def _update(self, request: Request) -> Response:
-        config = self._configs.config(request["EndpointConfigName"])["EndpointConfigName"]
+        config, deployment = self._configured(request)
 
         def begin(record: Record) -> None:
             if record["EndpointStatus"] == "Failed":
@@ -104,12 +109,22 @@ class Endpoints:
             _refuse_in_progress(record)
             record |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time(), "FailureReason": None}
             record["PendingDeploymentSummary"] = {"EndpointConfigName": config, "StartTime": time.time()}
+            if not request.get("RetainDeploymentConfig"):
+                record["LastDeploymentConfig"] = deployment or None
 
         name = request["EndpointName"]
         self._notice_exit(name)
         record = self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
-        self._background(self._replace, name, config)
+        latest = record.get("LastDeploymentConfig") or {}
+        self._background(self._replace, name, config, latest)
         return record
+
+    def _configured(self, request: Request) -> tuple[str, Record]:
+        """The endpoint configuration and the DeploymentConfig of a request, checked."""
+        config = self._configs.config(request["EndpointConfigName"])
+        deployment = request.get("DeploymentConfig", {})
+        traffic.check(deployment, config["ProductionVariants"][0].get("InitialInstanceCount", 1))
+        return config["EndpointConfigName"], deployment
 
     def _delete(self, request: Request) -> Response:
         def begin(record: Record) -> None:
@@ -233,16 +248,18 @@ class Endpoints:
         except LaunchError as error:
             self._set(name, EndpointStatus="Failed", FailureReason=_reason(name, str(error)))
 
-    def _replace(self, name: str, config: str) -> None:
+    def _replace(self, name: str, config: str, deployment: Record) -> None:
         try:
-            self._serve(name, config)
+            self._serve(name, config, deployment=deployment)
         except LaunchError as error:
             # A failed update leaves the endpoint InService on its old configuration, with a
             # FailureReason (aws-controllers-k8s/sagemaker-controller#7).
             reason = _reason(name, str(error))
             self._set(name, EndpointStatus="InService", FailureReason=reason, PendingDeploymentSummary=None)
 
-    def _serve(self, name: str, config_name: str, note: str | None = None) -> None:
+    def _serve(
+        self, name: str, config_name: str, note: str | None = None, deployment: Record | None = None
+    ) -> None:
         """Start the server of a configuration, move the endpoint to it, then end the one it had."""
         try:
             (variant,) = self._configs.config(config_name)["ProductionVariants"]
@@ -255,11 +272,13 @@ class Endpoints:
                 archive,
                 self._home.folder(ENDPOINTS, name) / config_name,
                 base_environment(self._environment()) | container.environment,
+                self._server,
             )
         except (LaunchError, OSError) as error:  # OSError: a full disk, no more processes
             raise LaunchError(f"{container.model_data_url}: {error}") from None
         try:
             server.wait_until_healthy(self._stopping)
+            traffic.heed_alarms(deployment or {}, self._environment())
         except LaunchError:
             server.stop()
             raise
@@ -277,11 +296,13 @@ class Endpoints:
             ProductionVariants=[variant_summary(variant)],
         )
         if old is not None:
+            old.drain(self._stopping)
             old.stop()
 
     def _remove(self, name: str) -> None:
         server = self._servers.pop(name, None)
         if server is not None:
+            server.drain(self._stopping)
             server.stop()
         folder = self._home.folder(ENDPOINTS, name)
         if folder.exists():

@@ -74,7 +74,7 @@ def _send(
     log: Path, job: str, definitions: Definitions, service: Mapping[str, str], ended: threading.Event
 ) -> None:
     dimensions = [{"Name": DIMENSION, "Value": job}]
-    cloudwatch, place = None, 0
+    client, place = None, 0
     over = False
     while not over:
         over = ended.wait(_POLL_S)  # what came before the end is read after it
@@ -85,8 +85,8 @@ def _send(
             for name, value in found(lines, definitions)
         ]
         for start in range(0, len(data), 1000):  # API reference: at most so many in one request
-            cloudwatch = cloudwatch or _client(service)
-            cloudwatch.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + 1000])
+            client = client or cloudwatch(service)
+            client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + 1000])
 
 
 def _lines(log: Path, place: int) -> tuple[list[str], int]:
@@ -99,7 +99,8 @@ def _lines(log: Path, place: int) -> tuple[list[str], int]:
     return whole.decode("utf-8", "replace").splitlines(), place + len(whole) + len(newline)
 
 
-def _client(service: Mapping[str, str]) -> Any:
+def cloudwatch(service: Mapping[str, str]) -> Any:
+    """A client of CloudWatch; `service` is the environment that makes boto3 talk to this service."""
     # A session of its own: boto3's default one is not made for several threads.
     return boto3.session.Session().client(
         "cloudwatch",

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from zlib import error as ZlibError
 
@@ -34,6 +34,24 @@ STOP_TIMEOUT_S = 5.0
 REQUEST_HEADERS = ("content-type", "accept")
 RESPONSE_HEADERS = ("content-type",)
 APP = "app.py"
+# What serves an artifact: uvicorn, with the artifact's own worker processes, or Ray Serve as in SageMaker's
+# container, from an environment of its own.
+UVICORN, RAY = SERVERS = ("uvicorn", "ray")
+RAY_PYTHON = Path(__file__).parents[1] / ".venv-ray" / "bin" / "python"
+COMMANDS: dict[str, tuple[str | Path, ...]] = {
+    UVICORN: (
+        *(sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0"),
+        *("--log-level", "info", "--no-access-log", "--no-use-colors", "--ws", "none"),
+        *("--timeout-keep-alive", "75"),  # longer than any pause between two requests of a batch
+    ),
+    RAY: (RAY_PYTHON, Path(__file__).with_name("ray_server.py")),
+}
+RAY_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
 class LaunchError(Exception):
@@ -53,6 +71,8 @@ class ModelServer:
         self.log = log
         self._log_start = log_start
         self._pool: urllib3.HTTPConnectionPool | None = None
+        self._in_flight = 0
+        self._lock = threading.Lock()
 
     @property
     def exit_status(self) -> int | None:
@@ -125,19 +145,35 @@ class ModelServer:
         if self._pool is None:
             raise Unanswered("the model server is not up")
         try:
-            answer = self._pool.request(
-                method,
-                path,
-                body=body,
-                headers=headers,
-                timeout=INVOCATION_TIMEOUT_S,
-                retries=False,
-            )
+            with self._counted():
+                answer = self._pool.request(
+                    method,
+                    path,
+                    body=body,
+                    headers=headers,
+                    timeout=INVOCATION_TIMEOUT_S,
+                    retries=False,
+                )
         except urllib3.exceptions.TimeoutError:
             raise Unanswered(f"no answer within {INVOCATION_TIMEOUT_S:g} s") from None
         except urllib3.exceptions.HTTPError as error:
             raise Unanswered(f"the connection broke: {error}") from None
         return answer.status, _passed(answer.headers, RESPONSE_HEADERS), answer.data
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+    def drain(self, stopping: threading.Event) -> None:
+        """Wait until every request has its answer, or until `stopping` is set; send no new ones meanwhile."""
+        while self._in_flight and not stopping.wait(POLL_INTERVAL_S):
+            pass
 
     def wait(self, timeout_s: float) -> None:
         """Give the process up to `timeout_s` to end by itself."""
@@ -152,12 +188,28 @@ class ModelServer:
         shutil.rmtree(self._folder)
 
 
-def launch(archive: Path, folder: Path, environment: Mapping[str, str]) -> ModelServer:
-    """Unpack a model archive under `folder` and start its app.py; the log is `folder`/server.log.
+def require(server: str) -> None:
+    """Refuse a server of SERVERS that is not installed.
 
     Raises:
-        LaunchError: no such archive, not a safe tar archive, or no app.py at its root.
+        LaunchError: how to install it, in one line.
     """
+    if server == RAY and not RAY_PYTHON.is_file():
+        raise LaunchError(
+            "Ray Serve is not installed; `make ray` installs it into .venv-ray (1 minute, 1 GB)"
+        )
+
+
+def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: str = UVICORN) -> ModelServer:
+    """Unpack a model archive under `folder` and serve it; the log is `folder`/server.log.
+
+    Args:
+        server: one of SERVERS.
+
+    Raises:
+        LaunchError: no such archive, not a safe tar archive, or no app.py at its root; or no such server here.
+    """
+    require(server)
     folder.mkdir(parents=True, exist_ok=True)
     # A name of its own: an update may serve the same configuration anew beside the old server.
     model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
@@ -170,16 +222,8 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str]) -> Model
     with log_path.open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0"),
-                *("--log-level", "info", "--no-access-log", "--no-use-colors"),
-                *("--timeout-keep-alive", "75"),  # longer than any pause between two requests of a batch
-            ],
-            env={
-                "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)),
-                **environment,
-                "PYTHONPATH": str(model),
-            },
+            COMMANDS[server],
+            env={**RAY_ENVIRONMENT, **environment, "PYTHONPATH": str(model)},
             cwd=model,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,6 +1,8 @@
 import io
 import tarfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -18,6 +20,7 @@ from local.wire import ModelError
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
 
 APP = """
+import asyncio
 import os
 import time
 
@@ -39,6 +42,9 @@ async def app(scope, receive, send):
         os._exit(3)
     elif body == b"sleep":
         time.sleep(1)
+    elif body == b"linger":
+        await asyncio.sleep(2)
+        answer = b"WORD:lingered"
     elif body == b"pid":
         answer = str(os.getpid()).encode()
     elif body.startswith(b"env:"):
@@ -46,7 +52,8 @@ async def app(scope, receive, send):
     elif body == b"headers":
         secret = headers.get(b"authorization", b"-")
         answer = b" ".join([headers[b"content-type"], headers[b"accept"], secret])
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/x")]})
+    sent = [(b"content-type", b"text/x"), (b"x-amzn-sagemaker-custom-attributes", b"engine=WORD")]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
     await send({"type": "http.response.body", "body": answer})
 """
 
@@ -160,7 +167,11 @@ def test_an_endpoint_serves_its_model_until_it_is_deleted(service):
 
     status, headers, body = service.endpoints.invoke("e", b"world", {})
     assert (status, body) == (200, b"hello:world")
-    assert headers == {"content-type": "text/x", "x-amzn-invoked-production-variant": "v"}
+    assert headers == {
+        "content-type": "text/x",
+        "x-amzn-invoked-production-variant": "v",
+        "x-amzn-sagemaker-custom-attributes": "engine=hello",
+    }
     sent = {"Content-Type": "image/png", "Accept": "application/json", "Authorization": "secret"}
     assert service.endpoints.invoke("e", b"headers", sent)[2] == b"image/png application/json -"
     assert service.invoke(b"env:SETTING") == b"7"
@@ -210,6 +221,82 @@ def test_an_update_moves_to_the_new_model_and_a_failed_one_keeps_the_old(service
     described = service.update("two")  # the same configuration again is a fresh server
     assert "FailureReason" not in described
     assert service.invoke(b"x") == b"goodbye:x"
+
+
+def test_an_update_under_load_loses_no_request(service):
+    service.config("one")
+    service.config("two", word="goodbye")
+    service.create("one")
+    answers, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            answers.append(service.invoke(b"x"))
+
+    with ThreadPoolExecutor(5) as pool:
+        clients = [pool.submit(ask) for _ in range(4)]
+        lingering = pool.submit(service.invoke, b"linger")
+        for config in ("two", "one", "two"):
+            assert service.update(config)["EndpointConfigName"] == config
+        service.invoke(b"x")
+        stop.set()
+        for client in clients:
+            client.result()  # an error of any request is raised here
+        # The old server had its two seconds to answer, though the traffic had moved on.
+        assert lingering.result() == b"hello:lingered"
+    assert set(answers) == {b"hello:x", b"goodbye:x"}
+
+
+CANARY = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "CANARY",
+            "WaitIntervalInSeconds": 60,
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        }
+    }
+}
+
+
+def test_the_latest_deployment_config_is_kept_as_asked(service):
+    service.config("one")
+    service.create("one")
+    request = {"EndpointName": "e", "EndpointConfigName": "one"}
+    for more, kept in (
+        ({"DeploymentConfig": CANARY}, CANARY),
+        ({"RetainDeploymentConfig": True}, CANARY),
+        ({}, None),
+    ):
+        service.call("UpdateEndpoint", request | more)
+        assert service.settled().get("LastDeploymentConfig") == kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "size", "complaint"),
+    [
+        ("CANARY", "CanarySize", ("CAPACITY_PERCENT", 51), "CanarySize is 51 % of 1 instances"),
+        ("CANARY", "CanarySize", ("INSTANCE_COUNT", 1), "CanarySize is 100 % of 1 instances"),
+        ("LINEAR", "LinearStepSize", ("CAPACITY_PERCENT", 9), "must be 10 to 50 %"),
+        ("LINEAR", "CanarySize", ("CAPACITY_PERCENT", 50), "CanarySize goes with traffic routing of type"),
+    ],
+)
+def test_traffic_that_cannot_move_so_is_refused(service, kind, member, size, complaint):
+    service.config("one")
+    service.create("one")
+    routing = {"Type": kind, "WaitIntervalInSeconds": 0, member: {"Type": size[0], "Value": size[1]}}
+    policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    request = {"EndpointName": "e", "EndpointConfigName": "one", "DeploymentConfig": policy}
+    assert complaint in refused(service, "UpdateEndpoint", request)[1]
+    assert service.describe()["EndpointStatus"] == "InService"
+
+
+def test_a_rolling_update_is_refused(service):
+    service.config("one")
+    service.create("one")
+    batch = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
+    request = {"EndpointName": "e", "EndpointConfigName": "one"}
+    request["DeploymentConfig"] = {"RollingUpdatePolicy": batch}
+    assert "blue/green updates only" in refused(service, "UpdateEndpoint", request)[1]
 
 
 def test_an_error_of_the_container_reaches_the_caller_with_its_status(service):

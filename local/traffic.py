@@ -1,0 +1,65 @@
+"""How an update moves traffic to the new server: its DeploymentConfig, checked, and its alarms.
+
+One machine has no fleet to shift traffic in steps over: it moves at once, as soon as the new server is
+healthy and none of the alarms is in ALARM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.control import invalid
+from local.metrics import cloudwatch
+from local.model_server import LaunchError
+from local.store import Record
+
+# What each type of routing calls its size, with the percentages that it may have of the variant's instances
+# (API reference, TrafficRoutingConfig).
+SIZES = {"CANARY": ("CanarySize", 0, 50), "LINEAR": ("LinearStepSize", 10, 50)}
+
+
+def check(config: Record, instance_count: int) -> None:
+    """Refuse a DeploymentConfig that SageMaker refuses, or that cannot be followed here.
+
+    Raises:
+        ServiceError: ValidationException that names the member.
+    """
+    if "RollingUpdatePolicy" in config:
+        raise invalid("The local service does blue/green updates only; leave RollingUpdatePolicy out.")
+    policy = config.get("BlueGreenUpdatePolicy")
+    if policy is None:
+        return
+    routing = policy["TrafficRoutingConfiguration"]
+    for kind, (member, low, high) in SIZES.items():
+        if (member in routing) != (kind == routing["Type"]):
+            raise invalid(f"{member} goes with traffic routing of type {kind}, and {kind} needs it.")
+        if kind == routing["Type"]:
+            size = routing[member]
+            percent = size["Value"] * (1 if size["Type"] == "CAPACITY_PERCENT" else 100 / instance_count)
+            if not low <= percent <= high:
+                raise invalid(
+                    f"{member} is {percent:g} % of {instance_count} instances; it must be {low} to {high} %."
+                )
+
+
+def heed_alarms(config: Record, service: Mapping[str, str]) -> None:
+    """Look whether the CloudWatch alarms of a DeploymentConfig forbid the update.
+
+    Args:
+        service: the environment that makes boto3 talk to this service.
+
+    Raises:
+        LaunchError: one of them is in ALARM, or CloudWatch does not answer.
+    """
+    names = [alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
+    if not names:
+        return
+    try:
+        alarms = cloudwatch(service).describe_alarms(AlarmNames=names)["MetricAlarms"]
+    except (BotoCoreError, ClientError) as error:
+        raise LaunchError(f"the alarms of the update cannot be looked at: {error}") from None
+    for alarm in alarms:
+        if alarm["StateValue"] == "ALARM":
+            raise LaunchError(f"rolled back: the alarm {alarm['AlarmName']} is in ALARM")

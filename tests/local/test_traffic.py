@@ -1,0 +1,50 @@
+"""The alarms of an update, against a CloudWatch that moto plays."""
+
+import pytest
+
+from local import traffic
+from local.model_server import LaunchError
+
+ROUTING = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+
+
+@pytest.fixture
+def environment(server, client):
+    """A running server with two alarms, of which `errors` is in ALARM."""
+    cloudwatch = client("cloudwatch")
+    for name in ("errors", "latency"):
+        cloudwatch.put_metric_alarm(
+            AlarmName=name, ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Threshold=1,
+            MetricName=name, Namespace="AWS/SageMaker", Period=60, Statistic="Average",
+        )  # fmt: skip
+    cloudwatch.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="a test")
+    cloudwatch.set_alarm_state(AlarmName="latency", StateValue="OK", StateReason="a test")
+    return {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+
+
+def config(*alarms):
+    return {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}}
+
+
+def test_an_alarm_that_is_in_alarm_forbids_the_update(environment):
+    with pytest.raises(LaunchError, match="rolled back: the alarm errors is in ALARM"):
+        traffic.heed_alarms(config("latency", "errors"), environment)
+
+
+@pytest.mark.parametrize("names", [("latency",), ("unknown",), ()])
+def test_others_do_not(environment, names):
+    traffic.heed_alarms(config(*names), environment)
+
+
+def test_without_alarms_nobody_is_asked():
+    traffic.heed_alarms({}, {})
+
+
+def test_a_cloudwatch_that_does_not_answer_forbids_it_too(environment):
+    with pytest.raises(LaunchError, match="cannot be looked at: Could not connect"):
+        traffic.heed_alarms(config("errors"), environment | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
