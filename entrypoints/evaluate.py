@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import importlib
+import os
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from PIL import Image
 
 import entrypoints
-from entrypoints.contract import EVALUATION, JPEG, MODEL_ARCHIVE, MODEL_CARD, MODEL_WEIGHTS, PREDICTIONS
+from entrypoints.contract import (
+    ANY_IMAGE,
+    ENGINES,
+    EVALUATION,
+    MODEL_ARCHIVE,
+    MODEL_CARD,
+    PREDICTIONS,
+    SAMPLE_ANSWERS,
+    SAMPLES,
+)
 from entrypoints.metrics import multiclass_metrics
-from entrypoints.program import Parser, fail, write_json
+from entrypoints.program import Parser, fail, write_bytes, write_json
 
-BATCH = 32
+QUEUE = 1000  # files at a time that are given out to threads
+# Of a larger test split so many pictures, spread evenly, tell how the artifact's engines compare.
+COMPARED_PICTURES = 1000
+SAMPLE_PICTURES = 8
+# The endpoint takes larger bodies; a question to it need not be one.
+MAX_SAMPLE_BYTES = 5_000_000
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -31,9 +48,12 @@ def unpack(archive: Path, folder: Path) -> None:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
         fail(f"{archive} cannot be unpacked: {error}")
-    for name in (MODEL_CARD, MODEL_WEIGHTS):
+    for name, hint in (
+        (MODEL_CARD, "give a model artifact of this pipeline"),
+        (ENGINES["fp32"], "train it with engines=1; tuning trials leave the engines out"),
+    ):
         if not (folder / name).is_file():
-            fail(f"{archive} is not a model artifact of this pipeline: it has no {name}")
+            fail(f"{archive} cannot be evaluated: it has no {name}; {hint}")
 
 
 def import_predictor(artifact: Path) -> ModuleType:
@@ -49,21 +69,27 @@ def import_predictor(artifact: Path) -> ModuleType:
 
 
 def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> npt.NDArray[np.float32]:
-    """Scores of shape files x classes, by way of the same functions as a request to the endpoint."""
-    rows = []
-    for start in range(0, len(files), BATCH):
-        inputs = []
-        for file in files[start : start + BATCH]:
-            try:
-                inputs.append(predictor.decode(model, file.read_bytes(), JPEG))
-            except predictor.InputError as error:
-                fail(f"{file} cannot be predicted: {error}")
-        rows.append(predictor.predict(model, torch.cat(inputs)))
-    return np.concatenate(rows)
+    """Scores of shape files x classes: picture by picture, as the endpoint predicts; a thread per core."""
+
+    def predict(file: Path) -> npt.NDArray[np.float32]:
+        try:
+            scores: npt.NDArray[np.float32] = predictor.predict(
+                model, predictor.decode(model, file.read_bytes(), ANY_IMAGE)
+            )
+        except predictor.InputError as error:
+            raise predictor.InputError(error.code, f"{file} cannot be predicted: {error}") from None
+        return scores
+
+    parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.concatenate([scores for part in parts for scores in pool.map(predict, part)])
+    except predictor.InputError as error:
+        fail(str(error))
 
 
 def evaluate(artifact: Path, test: Path, output: Path) -> None:
-    """Predict every image below test/<class>/ and write evaluation.json and predictions.json."""
+    """Predict every image below test/<class>/; write evaluation.json, predictions.json and samples/."""
     predictor = import_predictor(artifact)
     # It decodes with serving/image.py, so it must come after the artifact's package is in place.
     from entrypoints.dataset import DatasetError, read_split
@@ -78,23 +104,82 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
     if not files:
         fail(f"{test} holds no images")
     scores = predict_files(predictor, model, [file for file, _ in files])
-    answers = predictor.describe(model, scores)
     labels = np.array([model.classes.index(classes[label]) for _, label in files])
     metrics = multiclass_metrics(model.classes, labels, scores.argmax(axis=1))
+    predictions = [
+        {
+            "file": file.relative_to(test.resolve()).as_posix(),
+            "label": classes[label],
+            "predicted": answer["label"],
+            "probabilities": answer["probabilities"],
+            "engine": model.engine,
+        }
+        for (file, label), answer in zip(files, predictor.describe(model, scores), strict=True)
+    ]
+    engines = compare_engines(predictor, artifact, model, [file for file, _ in files], labels, scores)
+    write_json(output / PREDICTIONS, predictions)
+    write_samples(output / SAMPLES, test.resolve(), predictions)
     write_json(
-        output / PREDICTIONS,
-        [
-            {
-                "file": file.relative_to(test.resolve()).as_posix(),
-                "label": classes[label],
-                "predicted": answer["label"],
-                "probabilities": answer["probabilities"],
-            }
-            for (file, label), answer in zip(files, answers, strict=True)
-        ],
+        output / EVALUATION,
+        {"multiclass_classification_metrics": metrics, "engine": model.engine, "engines": engines},
     )
-    write_json(output / EVALUATION, {"multiclass_classification_metrics": metrics})
-    print(f"accuracy {metrics['accuracy']['value']:.4f} on {len(files)} images")
+    print(f"accuracy {metrics['accuracy']['value']:.4f} on {len(files)} images, engine {model.engine}")
+
+
+def compare_engines(
+    predictor: ModuleType,
+    artifact: Path,
+    model: Any,
+    files: Sequence[Path],
+    labels: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+) -> dict[str, dict[str, float]]:
+    """Accuracy of each engine in the artifact, and its agreement with the one that was evaluated.
+
+    `labels` and `scores` (of the model's engine) have a row per file; at most COMPARED_PICTURES files count.
+    """
+    count = min(len(files), COMPARED_PICTURES)
+    chosen = np.arange(count) * len(files) // count
+    evaluated = scores[chosen].argmax(axis=1)
+    compared = {}
+    for name in predictor.engines(artifact):
+        predicted = evaluated
+        if name != model.engine:
+            other = predictor.load(artifact, name)
+            predicted = predict_files(predictor, other, [files[i] for i in chosen.tolist()]).argmax(axis=1)
+        compared[name] = {
+            "accuracy": float(np.mean(predicted == labels[chosen])),
+            "agreement": float(np.mean(predicted == evaluated)),
+            "pictures": count,
+        }
+    return compared
+
+
+def write_samples(folder: Path, test: Path, predictions: Sequence[dict[str, Any]]) -> None:
+    """Copy a few test pictures, and what was answered: of each class in turn the one it was surest of.
+
+    A sure answer is the same on every processor; one between two classes need not be.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for prediction in sorted(predictions, key=lambda p: -p["probabilities"][p["predicted"]]):
+        turns.append((seen[prediction["label"]], prediction))
+        seen[prediction["label"]] += 1
+    answers: list[dict[str, Any]] = []
+    for _, prediction in sorted(turns, key=lambda turn: turn[0]):
+        file = test / prediction["file"]
+        if len(answers) < SAMPLE_PICTURES and file.stat().st_size <= MAX_SAMPLE_BYTES:
+            # The name in the test set may be one that no other system takes.
+            name = f"{len(answers) + 1}.{image_format(file)}"
+            write_bytes(folder / name, file.read_bytes())
+            answers.append({**prediction, "file": name})
+    write_json(folder / SAMPLE_ANSWERS, answers)
+
+
+def image_format(file: Path) -> str:
+    """The suffix that tells what a picture's file holds."""
+    with Image.open(file) as image:
+        return {"MPO": "jpeg"}.get(str(image.format), str(image.format).lower())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

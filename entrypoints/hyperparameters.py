@@ -30,6 +30,7 @@ class Hyperparameters:
     class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
     patience: int = 0  # stop after so many epochs in a row without a better one; 0: never
     memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is computed anew
+    engines: int = 1  # 1: the artifact holds what serves it; 0: weights only, for trials that nobody serves
 
     def layers(self, pretrained: bool) -> str:
         """`trainable`, decided: auto is layer4 on top of pretrained layers and all where they are random."""
@@ -71,6 +72,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "class_weights": (lambda v: v in (0, 1), "0 or 1"),
     "patience": (lambda v: v >= 0, "at least 0"),
     "memory_budget_mb": (lambda v: v >= 0, "at least 0"),
+    "engines": (lambda v: v in (0, 1), "0 or 1"),
 }
 
 

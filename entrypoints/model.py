@@ -16,7 +16,6 @@ from torchvision.models import resnet18
 
 from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS
 from entrypoints.program import write_bytes, write_json
-from entrypoints.serving.predictor import normalize
 
 # The pixel statistics that torchvision's ImageNet weights were trained with
 # (torchvision.transforms._presets.ImageClassification).
@@ -26,14 +25,8 @@ STD = (0.229, 0.224, 0.225)
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 PACKAGE = Path(__file__).parent
-# Copied into the artifact: file -> its place there.
-SERVING_FILES = {
-    "__init__.py": "entrypoints/__init__.py",
-    "contract.py": "entrypoints/contract.py",
-    "serving/__init__.py": "entrypoints/serving/__init__.py",
-    "serving/image.py": "entrypoints/serving/image.py",
-    "serving/predictor.py": "entrypoints/serving/predictor.py",
-    "serving/app.py": "entrypoints/serving/app.py",
+# What containers look for at the artifact's root: file -> its place there.
+ROOT_FILES = {
     "serving/deployment.py": "deployment.py",
     "serving/config.yaml": "config.yaml",
     "requirements/serving.txt": "code/requirements.txt",
@@ -91,6 +84,15 @@ def build(classes: int, weights: Path | None) -> nn.Module:
     return network.to(memory_format=torch.channels_last)
 
 
+def normalize(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """uint8 pixels of shape N x 3 x H x W to float32 in channels_last; as serving/predictor.py does it."""
+    count, _, height, width = pixels.shape
+    # Row by row with its channels side by side: processors are slow where only three numbers lie together.
+    scale, shift = (torch.tensor(v, device=pixels.device).mul(255).repeat(width) for v in (std, mean))
+    rows = pixels.permute(0, 2, 3, 1).reshape(count, height, width * 3).float()
+    return rows.sub_(shift).div_(scale).view(count, height, width, 3).permute(0, 3, 1, 2)
+
+
 class Normalize(nn.Module):
     """uint8 pixels of shape N x 3 x H x W to the network's input."""
 
@@ -116,22 +118,36 @@ def cut(network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequentia
     return frozen, trained
 
 
-def write_artifact(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
-    """Write the unpacked model artifact, whole or not at all: weights, model.json and what serves them."""
+def write_artifact(
+    folder: Path, network: nn.Module, card: Mapping[str, Any], engines: Mapping[str, bytes]
+) -> None:
+    """Write the unpacked model artifact, whole or not at all: weights, model.json and what serves them.
+
+    `engines` are files by name (engines.py).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".artifact.", dir=folder) as beside:
         unfinished = Path(beside)
-        for source, target in SERVING_FILES.items():
+        for source, target in serving_files().items():
             (unfinished / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PACKAGE / source, unfinished / target)
         write_bytes(unfinished / "app.py", ROOT_APP.encode())
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         write_bytes(unfinished / MODEL_WEIGHTS, save(state))
         write_json(unfinished / MODEL_CARD, card)
+        for name, data in engines.items():
+            write_bytes(unfinished / name, data)
         for file in [path for path in unfinished.rglob("*") if path.is_file()]:
             finished = folder / file.relative_to(unfinished)
             finished.parent.mkdir(parents=True, exist_ok=True)
             file.replace(finished)
+
+
+def serving_files() -> dict[str, str]:
+    """The code that serves: its files in this package -> their places in the artifact."""
+    serving = sorted((PACKAGE / "serving").glob("[!.]*"))
+    names = [f"serving/{path.name}" for path in serving if path.suffix in (".py", ".html")]
+    return {name: f"entrypoints/{name}" for name in ("__init__.py", "contract.py", *names)} | ROOT_FILES
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -95,9 +95,9 @@ def train(hp: Hyperparameters) -> None:
     epoch_steps = steps_per_epoch(images, hp.batch_size, processes)
     counts = torch.bincount(torch.tensor([label for _, label in train_files]))
     balance = images / (len(classes) * counts) if hp.class_weights else torch.ones(len(classes))
-    train_files, validation_files = distributed.part(train_files), distributed.part(validation_files)
-    labels = torch.tensor([label for _, label in train_files])
-    validation_labels = torch.tensor([label for _, label in validation_files])
+    own_train_files, own_validation_files = map(distributed.part, (train_files, validation_files))
+    labels = torch.tensor([label for _, label in own_train_files])
+    validation_labels = torch.tensor([label for _, label in own_validation_files])
     [validation_share] = distributed.shares([float(balance[validation_labels].sum())])
     validation_labels = validation_labels.to(device)
 
@@ -124,14 +124,14 @@ def train(hp: Hyperparameters) -> None:
         return features(torch.zeros(1, 3, size, size, dtype=torch.uint8)).nbytes
 
     def validation_features() -> Iterator[torch.Tensor]:
-        for part in batched([file for file, _ in validation_files], FEATURE_BATCH):
+        for part in batched([file for file, _ in own_validation_files], FEATURE_BATCH):
             yield features(read_squares(part, hp.image_size, resize))
 
-    keep_validation = budget.take(len(validation_files) * bytes_of(hp.image_size))
+    keep_validation = budget.take(len(own_validation_files) * bytes_of(hp.image_size))
     kept_validation = list(validation_features()) if keep_validation else None
     kept_views = 0 if trainable == "all" else min(hp.views, hp.epochs) * len(labels)
     keep_views = kept_views > 0 and budget.take(kept_views * bytes_of(view_size))
-    pictures = Pictures([file for file, _ in train_files], resize, budget)
+    pictures = Pictures([file for file, _ in own_train_files], resize, budget)
     views: dict[int, torch.Tensor] = {}
 
     def view(indices: torch.Tensor) -> torch.Tensor:
@@ -267,8 +267,13 @@ def train(hp: Hyperparameters) -> None:
     if not distributed.rank():
         with writing("the metrics", folder("SM_OUTPUT_DATA_DIR")) as outputs:
             journal.write(outputs)
+        engines: dict[str, bytes] = {}
+        if hp.engines:
+            from entrypoints.engines import make  # its libraries are not where trials run
+
+            engines, card["engines"] = make(network, card, train_files, validation_files)
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
-            write_artifact(artifact, network, card)
+            write_artifact(artifact, network, card, engines)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
 
 

@@ -28,12 +28,13 @@ LAUNCHER = "run.sh"
 FUNCTION_HANDLER = f"{PACKAGE}.deploy.handler"
 
 # Bundle -> its program, how it travels, and the requirements that its image lacks.
-_PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], str | None]] = {
-    "split": ("split", "files", None),
-    "tune": ("train", "tar", "tune.txt"),
-    "train": ("train", "tar", "train.txt"),
-    "evaluate": ("evaluate", "files", "evaluate.txt"),
-    "deploy": ("deploy", "zip", None),
+_PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]] = {
+    "split": ("split", "files", ()),
+    "tune": ("train", "tar", ("tune.txt",)),
+    "train": ("train", "tar", ("train.txt",)),
+    "train_debugged": ("train", "tar", ("train.txt", "debugger.txt")),
+    "evaluate": ("evaluate", "files", ("evaluate.txt",)),
+    "deploy": ("deploy", "zip", ()),
 }
 
 
@@ -60,7 +61,7 @@ class Bundle:
 
 
 def bundles(root: Path = ROOT) -> dict[str, Bundle]:
-    """Every bundle by name: split, tune, train, evaluate, deploy and random_weights.
+    """Every bundle by name: those of the programs, and random_weights.
 
     Raises FileNotFoundError when a program or a requirements file is missing under `root`.
     """
@@ -71,7 +72,8 @@ def bundles(root: Path = ROOT) -> dict[str, Bundle]:
             paths |= _serving_files(root)
         files = {path: (root / path).read_bytes() for path in sorted(_with_imports(root, paths))}
         if requirements:
-            files["requirements.txt"] = (root / PACKAGE / "requirements" / requirements).read_bytes()
+            folder = root / PACKAGE / "requirements"
+            files["requirements.txt"] = b"".join((folder / name).read_bytes() for name in requirements)
         if form == "files":
             files[LAUNCHER] = (root / PACKAGE / LAUNCHER).read_bytes()
         made[name] = Bundle(name, form, files)
@@ -87,7 +89,7 @@ def digests(all_bundles: Mapping[str, Bundle]) -> dict[str, str]:
 def url(settings: Settings, name: str, digest: str) -> str:
     """Where the bundle lies: the archive of the training bundles, the folder of the others."""
     folder = f"s3://{settings.bucket}/{settings.name}/code/{name}/{digest}"
-    return f"{folder}/sourcedir.tar.gz" if name in ("tune", "train") else folder
+    return f"{folder}/sourcedir.tar.gz" if name in ("tune", "train", "train_debugged") else folder
 
 
 def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) -> list[str]:
@@ -129,7 +131,7 @@ def _serving_files(root: Path) -> set[str]:
     names = {
         path.name
         for path in (root / PACKAGE / "serving").iterdir()
-        if path.suffix in {".py", ".yaml"} and not path.name.startswith(".")
+        if path.suffix in {".py", ".html", ".yaml"} and not path.name.startswith(".")
     }
     return {f"{PACKAGE}/requirements/serving.txt", *(f"{PACKAGE}/serving/{name}" for name in names)}
 

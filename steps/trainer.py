@@ -53,14 +53,14 @@ class DebuggedTrainer(ModelTrainer):  # type: ignore[misc]
         return {**super()._create_training_job_args(*args, **kwargs), **self.debugger_request}
 
 
-def plain_trainer(context: Context, folder: str, hyperparameters: dict[str, Any]) -> ModelTrainer:
-    """A trainer without Debugger; its jobs' outputs lie in `folder` of the execution."""
-    return ModelTrainer(**_arguments(context, "tune", folder, hyperparameters))
+def plain_trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> ModelTrainer:
+    """A trainer without Debugger; `bundle`, tune or train, also names the folder of its jobs' outputs."""
+    return ModelTrainer(**_arguments(context, bundle, bundle, hyperparameters))
 
 
 def debugged_trainer(context: Context, folder: str, hyperparameters: dict[str, Any]) -> DebuggedTrainer:
     """The same with losses (and the settings' collections) recorded, the system watched and both judged."""
-    arguments = _arguments(context, "train", folder, hyperparameters)
+    arguments = _arguments(context, "train_debugged", folder, hyperparameters)
     return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, folder))
 
 

@@ -1,12 +1,13 @@
-"""Four functions between a request's bytes and an answer's bytes: load, decode, predict, encode.
+"""Between a request's bytes and an answer's: load, decode, predict, describe, encode; `answer` is them all.
 
-This file travels inside the model artifact. It runs with the torch of the serving image, which is older
-than the one that trained, hence weights in safetensors and everything else in JSON.
+This file travels inside the model artifact. It needs onnxruntime, NumPy and Pillow, and no torch.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,32 +16,49 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import onnxruntime
 from numpy.lib import format as npy
-from safetensors.torch import load_file
-from torchvision.models import resnet18
 
-from entrypoints.contract import JSON, MODEL_CARD, MODEL_WEIGHTS, NPY
+from entrypoints.contract import ENGINES, JSON, MODEL_CARD, NPY
 from entrypoints.serving import image
 
+# The name that the engines' only input goes by.
+INPUT = "input"
 # A ResNet18 halves the sides five times.
 MIN_TENSOR_PX = 32
+# Pictures in one JSON body.
+MAX_IMAGES = 64
+# Inputs that are predicted at a time: larger batches are no faster on one thread and take more memory.
+BATCH = 8
 
 # What NumPy raises on a damaged header, which is Python source.
 _HEADER_ERRORS = (ValueError, SyntaxError, TypeError, RecursionError, TokenError)
 
+Inputs = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 
 
 class InputError(ValueError):
-    """A body that cannot be predicted; the message is one sentence for the caller."""
+    """A body that cannot be predicted: a code for programs and one sentence for the caller.
+
+    Codes: invalid_image, invalid_tensor, invalid_json, too_many_images.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network and what its model.json says about using it."""
+    """An engine, ready to predict, and what model.json says about using it."""
 
-    network: torch.nn.Module
+    session: onnxruntime.InferenceSession
+    engine: str
     classes: tuple[str, ...]
     image_size: int
     resize: int
@@ -48,19 +66,31 @@ class Model:
     std: tuple[float, ...]
 
 
-def load(folder: Path) -> Model:
-    """Read an unpacked model artifact, for inference on the CPU.
+def load(folder: Path, engine: str | None = None) -> Model:
+    """Read an unpacked model artifact, for inference on one thread of the CPU.
+
+    Without `engine` the best one is taken: int8 where the artifact holds it, unless it needs VNNI and the
+    processor has none; else fp32.
 
     Raises:
-        FileNotFoundError: model.json or model.safetensors is missing.
+        FileNotFoundError: model.json is missing, or the engine is; the message is one line.
     """
     card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
-    network = resnet18(weights=None, num_classes=len(card["classes"]))
-    network.load_state_dict(load_file(folder / MODEL_WEIGHTS))
-    network.eval().to(memory_format=torch.channels_last)
+    kept = engines(folder)
+    if engine is None and kept:
+        int8_fits = "int8" in kept and (card["engines"]["int8"]["reduce_range"] or has_vnni())
+        engine = "int8" if int8_fits else "fp32"
+    if engine not in kept:
+        raise FileNotFoundError(
+            f"the model artifact {folder} holds no {engine or 'inference'} engine, only {', '.join(kept)}"
+            if kept
+            else f"the model artifact {folder} holds no {ENGINES['fp32']}: it was trained with engines=0, as "
+            "tuning trials are, and cannot be served; train it with engines=1"
+        )
     how = card["preprocessing"]
     return Model(
-        network=network,
+        session=open_session(folder / ENGINES[engine]),
+        engine=engine,
         classes=tuple(card["classes"]),
         image_size=how["image_size"],
         resize=how["resize"],
@@ -69,29 +99,81 @@ def load(folder: Path) -> Model:
     )
 
 
-def decode(model: Model, body: bytes, content_type: str) -> torch.Tensor:
-    """Turn a request body into the network's input, float32 of shape N x 3 x H x W.
+def engines(folder: Path) -> tuple[str, ...]:
+    """The names of the engines that an unpacked artifact holds, best first."""
+    return tuple(name for name, file in ENGINES.items() if (folder / file).is_file())
 
-    A picture gives N = 1. A tensor (application/x-npy) was transformed by the caller and is taken as it is.
+
+def has_vnni() -> bool:
+    """Whether the processor sums products of u8 and s8 in 32 bits at once.
+
+    Others (AVX2, AVX-512) saturate sums of two products at 16 bits, unless weights have 7 bits: reduce_range.
+    https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "When to use reduce-range"
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.is_file() else []
+    return "avx512_vnni" in flags or "avx_vnni" in flags
+
+
+def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An engine on so many threads, none of which spins while it waits: others share the cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def answer(model: Model, body: bytes, content_type: str, accept: str) -> bytes:
+    """The answer to a request: decode, predict and encode in one.
+
+    One picture is answered with one object, a list of pictures or a tensor with a list.
 
     Raises:
-        InputError: not a picture, or not a float32 tensor of that shape with finite values.
+        InputError: as `decode` and `predict`.
     """
-    if content_type == NPY:
-        return _read_tensor(body)
-    try:
-        picture = image.decode(body)
-    except image.ImageError as error:
-        raise InputError(f"The body {error}.") from None
-    pixels = torch.from_numpy(image.preprocess(picture, model.image_size, model.resize))
-    return normalize(pixels.unsqueeze(0), model.mean, model.std)
+    inputs, single = _read(model, body, content_type)
+    return encode(model, predict(model, inputs), accept, single)
 
 
-def predict(model: Model, batch: torch.Tensor) -> Scores:
-    """Scores (logits) of shape N x classes for float32 input of shape N x 3 x H x W."""
-    with torch.inference_mode():
-        scores: Scores = model.network(batch.contiguous(memory_format=torch.channels_last)).numpy()
+def decode(model: Model, body: bytes, content_type: str) -> Inputs:
+    """Turn a request body into the network's input, float32 of shape N x 3 x H x W.
+
+    A picture gives N = 1; it may be of any of image.FORMATS, whichever of their content types is declared:
+    its bytes decide. JSON is {"image": BASE64} or {"images": [BASE64, ...]} with at most MAX_IMAGES pictures.
+    A tensor (application/x-npy) was transformed by the caller and is taken as it is.
+
+    Raises:
+        InputError: not a picture, not such JSON, or not a float32 tensor of that shape with finite values.
+    """
+    return _read(model, body, content_type)[0]
+
+
+def predict(model: Model, inputs: Inputs) -> Scores:
+    """Scores (logits), float32 of shape N x classes, for float32 input of shape N x 3 x H x W.
+
+    Raises:
+        InputError: the input is so large that scores are not finite.
+    """
+    parts = (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))
+    scores: Scores = np.concatenate([model.session.run(None, {INPUT: part})[0] for part in parts])
+    if not np.isfinite(scores).all():
+        raise InputError("invalid_tensor", "The tensor's values are too large: its scores are not finite.")
     return scores
+
+
+def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
+    """Label and probability per class (softmax of the scores) for each row of scores."""
+    powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    probabilities = (powers / powers.sum(axis=1, keepdims=True)).tolist()
+    return [
+        {
+            "label": model.classes[row.index(max(row))],
+            "probabilities": dict(zip(model.classes, row, strict=True)),
+        }
+        for row in probabilities
+    ]
 
 
 def encode(model: Model, scores: Scores, accept: str, single: bool) -> bytes:
@@ -104,35 +186,58 @@ def encode(model: Model, scores: Scores, accept: str, single: bool) -> bytes:
         answers = describe(model, scores)
         return json.dumps(answers[0] if single else answers, ensure_ascii=False).encode()
     file = BytesIO()
-    np.save(file, scores.astype(np.float32), allow_pickle=False)
+    np.save(file, scores, allow_pickle=False)
     return file.getvalue()
 
 
-def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
-    """Label and probability per class for each row of scores."""
-    probabilities = torch.from_numpy(scores).double().softmax(dim=1).tolist()
-    return [
-        {
-            "label": model.classes[row.index(max(row))],
-            "probabilities": dict(zip(model.classes, row, strict=True)),
-        }
-        for row in probabilities
-    ]
+def normalize(pixels: npt.NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Inputs:
+    """uint8 pixels of shape 3 x H x W to float32: (pixel / 255 - mean) / std per channel."""
+    shift, scale = (np.array(values, np.float32).reshape(3, 1, 1) * np.float32(255) for values in (mean, std))
+    inputs: Inputs = pixels.astype(np.float32)
+    inputs -= shift
+    inputs /= scale
+    return inputs
 
 
-def normalize(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """uint8 pixels of shape N x 3 x H x W to float32: (pixel / 255 - mean) / std per channel.
+def _read(model: Model, body: bytes, content_type: str) -> tuple[Inputs, bool]:
+    """The network's input, and whether it is one picture, not a list."""
+    if content_type == NPY:
+        return _read_tensor(body), False
+    if content_type != JSON:
+        return _read_picture(model, body, "The body")[None], True
+    pictures, single = _read_json(body)
+    names = (
+        ["The image"] if single else [f"Image {n} of {len(pictures)}" for n in range(1, len(pictures) + 1)]
+    )
+    return np.stack([_read_picture(model, *item) for item in zip(pictures, names, strict=True)]), single
 
-    The result is in channels_last.
-    """
-    count, _, height, width = pixels.shape
-    # Row by row with its channels side by side: processors are slow where only three numbers lie together.
-    scale, shift = (torch.tensor(v, device=pixels.device).mul(255).repeat(width) for v in (std, mean))
-    rows = pixels.permute(0, 2, 3, 1).reshape(count, height, width * 3).float()
-    return rows.sub_(shift).div_(scale).view(count, height, width, 3).permute(0, 3, 1, 2)
+
+def _read_picture(model: Model, body: bytes, name: str) -> Inputs:
+    try:
+        picture = image.decode(body)
+    except image.ImageError as error:
+        raise InputError("invalid_image", f"{name} {error}.") from None
+    return normalize(image.preprocess(picture, model.image_size, model.resize), model.mean, model.std)
 
 
-def _read_tensor(body: bytes) -> torch.Tensor:
+def _read_json(body: bytes) -> tuple[list[bytes], bool]:
+    # Base64 has no commas. Their number bounds what reading the body allocates.
+    if body.count(b",") >= MAX_IMAGES:
+        raise InputError(
+            "too_many_images", f"The body holds more than {MAX_IMAGES} images; send fewer at once."
+        )
+    try:
+        match json.loads(body):
+            case {"image": str(text), **others} if not others:
+                return [base64.b64decode(text, validate=True)], True
+            case {"images": [str(), *_] as texts, **others} if not others:
+                return [base64.b64decode(text, validate=True) for text in texts], False
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError("invalid_json", f"The body is not JSON with base64 images ({error}).") from None
+    raise InputError("invalid_json", 'The body must be {"image": BASE64} or {"images": [BASE64, ...]}.')
+
+
+def _read_tensor(body: bytes) -> Inputs:
     """Read .npy bytes; unlike np.load, allocates nothing on the word of the header alone."""
     file = BytesIO(body)
     try:
@@ -140,18 +245,21 @@ def _read_tensor(body: bytes) -> torch.Tensor:
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file)  # type: ignore[no-untyped-call]
     except _HEADER_ERRORS:
-        raise InputError("The body is not a NumPy .npy file.") from None
+        raise InputError("invalid_tensor", "The body is not a NumPy .npy file.") from None
     if dtype != np.float32:
-        raise InputError(f"The tensor's type must be float32, not {dtype}.")
+        raise InputError("invalid_tensor", f"The tensor's type must be float32, not {dtype}.")
     if len(shape) != 4 or shape[1] != 3 or shape[0] < 1 or min(shape[2:]) < MIN_TENSOR_PX:
         raise InputError(
-            f"The tensor's shape must be N x 3 x H x W with H and W of at least {MIN_TENSOR_PX}, not {shape}."
+            "invalid_tensor",
+            f"The tensor's shape must be N x 3 x H x W, H and W at least {MIN_TENSOR_PX}, not {shape}.",
         )
-    data = body[file.tell() :]
+    data = memoryview(body)[file.tell() :]
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) != expected:
-        raise InputError(f"The tensor holds {len(data)} bytes; its shape {shape} needs {expected}.")
+        raise InputError(
+            "invalid_tensor", f"The tensor holds {len(data)} bytes; its shape {shape} needs {expected}."
+        )
     array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
     if not np.isfinite(array).all():
-        raise InputError("The tensor holds values that are not finite.")
-    return torch.from_numpy(array.astype(np.float32, order="C"))
+        raise InputError("invalid_tensor", "The tensor holds values that are not finite.")
+    return np.ascontiguousarray(array, np.float32)

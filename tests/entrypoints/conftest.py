@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from entrypoints.checkpoint import CONFIG_VARIABLE
+from entrypoints.dataset import read_split
+from entrypoints.engines import make
 from entrypoints.model import MEAN, STD, build, write_artifact
 from tests.entrypoints.pictures import COLORS, write_classes
 
@@ -62,9 +64,11 @@ def run_toolkit(
     The channels lie in job/input/data already; `config` are further files of input/config.
     """
     (job / "output").mkdir()
+    requirements = [ROOT / "entrypoints/requirements" / name for name in ("train.txt", "debugger.txt")]
+    (job / "requirements.txt").write_text("".join(path.read_text() for path in requirements))
     with tarfile.open(job / "sourcedir.tar.gz", "w:gz") as tar:
         tar.add(ROOT / "entrypoints", "entrypoints", filter=lambda m: None if "__pycache__" in m.name else m)
-        tar.add(ROOT / "entrypoints/requirements/train.txt", "requirements.txt")
+        tar.add(job / "requirements.txt", "requirements.txt")
     channel = {
         "TrainingInputMode": "File",
         "S3DistributionType": "FullyReplicated",
@@ -109,7 +113,7 @@ def run_toolkit(
 
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An unpacked model artifact that tells the two colours apart: red is ants, blue is bees."""
+    """An unpacked artifact with both engines that tells the two colours apart: red is ants, blue is bees."""
     torch.manual_seed(0)
     network = build(len(COLORS), None)
     with torch.no_grad():
@@ -129,7 +133,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "classes": list(COLORS),
         "preprocessing": {"image_size": 32, "resize": 37, "mean": list(MEAN), "std": list(STD)},
     }
-    write_artifact(folder, network, card)
+    _, pictures = read_split(write_classes(tmp_path_factory.mktemp("pictures"), 8))
+    files, said = make(network, card, pictures, pictures)
+    write_artifact(folder, network, {**card, "engines": said}, files)
     return folder
 
 

@@ -138,6 +138,7 @@ def test_a_killed_training_ends_with_the_same_model(tmp_path: Path, artifact: Pa
     (tmp_path / "pretrained").mkdir()
     shutil.copy(artifact / "model.safetensors", tmp_path / "pretrained")
     arguments = ["--epochs", 8, "--batch_size", 4, "--image_size", 32, "--trainable", trainable, "--views", 2]
+    arguments += ["--engines", 0]
 
     undisturbed = start(tmp_path, arguments, None)
     assert undisturbed.communicate(timeout=120)[1] == ""
@@ -174,7 +175,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_checkpoint_stays(tmp_path: P
         write_classes(tmp_path / name, 2)
     (tmp_path / "pretrained").mkdir()
     shutil.copy(artifact / "model.safetensors", tmp_path / "pretrained")
-    arguments = ["--epochs", 2, "--image_size", 32, "--trainable", "head"]
+    arguments = ["--epochs", 2, "--image_size", 32, "--trainable", "head", "--engines", 0]
     outputs = tmp_path / "outputs"
     process = start(tmp_path, arguments, outputs)
     # A checkpoint of the head is smaller than this, the model larger.
@@ -216,9 +217,9 @@ def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
     torch.set_num_threads(1)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
         patch.setattr(model, "normalize", lose_numbers_after_an_epoch)
-        train(Hyperparameters(epochs=2, image_size=32))
+        train(Hyperparameters(epochs=2, image_size=32, engines=0))
     assert stopped.value.code == 1
     assert "the loss is nan at step 2 of 2" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
-    train(Hyperparameters(epochs=2, image_size=32))
+    train(Hyperparameters(epochs=2, image_size=32, engines=0))
     assert "goes on after epoch 1" in capsys.readouterr().out

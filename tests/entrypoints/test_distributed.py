@@ -59,7 +59,7 @@ found["mean"] = norm.running_mean.item()
 # A training, one that ends in its second epoch, and the same again, which goes on.
 networks, build, metric_line = [], train.build, train.metric_line
 train.build = lambda *arguments: networks.append(build(*arguments)) or networks[-1]
-hyperparameters = Hyperparameters(epochs=3, batch_size=4, image_size=32, trainable="layer4", views=2)
+hyperparameters = Hyperparameters(epochs=3, batch_size=4, image_size=32, trainable="layer4", views=2, engines=0)
 
 
 class Lost(Exception):
@@ -192,6 +192,7 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
     assert "; 2 x cpu, " in log
     assert len(re.findall(contract.METRIC_REGEXES[contract.VALIDATION_ACCURACY], log)) == 8
     assert [path.name for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()] == [FILE]
+    assert (tmp_path / "model/model.int8.onnx").is_file()
     assert not list((tmp_path / "model").glob(".*"))
 
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "none.json"))
@@ -200,6 +201,6 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
     for name in ("train", "validation", "pretrained"):
         monkeypatch.setenv(f"SM_CHANNEL_{name.upper()}", str(tmp_path / "input/data" / name))
     torch.set_num_threads(1)
-    train(Hyperparameters(**hyperparameters))
+    train(Hyperparameters(**hyperparameters, engines=0))
     cards = [json.loads((tmp_path / name / contract.MODEL_CARD).read_text()) for name in ("alone", "model")]
     assert [card["metrics"]["validation_accuracy"] for card in cards] == [1.0, 1.0]

@@ -37,9 +37,7 @@ def test_the_artifact_s_own_predictor_predicts(artifact: Path, tmp_path: Path, r
     copied = tmp_path / "artifact"
     shutil.copytree(artifact, copied)
     predictor = copied / "entrypoints/serving/predictor.py"
-    predictor.write_text(
-        predictor.read_text().replace(".numpy()\n    return scores", ".numpy()\n    return -scores")
-    )
+    predictor.write_text(predictor.read_text().replace("\n    return scores\n", "\n    return -scores\n"))
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         tar.add(copied, ".")
     test = write_classes(tmp_path / "test", 2)
@@ -82,7 +80,7 @@ def test_a_bad_test_set_is_one_line(
     [
         ("no archive", "does not exist"),
         ("no artifact", "it has no model.json"),
-        ("no weights", "it has no model.safetensors"),
+        ("no engines", "it has no model.onnx; train it with engines=1"),
         ("leaves the folder", "cannot be unpacked"),
         ("truncated archive", "cannot be unpacked"),
     ],
@@ -97,7 +95,7 @@ def test_a_bad_archive_is_one_line(
         packed.write_bytes(packed.read_bytes()[:20_000])
     else:
         (tmp_path / "file").write_text("x")
-        member = {"no artifact": "file", "no weights": "model.json", "leaves the folder": "../file"}[damage]
+        member = {"no artifact": "file", "no engines": "model.json", "leaves the folder": "../file"}[damage]
         with tarfile.open(packed, "w:gz") as tar:
             tar.add(tmp_path / "file", member)
     with pytest.raises(SystemExit) as stopped:

@@ -29,6 +29,7 @@ def test_the_service_s_own_names_are_skipped() -> None:
         (["--batch_size", '"many"'], "batch_size: 'many' is not an integer"),
         (["--image_size", "16"], "image_size: must be at least 32, not 16"),
         (["--crop_scale", "2"], "crop_scale: must be between 0 and 1, not 2"),
+        (["--engines", "2"], "engines: must be 0 or 1, not 2"),
         (["--learning-rate", "1"], "unknown hyperparameter learning-rate"),
         (["--epoch", "1"], "unknown hyperparameter epoch"),
         (["--momentum", "1"], "unknown hyperparameter momentum"),

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet34
 
-from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights
-from entrypoints.serving.predictor import normalize
+from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights, normalize
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ from entrypoints import batches, contract
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.journal import Journal
+from entrypoints.serving import predictor
 from entrypoints.train import main, train
 from tests.entrypoints.conftest import ROOT, run_toolkit
 from tests.entrypoints.pictures import write_classes
 
-SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32)
+SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32, engines=0)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_writes_the_artifact_and_one_metric_line_per_epoch(
     job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(SMALL)
+    train(replace(SMALL, engines=1))
     out = capsys.readouterr().out
     history = pd.read_csv(job / "data/epochs.csv").to_dict("records")
     for name, key in zip(
@@ -71,6 +72,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
     assert [epoch["epoch"] for epoch in history] == [1, 2]
 
     members = {p.relative_to(job / "model").as_posix() for p in (job / "model").rglob("*") if p.is_file()}
+    serving = {path.name for path in (ROOT / "entrypoints/serving").glob("*.*")} - {"config.yaml"}
     assert members == {
         "app.py",
         "code/requirements.txt",
@@ -78,11 +80,10 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
         "deployment.py",
         "entrypoints/__init__.py",
         "entrypoints/contract.py",
-        "entrypoints/serving/__init__.py",
-        "entrypoints/serving/app.py",
-        "entrypoints/serving/image.py",
-        "entrypoints/serving/predictor.py",
+        *(f"entrypoints/serving/{name}" for name in serving - {"deployment.py"}),
+        "model.int8.onnx",
         "model.json",
+        "model.onnx",
         "model.safetensors",
     }
     card = json.loads((job / "model/model.json").read_text())
@@ -93,12 +94,24 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
     for key in ("train_loss", "validation_loss", "validation_accuracy"):
         assert card["metrics"][key] == pytest.approx(best[key], abs=1e-6)
     assert load_file(job / "model/model.safetensors")["fc.weight"].shape == (2, 512)
+    assert card["engines"]["int8"]["agreement"] == 1
+    assert "engines: fp32 44.7 MB, int8 11.3 MB; int8 agrees on 100.0% of 6 pictures" in out
+
+
+def test_trials_leave_the_engines_out_and_cannot_be_served(job: Path) -> None:
+    train(SMALL)
+    assert not list((job / "model").glob("*.onnx"))
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no model\.onnx: it was trained with engines=0"
+    ) as error:
+        predictor.load(job / "model")
+    assert "\n" not in str(error.value)
 
 
 def test_the_same_seed_gives_the_same_weights(job: Path) -> None:
     weights = []
     for seed in (3, 3, 4):
-        train(Hyperparameters(epochs=1, batch_size=4, image_size=32, seed=seed))
+        train(replace(SMALL, epochs=1, seed=seed))
         weights.append(load_file(job / "model/model.safetensors")["fc.weight"])
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -107,7 +120,7 @@ def test_the_same_seed_gives_the_same_weights(job: Path) -> None:
 def test_learns_two_colours_from_pretrained_weights(job: Path, artifact: Path) -> None:
     (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
     shutil.copy(artifact / "model.safetensors", job / "input/pretrained/colours.safetensors")
-    train(Hyperparameters(epochs=8, batch_size=4, image_size=32, learning_rate=1e-3))
+    train(replace(SMALL, epochs=8, learning_rate=1e-3))
     card = json.loads((job / "model/model.json").read_text())
     assert card["weights"] == "colours.safetensors"
     assert card["metrics"]["validation_accuracy"] == 1.0
@@ -127,7 +140,7 @@ def pretrained(job: Path, artifact: Path) -> dict[str, torch.Tensor]:
 def test_only_what_is_trainable_changes(
     job: Path, pretrained: dict[str, torch.Tensor], trainable: str, learned: tuple[str, ...]
 ) -> None:
-    train(Hyperparameters(epochs=2, batch_size=4, image_size=32, trainable=trainable))
+    train(replace(SMALL, trainable=trainable))
     state = load_file(job / "model/model.safetensors")
     assert state.keys() == pretrained.keys()
     changed = {name for name, value in state.items() if not torch.equal(value, pretrained[name])}
@@ -150,7 +163,7 @@ def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch:
 
 @pytest.mark.parametrize("learning_rate", [1e-4, 1e-1])
 def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: float) -> None:
-    train(Hyperparameters(epochs=3, batch_size=4, image_size=32, learning_rate=learning_rate))
+    train(replace(SMALL, epochs=3, learning_rate=learning_rate))
     assert (job / "model/model.safetensors").is_file()
 
 
@@ -241,7 +254,7 @@ def test_bad_channels_are_one_line(
     else:
         monkeypatch.delenv("SM_CHANNEL_TRAIN")
     with pytest.raises(SystemExit) as stopped:
-        main(["--image_size", "32", "--epochs", "1"])
+        main(["--image_size", "32", "--epochs", "1", "--engines", "0"])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 

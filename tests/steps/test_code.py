@@ -48,10 +48,12 @@ def package(tmp_path):
         "deploy.py": "from entrypoints.contract import X\nimport boto3\n",
         "unused.py": "",
         "serving/__init__.py": "",
-        "serving/predictor.py": "import torch\n",
+        "serving/predictor.py": "import onnxruntime\n",
         "serving/config.yaml": "applications: []\n",
+        "serving/page.html": "<html>\n",
         "requirements/tune.txt": "safetensors\n",
-        "requirements/train.txt": "smdebug\n",
+        "requirements/train.txt": "onnx\n",
+        "requirements/debugger.txt": "smdebug\n",
         "requirements/evaluate.txt": "safetensors\n",
         "requirements/serving.txt": "starlette\n",
         "run.sh": "exec python3\n",
@@ -73,6 +75,7 @@ def test_a_bundle_holds_what_its_program_imports_and_no_more(package):
     }
     assert (
         files["train"]
+        == files["train_debugged"]
         == files["tune"]
         == {
             "entrypoints/__init__.py",
@@ -80,6 +83,7 @@ def test_a_bundle_holds_what_its_program_imports_and_no_more(package):
             "entrypoints/requirements/serving.txt",
             "entrypoints/serving/__init__.py",
             "entrypoints/serving/config.yaml",
+            "entrypoints/serving/page.html",
             "entrypoints/serving/predictor.py",
             "entrypoints/train.py",
             "requirements.txt",
@@ -93,10 +97,11 @@ def test_a_bundle_holds_what_its_program_imports_and_no_more(package):
     assert files["random_weights"] == {RANDOM_WEIGHTS}
 
 
-def test_only_train_brings_the_requirements_of_debugger(package):
+def test_each_training_brings_the_requirements_of_what_it_does(package):
     bundles = code.bundles(package)
     assert bundles["tune"].files["requirements.txt"] == b"safetensors\n"
-    assert bundles["train"].files["requirements.txt"] == b"smdebug\n"
+    assert bundles["train"].files["requirements.txt"] == b"onnx\n"
+    assert bundles["train_debugged"].files["requirements.txt"] == b"onnx\nsmdebug\n"
 
 
 def test_a_missing_program_is_an_error(package):
@@ -105,7 +110,7 @@ def test_a_missing_program_is_an_error(package):
         code.bundles(package)
 
 
-@pytest.mark.parametrize("name", ["split", "tune", "train", "evaluate", "deploy"])
+@pytest.mark.parametrize("name", ["split", "tune", "train", "train_debugged", "evaluate", "deploy"])
 def test_the_real_bundles_import_nothing_of_ours_from_outside(tmp_path, name):
     """Every import of the package that is found in a bundle can be resolved inside it."""
     bundle = code.bundles()[name]
@@ -147,7 +152,7 @@ def test_an_edit_changes_only_the_bundles_that_hold_the_file(package):
     before = code.digests(code.bundles(package))
     (package / "entrypoints/model.py").write_text("from entrypoints.serving import predictor\n")
     after = code.digests(code.bundles(package))
-    assert {name for name in before if before[name] != after[name]} == {"tune", "train"}
+    assert {name for name in before if before[name] != after[name]} == {"tune", "train", "train_debugged"}
 
 
 def test_the_tarball_has_no_trace_of_time_or_owner(package):

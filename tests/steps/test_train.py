@@ -10,7 +10,7 @@ def test_the_request(steps, request_of, uploaded):
         best = f"Steps.TuneHyperparameters.BestTrainingJob.TunedHyperParameters['{name}']"
         assert hyperparameters[name] == {"Get": best}
     assert hyperparameters["sagemaker_program"] == "entrypoints/train.py"
-    assert "/code/train/" in hyperparameters["sagemaker_submit_directory"]
+    assert "/code/train_debugged/" in hyperparameters["sagemaker_submit_directory"]
     assert len(uploaded(hyperparameters["sagemaker_submit_directory"])) == 1
     channels = {
         item["ChannelName"]: item["DataSource"]["S3DataSource"]["S3Uri"]
@@ -24,8 +24,8 @@ def test_the_request(steps, request_of, uploaded):
     }
 
 
-def test_without_debugger_it_trains_as_the_trials_did_but_under_its_own_folder(steps, request_of):
+def test_without_debugger_its_bundle_lacks_what_debugger_needs(steps, request_of):
     arguments = request_of(steps(debugger=Debugger(enabled=False))[3])["Arguments"]
     assert not [name for name in arguments if "Debug" in name or "Profiler" in name]
-    assert "/code/tune/" in arguments["HyperParameters"]["sagemaker_submit_directory"]
+    assert "/code/train/" in arguments["HyperParameters"]["sagemaker_submit_directory"]
     assert arguments["OutputDataConfig"]["S3OutputPath"]["Std:Join"]["Values"][-1] == "train"

@@ -52,6 +52,7 @@ def test_the_trials(steps, request_of, uploaded):
     job = request_of(steps()[2])["Arguments"]["TrainingJobDefinition"]
     assert not {"DebugHookConfig", "ProfilerConfig"} & set(job)
     static = job["StaticHyperParameters"]
+    assert static["engines"] == "0"
     assert static["sagemaker_program"] == "entrypoints/train.py"
     assert len(uploaded(static["sagemaker_submit_directory"])) == 1
     assert static["epochs"] == {"Std:Join": {"On": "", "Values": [{"Get": "Parameters.Epochs"}]}}
