@@ -113,7 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--json", metavar="FILE", type=Path)
     arguments = parser.parse_args(argv)
-    hyperparameters = {"epochs": arguments.epochs, "image_size": arguments.image_size, "batch_size": 32}
+    hyperparameters = {
+        "epochs": arguments.epochs,
+        "image_size": arguments.image_size,
+        "batch_size": 32,
+        "engines": 0,
+    }
     figures = measure(arguments.runs, arguments.pictures, hyperparameters)
     table = Table("variant", "training", "cost", "epoch", "cost", "runs")
     for figure in figures:

@@ -40,7 +40,8 @@ def decode(source: bytes | Path) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
             image.load()
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            rgb = _to_rgb(image)
             rgb.info = {"format": image.format}
             return rgb
     except ImageError:

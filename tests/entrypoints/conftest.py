@@ -144,7 +144,7 @@ def archive(artifact: Path, tmp_path: Path) -> Path:
     """A folder that holds the artifact as model.tar.gz."""
     folder = tmp_path / "archive"
     folder.mkdir()
-    with tarfile.open(folder / "model.tar.gz", "w:gz") as tar:
+    with tarfile.open(folder / "model.tar.gz", "w:gz", compresslevel=0) as tar:
         for entry in sorted(artifact.iterdir()):
             tar.add(entry, entry.name)
     return folder

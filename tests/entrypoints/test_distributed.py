@@ -59,7 +59,9 @@ found["mean"] = norm.running_mean.item()
 # A training, one that ends in its second epoch, and the same again, which goes on.
 networks, build, metric_line = [], train.build, train.metric_line
 train.build = lambda *arguments: networks.append(build(*arguments)) or networks[-1]
-hyperparameters = Hyperparameters(epochs=3, batch_size=4, image_size=32, trainable="layer4", views=2, engines=0)
+hyperparameters = Hyperparameters(
+    epochs=3, batch_size=4, image_size=32, trainable="layer4", views=2, engines=0
+)
 
 
 class Lost(Exception):

@@ -6,8 +6,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from entrypoints.evaluate import main
+from entrypoints.evaluate import MAX_SAMPLE_BYTES, main
 from tests.entrypoints.conftest import Run
 from tests.entrypoints.pictures import write_classes
 
@@ -31,6 +32,39 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     assert [entry["file"] for entry in wrong] == ["ants/blue ö.png"]
     assert sum(wrong[0]["probabilities"].values()) == pytest.approx(1)
     assert wrong[0]["probabilities"]["bees"] > 0.5
+    document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert {entry["engine"] for entry in predictions} == {document["engine"]}
+    same = {"accuracy": pytest.approx(6 / 7), "agreement": 1.0, "pictures": 7}
+    assert document["engines"] == {"int8": same, "fp32": same}
+
+
+def test_samples_are_test_pictures_of_every_class_with_their_answers(
+    archive: Path, tmp_path: Path, run: Run
+) -> None:
+    test = write_classes(tmp_path / "test", 7)
+    for number in range(1, 7):
+        (test / "ants" / f"{number}.png").unlink()
+    (test / "ants" / "0.png").rename(test / "ants" / "ä b.png")
+    with Image.open(test / "bees" / "0.png") as image:
+        image.save(test / "bees" / "0.jpg")
+    (test / "bees" / "0.png").unlink()
+    with (test / "bees" / "1.png").open("ab") as file:
+        file.truncate(MAX_SAMPLE_BYTES + 1)
+    result = run("evaluate", "--model", archive, "--test", test, "--output", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    samples = tmp_path / "out/samples"
+    answers = json.loads((samples / "answers.json").read_text())
+    labels = [answer["label"] for answer in answers]
+    assert (sorted(labels[:2]), labels[2:]) == (["ants", "bees"], 5 * ["bees"])
+    names = {answer["file"] for answer in answers}
+    assert names == {path.name for path in samples.iterdir()} - {"answers.json"}
+    assert {Path(name).suffix for name in names} == {".png", ".jpeg"}
+    originals = {path.read_bytes(): path for path in test.rglob("*.*g")}
+    predictions = json.loads((tmp_path / "out/predictions.json").read_text())
+    expected = {entry["file"]: {**entry, "file": ""} for entry in predictions}
+    for answer in answers:
+        original = originals[(samples / answer["file"]).read_bytes()]
+        assert {**answer, "file": ""} == expected[original.relative_to(test).as_posix()]
 
 
 def test_the_artifact_s_own_predictor_predicts(artifact: Path, tmp_path: Path, run: Run) -> None:
@@ -38,7 +72,7 @@ def test_the_artifact_s_own_predictor_predicts(artifact: Path, tmp_path: Path, r
     shutil.copytree(artifact, copied)
     predictor = copied / "entrypoints/serving/predictor.py"
     predictor.write_text(predictor.read_text().replace("\n    return scores\n", "\n    return -scores\n"))
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz", compresslevel=0) as tar:
         tar.add(copied, ".")
     test = write_classes(tmp_path / "test", 2)
     result = run("evaluate", "--model", tmp_path, "--test", test, "--output", tmp_path / "out")

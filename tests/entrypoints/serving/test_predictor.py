@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import base64
 import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from entrypoints.contract import JPEG, JSON, NPY, PNG
+from entrypoints.contract import ANY_IMAGE, JPEG, JSON, NPY, PNG, WEBP
 from entrypoints.serving import predictor
+from tests.entrypoints.conftest import ROOT
 from tests.entrypoints.pictures import COLORS, picture
 
 
@@ -21,6 +28,17 @@ def saved(array: object, version: tuple[int, int] | None = None) -> bytes:
     file = BytesIO()
     np.lib.format.write_array(file, np.asarray(array), version)
     return file.getvalue()
+
+
+def encoded(color: str = "bees", image_format: str = "PNG") -> bytes:
+    file = BytesIO()
+    picture(COLORS[color]).save(file, image_format)
+    return file.getvalue()
+
+
+def in_json(key: str, *pictures: bytes) -> bytes:
+    texts = [base64.b64encode(content).decode() for content in pictures]
+    return json.dumps({key: texts[0] if key == "image" else texts}).encode()
 
 
 def test_a_picture_from_bytes_to_answer(model: predictor.Model) -> None:
@@ -104,6 +122,130 @@ def test_objects_in_a_tensor_are_refused(model: predictor.Model) -> None:
 def test_bytes_that_are_no_picture(model: predictor.Model) -> None:
     with pytest.raises(predictor.InputError, match="The body is not an image"):
         predictor.decode(model, b"text", PNG)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("content_type", [JPEG, PNG, WEBP, ANY_IMAGE])
+def test_the_bytes_of_a_picture_decide_what_it_is(
+    model: predictor.Model, image_format: str, content_type: str
+) -> None:
+    scores = predictor.predict(model, predictor.decode(model, encoded("ants", image_format), content_type))
+    assert predictor.describe(model, scores)[0]["label"] == "ants"
+
+
+def test_pictures_in_json(model: predictor.Model) -> None:
+    pictures = [encoded("ants"), encoded("bees"), encoded("bees", "JPEG")]
+    batch = predictor.decode(model, in_json("images", *pictures), JSON)
+    alone = [predictor.decode(model, content, ANY_IMAGE) for content in pictures]
+    assert np.array_equal(batch, np.concatenate(alone))
+    answers = json.loads(predictor.answer(model, in_json("images", *pictures), JSON, JSON))
+    assert [answer["label"] for answer in answers] == ["ants", "bees", "bees"]
+
+
+def test_one_picture_is_answered_with_one_object(model: predictor.Model) -> None:
+    plain = json.loads(predictor.answer(model, encoded(), PNG, JSON))
+    assert plain["label"] == "bees"
+    assert json.loads(predictor.answer(model, in_json("image", encoded()), JSON, JSON)) == plain
+    assert json.loads(predictor.answer(model, in_json("images", encoded()), JSON, JSON)) == [plain]
+    tensor = saved(predictor.decode(model, encoded(), PNG))
+    assert json.loads(predictor.answer(model, tensor, NPY, JSON)) == [plain]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b"", "invalid_json", "not JSON"),
+        (b"\xff\xfe\xfd", "invalid_json", "not JSON"),
+        (b"[" * 100_000, "invalid_json", "not JSON"),
+        (b'{"image": ' + b"9" * 10_000 + b"}", "invalid_json", "not JSON"),
+        (b"[]", "invalid_json", 'must be {"image": BASE64}'),
+        (b'"text"', "invalid_json", "must be"),
+        (b"{}", "invalid_json", "must be"),
+        (b'{"image": 7}', "invalid_json", "must be"),
+        (b'{"images": []}', "invalid_json", "must be"),
+        (b'{"images": "aGk="}', "invalid_json", "must be"),
+        (b'{"image": "aGk=", "images": ["aGk="]}', "invalid_json", "must be"),
+        (b'{"image": "aGk=", "model": "x"}', "invalid_json", "must be"),
+        (b'{"images": ["aGk=", 7]}', "invalid_json", "not JSON with base64"),
+        (b'{"image": "a"}', "invalid_json", "not JSON with base64"),
+        (b'{"image": "\xc3\xa4"}', "invalid_json", "not JSON with base64"),
+        (b'{"image": "aGk=\\n"}', "invalid_json", "not JSON with base64"),
+        (b'{"image": ""}', "invalid_image", "The image is empty."),
+        (b'{"image": "aGk="}', "invalid_image", "The image is not an image."),
+        (in_json("images", encoded(), b"no picture"), "invalid_image", "Image 2 of 2 is not an image."),
+        (in_json("images", *[b"x"] * 65), "too_many_images", "more than 64 images"),
+        (b'{"images": [' + b"{}," * 1_000_000 + b"{}]}", "too_many_images", "more than 64 images"),
+    ],
+)
+def test_bad_json_is_explained(model: predictor.Model, body: bytes, code: str, message: str) -> None:
+    with pytest.raises(predictor.InputError) as raised:
+        predictor.decode(model, body, JSON)
+    assert raised.value.code == code
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_error_can_cross_processes() -> None:
+    error = pickle.loads(pickle.dumps(predictor.InputError("invalid_json", "No.")))
+    assert (error.code, str(error)) == ("invalid_json", "No.")
+
+
+def test_scores_that_are_no_numbers_are_refused(artifact: Path) -> None:
+    model = predictor.load(artifact, "fp32")
+    huge = predictor.decode(model, saved(np.full((1, 3, 32, 32), 3e38, np.float32)), NPY)
+    with pytest.raises(predictor.InputError, match="values are too large"):
+        predictor.predict(model, huge)
+
+
+def test_large_batches_give_the_scores_of_small_ones(model: predictor.Model) -> None:
+    inputs = np.random.default_rng(0).normal(size=(2 * predictor.BATCH + 1, 3, 32, 32)).astype(np.float32)
+    alone = np.concatenate([predictor.predict(model, row[None]) for row in inputs])
+    np.testing.assert_allclose(predictor.predict(model, inputs), alone, atol=1e-5)
+
+
+def test_probabilities_are_the_softmax_of_scores(model: predictor.Model) -> None:
+    [even, sure] = predictor.describe(model, np.array([[1, 1], [-500, 500]], np.float32))
+    assert even == {"label": "ants", "probabilities": {"ants": 0.5, "bees": 0.5}}
+    assert sure == {"label": "bees", "probabilities": {"ants": 0.0, "bees": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("vnni", "reduce_range", "engine"),
+    [(True, False, "int8"), (False, False, "fp32"), (False, True, "int8"), (True, True, "int8")],
+)
+def test_the_engine_fits_the_processor(
+    artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    vnni: bool,
+    reduce_range: bool,
+    engine: str,
+) -> None:
+    copied = tmp_path / "artifact"
+    shutil.copytree(artifact, copied)
+    card = json.loads((copied / "model.json").read_text())
+    card["engines"]["int8"]["reduce_range"] = reduce_range
+    (copied / "model.json").write_text(json.dumps(card))
+    monkeypatch.setattr(predictor, "has_vnni", lambda: vnni)
+    assert predictor.load(copied).engine == engine
+    assert predictor.load(copied, "fp32").engine == "fp32"
+    (copied / "model.int8.onnx").unlink()
+    assert predictor.engines(copied) == ("fp32",)
+    assert predictor.load(copied).engine == "fp32"
+    with pytest.raises(FileNotFoundError, match="holds no int8 engine, only fp32"):
+        predictor.load(copied, "int8")
+
+
+def test_serving_needs_no_torch(artifact: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from entrypoints.serving import app, predictor;"
+        "predictor.load(Path(sys.argv[1])); print('torch' in sys.modules)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, artifact]
+    assert (
+        subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout == "False\n"
+    )
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

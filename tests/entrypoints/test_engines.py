@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from entrypoints import engines
+from entrypoints.contract import MODEL_CARD, PNG
+from entrypoints.dataset import read_split
+from entrypoints.model import MEAN, STD, build
+from entrypoints.serving import predictor
+from tests.entrypoints.pictures import COLORS, write_classes
+
+CARD = {
+    "classes": list(COLORS),
+    "preprocessing": {"image_size": 32, "resize": 37, "mean": list(MEAN), "std": list(STD)},
+}
+
+
+def predictions(artifact: Path, engine: str, files: list[Path]) -> predictor.Scores:
+    model = predictor.load(artifact, engine)
+    return np.concatenate(
+        [predictor.predict(model, predictor.decode(model, file.read_bytes(), PNG)) for file in files]
+    )
+
+
+def test_engines_answer_alike_and_as_the_network_for_every_picture(artifact: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    _, pictures = read_split(write_classes(tmp_path / "unseen", 25))
+    files, labels = [file for file, _ in pictures], [label for _, label in pictures]
+    network = build(len(COLORS), None).eval()
+    network.load_state_dict(load_file(artifact / "model.safetensors"))
+    batch = np.concatenate(list(engines.inputs(files, CARD)))
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(batch)).numpy()
+    fp32, int8 = (predictions(artifact, name, files) for name in ("fp32", "int8"))
+    np.testing.assert_allclose(fp32, expected, engines.TOLERANCE, engines.TOLERANCE)
+    assert fp32.argmax(axis=1).tolist() == int8.argmax(axis=1).tolist() == labels
+
+
+def test_the_card_says_how_engines_were_made(artifact: Path) -> None:
+    said = json.loads((artifact / MODEL_CARD).read_text())["engines"]
+    assert said["fp32"] == {"file": "model.onnx", "accuracy": 1.0, "pictures": 16}
+    assert said["int8"] == {
+        "file": "model.int8.onnx",
+        "accuracy": 1.0,
+        "agreement": 1.0,
+        "pictures": 16,
+        "calibration_pictures": 16,
+        "reduce_range": not predictor.has_vnni(),
+    }
+
+
+@pytest.fixture
+def hair_splitter(tmp_path: Path) -> tuple[torch.nn.Module, list[tuple[Path, int]]]:
+    """Pictures of one colour, and a network that tells them apart by the last digits of its features."""
+    torch.manual_seed(0)
+    _, pictures = read_split(write_classes(tmp_path, 16, dict.fromkeys(COLORS, COLORS["ants"])))
+    network = build(2, None).eval()
+    body = torch.nn.Sequential(*list(network.children())[:-1])
+    with torch.no_grad():
+        [batch] = engines.inputs([file for file, _ in pictures[:16]], CARD)
+        features = body(torch.from_numpy(batch)).flatten(1)
+        centre = features.mean(dim=0)
+        # The direction in which they differ least.
+        direction = torch.linalg.svd(features - centre, full_matrices=False).Vh[-2]
+        network.fc.weight.copy_(torch.stack([direction, -direction]))
+        network.fc.bias.copy_(torch.stack([-direction @ centre, direction @ centre]))
+    return network, pictures
+
+
+def test_int8_that_answers_otherwise_is_left_out(
+    hair_splitter: tuple[torch.nn.Module, list[tuple[Path, int]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, pictures = hair_splitter
+    files, said = engines.make(network, CARD, pictures, pictures)
+    assert list(files) == ["model.onnx"]
+    assert list(said["int8"]) == ["left_out"]
+    assert "of 32 validation pictures; at least 99.5% are needed" in said["int8"]["left_out"]
+    assert "engines: fp32 44.7 MB; int8 agrees on " in capsys.readouterr().out
+
+
+def test_an_engine_that_is_not_the_network_stops_the_training(
+    artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = predictor.load(artifact, "fp32").session
+    batch = np.ones((1, 3, 32, 32), np.float32)
+    with pytest.raises(SystemExit) as stopped:
+        engines.compare(build(len(COLORS), None).eval(), session, batch)
+    assert stopped.value.code == 1
+    assert "scores differ from torch's by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, ["a", "c"]), (4, list("abcd")), (9, list("abcd"))])
+def test_a_part_is_spread_over_the_whole(count: int, expected: list[str]) -> None:
+    assert engines.spread("abcd", count) == expected
