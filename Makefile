@@ -1,8 +1,10 @@
 # The environment is .venv, made by scripts/environment.sh and made anew when its inputs change.
 PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/complete
+# What `--server ray` needs besides.
+RAY := .venv-ray/complete
 
-.PHONY: demo test check golden environment clean
+.PHONY: demo test check golden environment ray clean
 
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
@@ -25,7 +27,12 @@ environment: $(ENVIRONMENT)
 $(ENVIRONMENT): pyproject.toml constraints.txt scripts/environment.sh
 	@bash scripts/environment.sh
 
+ray: $(RAY)
+
+$(RAY): $(ENVIRONMENT) scripts/ray.sh entrypoints/requirements/serving.txt
+	@bash scripts/ray.sh
+
 # What the local service keeps (.local-sagemaker) stays.
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-ray build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from local.model_server import SERVERS, UVICORN, LaunchError
 from local.service import HomeInUse, LocalService
 
 
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
     parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
     parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
+    parser.add_argument("--server", choices=SERVERS, default=UVICORN, help="what serves endpoints (uvicorn)")
     arguments = parser.parse_args()
     ended = threading.Event()
 
@@ -28,11 +30,13 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     try:
-        with LocalService(arguments.home, arguments.region, arguments.port) as service:
+        with LocalService(arguments.home, arguments.region, arguments.port, arguments.server) as service:
             print(f"{service.url} serves {service.home.root}; Ctrl-C ends it", flush=True)
+            for page in service.pages():
+                print(f"in a browser: {page}", flush=True)
             ended.wait()
             print("stopping", flush=True)
-    except (HomeInUse, OSError) as error:
+    except (HomeInUse, LaunchError, OSError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

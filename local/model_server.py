@@ -37,14 +37,14 @@ APP = "app.py"
 # What serves an artifact: uvicorn, with the artifact's own worker processes, or Ray Serve as in SageMaker's
 # container, from an environment of its own.
 UVICORN, RAY = SERVERS = ("uvicorn", "ray")
-RAY_PYTHON = Path(__file__).parents[1] / ".venv-ray" / "bin" / "python"
+RAY_VENV = Path(__file__).parents[1] / ".venv-ray"
 COMMANDS: dict[str, tuple[str | Path, ...]] = {
     UVICORN: (
         *(sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0"),
         *("--log-level", "info", "--no-access-log", "--no-use-colors", "--ws", "none"),
         *("--timeout-keep-alive", "75"),  # longer than any pause between two requests of a batch
     ),
-    RAY: (RAY_PYTHON, Path(__file__).with_name("ray_server.py")),
+    RAY: (RAY_VENV / "bin" / "python", Path(__file__).with_name("ray_server.py")),
 }
 RAY_ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
@@ -194,9 +194,9 @@ def require(server: str) -> None:
     Raises:
         LaunchError: how to install it, in one line.
     """
-    if server == RAY and not RAY_PYTHON.is_file():
+    if server == RAY and not (RAY_VENV / "complete").is_file():
         raise LaunchError(
-            "Ray Serve is not installed; `make ray` installs it into .venv-ray (1 minute, 1 GB)"
+            "Ray Serve is not installed; `make ray` installs it into .venv-ray (a minute, 0.6 GB)"
         )
 
 
@@ -207,7 +207,7 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
         server: one of SERVERS.
 
     Raises:
-        LaunchError: no such archive, not a safe tar archive, or no app.py at its root; or no such server here.
+        LaunchError: no such archive, not a safe tar archive, or no app.py at its root; `server` is missing.
     """
     require(server)
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 
-from local import browser, processing, tags, training
+from local import browser, model_server, processing, tags, training
 from local.control import ControlPlane
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
@@ -49,13 +49,18 @@ class LocalService:
         root: the home folder, made if it is missing.
         region: the region in its ARNs.
         port: 0 takes a free one.
+        server: what serves endpoints, one of model_server.SERVERS.
 
     Raises:
         HomeInUse: another service keeps this home.
+        LaunchError: that server is not installed.
         OSError: the folder cannot be made, read or written.
     """
 
-    def __init__(self, root: Path, region: str = "us-east-1", port: int = 0) -> None:
+    def __init__(
+        self, root: Path, region: str = "us-east-1", port: int = 0, server: str = model_server.UVICORN
+    ) -> None:
+        model_server.require(server)
         self.home = Home(root.resolve(), region)
         self.home.s3.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.home.root / "service.json")
@@ -66,7 +71,7 @@ class LocalService:
         registry = Registry(self.home, store)
         models = Models(self.home, store, registry)
         configs = EndpointConfigs(self.home, store, models)
-        self._endpoints = Endpoints(self.home, store, models, configs, self.environment)
+        self._endpoints = Endpoints(self.home, store, models, configs, self.environment, server)
         self._functions = FunctionService(self.home, store, self.environment)
         self._pipelines = PipelineService(self.home, store, self.client)
         control = ControlPlane(
@@ -99,6 +104,12 @@ class LocalService:
     def url(self) -> str:
         """Where it answers, e.g. http://127.0.0.1:4566."""
         return self._server.url
+
+    def pages(self) -> list[str]:
+        """Where a browser finds the endpoints there are, e.g. http://127.0.0.1:4566/endpoints/NAME/."""
+        paginator = self.client("sagemaker").get_paginator("list_endpoints")
+        found = [endpoint for page in paginator.paginate() for endpoint in page["Endpoints"]]
+        return [f"{self.url}/endpoints/{endpoint['EndpointName']}/" for endpoint in found]
 
     def environment(self) -> dict[str, str]:
         """What makes boto3 in a child process talk to this service."""

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from config.parameters import check_assignments, execution_parameters
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from local.model_server import SERVERS, UVICORN, LaunchError
 from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download
@@ -224,6 +226,8 @@ def keep_serving(service: LocalService) -> None:
     """Answer until Ctrl-C."""
     example = f"python scripts/predict.py --local {service.url} IMAGE"
     command.console.print(f"{service.url} goes on answering until Ctrl-C: {example}", soft_wrap=True)
+    for page in service.pages():
+        command.console.print(f"in a browser: {page}", soft_wrap=True)
     while True:
         signal.pause()
 
@@ -236,6 +240,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--weights", metavar="FILE", default="none", help="none, imagenet or a ResNet18 weights file (none)"
     )
     parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
+    parser.add_argument(
+        "--server", choices=SERVERS, default=UVICORN, help="what serves the endpoint (uvicorn)"
+    )
     parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
     arguments = parser.parse_args(argv)
@@ -256,8 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset, suited = find_dataset(arguments.data, home)
     weights = find_weights(arguments.weights, home)
     try:
-        service = LocalService(home, settings.region)
-    except HomeInUse as error:
+        service = LocalService(home, settings.region, server=arguments.server)
+    except (HomeInUse, LaunchError) as error:
         command.fail(str(error))
     try:
         with service:
@@ -265,6 +272,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = run(service, arguments, settings, {**suited, **asked}, dataset, weights)
                 if arguments.keep_serving:
                     keep_serving(service)
+                elif service.pages():
+                    serve = f"python -m local --home {shlex.quote(str(arguments.home))}"
+                    command.console.print(f"{serve} goes on serving it, in a browser, too", soft_wrap=True)
             except KeyboardInterrupt:
                 command.console.print("stopping; Ctrl-C again does not wait for what runs")
                 raise

@@ -1,12 +1,27 @@
 """The ASGI app as a Ray Serve deployment; config.yaml names `deployment:app`."""
 
 from ray import serve  # type: ignore[import-not-found]  # in the serving image only
+from starlette.applications import Starlette
 
-from entrypoints.serving.app import app as asgi_app
+from entrypoints.serving.app import build
+from entrypoints.serving.frames import ARTIFACT, TIMEOUT_S
+from entrypoints.serving.replica import InProcess
+from entrypoints.serving.workers import cores
+
+pool = InProcess(ARTIFACT)
+
+
+def application() -> Starlette:
+    return build(lambda: pool)
 
 
 class Classifier:
-    """The model behind the ASGI app."""
+    """The model behind the ASGI app: one worker, of which Ray keeps as many as there are cores."""
+
+    async def check_health(self) -> None:
+        """Raise when a prediction does not end; Ray then replaces this replica."""
+        if not pool.alive:
+            raise TimeoutError(f"a prediction has taken longer than {TIMEOUT_S} s")
 
 
-app = serve.deployment(serve.ingress(asgi_app)(Classifier)).bind()
+app = serve.deployment(num_replicas=cores())(serve.ingress(application)(Classifier)).bind()
