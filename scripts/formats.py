@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
@@ -16,19 +16,26 @@ SHOWN = 3  # classes in the table's row of a picture
 PAGE = 200  # rows of a table; more pictures make more tables
 
 
-def write_json(rows: Iterable[Prediction]) -> None:
+def write_json(rows: Iterator[Prediction]) -> None:
     """A list with a line per picture, closed whatever comes between."""
-    separator = "[\n"
+    first = next(rows, None)
+    if first is None:
+        print("[]")
+        return
+    print("[")
     try:
+        print(_line(first), end="", flush=True)
         for row in rows:
-            print(f"{separator}  {json.dumps(row, ensure_ascii=False)}", end="", flush=True)
-            separator = ",\n"
+            print(f",\n{_line(row)}", end="", flush=True)
     finally:
-        if separator == ",\n":
-            print("\n]", flush=True)
+        print("\n]", flush=True)
 
 
-def write_csv(rows: Iterable[Prediction]) -> None:
+def _line(row: Prediction) -> str:
+    return f"  {json.dumps(row, ensure_ascii=False)}"
+
+
+def write_csv(rows: Iterator[Prediction]) -> None:
     """file, label, probability, then probability_CLASS of every class.
 
     Raises:
@@ -48,7 +55,7 @@ def write_csv(rows: Iterable[Prediction]) -> None:
         sys.stdout.flush()
 
 
-def write_table(rows: Iterable[Prediction]) -> None:
+def write_table(rows: Iterator[Prediction]) -> None:
     """Tables for people, of PAGE rows at most."""
     page: list[Prediction] = []
     try:

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import requests
 
 from entrypoints import deploy
 from local.service import LocalService
@@ -38,7 +39,11 @@ async def invocations(request):
     np.save(file, np.array([[0, 9]], np.float32))
     return Response(file.getvalue(), media_type="application/x-npy")
 
-app = Starlette(routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])])
+async def page(request):
+    return Response("<p>drop pictures", media_type="text/html")
+
+routes = [Route("/ping", ping), Route("/invocations", invocations, methods=["POST"]), Route("/", page)]
+app = Starlette(routes=routes)
 """
 
 
@@ -127,6 +132,20 @@ def test_predict_and_delete_an_endpoint(run, refused, service, pictures):
     assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert sagemaker.list_models()["Models"] == []
     refused(run("predict.py", picture, "--local", service.url), f"there is no endpoint {NAME}")
+
+
+def test_a_browser_finds_the_endpoint_where_it_was_after_an_update(service, pictures):
+    assert service.pages() == []
+    for _ in range(2):
+        deployed(service)
+        (page,) = service.pages()
+        assert page == f"{service.url}/endpoints/{NAME}/"
+        shown = requests.get(page.rstrip("/"), timeout=10)
+        assert (shown.url, shown.text) == (page, "<p>drop pictures")
+        picture = (pictures / "ants" / "1.png").read_bytes()
+        headers = {"content-type": "image/png", "origin": service.url}
+        answer = requests.post(f"{page}invocations", picture, headers=headers, timeout=10)
+        assert answer.json()["label"] == "ants"
 
 
 def test_schedules_are_stored_and_not_fired(run, refused, service):

@@ -208,6 +208,7 @@ def test_a_picture_from_stdin(runtime, picture):
 def test_a_refused_picture_is_named_and_the_others_are_printed(run, runtime, picture, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(picture.read_bytes() + b"BAD")
+    assert run(SCRIPT, bad, "--format", "json", "--local", runtime.url).stdout == "[]\n"
     completed = run(SCRIPT, bad, picture, "--format", "json", "--local", runtime.url)
     assert completed.returncode == 1
     assert json.loads(completed.stdout) == [{"file": str(picture), **ANSWER}]
