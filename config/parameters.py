@@ -50,6 +50,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
     `random_weights_url` is the S3 prefix with the marker that stands for random weights (steps/code.py).
     """
     data = f"s3://{settings.bucket}/{settings.name}/data"
+    instances = settings.deployment.instances_min
     training = "ml.g5.xlarge" if settings.images.training_device == "gpu" else "ml.m5.2xlarge"
     return (
         Parameter(
@@ -85,7 +86,15 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
             "EndpointName", Annotated[str, ENDPOINT_NAME], settings.name, "endpoint to create or update"
         ),
         Parameter("EndpointInstanceType", _InstanceType, "ml.m5.2xlarge", "serves the model"),
-        Parameter("EndpointInstanceCount", _Count, 1, "instances behind the endpoint"),
+        Parameter(
+            "EndpointInstanceCount",
+            Annotated[int, Between(instances)],
+            instances,
+            "instances behind the endpoint",
+        ),
+        Parameter(
+            "VerificationInstanceType", _InstanceType, "ml.t3.medium", "asks the endpoint about test pictures"
+        ),
     )
 
 

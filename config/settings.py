@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
+from config.deployment import Deployment
 from config.values import Between, Given, Matches, SettingsError, convert, words
 
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
@@ -42,7 +43,7 @@ _DURATION = Matches(
     "an ISO 8601 duration such as P30D or PT12H, or empty for no caching",
 )
 
-SECTIONS = ("tags", "tuning", "debugger", "images", "retries")
+SECTIONS = ("tags", "tuning", "debugger", "images", "deployment", "retries")
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Settings:
     tuning: Tuning = Tuning()
     debugger: Debugger = Debugger()
     images: Images = Images()
+    deployment: Deployment = field(default_factory=Deployment)
     retries: Retries = Retries()
 
     @property
@@ -271,6 +273,8 @@ def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
 
     if isinstance(built, Tuning):
         _check_tuning(built, refuse)
+    if isinstance(built, Deployment):
+        built.check(refuse)
     if isinstance(built, Settings) and built.use_spot and built.max_wait_s < built.max_runtime_s:
         raise refuse("max_wait_s", f"less than max_runtime_s = {built.max_runtime_s}; raise it or lower that")
     return built

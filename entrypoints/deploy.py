@@ -1,7 +1,8 @@
 """The Lambda function that puts a registered model package behind an endpoint.
 
 It returns at once: creating an endpoint takes minutes. Every name follows from the package's ARN and the
-instances, so running it again finds what is there.
+instances, so running it again finds what is there; the endpoint config that an update replaces is noted in
+a tag of the endpoint, so that a second run still knows it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from entrypoints.contract import (
     DEPLOYED,
+    DEPLOYMENT_CONFIG,
     ENDPOINT_CONFIG_NAME,
     ENDPOINT_INSTANCE_COUNT,
     ENDPOINT_INSTANCE_TYPE,
@@ -23,6 +25,7 @@ from entrypoints.contract import (
     EXECUTION_ROLE,
     MODEL_NAME,
     MODEL_PACKAGE_ARN,
+    PREVIOUS_ENDPOINT_CONFIG_NAME,
     REASON,
 )
 
@@ -33,6 +36,7 @@ MAX_NAME = 63
 VARIANT = "AllTraffic"
 DELETION_TIMEOUT_S = 90.0
 POLL_S = 3.0
+PREVIOUS_TAG = "previous-endpoint-config"
 
 BUSY = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 UPDATABLE = {"InService", "OutOfService"}
@@ -57,6 +61,8 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
     """Create or update the endpoint, provided the package is approved; see `handler`."""
     package, endpoint = event[MODEL_PACKAGE_ARN], event[ENDPOINT_NAME]
     instance_type, instance_count = event[ENDPOINT_INSTANCE_TYPE], int(event[ENDPOINT_INSTANCE_COUNT])
+    # Executions of a definition from before there were any have none.
+    deployment_config = event.get(DEPLOYMENT_CONFIG, {})
     status = sagemaker.describe_model_package(ModelPackageName=package)["ModelApprovalStatus"]
     if status != "Approved":
         return {
@@ -64,21 +70,35 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
             REASON: f"the model package is {status}, not Approved: {package}",
             ENDPOINT_NAME: "",
             ENDPOINT_CONFIG_NAME: "",
+            PREVIOUS_ENDPOINT_CONFIG_NAME: "",
             MODEL_NAME: "",
         }
+    check_instances(deployment_config, instance_count)
     model = name_for(package, package)
     config = name_for(package, package, instance_type, str(instance_count))
-    current = wait_until_settled(sagemaker, endpoint)
+    current = wait_until_settled(sagemaker, endpoint, config)
     ensure_model(sagemaker, model, package, event[EXECUTION_ROLE])
     ensure_config(sagemaker, config, model, instance_type, instance_count)
-    reason = bring_up(sagemaker, endpoint, config, current)
+    previous = note_previous(sagemaker, current, config)
+    reason = bring_up(sagemaker, endpoint, config, current, deployment_config)
     return {
         DEPLOYED: True,
         REASON: reason,
         ENDPOINT_NAME: endpoint,
         ENDPOINT_CONFIG_NAME: config,
+        PREVIOUS_ENDPOINT_CONFIG_NAME: previous,
         MODEL_NAME: model,
     }
+
+
+def check_instances(deployment_config: dict[str, Any], instance_count: int) -> None:
+    """Refuse to shift the traffic of one instance in steps: a step is at most half of the instances."""
+    routing = deployment_config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
+    if routing.get("Type", "ALL_AT_ONCE") != "ALL_AT_ONCE" and instance_count < 2:
+        raise DeployError(
+            f"{routing['Type']} shifts the traffic of 2 instances or more, and EndpointInstanceCount is "
+            f"{instance_count}; raise it, or set deployment.traffic_routing to ALL_AT_ONCE"
+        )
 
 
 def name_for(package: str, *identity: str) -> str:
@@ -90,29 +110,55 @@ def name_for(package: str, *identity: str) -> str:
     return readable[: MAX_NAME - len(tail)].rstrip("-") + tail
 
 
-def wait_until_settled(sagemaker: SageMakerClient, endpoint: str) -> dict[str, Any] | None:
+def wait_until_settled(sagemaker: SageMakerClient, endpoint: str, config: str) -> dict[str, Any] | None:
     """The endpoint as it is before anything is changed; None when there is none.
 
-    Waits for a deletion that is under way. Raises DeployError where it must not be touched.
+    Waits for a deletion that is under way. Raises DeployError where it must not be touched; on its way to the
+    wanted config, as an earlier run that was cut off has left it, it need not be.
     """
     current = describe_endpoint(sagemaker, endpoint)
     if current is not None and current["EndpointStatus"] == "Deleting":
         wait_until_deleted(sagemaker, endpoint)
         return None
     status = None if current is None else current["EndpointStatus"]
-    if status in BUSY:
+    if current is not None and status in BUSY and target(current) != config:
         raise DeployError(f"endpoint {endpoint} is {status}; try again when it is InService")
     if status == "Failed" and current is not None and has_instances(current):
         raise DeployError(
             f"endpoint {endpoint} failed in an update and still has instances, which may be answering "
             f"({current.get('FailureReason', 'no reason given')}); delete it, then run this step again"
         )
-    if status not in {None, "Failed", *UPDATABLE}:
+    if status not in {None, "Failed", *BUSY, *UPDATABLE}:
         raise DeployError(f"endpoint {endpoint} is {status}; delete it or bring it to InService, then retry")
     return current
 
 
-def bring_up(sagemaker: SageMakerClient, endpoint: str, config: str, current: dict[str, Any] | None) -> str:
+def target(endpoint: dict[str, Any]) -> str:
+    """The endpoint config that an endpoint has, or is on its way to."""
+    pending: dict[str, Any] = endpoint.get("PendingDeploymentSummary", endpoint)
+    return str(pending["EndpointConfigName"])
+
+
+def note_previous(sagemaker: SageMakerClient, current: dict[str, Any] | None, config: str) -> str:
+    """The endpoint config that was there before `config`, kept as a tag of the endpoint; "" for none."""
+    if current is None or current["EndpointStatus"] == "Failed":
+        return ""
+    arn, served = current["EndpointArn"], str(current["EndpointConfigName"])
+    if served != config:
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": PREVIOUS_TAG, "Value": served}])
+        return served
+    tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
+    noted = tags.get(PREVIOUS_TAG, "")
+    return "" if noted == config else noted
+
+
+def bring_up(
+    sagemaker: SageMakerClient,
+    endpoint: str,
+    config: str,
+    current: dict[str, Any] | None,
+    deployment_config: dict[str, Any],
+) -> str:
     """Make the endpoint use a config; returns what was done, in words."""
     if current is not None and current["EndpointStatus"] == "Failed":
         # DeleteEndpoint is all that SageMaker allows on a failed endpoint (API reference, DescribeEndpoint).
@@ -122,9 +168,15 @@ def bring_up(sagemaker: SageMakerClient, endpoint: str, config: str, current: di
     if current is None:
         sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
         return "created the endpoint"
+    if current["EndpointStatus"] in BUSY:
+        return f"the endpoint is {current['EndpointStatus']} already, to this model package"
     if current["EndpointConfigName"] == config and current["EndpointStatus"] == "InService":
         return "the endpoint already runs this model package"
-    sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+    sagemaker.update_endpoint(
+        EndpointName=endpoint,
+        EndpointConfigName=config,
+        **({"DeploymentConfig": deployment_config} if deployment_config else {}),  # type: ignore[arg-type]
+    )
     return "updated the endpoint"
 
 

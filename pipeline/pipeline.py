@@ -1,7 +1,7 @@
 """What runs, in which order.
 
 SplitDataset -> TuneHyperparameters -> TrainModel -> EvaluateModel -> CheckAccuracy
-    CheckAccuracy, accuracy >= AccuracyThreshold -> RegisterModel -> DeployEndpoint
+    CheckAccuracy, accuracy >= AccuracyThreshold -> RegisterModel -> DeployEndpoint -> VerifyEndpoint
     CheckAccuracy, else                          -> AccuracyTooLow (fails)
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from config.parameters import execution_parameters
 from config.settings import Settings
-from steps import code, deploy, evaluate, gate, register, split, train, tune
+from steps import code, deploy, evaluate, gate, register, split, train, tune, verify
 from steps.context import Context, sdk_parameter
 from steps.sdk import OfflineSession, Pipeline, PipelineSession
 
@@ -33,7 +33,8 @@ def build_pipeline(
     evaluating = evaluate.build(context, splitting, training)
     registering = register.build(context, training, evaluating)
     deploying = deploy.build(context, registering)
-    checking = gate.build(context, evaluating, passed=[registering, deploying])
+    verifying = verify.build(context, evaluating, deploying)
+    checking = gate.build(context, evaluating, passed=[registering, deploying, verifying])
 
     return Pipeline(
         name=settings.pipeline_name,

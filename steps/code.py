@@ -35,6 +35,7 @@ _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]
     "train_debugged": ("train", "tar", ("train.txt", "debugger.txt")),
     "evaluate": ("evaluate", "files", ("evaluate.txt",)),
     "deploy": ("deploy", "zip", ()),
+    "verify": ("verify", "files", ()),
 }
 
 

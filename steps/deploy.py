@@ -2,12 +2,14 @@
 
 from entrypoints.contract import (
     DEPLOYED,
+    DEPLOYMENT_CONFIG,
     ENDPOINT_CONFIG_NAME,
     ENDPOINT_INSTANCE_COUNT,
     ENDPOINT_INSTANCE_TYPE,
     ENDPOINT_NAME,
     EXECUTION_ROLE,
     MODEL_PACKAGE_ARN,
+    PREVIOUS_ENDPOINT_CONFIG_NAME,
     REASON,
 )
 from steps.context import Context
@@ -31,9 +33,13 @@ def build(context: Context, registering: RegisterStep) -> LambdaStep:
             ENDPOINT_INSTANCE_TYPE: parameters["EndpointInstanceType"],
             ENDPOINT_INSTANCE_COUNT: parameters["EndpointInstanceCount"],
             EXECUTION_ROLE: context.settings.execution_role,
+            DEPLOYMENT_CONFIG: context.settings.deployment.request,
         },
         outputs=[
             LambdaOutput(DEPLOYED, LambdaOutputTypeEnum.Boolean),
-            *(LambdaOutput(name) for name in (REASON, ENDPOINT_NAME, ENDPOINT_CONFIG_NAME)),
+            *(
+                LambdaOutput(name)
+                for name in (REASON, ENDPOINT_NAME, ENDPOINT_CONFIG_NAME, PREVIOUS_ENDPOINT_CONFIG_NAME)
+            ),
         ],
     )

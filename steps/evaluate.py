@@ -1,7 +1,7 @@
 """EvaluateModel: predict the test images with the code that will serve."""
 
 from config import images
-from entrypoints.contract import ACCURACY_JSON_PATH, EVALUATION, TEST
+from entrypoints.contract import ACCURACY_JSON_PATH, EVALUATION, SAMPLES, TEST
 from steps import train
 from steps.context import Context
 from steps.processing import input_folder, output_folder, output_url, processing_step
@@ -41,3 +41,8 @@ def accuracy(step: ProcessingStep) -> JsonGet:
 def report_url(step: ProcessingStep) -> Join:
     """The S3 URI of evaluation.json, as a reference."""
     return Join(on="/", values=[output_url(step, OUTPUT), EVALUATION])
+
+
+def samples_url(step: ProcessingStep) -> Join:
+    """The S3 prefix of a few test pictures and what the evaluation answered, as a reference."""
+    return Join(on="/", values=[output_url(step, OUTPUT), SAMPLES])

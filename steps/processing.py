@@ -24,13 +24,14 @@ def processing_step(
     instance_type: Any,
     inputs: dict[str, Any],
     outputs: dict[str, Any],
-    arguments: list[str],
+    arguments: list[Any],
+    cached: bool = True,
     **step: Any,
 ) -> ProcessingStep:
     """The program `program`, from the bundle of that name, in a container from `image`.
 
     `inputs` and `outputs` are S3 prefixes by the name of their folder (`input_folder`, `output_folder`);
-    `step` goes to the SDK's ProcessingStep.
+    `cached` is whether the settings may have its results reused; `step` goes to the SDK's ProcessingStep.
     """
     processor = Processor(
         role=context.settings.execution_role,
@@ -52,7 +53,10 @@ def processing_step(
         arguments=arguments,
     )
     return ProcessingStep(
-        step_args=run, cache_config=context.cache(), retry_policies=context.job_retries(), **step
+        step_args=run,
+        cache_config=context.cache() if cached else None,
+        retry_policies=context.job_retries(),
+        **step,
     )
 
 

@@ -30,6 +30,14 @@ def test_a_gpu_image_comes_with_a_gpu_instance():
     assert defaults["TrainingInstanceType"] == "ml.g5.xlarge"
 
 
+def test_traffic_that_moves_in_steps_needs_two_instances():
+    settings = load(environ={}, overrides=["deployment.traffic_routing=CANARY"])
+    parameters = execution_parameters(settings, "s3://bucket/marker")
+    assert {item.name: item.default for item in parameters}["EndpointInstanceCount"] == 2
+    with pytest.raises(SettingsError, match=r"EndpointInstanceCount = '1'.*2 or more"):
+        check_assignments(parameters, ["EndpointInstanceCount=1"])
+
+
 def test_values_are_passed_on_as_written():
     given = ["AccuracyThreshold=0.80", "InputDataUrl=s3://bucket/a=b/Blumen und Gräser", "Epochs=3"]
     assert check_assignments(PARAMETERS, given) == {

@@ -42,7 +42,7 @@ def test_the_shipped_file_holds_placeholders_only_where_a_deployment_differs():
 
 def test_the_shipped_file_writes_the_defaults_down(write):
     shipped, bare = load(FILE, {}), load(write(""), {})
-    for section in ("tuning", "debugger", "images", "retries"):
+    for section in ("tuning", "debugger", "images", "deployment", "retries"):
         assert getattr(shipped, section) == getattr(bare, section)
 
 
@@ -142,6 +142,23 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
             ["images.training_version = 2.13", 'in quotes such as "2.13"'],
         ),
         ("[retries]\nmax_attempts = 21\n", ["retries.max_attempts = 21", "from 0 to 20"]),
+        (
+            '[deployment]\ntraffic_routing = "SHADOW"\n',
+            ["deployment.traffic_routing = 'SHADOW'", "one of ALL_AT_ONCE, CANARY, LINEAR"],
+        ),
+        ("[deployment]\nstep_percent = 51\n", ["deployment.step_percent = 51", "from 1 to 50"]),
+        ("[deployment]\nwait_interval_s = 3601\n", ["deployment.wait_interval_s = 3601", "from 0 to 3600"]),
+        ("[deployment]\nmax_runtime_s = 599\n", ["deployment.max_runtime_s = 599", "from 600 to 28800"]),
+        (
+            '[deployment]\ntraffic_routing = "LINEAR"\nstep_percent = 9\n',
+            ["deployment.step_percent = 9", "at least 10 %"],
+        ),
+        (
+            '[deployment]\ntraffic_routing = "LINEAR"\nstep_percent = 30\nwait_interval_s = 900\n',
+            ["deployment.max_runtime_s = 3600", "the default", "waits 3600 s"],
+        ),
+        ('[deployment]\nalarms = [" "]\n', ["deployment.alarms = ' '", "an alarm's name"]),
+        (f"[deployment]\nalarms = {['a'] * 11}\n", ["deployment.alarms", "at most 10"]),
         ('cache_expires = "30 days"\n', ["cache_expires = '30 days'", "P30D"]),
         ("use_spot = true\nmax_wait_s = 86399\n", ["max_wait_s = 86399", "less than max_runtime_s = 86400"]),
         ("use_spot = true\nmax_runtime_s = 200000\n", ["max_wait_s = 172800", "the default", "200000"]),

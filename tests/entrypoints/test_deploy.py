@@ -10,10 +10,11 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from entrypoints import deploy
-from entrypoints.contract import ENDPOINT_INSTANCE_COUNT
+from entrypoints.contract import DEPLOYMENT_CONFIG, ENDPOINT_INSTANCE_COUNT
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/ants-and-bees/7"
 ENDPOINT = "ants-and-bees"
+ENDPOINT_ARN = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}"
 ROLE = "arn:aws:iam::123456789012:role/execution"
 EVENT = {
     "model_package_arn": PACKAGE,
@@ -24,6 +25,16 @@ EVENT = {
 }
 MODEL = deploy.name_for(PACKAGE, PACKAGE)
 CONFIG = deploy.name_for(PACKAGE, PACKAGE, "ml.m5.2xlarge", "1")
+CONFIG_OF_TWO = deploy.name_for(PACKAGE, PACKAGE, "ml.m5.2xlarge", "2")
+CANARY = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "CANARY",
+            "WaitIntervalInSeconds": 60,
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        }
+    }
+}
 TIME = "2026-11-22T10:00:00Z"
 
 
@@ -48,18 +59,26 @@ class Service:
         }
         self.stub.add_response("describe_model_package", answer, {"ModelPackageName": PACKAGE})
 
-    def endpoint(self, status: str | None, config: str = "earlier", instances: int | None = None) -> None:
+    def endpoint(
+        self,
+        status: str | None,
+        config: str = "earlier",
+        instances: int | None = None,
+        pending: str | None = None,
+    ) -> None:
         if status is None:
             self.missing("describe_endpoint", f'Could not find endpoint "{ENDPOINT}".', EndpointName=ENDPOINT)
             return
         answer: dict[str, Any] = {
             "EndpointName": ENDPOINT,
-            "EndpointArn": f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}",
+            "EndpointArn": ENDPOINT_ARN,
             "EndpointConfigName": config,
             "EndpointStatus": status,
             "CreationTime": TIME,
             "LastModifiedTime": TIME,
         }
+        if pending:
+            answer["PendingDeploymentSummary"] = {"EndpointConfigName": pending}
         if instances is not None:
             answer["ProductionVariants"] = [{"VariantName": "AllTraffic", "CurrentInstanceCount": instances}]
         self.stub.add_response("describe_endpoint", answer, {"EndpointName": ENDPOINT})
@@ -84,36 +103,47 @@ class Service:
             },
         )
 
-    def config(self, exists: bool = False) -> None:
+    def config(self, exists: bool = False, instances: int = 1) -> None:
+        name = {1: CONFIG, 2: CONFIG_OF_TWO}[instances]
         arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"
         if exists:
             answer = {
-                "EndpointConfigName": CONFIG,
+                "EndpointConfigName": name,
                 "EndpointConfigArn": arn,
                 "ProductionVariants": [{"VariantName": "AllTraffic"}],
                 "CreationTime": TIME,
             }
-            self.stub.add_response("describe_endpoint_config", answer, {"EndpointConfigName": CONFIG})
+            self.stub.add_response("describe_endpoint_config", answer, {"EndpointConfigName": name})
             return
         message = "Could not find endpoint configuration."
-        self.missing("describe_endpoint_config", message, EndpointConfigName=CONFIG)
+        self.missing("describe_endpoint_config", message, EndpointConfigName=name)
         variant = {
             "VariantName": "AllTraffic",
             "ModelName": MODEL,
             "InstanceType": "ml.m5.2xlarge",
-            "InitialInstanceCount": 1,
+            "InitialInstanceCount": instances,
             "InitialVariantWeight": 1.0,
         }
-        expected = {"EndpointConfigName": CONFIG, "ProductionVariants": [variant]}
+        expected = {"EndpointConfigName": name, "ProductionVariants": [variant]}
         self.stub.add_response("create_endpoint_config", {"EndpointConfigArn": arn}, expected)
 
-    def change(self, operation: str) -> None:
+    def note(self, config: str = "earlier") -> None:
+        tag = {"Key": "previous-endpoint-config", "Value": config}
+        expected = {"ResourceArn": ENDPOINT_ARN, "Tags": [tag]}
+        self.stub.add_response("add_tags", {"Tags": [tag]}, expected)
+
+    def noted(self, config: str | None) -> None:
+        tags = [{"Key": "team", "Value": "vision"}]
+        tags += [{"Key": "previous-endpoint-config", "Value": config}] if config else []
+        self.stub.add_response("list_tags", {"Tags": tags}, {"ResourceArn": ENDPOINT_ARN})
+
+    def change(self, operation: str, **more: Any) -> None:
         names = {"EndpointName": ENDPOINT}
         if operation == "delete_endpoint":
             self.stub.add_response(operation, {}, names)
         else:
-            arn = f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}"
-            self.stub.add_response(operation, {"EndpointArn": arn}, {**names, "EndpointConfigName": CONFIG})
+            expected = {**names, "EndpointConfigName": CONFIG, **more}
+            self.stub.add_response(operation, {"EndpointArn": ENDPOINT_ARN}, expected)
 
     def missing(self, operation: str, message: str, **expected: str) -> None:
         self.stub.add_client_error(operation, "ValidationException", message, expected_params=expected)
@@ -130,7 +160,14 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     service.stub.assert_no_pending_responses()
 
 
-DEPLOYED = {"deployed": True, "endpoint_name": ENDPOINT, "endpoint_config_name": CONFIG, "model_name": MODEL}
+DEPLOYED = {
+    "deployed": True,
+    "endpoint_name": ENDPOINT,
+    "endpoint_config_name": CONFIG,
+    "previous_endpoint_config_name": "",
+    "model_name": MODEL,
+}
+UPDATED = {**DEPLOYED, "previous_endpoint_config_name": "earlier", "reason": "updated the endpoint"}
 
 
 def test_missing_is_created(service: Service) -> None:
@@ -148,8 +185,29 @@ def test_in_service_is_updated(service: Service, status: str) -> None:
     service.endpoint(status)
     service.model()
     service.config()
+    service.note()
     service.change("update_endpoint")
-    assert service.deploy() == {**DEPLOYED, "reason": "updated the endpoint"}
+    assert service.deploy() == UPDATED
+
+
+def test_traffic_moves_as_the_event_says(service: Service) -> None:
+    service.package()
+    service.endpoint("InService")
+    service.model()
+    service.config(instances=2)
+    service.note()
+    service.change("update_endpoint", EndpointConfigName=CONFIG_OF_TWO, DeploymentConfig=CANARY)
+    answer = service.deploy(**{DEPLOYMENT_CONFIG: CANARY, ENDPOINT_INSTANCE_COUNT: 2})
+    assert answer["endpoint_config_name"] == CONFIG_OF_TWO
+
+
+def test_the_traffic_of_one_instance_does_not_move_in_steps(service: Service) -> None:
+    service.package()
+    with pytest.raises(
+        deploy.DeployError, match="CANARY shifts the traffic of 2 instances or more"
+    ) as caught:
+        service.deploy(**{DEPLOYMENT_CONFIG: CANARY})
+    assert "\n" not in str(caught.value)
 
 
 def test_model_and_config_that_exist_are_reused(service: Service) -> None:
@@ -157,6 +215,7 @@ def test_model_and_config_that_exist_are_reused(service: Service) -> None:
     service.endpoint("InService")
     service.model(exists=True)
     service.config(exists=True)
+    service.note()
     service.change("update_endpoint")
     assert service.deploy()["deployed"] is True
 
@@ -166,22 +225,50 @@ def test_out_of_service_with_the_same_config_is_updated(service: Service) -> Non
     service.endpoint("OutOfService", config=CONFIG)
     service.model(exists=True)
     service.config(exists=True)
+    service.noted("earlier")
     service.change("update_endpoint")
-    assert service.deploy() == {**DEPLOYED, "reason": "updated the endpoint"}
+    assert service.deploy() == UPDATED
 
 
-def test_a_second_run_changes_nothing(service: Service) -> None:
+@pytest.mark.parametrize(("noted", "previous"), [("earlier", "earlier"), (None, ""), (CONFIG, "")])
+def test_a_second_run_changes_nothing_and_still_knows_what_was_there(
+    service: Service, noted: str | None, previous: str
+) -> None:
     service.package()
     service.endpoint("InService", config=CONFIG)
     service.model(exists=True)
     service.config(exists=True)
-    assert service.deploy() == {**DEPLOYED, "reason": "the endpoint already runs this model package"}
+    service.noted(noted)
+    reason = "the endpoint already runs this model package"
+    assert service.deploy() == {**DEPLOYED, "previous_endpoint_config_name": previous, "reason": reason}
+
+
+def test_a_run_that_was_cut_off_in_an_update_is_taken_up(service: Service) -> None:
+    service.package()
+    service.endpoint("Updating", config="earlier", pending=CONFIG)
+    service.model(exists=True)
+    service.config(exists=True)
+    service.note()
+    reason = "the endpoint is Updating already, to this model package"
+    assert service.deploy() == {**UPDATED, "reason": reason}
+
+
+def test_a_run_that_was_cut_off_in_a_creation_is_taken_up(service: Service) -> None:
+    service.package()
+    service.endpoint("Creating", config=CONFIG)
+    service.model(exists=True)
+    service.config(exists=True)
+    service.noted(None)
+    assert service.deploy() == {
+        **DEPLOYED,
+        "reason": "the endpoint is Creating already, to this model package",
+    }
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack"])
 def test_a_busy_endpoint_is_an_error_that_says_to_try_again(service: Service, status: str) -> None:
     service.package()
-    service.endpoint(status)
+    service.endpoint(status, pending="another" if status == "Updating" else None)
     with pytest.raises(deploy.DeployError, match=f"is {status}; try again"):
         service.deploy()
 
@@ -240,7 +327,8 @@ def test_only_an_approved_package_is_deployed(service: Service, status: str) -> 
     answer = service.deploy()
     assert answer["deployed"] is False
     assert status in answer["reason"]
-    assert answer["endpoint_name"] == answer["endpoint_config_name"] == answer["model_name"] == ""
+    names = ("endpoint_name", "endpoint_config_name", "previous_endpoint_config_name", "model_name")
+    assert [answer[name] for name in names] == [""] * 4
 
 
 def test_other_errors_reach_the_person(service: Service) -> None:

@@ -73,9 +73,10 @@ def test_a_bare_star_stands_only_where_iam_knows_no_resource_and_under_a_conditi
 
 
 def test_the_execution_role_creates_what_the_steps_create_and_no_more(resources):
-    # Of the steps in tests/golden/definition.json; a group is there from the first upsert on.
+    # Of the steps in tests/golden/definition.json; a group is there from the first upsert on. VerifyEndpoint
+    # creates a failed endpoint anew.
     jobs = {"CreateProcessingJob", "CreateHyperParameterTuningJob", "CreateTrainingJob"}
-    expected = {*jobs, "CreateModelPackage", "CreateModelPackageGroup"}
+    expected = {*jobs, "CreateModelPackage", "CreateModelPackageGroup", "CreateEndpoint"}
     actions = [
         action
         for statement in resources["ExecutionPolicy"]["Properties"]["PolicyDocument"]["Statement"]
@@ -104,3 +105,12 @@ def test_the_outputs_fill_the_settings():
     outputs = yaml.load(TEMPLATE.read_text(), Loader)["Outputs"]
     keys = {entry["Description"].split()[0] for entry in outputs.values()}
     assert keys == {"execution_role", "lambda_role", "scheduler_role", "bucket"}
+
+
+def test_only_endpoints_of_the_deployments_name_are_touched(resources):
+    for statement in statements(resources):
+        actions = as_list(statement["Action"])
+        if any("Endpoint" in action for action in actions):
+            assert all("/${Name}*" in resource for resource in as_list(statement["Resource"]))
+        if "cloudwatch:DescribeAlarms" in actions:
+            assert statement["Resource"].endswith(":alarm:${Name}*")

@@ -17,6 +17,7 @@ OPERATIONS = {
     "TrainModel": ("CreateTrainingJob", {"TrainingJobName": "x"}),
     "EvaluateModel": ("CreateProcessingJob", {"ProcessingJobName": "x"}),
     "RegisterModel": ("CreateModelPackage", {}),
+    "VerifyEndpoint": ("CreateProcessingJob", {"ProcessingJobName": "x"}),
 }
 SAMPLES = {"String": "sample", "Integer": 1, "Float": 0.5}
 SHAPES = {"String": {"string"}, "Integer": {"integer", "long"}, "Float": {"float", "double"}}
@@ -124,7 +125,7 @@ def test_no_string_map_or_list_of_strings_holds_a_number(steps, types):
     maps = [train["HyperParameters"], tune["TrainingJobDefinition"]["StaticHyperParameters"]]
     for key, value in [item for mapping in maps for item in mapping.items()]:
         check(value, key)
-    for name in ("SplitDataset", "EvaluateModel"):
+    for name in ("SplitDataset", "EvaluateModel", "VerifyEndpoint"):
         application = steps[name]["Arguments"]["AppSpecification"]
         for value in application["ContainerArguments"] + application["ContainerEntrypoint"]:
             check(value, name)

@@ -90,6 +90,7 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
         ("CheckAccuracy", "Condition", "Succeeded"),
         ("RegisterModel", "RegisterModel", "Succeeded"),
         ("DeployEndpoint", "Lambda", "Succeeded"),
+        ("VerifyEndpoint", "Processing", "Succeeded"),
     ]
     assert summary["classes"] == list(CLASSES)
     assert summary["test_images"] == 3

@@ -46,6 +46,7 @@ def package(tmp_path):
         "model.py": "from entrypoints.serving.predictor import predict\n",
         "evaluate.py": "import entrypoints.contract\n",
         "deploy.py": "from entrypoints.contract import X\nimport boto3\n",
+        "verify.py": "from entrypoints.deploy import target\n",
         "unused.py": "",
         "serving/__init__.py": "",
         "serving/predictor.py": "import onnxruntime\n",
@@ -94,6 +95,7 @@ def test_a_bundle_holds_what_its_program_imports_and_no_more(package):
         "entrypoints/contract.py",
         "entrypoints/deploy.py",
     }
+    assert files["verify"] == files["deploy"] | {"entrypoints/verify.py", "run.sh"}
     assert files["random_weights"] == {RANDOM_WEIGHTS}
 
 
@@ -110,7 +112,7 @@ def test_a_missing_program_is_an_error(package):
         code.bundles(package)
 
 
-@pytest.mark.parametrize("name", ["split", "tune", "train", "train_debugged", "evaluate", "deploy"])
+@pytest.mark.parametrize("name", ["split", "tune", "train", "train_debugged", "evaluate", "deploy", "verify"])
 def test_the_real_bundles_import_nothing_of_ours_from_outside(tmp_path, name):
     """Every import of the package that is found in a bundle can be resolved inside it."""
     bundle = code.bundles()[name]

@@ -1,3 +1,4 @@
+from config.deployment import Deployment
 from steps import deploy, register
 
 
@@ -12,10 +13,12 @@ def test_the_invocation(steps, request_of):
         "endpoint_instance_type": {"Get": "Parameters.EndpointInstanceType"},
         "endpoint_instance_count": {"Get": "Parameters.EndpointInstanceCount"},
         "execution_role": "arn:aws:iam::123456789012:role/Execution",
+        "deployment_config": Deployment().request,
     }
     assert {item["OutputName"]: item["OutputType"] for item in step["OutputParameters"]} == {
         "deployed": "Boolean",
         "reason": "String",
         "endpoint_name": "String",
         "endpoint_config_name": "String",
+        "previous_endpoint_config_name": "String",
     }

@@ -1,4 +1,4 @@
-from steps import deploy, gate, register
+from steps import deploy, gate, register, verify
 
 ACCURACY = {
     "Std:JsonGet": {
@@ -12,14 +12,16 @@ THRESHOLD = {"Get": "Parameters.AccuracyThreshold"}
 def test_the_condition_and_its_two_ways(steps, request_of):
     context, _, _, training, evaluating = steps()
     registering = register.build(context, training, evaluating)
-    passed = [registering, deploy.build(context, registering)]
+    deploying = deploy.build(context, registering)
+    passed = [registering, deploying, verify.build(context, evaluating, deploying)]
     step = request_of(gate.build(context, evaluating, passed))
     assert (step["Name"], step["Type"]) == ("CheckAccuracy", "Condition")
     arguments = step["Arguments"]
     assert arguments["Conditions"] == [
         {"Type": "GreaterThanOrEqualTo", "LeftValue": ACCURACY, "RightValue": THRESHOLD}
     ]
-    assert [item["Name"] for item in arguments["IfSteps"]] == ["RegisterModel", "DeployEndpoint"]
+    names = ["RegisterModel", "DeployEndpoint", "VerifyEndpoint"]
+    assert [item["Name"] for item in arguments["IfSteps"]] == names
     (fail,) = arguments["ElseSteps"]
     assert (fail["Name"], fail["Type"]) == ("AccuracyTooLow", "Fail")
 

@@ -1,0 +1,218 @@
+"""Ask the endpoint what the evaluation was asked; if it answers otherwise, put the previous config back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from entrypoints.contract import ANY_IMAGE, JSON, SAMPLE_ANSWERS
+from entrypoints.deploy import BUSY, DeployError, bring_up, describe_endpoint, target
+from entrypoints.program import Parser, fail, write_bytes
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+# How far a probability may be from the evaluation's: by the same engine (perhaps on another CPU), by another.
+SAME_ENGINE = 0.01
+OTHER_ENGINE = 0.2
+POLL_S = 1.0
+REPORT_S = 60.0
+ATTEMPTS = 8
+BUSY_CONTAINER_S = 2.0
+EXIT_MESSAGE_BYTES = 1024  # botocore's service model, ExitMessage
+
+
+class Unfit(Exception):
+    """Why the endpoint must not stay as it is; the message is one line."""
+
+
+def check(
+    sagemaker: SageMakerClient,
+    runtime: SageMakerRuntimeClient,
+    endpoint: str,
+    config: str,
+    samples: Path,
+    timeout_s: float,
+) -> str:
+    """Wait until the endpoint is InService and compare its answers; what was found, in words.
+
+    Args:
+        samples: the folder with test pictures and the evaluation's answers (answers.json).
+
+    Raises:
+        Unfit: it does not come up, serves another config, or does not answer as the evaluation did.
+    """
+    current = wait_while_busy(sagemaker, endpoint, timeout_s)
+    if current is None:
+        raise Unfit(f"there is no endpoint {endpoint}")
+    status, reason = current["EndpointStatus"], current.get("FailureReason", "no reason given")
+    if status in BUSY:
+        raise Unfit(f"endpoint {endpoint} is still {status} after {timeout_s:g} s")
+    if status != "InService":
+        raise Unfit(f"endpoint {endpoint} is {status}: {reason}")
+    if current["EndpointConfigName"] != config:
+        raise Unfit(f"endpoint {endpoint} does not serve {config}: {reason}")
+    questions = read_questions(samples)
+    for question in questions:
+        compare(question, *ask(runtime, endpoint, samples / question["file"]))
+    return f"endpoint {endpoint} answers {len(questions)} test pictures as the evaluation did"
+
+
+def wait_while_busy(sagemaker: SageMakerClient, endpoint: str, timeout_s: float) -> dict[str, Any] | None:
+    """The endpoint once it is at rest, or as it is when the time is up; None when there is none."""
+    began, told, said = time.monotonic(), 0.0, ""
+    while True:
+        current = describe_endpoint(sagemaker, endpoint)
+        status = "gone" if current is None else current["EndpointStatus"]
+        waited_s = time.monotonic() - began
+        if status != said or waited_s - told >= REPORT_S:
+            print(f"{waited_s:.0f} s: endpoint {endpoint} is {status}", flush=True)
+            told, said = waited_s, status
+        if status not in {*BUSY, "Deleting"} or waited_s > timeout_s:
+            return current
+        time.sleep(POLL_S)
+
+
+def read_questions(samples: Path) -> list[dict[str, Any]]:
+    """The evaluation's answers, each {"file", "predicted", "probabilities": {class: 0..1}, "engine"}."""
+    path = samples / SAMPLE_ANSWERS
+    try:
+        questions = [
+            {key: entry[key] for key in ("file", "predicted", "probabilities", "engine")}
+            for entry in json.loads(path.read_text("utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unfit(f"{path} is not what the evaluation writes: {error!r}") from error
+    if not questions:
+        raise Unfit(f"{path} holds no test pictures to ask about")
+    return questions
+
+
+def ask(runtime: SageMakerRuntimeClient, endpoint: str, picture: Path) -> tuple[dict[str, Any], str]:
+    """The endpoint's answer to one picture, and the name of the engine that gave it."""
+    try:
+        response = runtime.invoke_endpoint(
+            EndpointName=endpoint, ContentType=ANY_IMAGE, Accept=JSON, Body=picture.read_bytes()
+        )
+        document = json.loads(response["Body"].read())
+        answer = {"label": document["label"], "probabilities": dict(document["probabilities"])}
+    except (OSError, ValueError, KeyError, TypeError, ClientError, BotoCoreError) as error:
+        raise Unfit(f"the endpoint does not answer {picture.name}: {one_line(error)}") from error
+    return answer, response.get("CustomAttributes", "").removeprefix("engine=")
+
+
+def compare(question: dict[str, Any], answer: dict[str, Any], engine: str) -> None:
+    """Raise Unfit unless the answer is the evaluation's.
+
+    Probabilities may differ by SAME_ENGINE or OTHER_ENGINE; the label has to be the evaluation's, or one that
+    came as close to it.
+    """
+    expected, given = question["probabilities"], answer["probabilities"]
+    where = f"{question['file']}, engine {engine or 'unknown'}, evaluated with {question['engine']}"
+    if given.keys() != expected.keys():
+        raise Unfit(f"the endpoint knows the classes {sorted(given)}, the evaluation {sorted(expected)}")
+    tolerance = SAME_ENGINE if engine == question["engine"] else OTHER_ENGINE
+    if max(expected.values()) - expected.get(answer["label"], -1.0) > tolerance:
+        raise Unfit(f"the endpoint says {answer['label']}, the evaluation {question['predicted']} ({where})")
+    for name, probability in expected.items():
+        if not abs(given[name] - probability) <= tolerance:  # NaN is not
+            raise Unfit(
+                f"the endpoint gives {name} {given[name]:.4f}, the evaluation {probability:.4f}; they may "
+                f"differ by {tolerance} ({where})"
+            )
+
+
+def restore(sagemaker: SageMakerClient, endpoint: str, config: str, previous: str, timeout_s: float) -> str:
+    """Put the previous endpoint config back if the endpoint has `config`; what was done, in words."""
+    current = describe_endpoint(sagemaker, endpoint)
+    if current is None:
+        return "nothing is put back"
+    served, status = target(current), current["EndpointStatus"]
+    if served != config:
+        return f"it serves {served}"
+    if not previous:
+        return "no endpoint config came before this one, so the endpoint is left as it is"
+    if status in BUSY:
+        return (
+            f"SageMaker changes no endpoint that is {status}, so {previous} is not back: "
+            "run scripts/rollback.py when it is InService"
+        )
+    print(f"putting {previous} back", flush=True)
+    try:
+        bring_up(sagemaker, endpoint, previous, current, {})
+        current = wait_while_busy(sagemaker, endpoint, timeout_s) or {}
+    except (DeployError, ClientError, BotoCoreError) as error:
+        return f"the previous endpoint config {previous} could not be put back: {one_line(error)}"
+    if (current.get("EndpointStatus"), current.get("EndpointConfigName")) == ("InService", previous):
+        return f"the previous endpoint config {previous} is back"
+    status, reason = current.get("EndpointStatus", "gone"), current.get("FailureReason", "no reason given")
+    return f"the previous endpoint config {previous} did not come back, the endpoint is {status}: {reason}"
+
+
+def container_is_busy(response: Any, attempts: int, **_: object) -> float | None:
+    """Seconds until the next attempt where the container itself answered 503; None for no other attempt.
+
+    A hook of botocore's retries, which do not know this answer: it comes as a ModelError.
+    """
+    if attempts >= ATTEMPTS or response is None:
+        return None
+    return BUSY_CONTAINER_S if response[1].get("OriginalStatusCode") == 503 else None
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def clients(region: str) -> tuple[SageMakerClient, SageMakerRuntimeClient]:
+    """Clients that try again what SageMaker, or a container under load, was too busy for."""
+    config = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
+    session = boto3.Session(region_name=region)
+    runtime = session.client("sagemaker-runtime", config=config)
+    # boto3's stubs know hooks without an answer only.
+    runtime.meta.events.register("needs-retry.sagemaker-runtime.InvokeEndpoint", container_is_busy)  # type: ignore[arg-type]
+    return session.client("sagemaker", config=config), runtime
+
+
+def verify(args: argparse.Namespace) -> tuple[str, int]:
+    """What is to be said, and the exit code."""
+    if not args.endpoint:
+        return "nothing was deployed, so there is nothing to verify; DeployEndpoint tells why", 0
+    sagemaker, runtime = clients(args.region)
+    try:
+        return check(sagemaker, runtime, args.endpoint, args.config, args.samples, args.timeout_s), 0
+    except Unfit as problem:
+        done = restore(sagemaker, args.endpoint, args.config, args.previous_config, args.timeout_s)
+        return f"{problem}; {done}", 1
+    except (ClientError, BotoCoreError) as error:
+        return f"endpoint {args.endpoint} is not verified: {one_line(error)}", 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="verify", description=__doc__)
+    parser.add_argument("--endpoint", required=True, metavar="NAME", help="empty if nothing was deployed")
+    parser.add_argument("--config", required=True, metavar="NAME", help="the endpoint config it should serve")
+    parser.add_argument("--previous-config", required=True, metavar="NAME", help="empty if there was none")
+    parser.add_argument("--samples", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--message", required=True, type=Path, metavar="FILE", help="the job's exit message")
+    parser.add_argument("--timeout-s", required=True, type=float, help="for each of the two deployments")
+    parser.add_argument("--region", required=True)
+    args = parser.parse_args(arguments)
+    message, code = verify(args)
+    # Cut between two characters: SageMaker takes UTF-8 only.
+    write_bytes(args.message, message.encode()[:EXIT_MESSAGE_BYTES].decode(errors="ignore").encode())
+    if code:
+        fail(message, code)
+    print(message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+
+from config.deployment import Deployment
+
+ALL = {"wait_interval_s": 600, "termination_wait_s": 60, "max_runtime_s": 28_800, "alarms": ("errors",)}
+
+
+@pytest.fixture(scope="module")
+def shape():
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    return model.operation_model("UpdateEndpoint").input_shape
+
+
+@pytest.mark.parametrize(
+    ("routing", "size"),
+    [("ALL_AT_ONCE", None), ("CANARY", "CanarySize"), ("LINEAR", "LinearStepSize")],
+)
+def test_the_request_is_one_that_botocore_knows(shape, routing, size):
+    config = Deployment(traffic_routing=routing, step_percent=25, **ALL).request
+    request = {"EndpointName": "e", "EndpointConfigName": "c", "DeploymentConfig": config}
+    report = ParamValidator().validate(request, shape)
+    assert not report.has_errors(), report.generate_report()
+    traffic = config["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+    sizes = {size: {"Type": "CAPACITY_PERCENT", "Value": 25}} if size else {}
+    assert traffic == {"Type": routing, "WaitIntervalInSeconds": 600, **sizes}
+    assert config["AutoRollbackConfiguration"] == {"Alarms": [{"AlarmName": "errors"}]}
+
+
+def test_the_limits_are_those_of_the_service(shape):
+    policy = shape.members["DeploymentConfig"].members["BlueGreenUpdatePolicy"]
+    limits = {name: member.metadata for name, member in policy.members.items()}
+    assert limits["TerminationWaitInSeconds"] == {"min": 0, "max": 3600}
+    assert limits["MaximumExecutionTimeoutInSeconds"] == {"min": 600, "max": 28_800}
+    routing = policy.members["TrafficRoutingConfiguration"].members
+    assert routing["WaitIntervalInSeconds"].metadata == {"min": 0, "max": 3600}
+    assert routing["Type"].enum == ["ALL_AT_ONCE", "CANARY", "LINEAR"]
+
+
+def test_without_alarms_nothing_is_said_of_them():
+    assert "AutoRollbackConfiguration" not in Deployment().request

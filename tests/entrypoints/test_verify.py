@@ -1,0 +1,263 @@
+"""VerifyEndpoint as a program, against endpoints of the local service: models of a few lines that answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from entrypoints import verify
+from local.service import LocalService
+from tests.entrypoints.conftest import ROOT
+
+ENDPOINT = "flowers"
+ROLE = "arn:aws:iam::123456789012:role/execution"
+RIGHT = {"label": "ants", "probabilities": {"ants": 0.9, "bees": 0.1}}
+WRONG = {"label": "bees", "probabilities": {"ants": 0.2, "bees": 0.8}}
+
+# Answers each picture with ANSWER, in STATUS, by ENGINE.
+APP = """
+import os
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    if scope["path"] == "/invocations":
+        BEHAVIOUR
+    status = 200 if scope["path"] == "/ping" else STATUS
+    headers = [(b"x-amzn-sagemaker-custom-attributes", b"engine=ENGINE")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": ANSWER})
+"""
+
+
+class Account:
+    """A local service with one endpoint, and the program to verify it."""
+
+    def __init__(self, folder: Path, service: LocalService) -> None:
+        self.folder, self.service = folder, service
+        self.sagemaker = service.client("sagemaker")
+        self.samples = folder / "samples"
+        self.samples.mkdir()
+        self.questions([{"file": "1.png", "label": "ants", "engine": "fp32", "predicted": "ants", **RIGHT}])
+
+    def questions(self, questions: list[dict[str, Any]]) -> None:
+        (self.samples / "1.png").write_bytes(b"a picture")
+        (self.samples / "answers.json").write_text(json.dumps(questions))
+
+    def config(
+        self,
+        name: str,
+        answer: object = RIGHT,
+        engine: str = "fp32",
+        status: int = 200,
+        behaviour: str = "pass",
+        app: str = APP,
+    ) -> str:
+        """An endpoint config whose model answers so."""
+        app = app.replace("ANSWER", repr(json.dumps(answer).encode())).replace("ENGINE", engine)
+        app = app.replace("STATUS", str(status)).replace("BEHAVIOUR", behaviour)
+        path = self.service.home.object_path(f"s3://bucket/{name}/model.tar.gz")
+        path.parent.mkdir(parents=True)
+        with tarfile.open(path, "w:gz") as tar:
+            member = tarfile.TarInfo("app.py")
+            member.size = len(app)
+            tar.addfile(member, io.BytesIO(app.encode()))
+        container = {"Image": "image", "ModelDataUrl": f"s3://bucket/{name}/model.tar.gz"}
+        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+        variant = {"VariantName": "v", "ModelName": name, "InstanceType": "ml.m5.large"}
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+        )
+        return name
+
+    def serve(self, first: str, then: str | None = None) -> None:
+        """Create the endpoint and, once it is InService, begin the update that is to be verified."""
+        self.sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=first)
+        if then:
+            deadline = time.monotonic() + 30
+            while self.serves()[0] != "InService":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            self.sagemaker.update_endpoint(EndpointName=ENDPOINT, EndpointConfigName=then)
+
+    def serves(self) -> tuple[str, str]:
+        answer = self.sagemaker.describe_endpoint(EndpointName=ENDPOINT)
+        return answer["EndpointStatus"], answer["EndpointConfigName"]
+
+    def verify(
+        self, config: str, previous: str = "", endpoint: str = ENDPOINT, timeout_s: float = 60
+    ) -> tuple[int, str, str]:
+        """Exit code, exit message, and all that was printed."""
+        message = self.folder / "output" / "message"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "entrypoints.verify", "--region", "us-east-1"),
+                *("--endpoint", endpoint, "--config", config, "--previous-config", previous),
+                *("--samples", self.samples, "--message", message, "--timeout-s", str(timeout_s)),
+            ],
+            env={**os.environ, **self.service.environment(), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        if done.returncode:
+            assert done.stderr == f"error: {message.read_text()}\n"
+        return done.returncode, message.read_text(), done.stdout
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Iterator[Account]:
+    with LocalService(tmp_path / "home") as service:
+        yield Account(tmp_path, service)
+
+
+def test_an_endpoint_that_answers_as_evaluated_is_waited_for_and_kept(account: Account) -> None:
+    account.serve(account.config("old", WRONG), account.config("new"))
+    code, message, printed = account.verify("new", "old")
+    assert (code, message) == (0, "endpoint flowers answers 1 test pictures as the evaluation did")
+    assert "endpoint flowers is InService" in printed
+    assert account.serves() == ("InService", "new")
+
+
+def test_an_endpoint_that_answers_otherwise_gets_its_previous_config_back(account: Account) -> None:
+    account.serve(account.config("old"), account.config("new", WRONG))
+    code, message, _ = account.verify("new", "old")
+    assert code == 1
+    assert message == (
+        "the endpoint says bees, the evaluation ants (1.png, engine fp32, evaluated with fp32); "
+        "the previous endpoint config old is back"
+    )
+    assert account.serves() == ("InService", "old")
+
+
+def test_an_update_that_does_not_come_up_leaves_the_old_one_and_fails(account: Account) -> None:
+    broken = account.config("new", app="raise RuntimeError('no weights here')")
+    account.serve(account.config("old"), broken)
+    code, message, _ = account.verify("new", "old")
+    assert code == 1
+    assert message.startswith("endpoint flowers does not serve new: Endpoint flowers:")
+    assert "no weights here" in message and message.endswith("; it serves old")
+    assert account.serves() == ("InService", "old")
+
+
+def test_an_endpoint_that_dies_of_a_picture_is_made_anew_of_its_previous_config(account: Account) -> None:
+    account.serve(account.config("old"), account.config("new", behaviour="os._exit(3)"))
+    code, message, _ = account.verify("new", "old")
+    assert code == 1
+    assert "the endpoint does not answer 1.png" in message
+    assert message.endswith("; the previous endpoint config old is back")
+    assert account.serves() == ("InService", "old")
+
+
+def test_a_first_endpoint_that_never_comes_up_is_left_as_it_is(account: Account) -> None:
+    account.serve(account.config("new", app="raise RuntimeError('no weights here')"))
+    code, message, _ = account.verify("new")
+    assert code == 1
+    assert message.startswith("endpoint flowers is Failed: ")
+    assert message.endswith("; no endpoint config came before this one, so the endpoint is left as it is")
+    assert account.serves() == ("Failed", "new")
+
+
+def test_an_endpoint_that_is_busy_for_too_long_is_told_how_to_go_on(account: Account) -> None:
+    slow = account.config("new", app="import time; time.sleep(60)")
+    account.serve(account.config("old"), slow)
+    code, message, _ = account.verify("new", "old", timeout_s=0)
+    assert code == 1
+    assert message.startswith("endpoint flowers is still Updating after 0 s; ")
+    assert "run scripts/rollback.py when it is InService" in message
+
+
+def test_a_previous_config_that_is_gone_is_told_beside_the_reason(account: Account) -> None:
+    account.serve(account.config("new", WRONG))
+    code, message, _ = account.verify("new", "old")
+    assert code == 1
+    assert message.startswith("the endpoint says bees")
+    assert "old could not be put back" in message and "Could not find endpoint configuration" in message
+
+
+def test_a_container_that_refuses_is_quoted(account: Account) -> None:
+    account.serve(account.config("new", {"message": "not a picture"}, status=400))
+    code, message, _ = account.verify("new")
+    assert code == 1
+    assert "does not answer 1.png" in message and "not a picture" in message
+
+
+def test_samples_that_are_not_there_put_the_previous_config_back(account: Account) -> None:
+    account.serve(account.config("old"), account.config("new"))
+    (account.samples / "answers.json").write_text("[]")
+    code, message, _ = account.verify("new", "old")
+    assert code == 1
+    assert "holds no test pictures" in message and message.endswith("old is back")
+
+
+def test_an_endpoint_that_was_deleted_is_named(account: Account) -> None:
+    code, message, _ = account.verify("new", "old")
+    assert (code, message) == (1, "there is no endpoint flowers; nothing is put back")
+
+
+def test_nothing_deployed_is_nothing_to_verify(account: Account) -> None:
+    code, message, printed = account.verify("", endpoint="")
+    assert code == 0
+    assert message in printed and "nothing was deployed" in message
+
+
+QUESTION = {"file": "1.png", "predicted": "ants", "engine": "int8", **RIGHT}
+
+
+def answer(ants: float, label: str | None = None) -> dict[str, Any]:
+    return {
+        "label": label or ("ants" if ants >= 0.5 else "bees"),
+        "probabilities": {"ants": ants, "bees": 1 - ants},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "engine"), [(answer(0.909), "int8"), (answer(0.71), "fp32"), (answer(0.71), "")]
+)
+def test_what_is_close_enough(given: dict[str, Any], engine: str) -> None:
+    verify.compare(QUESTION, given, engine)
+
+
+@pytest.mark.parametrize(
+    ("given", "engine", "complaint"),
+    [
+        (answer(0.88), "int8", "gives ants 0.8800, the evaluation 0.9000; they may differ by 0.01"),
+        (answer(0.69), "fp32", "they may differ by 0.2"),
+        (answer(0.9, "bees"), "fp32", "says bees, the evaluation ants"),
+        (answer(0.9, "wasps"), "int8", "says wasps"),
+        (answer(float("nan"), "ants"), "int8", "gives ants nan"),
+        ({"label": "ants", "probabilities": {"ants": 1.0}}, "int8", "knows the classes ['ants']"),
+    ],
+)
+def test_what_is_not(given: dict[str, Any], engine: str, complaint: str) -> None:
+    with pytest.raises(verify.Unfit) as caught:
+        verify.compare(QUESTION, given, engine)
+    assert complaint in str(caught.value)
+
+
+def test_of_two_labels_as_probable_either_will_do() -> None:
+    question = {**QUESTION, "probabilities": {"ants": 0.501, "bees": 0.499}}
+    verify.compare(question, answer(0.4995), "int8")
+
+
+def test_a_container_under_load_is_asked_again_and_not_for_ever() -> None:
+    busy = (AWSResponse("", 424, {}, None), {"OriginalStatusCode": 503})
+    assert verify.container_is_busy(busy, attempts=1) == verify.BUSY_CONTAINER_S
+    assert verify.container_is_busy(busy, attempts=verify.ATTEMPTS) is None
+    assert verify.container_is_busy((busy[0], {"OriginalStatusCode": 400}), attempts=1) is None
+    assert verify.container_is_busy(None, attempts=1) is None
