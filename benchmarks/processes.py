@@ -112,11 +112,14 @@ def run(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> t
 
 
 def train(
-    folders: Mapping[str, Path], weights: Path | None, hyperparameters: Mapping[str, Any]
+    folders: Mapping[str, Path],
+    weights: Path | None,
+    hyperparameters: Mapping[str, Any],
+    artifact: Path | None = None,
 ) -> tuple[float, Peak, list[dict[str, Any]]]:
     """Run the training program on `folders` (channel -> folder), from random weights if there are none.
 
-    Its seconds, its memory and its record of each epoch.
+    Its seconds, its memory and its record of each epoch. The unpacked model artifact stays at `artifact`.
 
     Raises:
         SystemExit: as `watch`.
@@ -130,7 +133,7 @@ def train(
             (job / "pretrained" / RANDOM_WEIGHTS).touch()
         channels = {**folders, PRETRAINED: job / "pretrained"}
         environ = {f"SM_CHANNEL_{channel.upper()}": str(folder) for channel, folder in channels.items()}
-        environ |= {"SM_MODEL_DIR": str(job / "model"), "SM_OUTPUT_DATA_DIR": str(job / "output")}
+        environ |= {"SM_MODEL_DIR": str(artifact or job / "model"), "SM_OUTPUT_DATA_DIR": str(job / "output")}
         options = [f"--{key}={value}" for key, value in hyperparameters.items()]
         seconds, peak = run("train", options, environ)
         return seconds, peak, pd.read_csv(job / "output" / TRAINING_EPOCHS).to_dict("records")

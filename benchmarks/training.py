@@ -29,6 +29,7 @@ from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
+from benchmarks.alone import RESNET18_MACS  # noqa: E402
 from benchmarks.processes import train  # noqa: E402
 from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
 from entrypoints.dataset import DatasetError, check_dataset, read_split  # noqa: E402
@@ -41,8 +42,6 @@ PLAIN_EPOCHS = 10
 WORKERS = 2
 # The learning rate was chosen in a cross-validation of hymenoptera's training split.
 RECIPE = {"epochs": 12, "learning_rate": 0.0015}
-# Multiply-adds of ResNet18 for a picture of 224 px; forward and backward count as three passes.
-RESNET18_MACS = 1.814e9
 FLOOR_BATCH = 32
 FLOOR_RUNS = 10
 
@@ -155,7 +154,7 @@ def floor_images_per_s() -> float:
             convolution(inputs)
             seconds.append(time.perf_counter() - began)
     macs_per_s = FLOOR_BATCH * 28 * 28 * 9 * 256 * 256 / min(seconds)
-    return macs_per_s / (3 * RESNET18_MACS)
+    return macs_per_s / (3 * RESNET18_MACS)  # forward and backward count as three passes
 
 
 def measure(data: Path, weights: Path, seeds: int, peer_epochs: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from benchmarks.artifact import usable  # noqa: E402
+from benchmarks.training import usable  # noqa: E402
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION, VALIDATION_ACCURACY  # noqa: E402
 from entrypoints.dataset import DatasetError  # noqa: E402
 from local.service import LocalService  # noqa: E402

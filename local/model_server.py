@@ -75,6 +75,10 @@ class ModelServer:
         self._lock = threading.Lock()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """The exit status of the process, None while it runs."""
         return self._process.poll()

@@ -1,0 +1,66 @@
+"""What serving.py serves when it is given no model, and the pictures that it sends when it is given none."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.processes import train  # noqa: E402
+from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
+
+# The mean of the hymenoptera pictures, which are JPEG files of 110 KB.
+WIDTH, HEIGHT = 485, 386
+GRAIN = 22
+QUALITY = 92
+CLASSES = {"dusk": (200, 120, 80), "sea": (80, 120, 200)}
+COUNTS = {TRAIN: 64, VALIDATION: 64}
+# Enough for scores so far apart that int8 answers as fp32 does.
+HYPERPARAMETERS = {"image_size": 224, "trainable": "head", "epochs": 10}
+SENT = 64
+
+
+def generate(folder: Path) -> dict[str, Path]:
+    """Write JPEG pictures, clouds whose colour is their class; channel -> its folder."""
+    random = np.random.default_rng(0)
+    for channel, count in COUNTS.items():
+        for number in range(count):
+            label = list(CLASSES)[number % len(CLASSES)]
+            clouds = Image.fromarray(random.integers(0, 110, (6, 8), np.uint8)).resize((WIDTH, HEIGHT))
+            pixels = np.asarray(clouds)[..., None] - 55.0 + CLASSES[label]
+            pixels += random.normal(0, GRAIN, (HEIGHT, WIDTH, 1))
+            path = folder / channel / label / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
+    return {channel: folder / channel for channel in COUNTS}
+
+
+def jpegs(folder: Path) -> list[Path]:
+    """Up to SENT JPEG files below a folder, spread evenly over it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and is_jpeg(path))
+    count = min(SENT, len(files))
+    return [files[number * len(files) // count] for number in range(count)]
+
+
+def is_jpeg(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
+
+
+def archive(channels: dict[str, Path], folder: Path) -> Path:
+    """Train on generated pictures, from random weights; the model archive, below `folder`.
+
+    Raises:
+        SystemExit: training failed, and has said why.
+    """
+    train(channels, None, HYPERPARAMETERS, folder / "trained")
+    path = folder / "model.tar.gz"
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder / "trained", ".")
+    return path
