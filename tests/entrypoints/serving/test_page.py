@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import MAX_BODY_BYTES
+from local.browser import answer
+from local.container import base_environment
+from local.model_server import launch
+from local.server import Server, application
 from tests.browser import CHROMIUM, Browser
 
 PAGE = Path(__file__).resolve().parents[3] / "entrypoints" / "serving" / "page.html"
@@ -37,11 +42,11 @@ class Handler(BaseHTTPRequestHandler):
             server.now += 1
             server.most = max(server.most, server.now)
         server.go.wait(30)
-        status, answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
+        status, told = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
         with server.lock:
             server.now -= 1
         if status:  # else the connection ends without an answer
-            self.reply(status, "application/json", json.dumps(answer).encode())
+            self.reply(status, "application/json", json.dumps(told).encode())
 
     def reply(self, status, content_type, body):
         self.send_response(status)
@@ -217,6 +222,27 @@ def test_the_page_would_not_be_let_to_ask_elsewhere(browser, endpoint):
     browser.open(endpoint.url)
     browser.evaluate("fetch('http://127.0.0.1:9/').catch(() => 0)")
     assert "Content Security Policy" in json.dumps(browser.complaints())
+
+
+def test_through_the_local_service_to_the_real_server(browser, archive, tmp_path):
+    """Red is ants, blue is bees."""
+    server = launch(archive / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
+    browse = partial(answer, invoke=lambda _, *request: server.invoke(*request), page=lambda _: server.page())
+    service = Server(application(None, None, None, None, browse))
+    service.start()
+    try:
+        server.wait_until_healthy(threading.Event())
+        blue = tmp_path / "blue.webp"
+        Image.new("RGB", (90, 60), (0, 0, 255)).save(blue)
+        browser.open(f"{service.url}/endpoints/flowers/")
+        browser.drop([blue, PAGE], 150, 200)
+        text = results(browser, 2)
+    finally:
+        service.stop()
+        server.stop()
+    assert "blue.webp" in text and "bees" in text and "ants" in text and "int8" in text
+    assert "This file is not an image" in text
+    assert len(browser.complaints()) == 1  # the status 400 of the page itself, which is no picture
 
 
 def test_it_is_small():
