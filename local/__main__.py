@@ -34,8 +34,6 @@ def main() -> int:
             print(f"{service.url} serves {service.home.root}; Ctrl-C ends it", flush=True)
             for page in service.pages():
                 print(f"in a browser: {page}", flush=True)
-            for page in service.pages():
-                print(f"in a browser: {page}", flush=True)
             ended.wait()
             print("stopping", flush=True)
     except (HomeInUse, LaunchError, OSError) as error:

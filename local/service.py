@@ -111,12 +111,6 @@ class LocalService:
         found = [endpoint for page in paginator.paginate() for endpoint in page["Endpoints"]]
         return [f"{self.url}/endpoints/{endpoint['EndpointName']}/" for endpoint in found]
 
-    def pages(self) -> list[str]:
-        """Where a browser finds the endpoints there are, e.g. http://127.0.0.1:4566/endpoints/NAME/."""
-        paginator = self.client("sagemaker").get_paginator("list_endpoints")
-        found = [endpoint for page in paginator.paginate() for endpoint in page["Endpoints"]]
-        return [f"{self.url}/endpoints/{endpoint['EndpointName']}/" for endpoint in found]
-
     def environment(self) -> dict[str, str]:
         """What makes boto3 in a child process talk to this service."""
         return {

@@ -228,8 +228,6 @@ def keep_serving(service: LocalService) -> None:
     command.console.print(f"{service.url} goes on answering until Ctrl-C: {example}", soft_wrap=True)
     for page in service.pages():
         command.console.print(f"in a browser: {page}", soft_wrap=True)
-    for page in service.pages():
-        command.console.print(f"in a browser: {page}", soft_wrap=True)
     while True:
         signal.pause()
 
@@ -274,9 +272,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = run(service, arguments, settings, {**suited, **asked}, dataset, weights)
                 if arguments.keep_serving:
                     keep_serving(service)
-                elif service.pages():
-                    serve = f"python -m local --home {shlex.quote(str(arguments.home))}"
-                    command.console.print(f"{serve} goes on serving it, in a browser, too", soft_wrap=True)
                 elif service.pages():
                     serve = f"python -m local --home {shlex.quote(str(arguments.home))}"
                     command.console.print(f"{serve} goes on serving it, in a browser, too", soft_wrap=True)
