@@ -1,0 +1,167 @@
+"""Put the previous approved version of the model back behind the endpoint.
+
+Which version the endpoint serves is asked of SageMaker; the one before it, or the one named with --to, goes
+behind the endpoint the way the pipeline's step DeployEndpoint puts it there, on the same instances and with
+all traffic at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+import scripts.command as command
+from entrypoints import contract
+from entrypoints.deploy import DeployError, deploy
+from scripts.execution import wait_for_endpoint
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.client import SageMakerClient
+
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """What an endpoint serves: a model package, and on which instances."""
+
+    package: str  # its ARN
+    instance_type: str
+    instance_count: int
+
+    @property
+    def group(self) -> str:
+        """The model package group, as the ARN has it."""
+        return self.package.split("/")[1]
+
+    @property
+    def version(self) -> int:
+        return int(self.package.rpartition("/")[2])
+
+
+def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
+    """What the endpoint serves now, or what it served when it failed.
+
+    Raises:
+        Failure: its model is not a version of a model package group.
+        ClientError: there is no such endpoint, or SageMaker refused.
+    """
+    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
+    model = sagemaker.describe_model(ModelName=variant["ModelName"])
+    container: Any = model.get("PrimaryContainer") or model["Containers"][0]
+    package = container.get("ModelPackageName", "")
+    # arn:aws:sagemaker:REGION:ACCOUNT:model-package/GROUP/VERSION
+    if not package.rpartition("/")[2].isdecimal():
+        command.fail(
+            f"endpoint {endpoint} serves {variant['ModelName']}, which is no version of a model package "
+            "group; put another one behind it with the AWS CLI"
+        )
+    if "InstanceType" not in variant:
+        command.fail(f"endpoint {endpoint} is serverless; put another version behind it with the AWS CLI")
+    return Served(package, variant["InstanceType"], variant["InitialInstanceCount"])
+
+
+def approved(sagemaker: SageMakerClient, group: str) -> dict[int, str]:
+    """The ARNs of a group's approved packages, by version."""
+    pages = sagemaker.get_paginator("list_model_packages").paginate(
+        ModelPackageGroupName=group, ModelApprovalStatus="Approved"
+    )
+    return {
+        item["ModelPackageVersion"]: item["ModelPackageArn"]
+        for page in pages
+        for item in page["ModelPackageSummaryList"]
+    }
+
+
+def choose(packages: dict[int, str], current: Served, wanted: int | None) -> str:
+    """The ARN of the version to go back to: `wanted`, else the newest approved one before the current.
+
+    Raises:
+        Failure: there is no such version, or it is served already.
+    """
+    if wanted == current.version:
+        command.fail(
+            f"version {wanted} of {current.group} is what the endpoint serves; name another with --to"
+        )
+    known = ", ".join(map(str, sorted(packages))) or "none"
+    if wanted is not None:
+        if wanted not in packages:
+            command.fail(f"{current.group} has no approved version {wanted}; approved are {known}")
+        return packages[wanted]
+    older = [version for version in packages if version < current.version]
+    if not older:
+        command.fail(
+            f"{current.group} has no approved version before {current.version}, which the endpoint serves; "
+            f"approved are {known}: name one with --to"
+        )
+    return packages[max(older)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _arguments(argv)
+    settings = command.settings(arguments)
+    name = arguments.name or command.default(settings, "EndpointName")
+    session = command.session(arguments, settings)
+    command.refuse_placeholders(settings, "execution_role")
+    sagemaker = session.client("sagemaker")
+    try:
+        current = served(sagemaker, name)
+    except ClientError as error:
+        if command.is_missing(error):
+            command.fail(f"there is no endpoint {name} in {settings.region} to roll back; name another one")
+        raise
+    package = choose(approved(sagemaker, current.group), current, arguments.to)
+    say, version = command.console.print, package.rpartition("/")[2]
+    say(
+        f"endpoint {name} serves version {current.version} of {current.group} on {current.instance_count} "
+        f"{current.instance_type}; version {version} takes its place",
+        soft_wrap=True,
+    )
+    if arguments.reject:
+        say(f"version {current.version} becomes Rejected: nothing deploys it again", soft_wrap=True)
+    if not command.confirm("Go back?", arguments):
+        say("Nothing is changed.")
+        return 1
+    event = {
+        contract.MODEL_PACKAGE_ARN: package,
+        contract.ENDPOINT_NAME: name,
+        contract.ENDPOINT_INSTANCE_TYPE: current.instance_type,
+        contract.ENDPOINT_INSTANCE_COUNT: current.instance_count,
+        contract.EXECUTION_ROLE: settings.execution_role,
+    }
+    try:
+        answer = deploy(sagemaker, event)
+    except DeployError as error:
+        command.fail(str(error))
+    if arguments.reject:
+        sagemaker.update_model_package(
+            ModelPackageArn=current.package,
+            ModelApprovalStatus="Rejected",
+            ApprovalDescription=f"Rolled back to version {version}",
+        )
+    config = answer[contract.ENDPOINT_CONFIG_NAME]
+    if arguments.wait and (problem := wait_for_endpoint(session, name, config, POLL_S)):
+        command.output.print(problem, soft_wrap=True)
+        return 1
+    done = "serves" if arguments.wait else "is on its way to"
+    command.output.print(f"endpoint {name} {done} version {version} of {current.group}", soft_wrap=True)
+    return 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = command.parser(__doc__ or "")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (the default of EndpointName)")
+    parser.add_argument("--to", metavar="VERSION", type=int, help="the version to go back to")
+    parser.add_argument("--reject", action="store_true", help="mark the version served now as Rejected")
+    parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
+    parser.add_argument("--yes", action="store_true", help="go back without asking")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    command.run(main)
