@@ -224,7 +224,7 @@ def tell(summary: dict[str, Any]) -> None:
 
 def keep_serving(service: LocalService) -> None:
     """Answer until Ctrl-C."""
-    example = f"python scripts/predict.py --local {service.url} IMAGE"
+    example = f"python scripts/predict.py --local {service.url} PICTURE"
     command.console.print(f"{service.url} goes on answering until Ctrl-C: {example}", soft_wrap=True)
     for page in service.pages():
         command.console.print(f"in a browser: {page}", soft_wrap=True)
