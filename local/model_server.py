@@ -88,6 +88,11 @@ class ModelServer:
         """How the process ended, with its last words."""
         return f"the model server exited with status {self.exit_status}: {last_lines(self.log, 800)}"
 
+    @property
+    def port(self) -> int | None:
+        """Where it answers on the loopback; None before it does."""
+        return self._pool.port if self._pool else None
+
     def wait_until_healthy(self, stopping: threading.Event) -> None:
         """Wait until GET /ping answers 200, or until `stopping` is set.
 

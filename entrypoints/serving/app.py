@@ -59,18 +59,18 @@ def build(make_pool: Callable[[], Pool]) -> Starlette:
             app.state.held_bytes = 0
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/ping", ping),
             Route("/invocations", invocations, methods=["POST"]),
-            # SageMaker's adapter in front of Ray Serve posts here.
-            Route("/", invocations, methods=["POST"]),
-            Route("/", page),
+            Route("/", root, methods=["GET", "POST"]),
         ],
         middleware=[Middleware(Log)],
         exception_handlers={HTTPException: explain, ClientDisconnect: give_up, Exception: fail},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def ping(request: Request) -> Response:
@@ -78,8 +78,9 @@ async def ping(request: Request) -> Response:
     return Response(status_code=200 if request.app.state.pool.healthy else 503)
 
 
-async def page(_: Request) -> Response:
-    return FileResponse(PAGE)
+async def root(request: Request) -> Response:
+    """The page for people; SageMaker's adapter in front of Ray Serve posts invocations here."""
+    return await invocations(request) if request.method == "POST" else FileResponse(PAGE)
 
 
 async def invocations(request: Request) -> Response:
