@@ -177,7 +177,8 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
     """What a person wants to know of a step beside its status."""
     metadata = step.get("Metadata", {})
     if step["StepStatus"] == "Failed":
-        return str(step.get("FailureReason", ""))
+        # On AWS a failure's reason only points to the log; VerifyEndpoint leaves its own.
+        return _exit_message(sagemaker, metadata) or str(step.get("FailureReason", ""))
     if "TuningJob" in metadata:
         name = metadata["TuningJob"]["Arn"].rpartition("/")[2]
         job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
@@ -195,6 +196,14 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
         outputs = {item["Name"]: item["Value"] for item in metadata["Lambda"].get("OutputParameters", [])}
         return str(outputs.get("reason") or outputs.get("endpoint_name", ""))
     return ""
+
+
+def _exit_message(sagemaker: Any, metadata: dict[str, Any]) -> str:
+    """What the program of a step's processing job left as its last word; empty if there is none."""
+    if "ProcessingJob" not in metadata:
+        return ""
+    name = metadata["ProcessingJob"]["Arn"].rpartition("/")[2]
+    return str(sagemaker.describe_processing_job(ProcessingJobName=name).get("ExitMessage", ""))
 
 
 def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:

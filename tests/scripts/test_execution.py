@@ -134,6 +134,36 @@ def test_without_a_terminal_each_change_is_a_line(session, capsys):
     assert lines[-1].endswith("0.5 < 0.9")
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [({"ExitMessage": "the endpoint says bees"}, "the endpoint says bees"), ({}, "See job logs")],
+)
+def test_a_failed_processing_job_is_told_by_its_exit_message(session, capsys, message, told):
+    definition = json.dumps({"Steps": [{"Name": "Verify", "Type": "Processing", "Arguments": {}}]})
+    session.stub.add_response(
+        "describe_pipeline_definition_for_execution", {"PipelineDefinition": definition}
+    )
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:processing-job/verify"
+    failed = {
+        "StepName": "Verify", "StepStatus": "Failed", "StartTime": TIME, "EndTime": TIME,
+        "FailureReason": "See job logs", "Metadata": {"ProcessingJob": {"Arn": arn}},
+    }  # fmt: skip
+    session.stub.add_response(
+        "describe_pipeline_execution", {"PipelineExecutionArn": ARN, "PipelineExecutionStatus": "Failed"}
+    )
+    session.stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": [failed]})
+    job = {
+        "ProcessingJobName": "verify", "ProcessingJobArn": arn, "ProcessingJobStatus": "Failed",
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.t3.medium", "VolumeSizeInGB": 30}
+        },
+        "AppSpecification": {"ImageUri": "image"}, "CreationTime": TIME,
+    }  # fmt: skip
+    session.stub.add_response("describe_processing_job", job | message, {"ProcessingJobName": "verify"})
+    follow(session, ARN, poll_s=0)
+    assert capsys.readouterr().err.rstrip().endswith(told)
+
+
 def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, monkeypatch):
     def of(_, jobs):
         return {job: f"train:loss {len(job)}" for job in jobs if "late" not in job}

@@ -117,7 +117,7 @@ class Account:
                 ),
             }
         )
-        server = Server(application(S3(self.home).handle, control, _nothing, _nothing))
+        server = Server(application(S3(self.home).handle, control, _nothing, _nothing, _nothing))
         server.start()
         try:
             yield server.url
@@ -298,6 +298,7 @@ def _steps() -> Answer:
         ("DeployEndpoint", 402, 410, {"Lambda": {"OutputParameters": [
             {"Name": name, "Value": value} for name, value in outputs.items()
         ]}}),
+        ("VerifyEndpoint", 410, 500, {"ProcessingJob": {"Arn": f"{ARNS}:processing-job/verify-job"}}),
     ]  # fmt: skip
     return {
         "members": "PipelineExecutionSteps",

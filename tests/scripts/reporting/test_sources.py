@@ -148,7 +148,8 @@ def test_what_was_deleted_since(account, collect, operation, name, part):
 
 
 def test_a_model_that_is_not_deployed(account, collect):
-    account.steps()[-1]["Metadata"]["Lambda"]["OutputParameters"] = [
+    (step,) = [step for step in account.steps() if step["StepName"] == "DeployEndpoint"]
+    step["Metadata"]["Lambda"]["OutputParameters"] = [
         {"Name": "deployed", "Value": "false"},
         {"Name": "reason", "Value": "the model package is PendingManualApproval"},
     ]
