@@ -265,8 +265,7 @@ def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str
 
 def end_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """SIGTERM to a process and, `timeout_s` later, SIGKILL to its whole group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+    process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout_s)
     with contextlib.suppress(ProcessLookupError):

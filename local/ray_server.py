@@ -97,13 +97,15 @@ def ray_serve(port: int) -> Iterator[None]:
 
 
 async def watch(server: uvicorn.Server) -> None:
-    """End the server when Ray says that the application cannot be deployed."""
-    while not server.should_exit:
-        for application in serve.status().applications.values():
-            if application.status == "DEPLOY_FAILED":
-                print(application.message, file=sys.stderr, flush=True)
-                server.should_exit = True
-        await asyncio.sleep(1)
+    """Wait until the application is deployed; end the server if it cannot be."""
+    statuses: set[str] = set()
+    while "RUNNING" not in statuses and not server.should_exit:
+        await asyncio.sleep(0.5)
+        applications = serve.status().applications.values()
+        statuses = {application.status for application in applications}
+        if "DEPLOY_FAILED" in statuses:
+            print(*(application.message for application in applications), file=sys.stderr, flush=True)
+            server.should_exit = True
 
 
 async def main() -> None:
@@ -116,9 +118,9 @@ async def main() -> None:
         server = uvicorn.Server(
             uvicorn.Config(adapter, HOST, port=0, access_log=False, ws="none", timeout_keep_alive=75)
         )
-        watcher = asyncio.create_task(watch(server))
-        await server.serve()
-        await watcher
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch(server))
+            await server.serve()
 
 
 if __name__ == "__main__":

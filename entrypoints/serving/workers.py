@@ -168,7 +168,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        return self.process.returncode is None and not self._reader.at_eof()
+        return self.process.returncode is None and not (self._reader.at_eof() or self._writer.is_closing())
 
     async def answer(self, body: bytes, content_type: str, accept: str) -> Answer:
         """The worker's answer; 504 or 503 if it took too long or died."""
@@ -180,6 +180,7 @@ class WorkerProcess:
             status = await self.process.wait()
         except asyncio.CancelledError:  # nobody will read the answer: the next request must not
             self.process.kill()
+            self._writer.close()
             raise
         if status == -signal.SIGALRM:
             message = f"The answer took longer than {TIMEOUT_S} s; send fewer or smaller pictures."

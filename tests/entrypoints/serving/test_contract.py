@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 import socket
-import tarfile
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -22,15 +19,15 @@ from PIL import Image
 
 from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, JSON, NPY
 from entrypoints.serving import predictor
-from local.container import base_environment
-from local.model_server import SERVERS, UVICORN, LaunchError, launch, require
-from tests.entrypoints.pictures import COLORS, picture
+from local.model_server import SERVERS, UVICORN, LaunchError, require
+from tests.entrypoints.pictures import COLORS
+from tests.entrypoints.serving.servers import encoded, served
 
 # Short times and queues for tests, put at the top of the artifact's own modules.
 CHANGES = """\
 import entrypoints.serving.app
 import entrypoints.serving.workers
-entrypoints.serving.app.BODY_TIMEOUT_S = 2.0
+entrypoints.serving.app.BODY_TIMEOUT_S = 3.0
 entrypoints.serving.workers.WAITING_PER_WORKER = 4
 """
 LIMIT = 25_000_000
@@ -45,32 +42,13 @@ def client(
         require(request.param)
     except LaunchError as missing:
         pytest.skip(str(missing))
-    folder = tmp_path_factory.mktemp("served")
-    changed = shutil.copytree(artifact, folder / "artifact")
-    for name in ("app.py", "deployment.py"):
-        (changed / name).write_text(CHANGES + (changed / name).read_text())
-    with tarfile.open(folder / "model.tar.gz", "w") as tar:
-        tar.add(changed, ".")
-    environment = base_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": "2"})
-    server = launch(folder / "model.tar.gz", folder, environment, request.param)
-    try:
-        server.wait_until_healthy(threading.Event())
-        assert server.port is not None
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
-            yield client
-    finally:
-        server.stop()
+    with served(artifact, tmp_path_factory.mktemp("served"), request.param, CHANGES) as (_, client):
+        yield client
 
 
 @pytest.fixture(scope="module")
 def model(artifact: Path) -> predictor.Model:
     return predictor.load(artifact)
-
-
-def encoded(color: str = "bees", image_format: str = "JPEG", **options: object) -> bytes:
-    file = io.BytesIO()
-    picture(COLORS[color], (60, 44)).save(file, image_format, **options)
-    return file.getvalue()
 
 
 def saved(array: np.ndarray) -> bytes:
