@@ -202,13 +202,20 @@ def test_the_commands_run_as_written(terminal):
         "SplitDataset", "TuneHyperparameters", "TrainModel", "EvaluateModel", "CheckAccuracy"
     ]  # fmt: skip
     assert printed["python"].strip() in SHADES
-    tables = [text for command, text in printed.items() if "predict.py" in command]
+    predicted = {command: text for command, text in printed.items() if "predict.py" in command}
+    tables = [text for command, text in predicted.items() if "--format" not in command]
     assert len(tables) == 3
     assert all("flowers/daisies/1.jpg" in table for table in tables)
+    (csv,) = [text for command, text in predicted.items() if "--format csv" in command]
+    assert len(csv.splitlines()) == 1 + 8
+    (answers,) = [text for command, text in predicted.items() if "--format json" in command]
+    assert [answer["file"] for answer in json.loads(answers)] == ["-"]
     started = [text for command, text in printed.items() if "start_execution.py" in command]
     assert len(started) == 2
     for text in started:
         assert "Succeeded; endpoint flower-classifier is InService" in text
+    (back,) = [text for command, text in printed.items() if "rollback.py" in command]
+    assert "version 2" in back
     sagemaker = terminal.client("sagemaker")
     packages = sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")
     assert len(packages["ModelPackageSummaryList"]) == 3
@@ -236,7 +243,7 @@ def test_the_commands_that_are_not_run_exist():
 
 def test_the_options_of_run_local_are_in_its_help():
     described = re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE)
-    assert len(described) == 7
+    assert len(described) == 8
     help_text = help_of("scripts/run_local.py")
     assert [option for option in described if option not in help_text] == []
 
