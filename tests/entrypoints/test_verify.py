@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.stub import Stubber
 
 from entrypoints import verify
 from local.service import LocalService
@@ -216,7 +218,34 @@ def test_nothing_deployed_is_nothing_to_verify(account: Account) -> None:
     assert message in printed and "nothing was deployed" in message
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [RIGHT],
+        {"label": "ants", "probabilities": [0.9, 0.1]},
+        {"label": "ants", "probabilities": {"ants": "much", "bees": 0.1}},
+    ],
+)
+def test_an_answer_of_another_kind_puts_the_previous_config_back(account: Account, answer: object) -> None:
+    account.serve(account.config("old"), account.config("new", answer))
+    code, message, _ = account.verify("new", "old")
+    assert code == 1
+    assert message.startswith("the endpoint's answer to 1.png is not one of a classifier: ")
+    assert message.endswith("; the previous endpoint config old is back")
+
+
+def test_an_endpoint_that_cannot_be_looked_at_any_more_keeps_the_reason() -> None:
+    sagemaker = boto3.client(
+        "sagemaker", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    with Stubber(sagemaker) as stub:
+        stub.add_client_error("describe_endpoint", "AccessDeniedException", "not any more")
+        done = verify.restore(sagemaker, ENDPOINT, "new", "old", 1)
+    assert done.startswith("nothing is put back: ") and done.endswith("not any more")
+
+
 QUESTION = {"file": "1.png", "predicted": "ants", "engine": "int8", **RIGHT}
+SURE = {**QUESTION, "probabilities": {"ants": 0.998, "bees": 0.002}}
 
 
 def answer(ants: float, label: str | None = None) -> dict[str, Any]:
@@ -227,26 +256,48 @@ def answer(ants: float, label: str | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "engine"), [(answer(0.909), "int8"), (answer(0.71), "fp32"), (answer(0.71), "")]
+    ("question", "given", "engine"),
+    [
+        (QUESTION, answer(0.915), "int8"),
+        (QUESTION, answer(0.89), "int8"),
+        (QUESTION, answer(0.75), "fp32"),
+        (QUESTION, answer(0.75), ""),
+        (SURE, answer(0.99), "int8"),
+        (SURE, answer(0.985), "fp32"),
+        (SURE, answer(1.0), "fp32"),
+    ],
 )
-def test_what_is_close_enough(given: dict[str, Any], engine: str) -> None:
-    verify.compare(QUESTION, given, engine)
+def test_what_is_close_enough(question: dict[str, Any], given: dict[str, Any], engine: str) -> None:
+    verify.compare(question, given, engine)
 
 
 @pytest.mark.parametrize(
-    ("given", "engine", "complaint"),
+    ("question", "given", "engine", "complaint"),
     [
-        (answer(0.88), "int8", "gives ants 0.8800, the evaluation 0.9000; they may differ by 0.01"),
-        (answer(0.69), "fp32", "they may differ by 0.2"),
-        (answer(0.9, "bees"), "fp32", "says bees, the evaluation ants"),
-        (answer(0.9, "wasps"), "int8", "says wasps"),
-        (answer(float("nan"), "ants"), "int8", "gives ants nan"),
-        ({"label": "ants", "probabilities": {"ants": 1.0}}, "int8", "knows the classes ['ants']"),
+        (
+            QUESTION,
+            answer(0.88),
+            "int8",
+            "gives ants 0.8800, the evaluation 0.9000; from 0.8811 to 0.9183 would",
+        ),
+        (QUESTION, answer(0.73), "fp32", "from 0.7400 to 0.9743 would do"),
+        (QUESTION, answer(0.98), "fp32", "gives ants 0.9800"),
+        (SURE, answer(0.98), "fp32", "gives ants 0.9800"),
+        (QUESTION, answer(0.4), "fp32", "says bees, the evaluation ants"),
+        (
+            QUESTION,
+            answer(0.9, "bees"),
+            "fp32",
+            "says bees, which is not the class that it finds most probable",
+        ),
+        (QUESTION, answer(0.9, "wasps"), "int8", "says wasps"),
+        (QUESTION, answer(float("nan"), "ants"), "int8", "gives ants nan"),
+        (QUESTION, {"label": "ants", "probabilities": {"ants": 1.0}}, "int8", "knows the classes ['ants']"),
     ],
 )
-def test_what_is_not(given: dict[str, Any], engine: str, complaint: str) -> None:
+def test_what_is_not(question: dict[str, Any], given: dict[str, Any], engine: str, complaint: str) -> None:
     with pytest.raises(verify.Unfit) as caught:
-        verify.compare(QUESTION, given, engine)
+        verify.compare(question, given, engine)
     assert complaint in str(caught.value)
 
 
