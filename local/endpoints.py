@@ -24,6 +24,9 @@ FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
 # How long a broken connection waits for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5
 
+# Status, headers and body.
+Answer = tuple[int, dict[str, str], bytes]
+
 
 class Endpoints:
     """The operations on endpoints; threads start and end the servers, `stop` ends all of them.
@@ -136,7 +139,7 @@ class Endpoints:
         self._background(self._remove, name)
         return {}
 
-    def invoke(self, name: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+    def invoke(self, name: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """The container's answer to one InvokeEndpoint: status, headers, body.
 
         Args:
@@ -147,33 +150,33 @@ class Endpoints:
             ModelError: the container answered 4xx or 5xx, or not at all.
             ServiceError: no such endpoint, or one that does not serve yet or any more.
         """
-        record, server = self._serving(name)
-        try:
-            status, answered, data = server.invoke(body, headers)
-        except Unanswered as error:
-            if self._servers.get(name) not in (None, server):  # an update came between
-                return self.invoke(name, body, headers)
-            server.wait(EXIT_GRACE_S)
-            self._notice_exit(name)
-            message = str(error) if server.exit_status is None else server.obituary
-            raise ModelError(0, message, str(server.log)) from None
+        record, server, (status, answered, data) = self._ask(name, lambda it: it.invoke(body, headers))
         if status >= 400:
             raise ModelError(status, data.decode("utf-8", "replace"), str(server.log))
         variant = record["ProductionVariants"][0]["VariantName"]
         return status, {**answered, "x-amzn-invoked-production-variant": variant}, data
 
-    def page(self, name: str) -> tuple[int, dict[str, str], bytes]:
+    def page(self, name: str) -> Answer:
         """What the container answers to GET /: status, headers, body.
 
         Raises:
             ModelError: it does not answer.
             ServiceError: as `invoke`.
         """
-        _, server = self._serving(name)
+        return self._ask(name, ModelServer.page)[2]
+
+    def _ask(self, name: str, ask: Callable[[ModelServer], Answer]) -> tuple[Record, ModelServer, Answer]:
+        """The answer of the server that the endpoint has, or gets meanwhile by an update."""
+        record, server = self._serving(name)
         try:
-            return server.page()
+            return record, server, ask(server)
         except Unanswered as error:
-            raise ModelError(0, str(error), str(server.log)) from None
+            if self._servers.get(name) not in (None, server):  # an update came between
+                return self._ask(name, ask)
+            server.wait(EXIT_GRACE_S)
+            self._notice_exit(name)
+            message = str(error) if server.exit_status is None else server.obituary
+            raise ModelError(0, message, str(server.log)) from None
 
     def _serving(self, name: str) -> tuple[Record, ModelServer]:
         self._notice_exit(name)
@@ -197,7 +200,7 @@ class Endpoints:
 
         def fail(record: Record) -> None:
             if record["EndpointStatus"] == "InService":  # an update in progress may yet mend it
-                record |= {"EndpointStatus": "Failed", "FailureReason": _reason(name, server.obituary)}
+                record |= _failed(name, server.obituary)
 
         with contextlib.suppress(KeyError):  # deleted meanwhile
             self._store.update(ENDPOINTS, name, fail)
@@ -246,7 +249,7 @@ class Endpoints:
         try:
             self._serve(name, config, note)
         except LaunchError as error:
-            self._set(name, EndpointStatus="Failed", FailureReason=_reason(name, str(error)))
+            self._set(name, **_failed(name, str(error)))
 
     def _replace(self, name: str, config: str, deployment: Record) -> None:
         try:
@@ -318,6 +321,11 @@ class Endpoints:
 def _refuse_in_progress(record: Record) -> None:
     if record["EndpointStatus"] not in ("InService", "Failed"):
         raise invalid(f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
+
+
+def _failed(name: str, message: str) -> Record:
+    """What changes of an endpoint that nothing serves any more: it has no instances, either."""
+    return {"EndpointStatus": "Failed", "FailureReason": _reason(name, message), "ProductionVariants": None}
 
 
 def _reason(name: str, message: str) -> str:

@@ -1,4 +1,6 @@
 import io
+import os
+import signal
 import tarfile
 import threading
 import time
@@ -233,8 +235,12 @@ def test_an_update_under_load_loses_no_request(service):
         while not stop.is_set():
             answers.append(service.invoke(b"x"))
 
-    with ThreadPoolExecutor(5) as pool:
-        clients = [pool.submit(ask) for _ in range(4)]
+    def browse():
+        while not stop.is_set():
+            assert service.endpoints.page("e")[2] in (b"hello:", b"goodbye:")
+
+    with ThreadPoolExecutor(6) as pool:
+        clients = [pool.submit(work) for work in (ask, ask, ask, ask, browse)]
         lingering = pool.submit(service.invoke, b"linger")
         for config in ("two", "one", "two"):
             assert service.update(config)["EndpointConfigName"] == config
@@ -325,6 +331,29 @@ def test_a_server_that_dies_fails_its_endpoint_with_its_last_words(service):
         service.invoke(b"x")
     request = {"EndpointName": "e", "EndpointConfigName": "one"}
     assert "failed endpoint" in refused(service, "UpdateEndpoint", request)[1]
+
+
+def test_a_server_that_is_killed_fails_its_endpoint_which_can_be_made_anew(service):
+    service.config("one")
+    service.create("one")
+    pid = int(service.invoke(b"pid"))
+    with ThreadPoolExecutor(1) as pool:
+        lingering = pool.submit(service.invoke, b"linger")
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ModelError, match="exited with status -9"):
+            lingering.result()
+    described = service.describe()
+    assert described["EndpointStatus"] == "Failed"
+    # entrypoints/deploy.py leaves a failed endpoint alone whose instances may answer.
+    assert "ProductionVariants" not in described
+    service.call("DeleteEndpoint", {"EndpointName": "e"})
+    deadline = time.monotonic() + 10
+    while service.call("ListEndpoints", {})["Endpoints"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert service.create("one")["EndpointStatus"] == "InService"
+    assert service.invoke(b"x") == b"hello:x"
 
 
 def test_an_invocation_that_takes_too_long_is_an_error(service, monkeypatch):
