@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import sys
@@ -32,6 +33,7 @@ class Debugger:
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
         """Attach to a network and its loss; does nothing in a job without a Debugger configuration."""
         self._hook: Any = None
+        self._warned = False
         if not Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG)).is_file():
             return
         if importlib.util.find_spec("smdebug") is None:
@@ -49,20 +51,22 @@ class Debugger:
 
     def scalar(self, name: str, value: float) -> None:
         """Record one number of this step."""
-        if self._hook is not None:
-            self._guarded(lambda: self._hook.save_scalar(name, value))
+        if (hook := self._hook) is not None:
+            self._guarded(lambda: hook.save_scalar(name, value))
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write what is still in memory; nothing is recorded after it."""
         if self._hook is not None:
             self._guarded(self._hook.close)
+            self._hook = None
 
     def _attach(self, network: nn.Module, loss: nn.Module) -> None:
         # smdebug reads this when it is imported; its "info" is a line per parameter.
         os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")
         from smdebug.pytorch import Hook
 
-        hook = Hook.create_from_json_file()
+        self._let_writers_fail()
+        self._hook = hook = Hook.create_from_json_file()
         # NumPy has no bfloat16, which activations are under autocast.
         make_array = hook._make_numpy_array
         hook._make_numpy_array = lambda value: make_array(_widened(value))
@@ -74,13 +78,30 @@ class Debugger:
         hook.backward_hook = lambda name: self._quiet(make_backward_hook(name))
         hook.register_module(network)
         hook.register_loss(loss)
-        self._hook = hook
+
+    def _let_writers_fail(self) -> None:
+        """Let no training wait for ever for a thread of smdebug that could not write, as on a full disk."""
+        from smdebug.core.tfevent.event_file_writer import _EventLoggerThread
+
+        run = _EventLoggerThread.run
+
+        def run_to_the_end(thread: Any) -> None:
+            try:
+                run(thread)
+            except Exception as error:  # noqa: BLE001  as in _guarded
+                self._warn(f"{type(error).__name__}: {error}")
+                # What is put into its queue, and waits for the queue to be empty, goes on.
+                while thread._queue.get() is not thread._sentinel_event:
+                    thread._queue.task_done()
+                thread._queue.task_done()
+
+        _EventLoggerThread.run = run_to_the_end
 
     def _set_mode(self, mode: str) -> None:
-        if self._hook is not None:
+        if (hook := self._hook) is not None:
             from smdebug import modes
 
-            self._guarded(lambda: self._hook.set_mode(modes[mode]))
+            self._guarded(lambda: hook.set_mode(modes[mode]))
 
     def _quiet(self, method: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: Any) -> None:
@@ -96,5 +117,10 @@ class Debugger:
             self._warn(f"{type(error).__name__}: {error}")
 
     def _warn(self, reason: str) -> None:
+        if self._warned:  # in the meantime, by the writer's thread
+            return
+        self._warned = True
+        if self._hook is not None:
+            atexit.unregister(self._hook._cleanup)  # it would fail again, with a traceback
         self._hook = None
         print(f"warning: Debugger records nothing from here on ({reason})", file=sys.stderr, flush=True)

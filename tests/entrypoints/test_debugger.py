@@ -106,3 +106,23 @@ def test_a_hook_that_cannot_save_is_one_warning(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "trained" in result.stdout
     assert result.stderr.count("warning: Debugger records nothing from here on (") == 1
+
+
+def test_a_full_disk_is_one_warning_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    losses = {"CollectionName": "losses", "CollectionParameters": {"save_interval": "1"}}
+    config = {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [losses]}
+    full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+    result = run(tmp_path, json.dumps(config), full + PROGRAM)
+    assert result.returncode == 0, result.stderr
+    assert "trained" in result.stdout
+    assert result.stderr.count("warning: Debugger records nothing from here on (OSError") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_nothing_is_recorded_after_the_end(tmp_path: Path) -> None:
+    losses = {"CollectionName": "losses", "CollectionParameters": {"save_interval": "1"}}
+    config = {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [losses]}
+    after = "loss(network(torch.ones(4, 2)), torch.zeros(4, dtype=torch.long))\n"
+    assert run(tmp_path, json.dumps(config), PROGRAM + after).returncode == 0
+    steps = {path.name for path in (tmp_path / "tensors" / "events").iterdir()}
+    assert steps == {f"{step:012}" for step in range(3)}
