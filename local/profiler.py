@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import subprocess
 import threading
@@ -29,6 +30,8 @@ _GPU_QUERY = "--query-gpu=index,utilization.gpu,memory.used,memory.total"
 
 Metric = tuple[str, str, str, float]  # Type, Name, Dimension, Value
 
+log = logging.getLogger(__name__)
+
 
 def output_url(record: Mapping[str, Any]) -> str:
     """Where the profile of a training job lies: the path that smdebug's readers take."""
@@ -41,10 +44,8 @@ def output_url(record: Mapping[str, Any]) -> str:
 def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
     """Sample the machine until the block ends, if the job's record has a ProfilerConfig that asks for it.
 
-    Every full minute, and at the end, a file appears under `output_url`.
-
-    Raises:
-        OSError: at the end of the block; a file could not be written.
+    Every full minute, and at the end, a file appears under `output_url`. No job fails for one that cannot be
+    written, as on a full disk: that is a warning in the service's log, and the end of the sampling.
     """
     config = record.get("ProfilerConfig", {})
     if "S3OutputPath" not in config or config.get("DisableProfiler"):
@@ -59,7 +60,10 @@ def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
             yield
         finally:
             ended.set()
-            sampling.result()
+            try:
+                sampling.result()
+            except OSError as error:
+                log.warning("%s was not profiled to its end: %s", record["TrainingJobName"], error)
 
 
 def _sample(folder: Path, interval_s: float, ended: threading.Event) -> None:
@@ -121,15 +125,23 @@ class _Machine:
 
     @staticmethod
     def _read() -> dict[str, float]:
-        disk, network = psutil.disk_io_counters(), psutil.net_io_counters()
+        # None: a machine without a disk, or without a network.
+        disk, network = _disk(), psutil.net_io_counters()
         return {
             "time": time.monotonic(),
-            "IOPS": disk.read_count + disk.write_count if disk else 0,  # None: a machine without a disk
+            "IOPS": disk.read_count + disk.write_count if disk else 0,
             "ReadThroughputInBytesPerSecond": disk.read_bytes if disk else 0,
             "WriteThroughputInBytesPerSecond": disk.write_bytes if disk else 0,
-            "ReceiveBytesPerSecond": network.bytes_recv,
-            "TransmitBytesPerSecond": network.bytes_sent,
+            "ReceiveBytesPerSecond": network.bytes_recv if network else 0,
+            "TransmitBytesPerSecond": network.bytes_sent if network else 0,
         }
+
+
+def _disk() -> Any:
+    try:
+        return psutil.disk_io_counters()
+    except NotImplementedError:  # a sandbox whose /proc and /sys tell of no disks
+        return None
 
 
 @contextlib.contextmanager

@@ -79,6 +79,33 @@ def test_a_job_without_a_profiler_config_or_with_it_switched_off_is_not_sampled(
     assert not home.s3.exists()
 
 
+def test_a_full_disk_is_a_warning_and_no_job_fails_for_it(home, caplog):
+    folder = home.object_path("s3://b/profile/t/profiler-output/system")
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file where the folder should be")
+    with profiled(home, RECORD):
+        time.sleep(0.25)
+    assert "t was not profiled to its end: " in caplog.text
+
+
+def test_a_machine_without_disk_and_network_is_sampled(home, monkeypatch):
+    def refuse():
+        raise NotImplementedError
+
+    monkeypatch.setattr(psutil, "disk_io_counters", refuse)
+    monkeypatch.setattr(psutil, "net_io_counters", lambda: None)
+    with profiled(home, RECORD):
+        time.sleep(0.25)
+    lines = [json.loads(line) for file in files(home) for line in file.read_text().splitlines()]
+    assert {line["Value"] for line in lines if line["Type"] in ("i/o", "network")} == {0.0}
+
+
+def test_a_job_that_ends_at_once_leaves_no_file(home):
+    with profiled(home, RECORD):
+        pass
+    assert files(home) == []
+
+
 def test_gpus_are_those_that_nvidia_smi_names(home, tmp_path, monkeypatch):
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
