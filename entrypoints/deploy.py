@@ -147,9 +147,14 @@ def note_previous(sagemaker: SageMakerClient, current: dict[str, Any] | None, co
     if served != config:
         sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": PREVIOUS_TAG, "Value": served}])
         return served
-    tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]}
-    noted = tags.get(PREVIOUS_TAG, "")
+    noted = noted_previous(sagemaker, arn)
     return "" if noted == config else noted
+
+
+def noted_previous(sagemaker: SageMakerClient, endpoint_arn: str) -> str:
+    """The endpoint config that `note_previous` noted last; "" for none."""
+    tags = sagemaker.list_tags(ResourceArn=endpoint_arn)["Tags"]
+    return next((tag["Value"] for tag in tags if tag["Key"] == PREVIOUS_TAG), "")
 
 
 def bring_up(

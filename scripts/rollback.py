@@ -1,8 +1,9 @@
 """Put the previous approved version of the model back behind the endpoint.
 
-Which version the endpoint serves is asked of SageMaker; the one before it, or the one named with --to, goes
-behind the endpoint the way the pipeline's step DeployEndpoint puts it there, on the same instances and with
-all traffic at once.
+Which version the endpoint serves is asked of SageMaker. The one that it served before, or the one named with
+--to, goes behind the endpoint the way the pipeline's step DeployEndpoint puts it there, on the same instances
+and with all traffic at once. DeployEndpoint notes what it replaced in a tag of the endpoint; where that is no
+earlier approved version, the newest approved one before the current is taken.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from botocore.exceptions import ClientError
 
 import scripts.command as command
 from entrypoints import contract
-from entrypoints.deploy import DeployError, deploy
+from entrypoints.deploy import DeployError, deploy, noted_previous
 from scripts.execution import wait_for_endpoint
 
 if TYPE_CHECKING:
@@ -51,10 +52,7 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
         ClientError: there is no such endpoint, or SageMaker refused.
     """
     config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-    variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
-    model = sagemaker.describe_model(ModelName=variant["ModelName"])
-    container: Any = model.get("PrimaryContainer") or model["Containers"][0]
-    package = container.get("ModelPackageName", "")
+    variant, package = behind(sagemaker, config)
     # arn:aws:sagemaker:REGION:ACCOUNT:model-package/GROUP/VERSION
     if not package.rpartition("/")[2].isdecimal():
         command.fail(
@@ -64,6 +62,30 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
     if "InstanceType" not in variant:
         command.fail(f"endpoint {endpoint} is serverless; put another version behind it with the AWS CLI")
     return Served(package, variant["InstanceType"], variant["InitialInstanceCount"])
+
+
+def served_before(sagemaker: SageMakerClient, endpoint: str) -> str:
+    """The ARN of the model package that the last deployment of another one replaced; "" if nobody knows."""
+    arn = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointArn"]
+    config = noted_previous(sagemaker, arn)
+    try:
+        return behind(sagemaker, config)[1] if config else ""
+    except ClientError as error:
+        if command.is_missing(error):  # cleaned up meanwhile
+            return ""
+        raise
+
+
+def behind(sagemaker: SageMakerClient, config: str) -> tuple[Any, str]:
+    """The production variant of an endpoint config, and the ARN of its model package ("" for none).
+
+    Raises:
+        ClientError: the config or its model is not there, or SageMaker refused.
+    """
+    variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
+    model = sagemaker.describe_model(ModelName=variant["ModelName"])
+    container: Any = model.get("PrimaryContainer") or model["Containers"][0]
+    return variant, container.get("ModelPackageName", "")
 
 
 def approved(sagemaker: SageMakerClient, group: str) -> dict[int, str]:
@@ -78,8 +100,11 @@ def approved(sagemaker: SageMakerClient, group: str) -> dict[int, str]:
     }
 
 
-def choose(packages: dict[int, str], current: Served, wanted: int | None) -> str:
-    """The ARN of the version to go back to: `wanted`, else the newest approved one before the current.
+def choose(packages: dict[int, str], current: Served, wanted: int | None, before: str = "") -> str:
+    """The ARN of the version to go back to: `wanted`, else `before`, else the newest before the current.
+
+    `before` is the ARN of what was served before; a version between it and the current may have been put back
+    by VerifyEndpoint. All have to be approved.
 
     Raises:
         Failure: there is no such version, or it is served already.
@@ -99,7 +124,7 @@ def choose(packages: dict[int, str], current: Served, wanted: int | None) -> str
             f"{current.group} has no approved version before {current.version}, which the endpoint serves; "
             f"approved are {known}: name one with --to"
         )
-    return packages[max(older)]
+    return next((packages[version] for version in older if packages[version] == before), packages[max(older)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command.is_missing(error):
             command.fail(f"there is no endpoint {name} in {settings.region} to roll back; name another one")
         raise
-    package = choose(approved(sagemaker, current.group), current, arguments.to)
+    packages = approved(sagemaker, current.group)
+    package = choose(packages, current, arguments.to, served_before(sagemaker, name))
     say, version = command.console.print, package.rpartition("/")[2]
     say(
         f"endpoint {name} serves version {current.version} of {current.group} on {current.instance_count} "

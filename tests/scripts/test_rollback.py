@@ -95,6 +95,28 @@ def test_the_version_before_comes_back_under_its_own_names_and_the_bad_one_is_re
     assert status == {first: "Approved", refused_: "Rejected", bad: "Rejected"}
 
 
+def test_a_version_that_did_not_pass_verification_is_passed_over(run, service, sagemaker):
+    first, unfit, third = (register(service, version) for version in (1, 2, 3))
+    before = put_behind(sagemaker, first)
+    put_behind(sagemaker, unfit)
+    # As VerifyEndpoint does; the package stays approved.
+    sagemaker.update_endpoint(EndpointName=ENDPOINT, EndpointConfigName=before)
+    settled(sagemaker)
+    put_behind(sagemaker, third)
+    done = run(SCRIPT, "--local", service.url, "--yes", "--wait")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"endpoint {ENDPOINT} serves version 1 of {GROUP}\n"
+
+
+def test_what_was_served_before_may_be_cleaned_up(run, service, sagemaker):
+    register(service, 1)
+    before = put_behind(sagemaker, register(service, 2))
+    put_behind(sagemaker, register(service, 3))
+    sagemaker.delete_endpoint_config(EndpointConfigName=before)
+    done = run(SCRIPT, "--local", service.url, "--yes", "--wait")
+    assert done.stdout == f"endpoint {ENDPOINT} serves version 2 of {GROUP}\n", done.stderr
+
+
 def test_any_approved_version_can_be_named(run, service, sagemaker):
     first, second = register(service, 1), register(service, 2)
     put_behind(sagemaker, first)
@@ -137,6 +159,13 @@ CURRENT = Served(f"arn:aws:sagemaker:us-east-1:1:model-package/{GROUP}/5", "ml.m
 def test_the_newest_approved_version_before_the_current_is_chosen():
     assert choose({1: "one", 3: "three", 5: "five", 6: "six"}, CURRENT, None) == "three"
     assert choose({1: "one", 3: "three", 6: "six"}, CURRENT, 6) == "six"
+
+
+@pytest.mark.parametrize(
+    ("before", "chosen"), [("one", "one"), ("six", "three"), ("", "three"), ("two", "three")]
+)
+def test_what_was_served_before_comes_first_if_it_is_an_earlier_approved_version(before, chosen):
+    assert choose({1: "one", 3: "three", 5: "five", 6: "six"}, CURRENT, None, before) == chosen
 
 
 @pytest.mark.parametrize(
