@@ -1,13 +1,27 @@
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import botocore.session
 import pytest
 import yaml
+from botocore import xform_name
+
+from entrypoints import deploy, verify
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "roles.yaml"
 # IAM knows no resource for these: docs.aws.amazon.com/service-authorization, "Resource types" empty.
 WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
+
+
+CALL = re.compile(r"\b(?:sagemaker|runtime)\.([a-z_]+)\(")
+OPERATIONS = {
+    xform_name(operation): operation
+    for service in ("sagemaker", "sagemaker-runtime")
+    for operation in botocore.session.get_session().get_service_model(service).operation_names
+}
 
 
 class Loader(yaml.SafeLoader):
@@ -84,6 +98,42 @@ def test_the_execution_role_creates_what_the_steps_create_and_no_more(resources)
     ]
     created = {action.removeprefix("sagemaker:") for action in actions if ":Create" in action}
     assert created - {"logs:CreateLogGroup", "logs:CreateLogStream"} == expected
+
+
+def called(*programs):
+    """The operations of SageMaker in the source of modules and functions, in IAM's words."""
+    methods = {name for program in programs for name in CALL.findall(inspect.getsource(program))}
+    return {f"sagemaker:{OPERATIONS[name]}" for name in methods}
+
+
+def allowed(resources, policy, *sids):
+    """The actions of a policy on SageMaker, in all its statements or in these."""
+    return {
+        action
+        for statement in resources[policy]["Properties"]["PolicyDocument"]["Statement"]
+        for action in as_list(statement["Action"])
+        if action.startswith("sagemaker:") and (not sids or statement["Sid"] in sids)
+    }
+
+
+def test_the_lambda_role_may_do_what_the_function_calls_and_no_more(resources):
+    calls = called(deploy)
+    assert "sagemaker:UpdateEndpoint" in calls
+    assert allowed(resources, "LambdaPolicy") == calls
+
+
+def test_the_function_tags_endpoints_only(resources):
+    for statement in resources["LambdaPolicy"]["Properties"]["PolicyDocument"]["Statement"]:
+        if "sagemaker:AddTags" in as_list(statement["Action"]):
+            assert ["endpoint/${Name}*"] == [
+                item.rpartition(":")[2] for item in as_list(statement["Resource"])
+            ]
+
+
+def test_the_execution_role_may_do_to_endpoints_what_verify_calls_and_no_more(resources):
+    # verify.py takes these of deploy.py, and they call each other only.
+    of_deploy = [deploy.bring_up, deploy.describe_endpoint, deploy.wait_until_deleted]
+    assert allowed(resources, "ExecutionPolicy", "VerifyEndpoint") == called(verify, *of_deploy)
 
 
 def test_roles_are_passed_to_sagemaker_only(resources):
