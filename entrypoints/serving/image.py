@@ -9,14 +9,29 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 # MPO is what many phones and cameras write under the name .jpg.
 FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 100_000_000
 
-# What Pillow's decoders raise on broken files, besides OSError.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error, zlib.error)
+# What Pillow's decoders raise on broken files: whatever their code runs into, since most of it trusts them.
+_DECODING_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError),
+    *(ArithmeticError, AssertionError, RuntimeError, struct.error, zlib.error),
+)
+
+# How a picture is turned upright that has this EXIF orientation. ImageOps.exif_transpose also writes the EXIF
+# anew, which fails where cameras wrote tags of the wrong type.
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
@@ -40,8 +55,10 @@ def decode(source: bytes | Path) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
             rgb = _to_rgb(image)
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            if turn is not None:
+                rgb = rgb.transpose(turn)
             rgb.info = {"format": image.format}
             return rgb
     except ImageError:

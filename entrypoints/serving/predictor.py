@@ -31,8 +31,10 @@ MAX_IMAGES = 64
 # Inputs that are predicted at a time: larger batches are no faster on one thread and take more memory.
 BATCH = 8
 
+# Of a .npy file; NumPy's own headers of such tensors have 118 bytes.
+MAX_HEADER_BYTES = 1000
 # What NumPy raises on a damaged header, which is Python source.
-_HEADER_ERRORS = (ValueError, SyntaxError, TypeError, RecursionError, TokenError)
+_HEADER_ERRORS = (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError, TokenError)
 
 Inputs = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
@@ -243,7 +245,8 @@ def _read_tensor(body: bytes) -> Inputs:
     try:
         version = npy.read_magic(file)  # type: ignore[no-untyped-call]
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(file)  # type: ignore[no-untyped-call]
+        shape, fortran_order, dtype = read_header(file, MAX_HEADER_BYTES)  # type: ignore[call-arg, no-untyped-call]
+        shape = tuple(map(int, shape))  # True is an integer too
     except _HEADER_ERRORS:
         raise InputError("invalid_tensor", "The body is not a NumPy .npy file.") from None
     if dtype != np.float32:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES
 from local.model_server import ModelServer
@@ -28,8 +29,17 @@ def saved() -> bytes:
     return file.getvalue()
 
 
+def exif() -> Image.Exif:
+    """Of a picture that lies on its side, with tags of several types."""
+    tags = Image.Exif()
+    tags.update({0x0112: 6, 0x010F: "maker", 0x011A: 72.0})
+    tags.get_ifd(0x8769)[0x829A] = 0.5
+    return tags
+
+
 WHOLE = [
-    *(encoded(image_format=name) for name in ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")),
+    *(encoded(image_format=name) for name in ("BMP", "DDS", "GIF", "JPEG", "PNG", "TIFF", "WEBP")),
+    *(encoded(image_format=name, exif=exif()) for name in ("JPEG", "PNG", "TIFF", "WEBP")),
     encoded(image_format="JPEG", progressive=True),
     encoded(image_format="TIFF", compression="tiff_lzw"),
     saved(),
@@ -49,7 +59,16 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 # What HTTP allows in a header; httpx sends them as they are.
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40).map(str.strip)
-BODIES = st.one_of(damaged(), st.binary(max_size=200), st.text(max_size=50).map(str.encode))
+TOKENS = st.sampled_from(
+    ["'<f4'", "(1, 3, 32, 32)", "()", "[]", "{}", "None", "True", "-1", "'O'", "~", ",", "9" * 99]
+)
+HEADERS = st.builds(
+    "{{'descr': {}, 'fortran_order': False, 'shape': {}, }}".format,
+    st.lists(TOKENS, max_size=3).map("".join),
+    st.lists(TOKENS, max_size=3).map("".join),
+)
+TENSORS = HEADERS.map(lambda text: b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+BODIES = st.one_of(damaged(), TENSORS, st.binary(max_size=200), st.text(max_size=50).map(str.encode))
 CONTENT_TYPES = st.one_of(st.sampled_from(ACCEPTED_CONTENT_TYPES), VALUES)
 ACCEPTS = st.one_of(st.sampled_from([*ANSWERED_CONTENT_TYPES, "*/*", "text/html;q=0.5, */*;q=0.1"]), VALUES)
 
@@ -58,7 +77,8 @@ ACCEPTS = st.one_of(st.sampled_from([*ANSWERED_CONTENT_TYPES, "*/*", "text/html;
 def running(
     artifact: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ModelServer, httpx.Client]]:
-    with served(artifact, tmp_path_factory.mktemp("served")) as running:
+    # A damaged header may promise 100 million pixels, which take seconds, and more on a busy machine.
+    with served(artifact, tmp_path_factory.mktemp("served"), SAGEMAKER_MODEL_SERVER_TIMEOUT="60") as running:
         yield running
 
 

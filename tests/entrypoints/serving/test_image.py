@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from entrypoints.serving.image import ImageError, decode, preprocess
 from tests.entrypoints.pictures import picture
@@ -44,11 +45,37 @@ def test_transparent_pixels_lie_over_white() -> None:
     assert image.getpixel((1, 1)) == (255, 255, 255)
 
 
-def test_exif_rotation_is_applied() -> None:
-    image = Image.new("RGB", (16, 8), "white")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_exif_orientation_is_applied(orientation: int, mode: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: turn by 90 degrees
-    assert decode(encoded(image, "JPEG", exif=exif)).size == (8, 16)
+    exif[0x0112] = orientation
+    body = encoded(picture(size=(16, 8)).convert(mode), exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(body))).convert("RGB")
+    assert np.array_equal(np.asarray(decode(body)), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        struct.pack("<HHII", 0x010F, 5, 1, 38),  # the maker, a text, as a rational number
+        struct.pack("<HHI4s", 0x011A, 2, 4, b"ten"),  # the resolution, a number, as a text
+    ],
+)
+def test_exif_tags_of_the_wrong_type_do_not_matter(tag: bytes) -> None:
+    turn = struct.pack("<HHII", 0x0112, 3, 1, 6)
+    tags = b"".join(sorted((tag, turn), key=lambda entry: struct.unpack_from("<H", entry)))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + tags + struct.pack("<III", 0, 1, 2)
+    assert decode(encoded(Image.new("RGB", (16, 8)), "JPEG", exif=exif)).size == (8, 16)
+
+
+@pytest.mark.parametrize("position", [80, 88])
+def test_what_pillow_s_decoders_do_not_expect_is_damage(position: int) -> None:
+    """A DDS file with pixels of no known format: NotImplementedError."""
+    body = bytearray(encoded(picture(size=(8, 8)), "DDS"))
+    body[position : position + 4] = bytes(4)
+    with pytest.raises(ImageError):
+        decode(bytes(body))
 
 
 def test_one_pixel() -> None:

@@ -105,11 +105,42 @@ def test_bad_tensors_are_explained(model: predictor.Model, body: bytes, message:
         predictor.decode(model, body, NPY)
 
 
+def headed(header: str) -> bytes:
+    """A .npy file of nothing but a header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
 def test_a_header_that_promises_too_much_allocates_nothing(model: predictor.Model) -> None:
-    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (900000000, 3, 224, 224), }"
-    body = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117).encode() + b"\n"
+    body = headed("{'descr': '<f4', 'fortran_order': False, 'shape': (900000000, 3, 224, 224), }")
     with pytest.raises(predictor.InputError, match="holds 0 bytes"):
         predictor.decode(model, body, NPY)
+
+
+@pytest.mark.parametrize("descr", ["()", "('<f4',)", "[('', ())]", "('<f4', (-1,))", "None", "{}", "'O'"])
+def test_odd_types_in_a_header_are_explained(model: predictor.Model, descr: str) -> None:
+    body = headed(f"{{'descr': {descr}, 'fortran_order': False, 'shape': (1, 3, 32, 32), }}")
+    with pytest.raises(predictor.InputError, match=r"not a NumPy|must be float32"):
+        predictor.decode(model, body, NPY)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        # A product of more digits than Python writes, and what exhausts the parser's stack.
+        f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'9' * 2500}, 3, {'9' * 2500}, 32), }}",
+        "~" * 9000 + "1",
+        "(" * 9000,
+        "1" + "+1" * 3000,
+    ],
+)
+def test_long_headers_are_not_read(model: predictor.Model, header: str) -> None:
+    with pytest.raises(predictor.InputError, match="not a NumPy"):
+        predictor.decode(model, headed(header), NPY)
+
+
+def test_a_shape_of_true_is_a_shape_of_1(model: predictor.Model) -> None:
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (True, 3, 32, 32), }"
+    assert predictor.decode(model, headed(header) + bytes(12288), NPY).shape == (1, 3, 32, 32)
 
 
 def test_objects_in_a_tensor_are_refused(model: predictor.Model) -> None:
