@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -19,6 +22,7 @@ from local.store import Record
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
 
 FOLDER = "rule-evaluations"
+END_OF_JOB = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 _SERVICE_ENDED = "the local service ended"
 _STATUSES = {
     "DebugRuleConfigurations": "DebugRuleEvaluationStatuses",
@@ -47,16 +51,24 @@ def accept(record: Record) -> None:
             raise invalid(f"RuleConfigurationName must be unique: {name!r} stands there twice")
     for configurations, statuses in _STATUSES.items():
         if configurations in record:
-            job = record["TrainingJobArn"].replace(":training-job/", ":processing-job/")
             record[statuses] = [
                 {
                     "RuleConfigurationName": rule["RuleConfigurationName"],
-                    "RuleEvaluationJobArn": f"{job}-{rule['RuleConfigurationName'].lower()}"[:256],
+                    "RuleEvaluationJobArn": _job_arn(record, rule["RuleConfigurationName"]),
                     "LastModifiedTime": time.time(),
                     **_first_status(rule, configurations),
                 }
                 for rule in record[configurations]
             ]
+
+
+def _job_arn(record: Record, rule: str) -> str:
+    """As SageMaker names it: 26 characters of the job's name, 26 of the rule's, eight hexadecimal digits."""
+    arn, name = record["TrainingJobArn"], record["TrainingJobName"]
+    parts = [re.sub(r"[^a-z0-9]+", "-", part.lower())[:26].strip("-") for part in (name, rule)]
+    parts.append(hashlib.sha256(f"{name}/{rule}".encode()).hexdigest()[:8])
+    prefix = arn.partition(":training-job/")[0]
+    return f"{prefix}:processing-job/{'-'.join(filter(None, parts))}"
 
 
 def _first_status(rule: Record, configurations: str) -> dict[str, str]:
@@ -96,52 +108,45 @@ class RuleEvaluation:
     """
 
     def __init__(self, home: Home, record: Record, service: Mapping[str, str]) -> None:
+        self._home = home
+        self._record = record
         self._folder = home.folder(FOLDER, record.get("TrainingJobName", ""))
         self._environment = base_environment(service) | {
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "SMDEBUG_LOG_LEVEL": "warning",
+            "SMDEBUG_TRAINING_END_DELAY_REFRESH": "0",  # S3 may be late, these files are not
         }
         self._rules = [
-            {
-                "name": rule["RuleConfigurationName"],
-                "rule": _rule(rule),
-                "parameters": rule.get("RuleParameters", {}),
-                "reports": str(home.object_path(_reports_url(record, rule))),
-            }
+            rule
             for configurations, known in _KNOWN.items()
             for rule in record.get(configurations, [])
             if _rule(rule) in known
         ]
-        tensors = tensors_url(record) if "DebugHookConfig" in record else None
-        profile = output_url(record) if "S3OutputPath" in record.get("ProfilerConfig", {}) else None
-        self._folders = {
-            "tensors": str(home.object_path(tensors)) if tensors else None,
-            "profile": str(home.object_path(profile)) if profile else None,
-        }
         self._lock = threading.Lock()
         self._stopped = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
-        """The job begins.
-
-        Raises:
-            OSError: the process cannot be started.
-        """
-        if any(ACTIONS in rule["parameters"] for rule in self._rules):
-            self._start()
+        """The job begins; it does not fail for a process that cannot be started."""
+        if any(ACTIONS in rule.get("RuleParameters", {}) for rule in self._rules):
+            with contextlib.suppress(OSError):  # `finish` tries again, and tells
+                self._start()
 
     def finish(self) -> dict[str, Record]:
         """The job has ended, and what it leaves is in S3: the change of each rule's status, by its name."""
-        if not self._rules:
-            return {}
         try:
+            tensors = self._tensors()
+            if tensors and tensors.is_dir():
+                # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
+                (tensors / END_OF_JOB).touch()
+            if not self._rules:
+                return {}
             if self._process is None:
                 self._start()
             left = self._wait()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a full disk; a path that is not in S3
             left = _change("Error", str(error))
-        changes = {rule["name"]: left for rule in self._rules}
+        changes = {rule["RuleConfigurationName"]: left for rule in self._rules}
         return changes | {name: {**left, **result} for name, result in self._results().items()}
 
     def stop(self, _timeout_s: float = 0) -> None:
@@ -160,7 +165,7 @@ class RuleEvaluation:
         return _change("Error", f"exit status {self._process.returncode} (log: {self._folder / 'log.txt'})")
 
     def _start(self) -> None:
-        write_json(self._folder / "request.json", {"rules": self._rules, **self._folders})
+        write_json(self._folder / "request.json", self._request())
         with self._lock, (self._folder / "log.txt").open("ab") as log:
             if not self._stopped:
                 self._process = subprocess.Popen(
@@ -172,10 +177,34 @@ class RuleEvaluation:
                     stderr=subprocess.STDOUT,
                 )
 
+    def _request(self) -> Record:
+        """What rule_job.py reads."""
+        tensors, profile = self._tensors(), None
+        if "S3OutputPath" in self._record.get("ProfilerConfig", {}):
+            profile = self._home.object_path(output_url(self._record))
+        return {
+            "tensors": str(tensors) if tensors else None,
+            "profile": str(profile) if profile else None,
+            "rules": [
+                {
+                    "name": rule["RuleConfigurationName"],
+                    "rule": _rule(rule),
+                    "parameters": rule["RuleParameters"],
+                    "reports": str(self._home.object_path(_reports_url(self._record, rule))),
+                }
+                for rule in self._rules
+            ],
+        }
+
+    def _tensors(self) -> Path | None:
+        url = tensors_url(self._record) if "DebugHookConfig" in self._record else None
+        return self._home.object_path(url) if url else None
+
     def _results(self) -> dict[str, Record]:
         file = self._folder / "results.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        results = [json.loads(line) for line in lines]
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        # What is behind the last line's end is a line that was being written when the process ended.
+        results = [json.loads(line) for line in text.split("\n")[:-1]]
         return {result.pop("name"): result for result in results}
 
 

@@ -52,6 +52,10 @@ class Job:
             self._tensors = Tensors(create_trial(folder))
         return self._tensors
 
+    def look_again(self) -> None:
+        """Read the system metrics anew, for the job runs; smdebug itself looks for new tensors."""
+        self._samples = None
+
     def samples(self) -> Samples:
         """Raises NothingToJudge: the profiler wrote nothing."""
         if self._samples is None:
@@ -129,12 +133,13 @@ def main(request: Path, results: Path) -> None:
         while rules:
             ended = bool(select.select([sys.stdin], [], [], None if not actions else pause_s)[0])
             began = time.monotonic()
+            job.look_again()
             for rule in [rule for rule in rules if ended or rule["name"] in actions]:
                 try:
                     finding = find(job, rule)
                 except (NothingToJudge, SMDebugError, ValueError) as error:
                     if ended:
-                        _tell(lines, rule["name"], "Error", f"{error or type(error).__name__}")
+                        _tell(lines, rule["name"], "Error", str(error) or type(error).__name__)
                     continue
                 if finding:
                     _tell(lines, rule["name"], "IssuesFound", _details(rule["rule"], finding))

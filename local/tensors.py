@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -95,7 +96,10 @@ class Tensors:
     def _once(self, kind: str, name: str, step: int, read: Callable[[Any, int], Any]) -> float:
         key = (kind, name, step)
         if key not in self._known:
-            self._known[key] = float(read(self.trial.tensor(name), step))
+            try:
+                self._known[key] = float(read(self.trial.tensor(name), step))
+            except (IndexError, struct.error):
+                raise NothingToJudge(f"the file of {name} at step {step} is cut off") from None
         return self._known[key]
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from smdebug.core.access_layer.utils import has_training_ended
 from smdebug.trials import create_trial
 from smdebug_rulesconfig.actions.actions import StopTraining
 
 from local import rule_evaluation, training
 from local.control import ControlPlane, ServiceError
 from local.jobs import JobService
+from local.rule_evaluation import RuleEvaluation
 from local.s3 import S3
 from local.server import Server, application
 
@@ -49,7 +52,7 @@ def request(program, *arguments, **members):
 
 
 # What the hook of a training leaves, all at once.
-TRAIN = "import shutil, sys, time; shutil.copytree(sys.argv[2], sys.argv[1], dirs_exist_ok=True); "
+TRAIN = "import os, shutil, sys, time; shutil.copytree(sys.argv[2], sys.argv[1], dirs_exist_ok=True); "
 
 
 @pytest.fixture
@@ -82,7 +85,8 @@ def statuses(record, kind="Debug"):
 
 def test_rules_are_in_progress_and_then_tell_what_they_found(service, home, trials):
     asked = request(
-        TRAIN + "time.sleep(0.5)",
+        # Under SageMaker smdebug leaves that file to SageMaker.
+        TRAIN + "time.sleep(0.5); os.remove(sys.argv[1] + '/training_job_end.ts')",
         trials / "overfit",
         DebugRuleConfigurations=[
             rule("Overfit"),
@@ -97,7 +101,7 @@ def test_rules_are_in_progress_and_then_tell_what_they_found(service, home, tria
     before = service.describe("t")
     assert statuses(before)["Overfit"] == ("InProgress", "")
     arn = before["DebugRuleEvaluationStatuses"][0]["RuleEvaluationJobArn"]
-    assert arn == "arn:aws:sagemaker:us-east-1:123456789012:processing-job/t-overfit"
+    assert re.fullmatch(r"arn:aws:sagemaker:us-east-1:123456789012:processing-job/t-overfit-[0-9a-f]{8}", arn)
     record = service.wait("t")
     assert record["TrainingJobStatus"] == "Completed", record
     found = statuses(record)
@@ -116,6 +120,7 @@ def test_rules_are_in_progress_and_then_tell_what_they_found(service, home, tria
         "StepOutlier": ("Stopped", "the rule StepOutlier is not evaluated on the laptop"),
     }
     trial = create_trial(str(home.object_path("s3://b/debug/t/debug-output")))
+    assert has_training_ended(trial.path)
     assert "CrossEntropyLoss_output_0" in trial.tensor_names(collection="losses")
     changed = {status["LastModifiedTime"] for status in record["DebugRuleEvaluationStatuses"][:2]}
     assert all(when > record["TrainingEndTime"] for when in changed)
@@ -124,6 +129,23 @@ def test_rules_are_in_progress_and_then_tell_what_they_found(service, home, tria
     assert usage["Datapoints"] >= 3
     assert usage["Details"]["CPUUtilization"]["max"] <= 100
     assert json.loads((reports / "CPUBottleneck.json").read_text())["RuleTriggered"] == 0
+
+
+def test_the_arn_of_an_evaluation_is_one_whatever_the_names():
+    name = "A-training-job-with-a-name-of-63-characters-which-is-the-longest"[:63]
+    record = {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:r:123456789012:training-job/{name}",
+    }
+    rules = [rule("Overfit", given) for given in ("The losses, of each epoch: far apart?", "!?", "x" * 256)]
+    record["DebugRuleConfigurations"] = rules
+    rule_evaluation.accept(record)
+    found = [status["RuleEvaluationJobArn"] for status in record["DebugRuleEvaluationStatuses"]]
+    # botocore's service model: ProcessingJobArn
+    pattern = r"arn:aws:sagemaker:r:\d{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
+    assert all(re.fullmatch(pattern, arn) for arn in found), found
+    assert found[0].rpartition("/")[2][:53] == "a-training-job-with-a-name-the-losses-of-each-epoch-f"
+    assert len(set(found)) == 3
 
 
 def test_a_rule_stops_the_training(service, trials):
@@ -197,6 +219,60 @@ def test_an_evaluation_that_breaks_is_an_error_that_names_its_log(service, home,
     assert (status, details[:15]) == ("Error", "exit status 1 (")
     log = details.removeprefix("exit status 1 (log: ").removesuffix(")")
     assert "Error" in Path(log).read_text()
+
+
+def test_tensors_that_are_cut_off_are_their_rules_error(service, home, trials):
+    shutil.copytree(trials / "good", home.root / "cut")
+    file = home.root / "cut" / "events" / f"{5:012}" / f"{5:012}_worker_0.tfevents"
+    file.write_bytes(file.read_bytes()[:100])
+    rules = [rule("VanishingGradient"), rule("LossNotDecreasing", mode="EVAL")]
+    service.create(request(TRAIN, home.root / "cut", DebugRuleConfigurations=rules))
+    found = statuses(service.wait("t"))
+    assert found.pop("LossNotDecreasing") == ("NoIssuesFound", "")
+    [(status, details)] = found.values()
+    assert status == "Error"
+    assert re.fullmatch(r"the file of gradient/Sequential_\S+ at step 5 is cut off", details)
+
+
+def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):
+    record = request("pass", DebugRuleConfigurations=[rule("Overfit"), rule("VanishingGradient")])
+    record |= {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/t"}
+    evaluation = RuleEvaluation(home, record, {})
+    results = home.folder(rule_evaluation.FOLDER, "t") / "results.jsonl"
+    results.parent.mkdir(parents=True)
+    found = {"name": "Overfit", "RuleEvaluationStatus": "IssuesFound", "StatusDetails": "far apart"}
+    results.write_text(json.dumps(found) + '\n{"name": "Vanishing')
+    evaluation.stop()
+    changes = {
+        name: (c["RuleEvaluationStatus"], c["StatusDetails"]) for name, c in evaluation.finish().items()
+    }
+    assert changes == {
+        "Overfit": ("IssuesFound", "far apart"),
+        "VanishingGradient": ("Stopped", "the local service ended"),
+    }
+
+
+def test_no_job_fails_for_its_rules(service, home):
+    (home.root / rule_evaluation.FOLDER).write_text("a file where the folder should be")
+    asked = request(
+        "pass", DebugRuleConfigurations=[rule("Overfit", action_json=StopTraining("t").serialize())]
+    )
+    service.create(asked)
+    record = service.wait("t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    status, details = statuses(record)["Overfit"]
+    assert (status, "Not a directory" in details) == ("Error", True)
+
+
+def test_tensors_that_are_not_in_s3_fail_the_job_by_name(service):
+    asked = request("pass", DebugRuleConfigurations=[rule("Overfit")])
+    asked["DebugHookConfig"] = {"S3OutputPath": "https://b/debug"}
+    service.create(asked)
+    record = service.wait("t")
+    assert record["FailureReason"].startswith(
+        "ClientError: 'https://b/debug/t/debug-output' is not an S3 URI"
+    )
+    assert statuses(record)["Overfit"][0] == "Error"
 
 
 def test_two_rules_of_one_name_are_refused(service):
