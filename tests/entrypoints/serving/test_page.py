@@ -113,7 +113,7 @@ def test_a_dropped_picture(browser, endpoint, picture, width, dark):
     assert browser.requests() == [endpoint.url, f"{endpoint.url}invocations"]
     assert browser.complaints() == []
     assert browser.evaluate("document.documentElement.scrollWidth") == width  # nothing to the right
-    assert browser.evaluate("document.querySelector('.result img').naturalWidth") == 120
+    browser.wait_for("document.querySelector('.result img').naturalWidth === 120")
     shares = (
         "[...document.querySelectorAll('.classes i')].map((bar) => bar.style.getPropertyValue('--share'))"
     )
@@ -179,8 +179,12 @@ def test_a_busy_endpoint_is_asked_again(browser, endpoint, picture):
     browser.open(endpoint.url)
     browser.drop([picture], 150, 200)
     assert "The queue is full." in results(browser)
+    assert browser.evaluate("document.querySelector('.failed button').ariaLabel") == "Try again: bee.jpg"
     browser.evaluate("document.querySelector('.failed button').click()")
     browser.wait_for(f"{TEXT}.includes('97.3%')")
+    assert (
+        browser.evaluate("document.activeElement.className") == "result "
+    )  # whoever uses the keyboard is there
 
 
 def test_an_endpoint_that_is_gone(browser, endpoint, picture):
@@ -215,6 +219,50 @@ def test_many_pictures_are_asked_about_two_at_a_time(browser, endpoint, picture,
     results(browser, 7)
     assert len(endpoint.requests) == 7
     assert endpoint.most <= 2
+
+
+def test_more_pictures_than_it_shows_are_told(browser, endpoint, tmp_path):
+    files = [tmp_path / f"{number}.jpg" for number in range(103)]
+    for file in files:
+        file.write_bytes(b"")
+    browser.open(endpoint.url)
+    browser.drop(files, 150, 200)
+    results(browser, 100)
+    assert len(endpoint.requests) == 100
+    told = "3 pictures were left out: this page takes 100 at a time"
+    assert told in browser.evaluate("document.querySelector('#limit').innerText")
+    browser.drop(files[:1], 150, 200)
+    results(browser, 100)
+    assert browser.evaluate("document.querySelector('#limit').hidden")
+
+
+def test_what_a_screen_reader_says(browser, endpoint, picture):
+    browser.open(endpoint.url)
+    browser.drop([picture], 150, 200)
+    results(browser)
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    said = {
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if not node["ignored"] and "name" in node
+    }
+    assert {
+        ("button", "Choose pictures"),
+        ("heading", "What is in this picture?"),
+        ("region", "Answers"),
+        ("heading", "<i>bees 97.3%"),
+        ("button", "Clear"),
+    } <= said
+
+
+def test_a_mouse_leaves_no_ring_behind(browser, endpoint):
+    browser.open(endpoint.url)
+    browser.call("Page.setInterceptFileChooserDialog", enabled=True)
+    where = {"x": 640, "y": 300, "button": "left", "clickCount": 1}
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.call("Input.dispatchMouseEvent", type=kind, **where)
+    assert browser.evaluate(FOCUSED) == "files"
+    assert browser.evaluate("getComputedStyle(document.querySelector('.zone')).outlineStyle") == "none"
 
 
 def test_the_page_would_not_be_let_to_ask_elsewhere(browser, endpoint):
