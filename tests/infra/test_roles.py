@@ -123,11 +123,13 @@ def test_the_lambda_role_may_do_what_the_function_calls_and_no_more(resources):
 
 
 def test_the_function_tags_endpoints_only(resources):
-    for statement in resources["LambdaPolicy"]["Properties"]["PolicyDocument"]["Statement"]:
-        if "sagemaker:AddTags" in as_list(statement["Action"]):
-            assert ["endpoint/${Name}*"] == [
-                item.rpartition(":")[2] for item in as_list(statement["Resource"])
-            ]
+    tagged = [
+        resource.rpartition(":")[2]
+        for statement in resources["LambdaPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        if "sagemaker:AddTags" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    ]
+    assert tagged == ["endpoint/${Name}*"]
 
 
 def test_the_execution_role_may_do_to_endpoints_what_verify_calls_and_no_more(resources):
