@@ -161,9 +161,10 @@ def _collections(debugger: Debugger) -> dict[str, dict[str, str]]:
     if {"VanishingGradient", "PoorWeightInitialization"} & set(debugger.rules):
         collections["gradients"] = interval
     if "PoorWeightInitialization" in debugger.rules:
-        collections["relu_input"] = {
-            "include_regex": ".*relu_input",
-            "train.save_steps": "0",
-            "eval.end_step": "0",
-        }
-    return collections | dict.fromkeys(debugger.collections, interval)
+        collections["relu_input"] = {"train.save_steps": "0", "eval.end_step": "0"}
+    collections |= dict.fromkeys(debugger.collections, interval)
+    # Not collections of smdebug for PyTorch: without a pattern for one it records nothing at all.
+    return {
+        name: {"include_regex": f".*{name}", **values} if name.startswith("relu_") else values
+        for name, values in collections.items()
+    }

@@ -1,3 +1,7 @@
+import json
+import os
+import subprocess
+import sys
 from typing import get_args, get_type_hints
 
 from config.settings import Debugger, Images
@@ -41,8 +45,33 @@ def test_what_a_rule_reads_is_saved(steps, request_of):
     assert collections(arguments) == {
         "losses": {"save_interval": "10", "eval.save_interval": "1"},
         "gradients": {"save_interval": "500"},
-        "relu_input": {"save_interval": "500"},  # asked for: more than the rule reads
+        # asked for: more than the rule reads
+        "relu_input": {"include_regex": ".*relu_input", "save_interval": "500"},
     }
+    arguments = request_of(steps(debugger=Debugger(rules=("PoorWeightInitialization",)))[3])["Arguments"]
+    assert collections(arguments)["relu_input"] == {
+        "include_regex": ".*relu_input",
+        "train.save_steps": "0",
+        "eval.end_step": "0",
+    }
+
+
+def test_smdebug_takes_every_collection_of_the_settings(steps, request_of, tmp_path):
+    [names] = get_args(get_type_hints(Debugger)["collections"])[:1]
+    debugger = Debugger(rules=(), collections=get_args(names))
+    asked = request_of(steps(debugger=debugger)[3])["Arguments"]["DebugHookConfig"][
+        "CollectionConfigurations"
+    ]
+    assert len(asked) == 1 + len(get_args(names))
+    config = tmp_path / "debughookconfig.json"
+    config.write_text(json.dumps({"LocalPath": str(tmp_path / "out"), "CollectionConfigurations": asked}))
+    program = (
+        "from smdebug.pytorch import Hook\n"
+        f"hook = Hook.create_from_json_file({str(config)!r})\n"
+        "hook._prepare_collections()\n"
+    )
+    environment = {**os.environ, "SMDEBUG_LOG_LEVEL": "error"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
 
 
 def test_every_rule_of_the_settings_is_a_rule_of_the_sdk_and_runs_on_the_laptop():
