@@ -65,11 +65,20 @@ def predict_picture(source: Path | bytes, endpoint: str, runtime: SageMakerRunti
         ImageError: not a picture, or larger than an endpoint takes.
         OSError: the file cannot be read.
         ClientError: the endpoint refused or is not there.
+        Failure: the endpoint is none of this pipeline's.
     """
     body, content_type = _body(source)
     answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=content_type, Accept=JSON, Body=body)
-    prediction: Prediction = json.loads(answer["Body"].read())
-    return prediction
+    content = answer["Body"].read()
+    try:
+        told = json.loads(content)
+        probabilities = {name: float(value) for name, value in told["probabilities"].items()}
+        label = str(told["label"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _unknown(endpoint, content) from None
+    if label not in probabilities:
+        raise _unknown(endpoint, content)
+    return {"label": label, "probabilities": probabilities}
 
 
 def predict_tensor(
@@ -81,17 +90,33 @@ def predict_tensor(
         ImageError: not a picture.
         OSError: the file cannot be read.
         ClientError: the endpoint refused or is not there.
+        Failure: the endpoint's answer is not a row of scores for the card's classes.
     """
     body = BytesIO()
     np.save(body, transform(source, card["preprocessing"]), allow_pickle=False)
     answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=NPY, Accept=NPY, Body=body.getvalue())
-    scores = np.load(BytesIO(answer["Body"].read()), allow_pickle=False)[0].astype(np.float64)
+    content = answer["Body"].read()
+    try:
+        rows = np.load(BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError):
+        raise _unknown(endpoint, content) from None
+    if rows.shape != (1, len(card["classes"])):
+        raise _unknown(endpoint, content)
+    scores = rows[0].astype(np.float64)
     exponentials = np.exp(scores - scores.max())
     probabilities = exponentials / exponentials.sum()
     return {
         "label": card["classes"][int(np.argmax(scores))],
         "probabilities": dict(zip(card["classes"], probabilities.tolist(), strict=True)),
     }
+
+
+def _unknown(endpoint: str, content: bytes) -> command.Failure:
+    begins = content[:40].decode(errors="replace")
+    return command.Failure(
+        f"endpoint {endpoint} does not answer as this pipeline's do, but with {len(content)} bytes that "
+        f"begin {begins!r}; name another one with --endpoint"
+    )
 
 
 def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from scripts.command import Failure
-from scripts.invoke import ATTEMPTS, REQUESTS, connect, model_card, predict_picture, transform
+from scripts.invoke import ATTEMPTS, REQUESTS, connect, model_card, predict_picture, predict_tensor, transform
 from scripts.predict import in_order
 
 SCRIPT = "predict.py"
@@ -41,6 +41,12 @@ def model_error(status, message):
     return 424, "application/json", json.dumps(told).encode(), "ModelError"
 
 
+def npy(values):
+    file = io.BytesIO()
+    np.save(file, np.array(values, np.float32))
+    return file.getvalue()
+
+
 class Runtime(BaseHTTPRequestHandler):
     """SageMaker Runtime with one endpoint: bees for pictures, scores that mean the same for tensors.
 
@@ -60,9 +66,7 @@ class Runtime(BaseHTTPRequestHandler):
             message = {"message": f"Endpoint {self.path.split('/')[2]} of account 123456789012 not found."}
             return self.answer(400, "application/json", json.dumps(message).encode(), "ValidationError")
         if self.headers["Accept"] == "application/x-npy":
-            file = io.BytesIO()
-            np.save(file, np.array([[0.0, np.log(3)]], np.float32))
-            return self.answer(200, "application/x-npy", file.getvalue())
+            return self.answer(200, "application/x-npy", npy([[0.0, np.log(3)]]))
         return self.answer(200, "application/json", json.dumps(ANSWER).encode())
 
     def answer(self, status, content_type, body, error=None):
@@ -241,6 +245,25 @@ def test_an_endpoint_that_stays_busy_is_given_up(runtime, picture, monkeypatch):
     with pytest.raises(ClientError, match="ModelError"):
         predict_picture(picture, ENDPOINT, connect(boto3.Session(region_name="us-east-1")))
     assert len(runtime.requests) == ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    "content", [b"bees,0.75", b'["bees"]', b'{"label": "bees"}', b'{"label": "a", "probabilities": {"b": 1}}']
+)
+def test_an_answer_of_another_kind_is_one_line(run, refused, runtime, picture, content):
+    runtime.server.errors[:] = [(200, "application/json", content, None)]
+    done = run(SCRIPT, picture, "--local", runtime.url)
+    refused(done, "does not answer as this pipeline's do", content.decode()[:30], "--endpoint")
+
+
+def test_scores_of_another_kind_are_a_failure(runtime, picture, monkeypatch):
+    for name, value in runtime.environment.items():
+        monkeypatch.setenv(name, value)
+    client = connect(boto3.Session(region_name="us-east-1"))
+    for content in (b"no scores", b"", npy([[1.0, 2.0, 3.0]]), npy(1.0)):
+        runtime.server.errors[:] = [(200, "application/x-npy", content, None)]
+        with pytest.raises(Failure, match="does not answer as this pipeline's do"):
+            predict_tensor(picture, ENDPOINT, client, CARD)
 
 
 def test_results_come_in_order_and_few_wait():
