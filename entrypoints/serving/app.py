@@ -152,7 +152,9 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
             message = f"The body did not arrive within {BODY_TIMEOUT_S:g} s."
             raise HTTPException(408, message, {"Connection": "close"}) from None
         request.state.bytes = size
-        yield b"".join(chunks)
+        body = b"".join(chunks)
+        chunks.clear()
+        yield body
     finally:
         state.held_bytes -= size
 

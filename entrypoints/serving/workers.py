@@ -117,12 +117,15 @@ class Processes(Pool):
 
     async def __aenter__(self) -> Processes:
         starts = (start(self._artifact) for _ in range(self.count))
-        for started in await asyncio.gather(*starts, return_exceptions=True):
-            if isinstance(started, BaseException):
-                await self.__aexit__()
-                raise started
-            self._add(started)
-            self._keepers.append(asyncio.create_task(self._keep(started)))
+        started = await asyncio.gather(*starts, return_exceptions=True)
+        workers = [worker for worker in started if isinstance(worker, WorkerProcess)]
+        for problem in started:
+            if isinstance(problem, BaseException):
+                await asyncio.gather(*(worker.stop() for worker in workers))
+                raise problem
+        for worker in workers:
+            self._add(worker)
+            self._keepers.append(asyncio.create_task(self._keep(worker)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -146,8 +149,10 @@ class Processes(Pool):
             while replacement is None:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, last_s)
-                with contextlib.suppress(StartError):  # it has said why
+                try:
                     replacement = await start(self._artifact)
+                except (StartError, OSError) as problem:  # OSError: too many files or processes, for now
+                    print(f"no worker in its place: {problem}", file=sys.stderr, flush=True)
             worker = replacement
             self._add(worker)
 
@@ -208,6 +213,7 @@ async def start(artifact: Path) -> WorkerProcess:
 
     Raises:
         StartError: it ended before.
+        OSError: the system gives no process or socket.
     """
     ours, theirs = socket.socketpair()
     with theirs:

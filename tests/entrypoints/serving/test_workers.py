@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -57,6 +59,19 @@ def until(what: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+def busy(processes: list[psutil.Process]) -> Callable[[], bool]:
+    """Whether each of so many processes has computed for a tenth of a second since this was called."""
+    before = [process.cpu_times().user for process in processes]
+    return lambda: all(
+        process.cpu_times().user > began + 0.1 for process, began in zip(processes, before, strict=True)
+    )
+
+
+def any_busy(processes: list[psutil.Process]) -> Callable[[], bool]:
+    each = [busy([process]) for process in processes]
+    return lambda: any(one() for one in each)
+
+
 def test_a_killed_worker_is_replaced(running: Served) -> None:
     server, client = running
     killed, kept = servers.workers(server)
@@ -75,14 +90,9 @@ def test_the_request_of_a_worker_that_dies_is_told_so(running: Served) -> None:
     server, client = running
     until(lambda: client.get("/ping").status_code == 200)
     with ThreadPoolExecutor(1) as pool:
+        answering = any_busy(servers.workers(server))
         asked = pool.submit(invoke, client, slow(20))
-        busy = [process.cpu_times().user for process in servers.workers(server)]
-        until(
-            lambda: any(
-                process.cpu_times().user > before + 0.1
-                for process, before in zip(servers.workers(server), busy, strict=True)
-            )
-        )
+        until(answering)
         for process in servers.workers(server):
             process.kill()
         answer = asked.result()
@@ -94,25 +104,34 @@ def test_the_request_of_a_worker_that_dies_is_told_so(running: Served) -> None:
 def test_who_has_gone_is_not_predicted_for(running: Served) -> None:
     server, client = running
     until(lambda: client.get("/ping").status_code == 200)
+    body = slow(5)
     with ThreadPoolExecutor(2) as pool:
-        busy = [pool.submit(invoke, client, slow(3)) for _ in range(2)]
-        time.sleep(0.2)
+        answering = busy(servers.workers(server))
+        asked = [pool.submit(invoke, client, body) for _ in range(2)]
+        until(answering)
         with socket.create_connection(("127.0.0.1", server.port)) as gone:
-            head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {JPEG}\r\nContent-Length: 5\r\n\r\nworse"
+            head = (
+                f"POST /?gone HTTP/1.1\r\nHost: x\r\nContent-Type: {JPEG}\r\nContent-Length: 5\r\n\r\nworse"
+            )
             gone.sendall(head.encode())
-            time.sleep(0.2)
-        assert {request.result().status_code for request in busy} == {200}
-    until(lambda: '"status": 499' in server.log.read_text())
+        assert {request.result().status_code for request in asked} == {200}
+    until(lambda: '"status": 499, "bytes": 5,' in server.log.read_text())
 
 
 def test_the_log_says_what_was_asked_and_nothing_of_the_picture(running: Served) -> None:
     server, client = running
+
+    def lines() -> list[str]:
+        return [line for line in server.log.read_text().splitlines() if line.startswith("{")]
+
+    until(lambda: client.get("/ping").status_code == 200)
     client.get("/ping")
+    before = len(lines())
     client.get("/nowhere%0Aelse")
     body = encoded()
     invoke(client, body, JPEG)
-    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
-    missing, invocation = (json.loads(line) for line in lines[-2:])
+    until(lambda: len(lines()) >= before + 2)  # a line comes after its answer
+    missing, invocation = (json.loads(line) for line in lines()[before:])
     assert missing["path"] == "/nowhere\nelse"
     assert invocation.pop("ms") > 0
     assert invocation == {
@@ -127,9 +146,9 @@ def test_the_log_says_what_was_asked_and_nothing_of_the_picture(running: Served)
 def test_sigterm_lets_requests_end(artifact: Path, tmp_path: Path) -> None:
     with served(artifact, tmp_path) as (server, client), ThreadPoolExecutor(1) as pool:
         processes = servers.workers(server)
-        asked = pool.submit(invoke, client, slow(3))
-        until(lambda: max(process.cpu_times().user for process in processes) > 0)
-        time.sleep(0.3)
+        answering = any_busy(processes)
+        asked = pool.submit(invoke, client, slow(5))
+        until(answering)
         os.killpg(server.pid, 15)
         assert asked.result().status_code == 200
         server.wait(10)
@@ -160,6 +179,50 @@ def test_a_worker_that_does_not_come_up_ends_the_start(
     assert "holds no model.onnx" in capfd.readouterr().err
 
 
+def test_one_worker_that_does_not_come_up_ends_the_others(artifact: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(artifact, tmp_path / "artifact")
+    worker = changed / "entrypoints/serving/worker.py"
+    # mkdir succeeds once.
+    worker.write_text(worker.read_text().replace("model = load(", "Path('one').mkdir(); model = load("))
+
+    async def enter() -> None:
+        before = set(psutil.Process().children())
+        with pytest.raises(StartError):
+            async with Processes(changed, 2):
+                pass
+        assert set(psutil.Process().children()) <= before
+
+    asyncio.run(enter())
+    assert (changed / "one").is_dir()
+
+
+def test_a_system_short_of_files_does_not_end_the_replacing(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    create = asyncio.create_subprocess_exec
+    shortages = iter([OSError(errno.EMFILE, "Too many open files")])
+
+    async def fail_once(*command: Any, **options: Any) -> Any:
+        for shortage in shortages:
+            raise shortage
+        return await create(*command, **options)
+
+    async def kill() -> None:
+        async with Processes(artifact, 1) as pool:
+            monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_once)
+            async with pool.worker() as worker:
+                assert isinstance(worker, WorkerProcess)
+                worker.process.kill()
+            while pool.healthy:
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(30):
+                while not pool.healthy:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(kill())
+    assert "no worker in its place: [Errno 24] Too many open files" in capfd.readouterr().err
+
+
 def test_an_answer_that_takes_too_long_is_given_up(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(frames.TIMEOUT_VARIABLE, "1")
 
@@ -167,7 +230,8 @@ def test_an_answer_that_takes_too_long_is_given_up(artifact: Path, monkeypatch: 
         async with Processes(artifact, 1) as pool:
             async with pool.worker() as worker:
                 answer = await worker.answer(slow(20), JSON, JSON)
-            assert not pool.healthy
+            while pool.healthy:
+                await asyncio.sleep(0.01)
             async with pool.worker() as another:
                 assert (await another.answer(encoded(), JPEG, JSON))[0] == 200
             assert pool.healthy
@@ -177,7 +241,8 @@ def test_an_answer_that_takes_too_long_is_given_up(artifact: Path, monkeypatch: 
     assert (status, json.loads(content)["code"]) == (504, "too_slow")
 
 
-def test_a_request_too_large_for_memory_is_refused(artifact: Path) -> None:
+def test_a_request_too_large_for_memory_is_refused(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(frames.TIMEOUT_VARIABLE, "120")
     file = io.BytesIO()
     Image.new("RGBA", (10_000, 10_000)).save(file, "PNG", compress_level=1)
 
