@@ -121,7 +121,7 @@ def wait_until_settled(sagemaker: SageMakerClient, endpoint: str, config: str) -
         wait_until_deleted(sagemaker, endpoint)
         return None
     status = None if current is None else current["EndpointStatus"]
-    if current is not None and status in BUSY and target(current) != config:
+    if current is not None and status in BUSY and (status == "RollingBack" or target(current) != config):
         raise DeployError(f"endpoint {endpoint} is {status}; try again when it is InService")
     if status == "Failed" and current is not None and has_instances(current):
         raise DeployError(

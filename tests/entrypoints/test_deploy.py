@@ -273,6 +273,13 @@ def test_a_busy_endpoint_is_an_error_that_says_to_try_again(service: Service, st
         service.deploy()
 
 
+def test_an_update_to_the_very_config_that_is_rolled_back_is_not_taken_up(service: Service) -> None:
+    service.package()
+    service.endpoint("RollingBack", pending=CONFIG)
+    with pytest.raises(deploy.DeployError, match="is RollingBack; try again"):
+        service.deploy()
+
+
 @pytest.mark.parametrize("instances", [None, 0])
 def test_failed_from_its_creation_is_deleted_and_created(service: Service, instances: int | None) -> None:
     service.package()
