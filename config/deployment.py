@@ -66,6 +66,11 @@ class Deployment:
             raise refuse("step_percent", "a LINEAR step is at least 10 % of the instances")
         if len(self.alarms) > 10:
             raise refuse("alarms", "SageMaker takes at most 10")
+        if self.alarms and not (self.wait_interval_s or self.termination_wait_s):
+            # The baking periods of the developer guide, "Auto-Rollback Configuration and Monitoring".
+            raise refuse(
+                "alarms", "they are watched in the waits; set wait_interval_s or termination_wait_s, too"
+            )
         steps = {"ALL_AT_ONCE": 1, "CANARY": 2, "LINEAR": math.ceil(100 / self.step_percent)}
         waits_s = steps[self.traffic_routing] * self.wait_interval_s + self.termination_wait_s
         if waits_s >= self.max_runtime_s:

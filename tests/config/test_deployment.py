@@ -3,6 +3,8 @@ import pytest
 from botocore.validate import ParamValidator
 
 from config.deployment import Deployment
+from config.settings import load
+from config.values import SettingsError
 
 ALL = {"wait_interval_s": 600, "termination_wait_s": 60, "max_runtime_s": 28_800, "alarms": ("errors",)}
 
@@ -36,6 +38,17 @@ def test_the_limits_are_those_of_the_service(shape):
     routing = policy.members["TrafficRoutingConfiguration"].members
     assert routing["WaitIntervalInSeconds"].metadata == {"min": 0, "max": 3600}
     assert routing["Type"].enum == ["ALL_AT_ONCE", "CANARY", "LINEAR"]
+
+
+@pytest.mark.parametrize("wait", ["wait_interval_s", "termination_wait_s"])
+def test_alarms_need_time_in_which_they_are_watched(wait):
+    text = "deployment.alarms=flowers-errors"
+    with pytest.raises(
+        SettingsError, match="watched in the waits; set wait_interval_s or termination_wait_s"
+    ):
+        load(environ={}, overrides=[text])
+    settings = load(environ={}, overrides=[text, f"deployment.{wait}=300"])
+    assert settings.deployment.alarms == ("flowers-errors",)
 
 
 def test_without_alarms_nothing_is_said_of_them():
