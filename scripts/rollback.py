@@ -141,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.fail(f"there is no endpoint {name} in {settings.region} to roll back; name another one")
         raise
     packages = approved(sagemaker, current.group)
-    package = choose(packages, current, arguments.to, served_before(sagemaker, name))
+    before = served_before(sagemaker, name) if arguments.to is None else ""
+    package = choose(packages, current, arguments.to, before)
     say, version = command.console.print, package.rpartition("/")[2]
     say(
         f"endpoint {name} serves version {current.version} of {current.group} on {current.instance_count} "
