@@ -39,11 +39,8 @@ APP = "app.py"
 UVICORN, RAY = SERVERS = ("uvicorn", "ray")
 RAY_VENV = Path(__file__).parents[1] / ".venv-ray"
 COMMANDS: dict[str, tuple[str | Path, ...]] = {
-    UVICORN: (
-        *(sys.executable, "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "0"),
-        *("--log-level", "info", "--no-access-log", "--no-use-colors", "--ws", "none"),
-        *("--timeout-keep-alive", "75"),  # longer than any pause between two requests of a batch
-    ),
+    # -P: what the artifact imports is not taken from this folder.
+    UVICORN: (sys.executable, "-P", Path(__file__).with_name("uvicorn_server.py")),
     RAY: (RAY_VENV / "bin" / "python", Path(__file__).with_name("ray_server.py")),
 }
 RAY_ENVIRONMENT = {
