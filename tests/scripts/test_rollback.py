@@ -4,6 +4,7 @@ import io
 import tarfile
 import time
 
+import psutil
 import pytest
 
 from entrypoints.deploy import deploy
@@ -106,6 +107,18 @@ def test_a_version_that_did_not_pass_verification_is_passed_over(run, service, s
     done = run(SCRIPT, "--local", service.url, "--yes", "--wait")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"endpoint {ENDPOINT} serves version 1 of {GROUP}\n"
+
+
+def test_an_endpoint_whose_server_was_killed_is_made_anew(run, service, sagemaker):
+    put_behind(sagemaker, register(service, 1))
+    put_behind(sagemaker, register(service, 2))
+    for process in psutil.Process().children():
+        process.kill()
+    deadline = time.monotonic() + 30
+    while sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] != "Failed":
+        assert time.monotonic() < deadline
+    done = run(SCRIPT, "--local", service.url, "--yes", "--wait")
+    assert done.stdout == f"endpoint {ENDPOINT} serves version 1 of {GROUP}\n", done.stderr
 
 
 def test_what_was_served_before_may_be_cleaned_up(run, service, sagemaker):
