@@ -175,6 +175,15 @@ def test_a_first_endpoint_that_never_comes_up_is_left_as_it_is(account: Account)
     assert account.serves() == ("Failed", "new")
 
 
+def test_a_first_endpoint_that_answers_otherwise_is_left_as_it_is(account: Account) -> None:
+    account.serve(account.config("new", WRONG))
+    code, message, _ = account.verify("new")
+    assert code == 1
+    assert message.startswith("the endpoint says bees, the evaluation ants")
+    assert message.endswith("; no endpoint config came before this one, so the endpoint is left as it is")
+    assert account.serves() == ("InService", "new")
+
+
 def test_an_endpoint_that_is_busy_for_too_long_is_told_how_to_go_on(account: Account) -> None:
     slow = account.config("new", app="import time; time.sleep(60)")
     account.serve(account.config("old"), slow)
