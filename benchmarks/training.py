@@ -27,21 +27,23 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
 from benchmarks.alone import RESNET18_MACS  # noqa: E402
 from benchmarks.processes import train  # noqa: E402
 from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
 from entrypoints.dataset import DatasetError, check_dataset, read_split  # noqa: E402
-from entrypoints.model import MEAN, STD, build  # noqa: E402
+from entrypoints.hyperparameters import Hyperparameters  # noqa: E402
+from entrypoints.model import MEAN, STD, build, cut  # noqa: E402
 from entrypoints.split import copy  # noqa: E402
-from entrypoints.train import supports_bfloat16  # noqa: E402
+from entrypoints.train import VIEW_SCALE, supports_bfloat16  # noqa: E402
 
 TUTORIAL_EPOCHS = 25
 PLAIN_EPOCHS = 10
 WORKERS = 2
 # The learning rate was chosen in a cross-validation of hymenoptera's training split.
-RECIPE = {"epochs": 12, "learning_rate": 0.0015}
+RECIPE: dict[str, Any] = {"epochs": 12, "learning_rate": 0.0015}
 # The peers write nothing that serves a model, and so do we not.
 WITHOUT_ENGINES = {"engines": 0}
 FLOOR_BATCH = 32
@@ -142,6 +144,37 @@ def ours(data: Path, weights: Path, seed: int, hyperparameters: dict[str, Any]) 
     }
 
 
+def work(images: int, validation_images: int) -> tuple[float, float]:
+    """Floating point operations of RECIPE and of the tutorial's loop, from decoded pictures on."""
+    hp = Hyperparameters(**RECIPE)
+    side, view_side = hp.image_size, round(hp.image_size * VIEW_SCALE)
+    frozen, trained = cut(build(2, None), "layer4")
+    everything = cut(build(2, None), "all")[1]
+
+    def count(layers: Sequence[nn.Module], pixels: int, backward: bool = False) -> float:
+        """For one picture: through all layers, of which only the last one trains."""
+        inputs = torch.zeros(2, 3, pixels, pixels, dtype=torch.uint8)
+        for layer in layers[:-1]:
+            inputs = layer(inputs)
+        with FlopCounterMode(display=False) as counter:
+            output = layers[-1](inputs)
+            if backward:
+                output.sum().backward()
+        return float(counter.get_total_flops()) / len(inputs)
+
+    views = min(hp.views, hp.epochs)
+    ours = (
+        views * images * count([frozen], view_side)
+        + validation_images * count([frozen], side)
+        + hp.epochs * images * count([frozen, trained], view_side, backward=True)
+        + hp.epochs * validation_images * count([frozen, trained], side)
+    )
+    tutorial = TUTORIAL_EPOCHS * (
+        images * count([everything], side, backward=True) + validation_images * count([everything], side)
+    )
+    return ours, tutorial
+
+
 def floor_images_per_s() -> float:
     """Images/s of full fine-tuning, were all of it as fast as a 3x3 convolution of 256 channels."""
     dtype = torch.bfloat16 if supports_bfloat16(torch.device("cpu")) else torch.float32
@@ -170,6 +203,9 @@ def measure(data: Path, weights: Path, seeds: int, peer_epochs: int) -> dict[str
     seconds = statistics.median(run["seconds"] for run in runs)
     tutorial_seconds = TUTORIAL_EPOCHS * statistics.median(time for time, _ in tutorial)
     accuracies = [run["accuracy"] for run in runs]
+    ours_flop, tutorial_flop = work(*(len(read_split(data / part)[1]) for part in ("train", "val")))
+    floor = floor_images_per_s()
+    flop_per_s = floor * 3 * 2 * RESNET18_MACS
     return {
         "seeds": seeds,
         "seconds": seconds,
@@ -183,8 +219,13 @@ def measure(data: Path, weights: Path, seeds: int, peer_epochs: int) -> dict[str
         "plain_epochs_run": plain_epochs,
         "plain_accuracy_mean": statistics.mean(accuracy for _, accuracy in plain),
         "full_images_per_s": full_images_per_s,
-        "floor_images_per_s": (floor := floor_images_per_s()),
+        "floor_images_per_s": floor,
         "floor_fraction": full_images_per_s / floor,
+        "ours_flop": ours_flop,
+        "tutorial_flop": tutorial_flop,
+        "ours_floor_fraction": ours_flop / seconds / flop_per_s,
+        "tutorial_floor_fraction": tutorial_flop / tutorial_seconds / flop_per_s,
+        "speedup_at_floor": tutorial_seconds / (ours_flop / flop_per_s),
     }
 
 
@@ -201,6 +242,11 @@ def table(figures: dict[str, Any]) -> Table:
         result.add_row(name, f"{figures[f'{peer}_seconds']:.1f}", f"{figures[f'{peer}_accuracy_mean']:.1%}")
     result.add_section()
     result.add_row("speedup over the tutorial", f"{figures['speedup_vs_tutorial']:.1f}", "")
+    for peer in ("ours", "tutorial"):
+        done = f"{figures[f'{peer}_flop'] / 1e12:.1f} TFLOP"
+        result.add_row(f"{peer}: work; share of the floor", done, f"{figures[f'{peer}_floor_fraction']:.0%}")
+    result.add_row("speedup if ours ran at the floor", f"{figures['speedup_at_floor']:.1f}", "")
+    result.add_section()
     result.add_row("full fine-tuning, images/s", f"{figures['full_images_per_s']:.1f}", "")
     result.add_row("its share of the floor", f"{figures['floor_fraction']:.0%}", "")
     return result
