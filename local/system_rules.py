@@ -1,8 +1,9 @@
 """Profiler's built-in rules on system metrics, one function each.
 
 Conditions: smdebug/profiler/analysis/rules in github.com/awslabs/sagemaker-debugger; parameters' names and
-defaults: smdebug_rulesconfig.profiler_rules. As there, none fires in the first `patience` samples, and a
-machine without a GPU has no GPU that waits.
+defaults: smdebug_rulesconfig.profiler_rules. As there, a rule looks after each scan interval at what has been
+recorded until then, none fires in the first `patience` samples, and a machine without a GPU has no GPU that
+waits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from smdebug_rulesconfig.profiler_rules import rules as defaults  # type: ignore
 
 from local.rules import Finding
 
+Values = np.ndarray[Any, Any]
+
 GPU, GPU_MEMORY = "GPUUtilization", "GPUMemoryUtilization"
 CPU, IO_WAIT = "CPUUtilization", "I/OWaitPercentage"
 
@@ -24,33 +27,30 @@ class Samples:
     """A job's system metrics: events of smdebug's readers (type, name, dimension, value, timestamp)."""
 
     def __init__(self, events: Sequence[Any]) -> None:
-        self._series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+        series = defaultdict[tuple[str, str], list[tuple[float, float]]](list)
         for event in sorted(events, key=lambda event: event.timestamp):
             # The memory and disk metrics have a name and no dimension.
-            self._series[event.dimension or event.name, event.name].append((event.timestamp, event.value))
+            series[event.dimension or event.name, event.name].append((event.timestamp, event.value))
+        self._series = {key: np.array(pairs).T for key, pairs in series.items()}
+        self.times = np.unique([event.timestamp for event in events])  # when the machine was looked at
 
-    def of(self, dimension: str) -> dict[str, list[float]]:
-        """The values of each core, GPU or interface in a dimension, in the order of time."""
+    def of(self, dimension: str) -> dict[str, tuple[Values, Values]]:
+        """The times and the values of each core, GPU or interface in a dimension, in the order of time."""
         return {
-            name: [value for _, value in series]
-            for (kind, name), series in self._series.items()
+            name: (times, values)
+            for (kind, name), (times, values) in self._series.items()
             if kind == dimension
         }
 
-    def times(self, dimension: str, meets: Callable[[float], bool]) -> set[float]:
-        """When one or more of the values of a dimension met a condition."""
-        return {
-            time
-            for (kind, _), series in self._series.items()
-            if kind == dimension
-            for time, value in series
-            if meets(value)
-        }
+    def when(self, dimension: str, meets: Callable[[Values], Values]) -> Values:
+        """For each of `times` whether one or more of the values of a dimension met a condition."""
+        met = [times[meets(values)] for times, values in self.of(dimension).values()]
+        return np.isin(self.times, np.concatenate([[], *met]))
 
-    @property
-    def count(self) -> int:
-        """How many times the machine was looked at."""
-        return len({time for series in self._series.values() for time, _ in series})
+    def scans(self, interval_us: float) -> Values:
+        """When a rule looks at what was recorded until then: after each interval, and at the end."""
+        first, last = self.times[[0, -1]]
+        return np.append(np.arange(first + interval_us / 1e6, last, interval_us / 1e6), last)
 
 
 def cpu_bottleneck(samples: Samples, parameters: Mapping[str, float]) -> Finding | None:
@@ -65,41 +65,50 @@ def io_bottleneck(samples: Samples, parameters: Mapping[str, float]) -> Finding 
 
 def low_gpu_utilization(samples: Samples, parameters: Mapping[str, float]) -> Finding | None:
     """A GPU whose last window of samples is low (95th percentile) or swings (5th percentile)."""
-    for name, values in samples.of(GPU).items():
-        if len(values) <= parameters["patience"]:
-            continue
-        low, high = np.percentile(values[-int(parameters["window"]) :], (5, 95))
-        if high < parameters["threshold_p95"]:
-            return Finding(f"95 % of the time {name} is used by less than {high:.0f} %")
-        if high > parameters["threshold_p95"] and low < parameters["threshold_p5"]:
-            return Finding(f"the use of {name} swings between {low:.0f} and {high:.0f} %")
+    for until in samples.scans(parameters["scan_interval_us"]):
+        for name, (times, values) in samples.of(GPU).items():
+            known = values[times <= until]
+            if len(known) <= parameters["patience"]:
+                continue
+            low, high = np.percentile(known[-int(parameters["window"]) :], (5, 95))
+            if high < parameters["threshold_p95"]:
+                return Finding(f"95 % of the time {name} is used by less than {high:.0f} %")
+            if high > parameters["threshold_p95"] and low < parameters["threshold_p5"]:
+                return Finding(f"the use of {name} swings between {low:.0f} and {high:.0f} %")
     return None
 
 
 def gpu_memory_increase(samples: Samples, parameters: Mapping[str, float]) -> Finding | None:
-    """The mean of a window of GPU memory samples rises by more than `increase` in one sample."""
+    """The mean of a window of GPU memory samples is by more than `increase` above that of the window before.
+
+    As in smdebug, that one lacks the latest of its samples.
+    """
     window = int(parameters["window"])
-    for name, values in samples.of(GPU_MEMORY).items():
-        if len(values) <= max(window, parameters["patience"]):
+    first = int(max(window + 1, parameters["patience"]))  # the first sample that is looked at
+    for name, (_, values) in samples.of(GPU_MEMORY).items():
+        if len(values) <= first or window < 2:
             continue
-        means = np.convolve(values, np.ones(window) / window, "valid")
-        rises = np.diff(means)[max(0, int(parameters["patience"]) - window) :]
-        if rises.max() > parameters["increase"]:
-            return Finding(f"the memory of {name} rose by {rises.max():.1f} %")
+        now = np.lib.stride_tricks.sliding_window_view(values, window).mean(1)[1:]
+        before = np.lib.stride_tricks.sliding_window_view(values, window - 1).mean(1)[: len(now)]
+        rise = float((now - before)[first - window :].max())
+        if rise > parameters["increase"]:
+            return Finding(f"the memory of {name} rose by {rise:.1f} %")
     return None
 
 
 def _bottleneck(
     samples: Samples, parameters: Mapping[str, float], dimension: str, limit: float
 ) -> Finding | None:
-    if samples.count <= parameters["patience"]:
-        return None
-    idle = samples.times(GPU, lambda value: value < parameters["gpu_threshold"])
-    found = idle & samples.times(dimension, lambda value: value > limit)
-    share = 100 * len(found) / samples.count
-    if share <= parameters["threshold"]:
-        return None
-    return Finding(f"in {share:.0f} % of the time a GPU was idle while {dimension} was over {limit:g} %")
+    idle = samples.when(GPU, lambda values: values < parameters["gpu_threshold"])
+    found = np.cumsum(idle & samples.when(dimension, lambda values: values > limit))
+    for until in samples.scans(parameters["scan_interval_us"]):
+        count = int(np.searchsorted(samples.times, until, "right"))
+        share = 100 * found[count - 1] / count
+        if count > parameters["patience"] and share > parameters["threshold"]:
+            return Finding(
+                f"in {share:.0f} % of the time a GPU was idle while {dimension} was over {limit:g} %"
+            )
+    return None
 
 
 SYSTEM_RULES: dict[str, Callable[[Samples, Mapping[str, float]], Finding | None]] = {
@@ -124,7 +133,7 @@ def usage(samples: Samples) -> dict[str, dict[str, float]]:
     """Percentiles of the machine's use: percent, bytes or operations per second, means over cores or GPUs."""
     found = {}
     for dimension in (CPU, IO_WAIT, "MemoryUsedPercent", GPU, GPU_MEMORY, "IOPS", "Algorithm"):
-        if series := list(samples.of(dimension).values()):
+        if series := [values for _, values in samples.of(dimension).values()]:
             shortest = min(map(len, series))
             mean = np.mean([values[:shortest] for values in series], 0)
             marks = zip(

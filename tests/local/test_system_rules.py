@@ -40,7 +40,7 @@ def test_a_machine_that_is_used_well_has_no_issues(rule):
         ("IOBottleneck", {"gpu": 5.0, "io_wait": 60.0}, "idle while I/OWaitPercentage was over 50 %"),
         ("LowGPUUtilization", {"gpu": 40.0}, "95 % of the time gpu0 is used by less than 40 %"),
         ("LowGPUUtilization", {"gpu": lambda i: 100.0 * (i % 2)}, "gpu0 swings between 0 and 100 %"),
-        ("GPUMemoryIncrease", {"gpu_memory": lambda i: 90.0 if i > 1100 else 20.0}, "of gpu0 rose by 7.0 %"),
+        ("GPUMemoryIncrease", {"gpu_memory": lambda i: 90.0 if i > 1100 else 20.0}, "of gpu0 rose by 14.0 %"),
     ],
 )
 def test_a_rule_finds_what_it_looks_for(rule, used, reason):
@@ -48,6 +48,30 @@ def test_a_rule_finds_what_it_looks_for(rule, used, reason):
     assert finding is not None
     assert reason in finding.reason
     assert judge(machine(**used, count=900), rule, {}) is None  # within its patience
+
+
+@pytest.mark.parametrize(
+    ("rule", "used"),
+    [
+        ("CPUBottleneck", {"gpu": lambda i: 5.0 if i < 1200 else 80.0, "cpu": 99.0}),
+        ("IOBottleneck", {"gpu": lambda i: 5.0 if i < 1200 else 80.0, "io_wait": 60.0}),
+        ("LowGPUUtilization", {"gpu": lambda i: 5.0 if 1000 < i < 1700 else 80.0}),
+    ],
+)
+def test_a_rule_looks_every_minute_and_finds_what_is_over_at_the_end(rule, used):
+    assert judge(machine(**used, count=3000), rule, {}) is not None
+    once = {"scan_interval_us": str(3000 * 10**6)}
+    assert judge(machine(**used, count=3000), rule, once) is None
+
+
+def test_a_slow_rise_of_the_memory_is_none():
+    assert judge(machine(gpu_memory=lambda i: 20.0 + i / 30), "GPUMemoryIncrease", {}) is None
+
+
+def test_a_gpu_that_is_seen_later_than_the_cores_has_a_patience_of_its_own():
+    late = machine(gpu=lambda i: 5.0 if i >= 300 else None)
+    assert judge(late, "LowGPUUtilization", {}) is None
+    assert judge(late, "LowGPUUtilization", {"patience": "800"}) is not None
 
 
 def test_a_rules_own_parameters_go_before_the_defaults():
