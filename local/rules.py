@@ -2,7 +2,8 @@
 
 What a rule means and its parameters' names and defaults: "List of Debugger built-in rules" in the SageMaker
 developer guide. AWS keeps the code to itself; where its words leave a choice, the function says which it
-made. Steps and patience are counted in the steps that were saved. A finding's step is global, as in AWS's.
+made. Unless it says otherwise, steps and patience are counted in the steps that were saved. A finding's step
+is global, as in AWS's.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ class Finding:
 
 
 def loss_not_decreasing(tensors: Tensors, parameters: Parameters) -> Finding | None:
-    """A loss that has not fallen by diff_percent over num_steps steps.
+    """A loss that has not fallen by diff_percent over num_steps steps, as they are trained and not as saved.
 
-    Looked at is the validation loss where there is one, else the training loss, unless `mode` says which.
+    Looked at is the validation loss where there is one, else the training loss, else that of a program which
+    tells neither, unless `mode` says which.
     """
     every = int(parameters.get("num_steps", 10))
     least = float(parameters.get("diff_percent", 0))
-    modes = [parameters["mode"]] if "mode" in parameters else ["EVAL", "TRAIN"]
+    modes = [parameters["mode"]] if "mode" in parameters else ["EVAL", "TRAIN", "GLOBAL"]
     if {"collection_names", "tensor_regex"} & parameters.keys():
         names = tensors.chosen(parameters)
     else:
@@ -58,9 +60,10 @@ def loss_not_decreasing(tensors: Tensors, parameters: Parameters) -> Finding | N
 def overfit(tensors: Tensors, parameters: Parameters) -> Finding | None:
     """A validation loss above the training loss by more than ratio_threshold of it, patience times in a row.
 
-    The training loss is the mean of those saved since the validation before.
+    The training loss is the mean of those saved since the validation before. With AWS's defaults, 10 % and
+    once, a first validation that is still far off suffices: start_step and patience are there for that.
     """
-    train, validation = _both_losses(tensors)
+    train, validation = _both_losses(tensors, parameters)
     start = int(parameters.get("start_step", 0))
     patience = int(parameters.get("patience", 1))
     limit = float(parameters.get("ratio_threshold", 0.1))
@@ -86,7 +89,7 @@ def overtraining(tensors: Tensors, parameters: Parameters) -> Finding | None:
     patience = (int(parameters.get("patience_train", 5)), int(parameters.get("patience_validation", 10)))
     events = sorted(
         (step, kind, ago >= patience[kind])
-        for kind, series in enumerate(_both_losses(tensors))
+        for kind, series in enumerate(_both_losses(tensors, parameters))
         for step, ago in _since_improvement(series, delta)
     )
     stale = [False, False]
@@ -112,10 +115,10 @@ def exploding_tensor(tensors: Tensors, parameters: Parameters) -> Finding | None
     """A tensor with a value that is not a number or, unless only_nan, infinite."""
     only_nan = parameters.get("only_nan", "False").lower() == "true"
     for step, name in tensors.values(tensors.chosen(parameters)):
-        total = tensors.sum(name, step)
-        if math.isfinite(total) or (only_nan and not tensors.has_nan(name, step)):
-            continue
-        return Finding(f"{name} has values that are not finite", step)
+        if not only_nan and tensors.has_infinity(name, step):
+            return Finding(f"{name} has values that are infinite", step)
+        if tensors.has_nan(name, step):
+            return Finding(f"{name} has values that are not a number", step)
     return None
 
 
@@ -161,13 +164,14 @@ def _narrow_gradients(tensors: Tensors, names: list[str], first: int, least: flo
     return None
 
 
-def _both_losses(tensors: Tensors) -> tuple[Series, Series]:
-    """The training and the validation loss, by global step.
+def _both_losses(tensors: Tensors, parameters: Parameters) -> tuple[Series, Series]:
+    """The training and the validation loss, by global step; tensor_regex says which if it is not in "losses".
 
     Raises:
         NothingToJudge: one of them was not saved.
     """
-    names = tensors.collection("losses")
+    patterns = words(parameters.get("tensor_regex", ""))
+    names = tensors.matching(patterns) if patterns else tensors.collection("losses")
     training, validation = (tensors.losses(mode, names) for mode in ("TRAIN", "EVAL"))
     for name in training.keys() & validation.keys():
         return (

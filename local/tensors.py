@@ -50,14 +50,15 @@ class Tensors:
         return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
 
     def losses(self, mode: str, names: list[str]) -> dict[str, Series]:
-        """The values of scalar tensors in a mode (TRAIN, EVAL), for each tensor that has some."""
-        key = self._mode(mode)
+        """The values of scalar tensors in a mode (TRAIN, EVAL, GLOBAL), for each tensor that has some."""
         found = {}
-        for tensor in map(self.trial.tensor, names if key else ()):
-            found[tensor.name] = [
-                (step, self._once(mode, tensor.name, step, lambda t, step: np.mean(t.value(step, mode=key))))
-                for step in tensor.steps(mode=key)
-            ]
+        if mode == "GLOBAL" or self._mode(mode):
+            key = {} if mode == "GLOBAL" else {"mode": self._mode(mode)}
+            for tensor in map(self.trial.tensor, names):
+                found[tensor.name] = [
+                    (step, self._once(mode, tensor.name, step, lambda t, step: np.mean(t.value(step, **key))))
+                    for step in tensor.steps(**key)
+                ]
         return {name: series for name, series in found.items() if series}
 
     def values(self, names: list[str]) -> list[tuple[int, str]]:
@@ -67,10 +68,6 @@ class Tensors:
     def mean_of_absolutes(self, name: str, step: int) -> float:
         """The mean of a tensor's absolute values at a global step, also where only that was saved."""
         return self._once("abs", name, step, lambda t, step: t.reduction_value(step, "mean", abs=True))
-
-    def sum(self, name: str, step: int) -> float:
-        """The sum of a tensor at a global step, in float64: finite if every value is."""
-        return self._once("sum", name, step, lambda t, step: np.sum(t.value(step), dtype=np.float64))
 
     def variance(self, name: str, step: int) -> float:
         """The variance of a tensor at a global step."""
@@ -84,8 +81,14 @@ class Tensors:
         """Whether a value of a tensor is not a number at a global step."""
         return self._once("nan", name, step, lambda t, step: np.isnan(t.value(step)).any()) > 0
 
+    def has_infinity(self, name: str, step: int) -> bool:
+        """Whether a value of a tensor is infinite at a global step."""
+        return self._once("inf", name, step, lambda t, step: np.isinf(t.value(step)).any()) > 0
+
     def global_step(self, mode: str, step: int) -> int:
         """The global step of a step of a mode."""
+        if mode == "GLOBAL":
+            return step
         found: int = self.trial.global_step(self._mode(mode), step)
         return found
 
