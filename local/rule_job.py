@@ -59,10 +59,12 @@ class Job:
     def samples(self) -> Samples:
         """Raises NothingToJudge: the profiler wrote nothing."""
         if self._samples is None:
-            folder = self.folders["profile"]
-            if folder is None or not any(Path(folder).glob("system/incremental/*/*.json")):
+            folder, events = self.folders["profile"], []
+            if folder is not None and Path(folder).is_dir():
+                events = LocalSystemMetricsReader(folder).get_events(0, time.time() * 1e6)
+            if not events:
                 raise NothingToJudge("no system metrics were recorded")
-            self._samples = Samples(LocalSystemMetricsReader(folder).get_events(0, time.time() * 1e6))
+            self._samples = Samples(events)
         return self._samples
 
 
@@ -87,9 +89,13 @@ def _report(samples: Samples, parameters: Mapping[str, str], folder: Path) -> Fi
     findings = []
     reports: dict[str, dict[str, Any]] = {"OverallSystemUsage": {"Details": usage(samples)}}
     for rule in SYSTEM_RULES:
-        # ProfilerReport has the parameters of all, as CPUBottleneck_threshold.
+        # ProfilerReport has the parameters of all, as CPUBottleneck_threshold, in any case.
         prefix = f"{rule}_"
-        own = {key[len(prefix) :]: value for key, value in parameters.items() if key.startswith(prefix)}
+        own = {
+            key[len(prefix) :].lower(): value
+            for key, value in parameters.items()
+            if key.lower().startswith(prefix.lower())
+        }
         finding = judge(samples, rule, own)
         reports[rule] = {"Details": {"reason": finding.reason} if finding else {}}
         if finding:
@@ -97,7 +103,7 @@ def _report(samples: Samples, parameters: Mapping[str, str], folder: Path) -> Fi
             reports[rule]["RuleTriggered"] = 1
     folder.mkdir(parents=True, exist_ok=True)
     for name, report in reports.items():
-        text = json.dumps({"RuleTriggered": 0, "Datapoints": samples.count, **report}, indent=1)
+        text = json.dumps({"RuleTriggered": 0, "Datapoints": len(samples.times), **report}, indent=1)
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return Finding("; ".join(findings)) if findings else None
 

@@ -180,6 +180,19 @@ def test_a_rule_that_finds_nothing_lets_the_training_end(service, trials):
     assert statuses(record) == {"LossNotDecreasing": ("NoIssuesFound", "")}
 
 
+def test_a_rule_with_an_action_sees_the_metrics_that_came_while_it_looked(service, home):
+    old = home.object_path("s3://b/profile/t/profiler-output/system/incremental/2020060500")
+    old.mkdir(parents=True)
+    line = {"Type": "cpu", "Name": "cpu0", "Dimension": "CPUUtilization", "Value": 1.0, "NodeId": "algo-1"}
+    (old / "1591160700.algo-1.json").write_text(json.dumps(line | {"Timestamp": 1591160700.5}) + "\n")
+    report = rule("ProfilerReport", action_json=StopTraining("t").serialize())
+    service.create(request("import time; time.sleep(5)", ProfilerRuleConfigurations=[report]))
+    record = service.wait("t")
+    assert statuses(record, "Profiler") == {"ProfilerReport": ("NoIssuesFound", "")}
+    reports = home.object_path("s3://b/jobs/t/rule-output/ProfilerReport/profiler-output/profiler-reports")
+    assert json.loads((reports / "OverallSystemUsage.json").read_text())["Datapoints"] > 10
+
+
 def test_without_tensors_and_metrics_nothing_can_be_judged(service):
     asked = request(
         "raise SystemExit('no')",
