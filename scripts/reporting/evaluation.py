@@ -139,7 +139,7 @@ def calibrate(confidence: Floats, right: Floats) -> Calibration:
         mean: Floats = np.bincount(bins, confidence, BINS) / counts
         share: Floats = np.bincount(bins, right, BINS) / counts
     error = float(np.nansum(np.abs(share - mean) * counts) / counts.sum())
-    return Calibration(edges, counts.astype(np.int64), mean, share, error)
+    return Calibration(edges, counts.astype(np.int64), share, error)
 
 
 def class_rows(evaluation: Evaluation) -> list[ClassRow]:

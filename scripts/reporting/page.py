@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,9 +16,12 @@ from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, T
 
 FOLDER = Path(__file__).resolve().parent
 TABLE_CLASSES = 15  # up to so many a confusion matrix is a table of numbers, from there on a heat map
+HALF_CLASSES = 10  # up to so many it takes half of the width
+UPRIGHT_LETTERS = 48  # from so many letters on its columns' names stand upright
 PAIRS = 12
 MAX_ROWS = 300  # of a table that grows with the dataset
 MAX_REJECTED = 100
+SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 SPLITS = (TRAIN, VALIDATION, TEST)
 _GOOD = {"Succeeded", "Completed", "Approved", "InService", "NoIssuesFound"}
 _BAD = {"Failed", "Rejected", "IssuesFound", "Error"}
@@ -43,7 +47,7 @@ def render(report: Report) -> str:
     return environment.get_template("page.html").render(
         report=report,
         run=report.run,
-        headline=headline(report),
+        headline=headline(report.run),
         steps=timeline(report.run),
         best=sources.best(report.tuning),
         data=None if isinstance(report.data, Missing) else data(report.data),
@@ -55,20 +59,37 @@ def render(report: Report) -> str:
     )
 
 
-def headline(report: Report) -> dict[str, str]:
-    """The verdict: a few words, one sentence more, and its tone."""
-    run = report.run
-    if run.passed:
-        return {"tone": "good", "words": "Accepted", "sentence": "The model is good enough for the gate."}
+class Headline(NamedTuple):
+    """The verdict: its tone, a few words, one sentence more, and why a step failed."""
+
+    tone: str
+    words: str
+    sentence: str
+    reason: str = ""
+
+
+def headline(run: Run) -> Headline:
+    """What has become of the model."""
+    failed = next((step for step in run.steps if step.status == "Failed"), None)
     if run.passed is False:
-        sentence = run.refusal or "The model is not good enough for the gate."
-        return {"tone": "bad", "words": "Refused", "sentence": sentence.rstrip(".") + "."}
+        # Cut, not rounded: 0.89999 is below 0.9.
+        refusal = re.sub(r"(\d\.\d{4})\d+", r"\1", run.refusal)
+        return Headline("bad", "Refused", f"{refusal.rstrip('.') or 'The model is not accurate enough'}.")
+    if run.passed and failed:
+        sentence = f"The model is accurate enough, but {failed.name} failed."
+        return Headline("bad", "Accepted, then failed", sentence, failed.note)
+    if run.passed:
+        return Headline("good", "Accepted", "The model is accurate enough.")
+    if failed:
+        return Headline(
+            "bad", run.status, f"{failed.name} failed; the model has not been judged.", failed.note
+        )
     sentence = {
-        "Executing": "The execution is still running; the gate has not been asked yet.",
-        "Stopping": "The execution is being stopped; the gate was not asked.",
-        "Stopped": "The execution was stopped before the gate.",
-    }.get(run.status, "The execution ended before the gate.")
-    return {"tone": "open" if run.status != "Failed" else "bad", "words": run.status, "sentence": sentence}
+        "Executing": "The execution is still running; the model has not been judged yet.",
+        "Stopping": "The execution is being stopped; the model has not been judged.",
+        "Stopped": "The execution was stopped before the model was judged.",
+    }.get(run.status, "The execution ended before the model was judged.")
+    return Headline("bad" if run.status == "Failed" else "open", run.status, sentence, run.failure_reason)
 
 
 def timeline(run: Run) -> list[dict[str, Any]]:
@@ -146,7 +167,7 @@ def phases(training: Training) -> list[dict[str, Any]]:
     if not isinstance(epochs, Missing):
         seconds["validation"] = float(epochs["validation_s"].sum())
     if training.seconds:
-        seconds["before and after"] = max(0.0, training.seconds - sum(seconds.values()))
+        seconds["before and after the epochs"] = max(0.0, training.seconds - sum(seconds.values()))
     whole = sum(seconds.values()) or 1.0
     return [{"name": name, "seconds": value, "share": value / whole} for name, value in seconds.items()]
 
@@ -170,6 +191,9 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
         ]
         if small
         else [],
+        # So many columns need the whole width, and so many names have to stand upright.
+        "wide": small and len(classes) > HALF_CLASSES,
+        "upright": small and len(classes) * max(map(len, classes)) > UPRIGHT_LETTERS,
         "heat": None if small else plots.confusion(matrix, classes),
         "pairs": evaluation.confusions(evaluated, PAIRS),
         "rows": rows[:MAX_ROWS],
@@ -180,9 +204,9 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
     }
 
 
-def percent(value: float | None, digits: int = 1) -> str:
+def percent(value: float | None) -> str:
     """0.984 -> 98.4 %; a dash for nothing."""
-    return "–" if value is None else f"{value:.{digits}%}".replace("%", " %")
+    return "–" if value is None else f"{100 * value:.1f}{SPACE}%"
 
 
 def number(value: float | str | None) -> str:
@@ -201,13 +225,13 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{SPACE}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}{SPACE}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60}{SPACE}min {whole % 60}{SPACE}s"
+    return f"{whole // 3600}{SPACE}h {whole % 3600 // 60}{SPACE}min"
 
 
 def moment(when: datetime) -> str:

@@ -64,6 +64,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What VerifyEndpoint found, in its own words."""
+
+    passed: bool
+    message: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A thumbnail as a data: URI, empty if the picture cannot be shown."""
 
@@ -109,7 +117,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule's finding; `step` is where it fired, if it said so."""
+    """A rule's finding; `step` is the step of the training at which it fired, if that is known."""
 
     name: str
     status: str
@@ -123,10 +131,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Losses:
-    """The training loss as Debugger recorded it."""
+    """The training loss as Debugger recorded it, by step of the training.
+
+    Debugger, and so its rules, count the batches of the validation as steps, too: `trained` are the steps of
+    the training until each of Debugger's `recorded` ones.
+    """
 
     steps: Counts
     values: Floats
+    recorded: Counts
+    trained: Counts
 
 
 @dataclass(frozen=True)
@@ -170,14 +184,14 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Calibration:
-    """By bins of the predicted class's probability: pictures, mean probability, share that is right.
+    """By bins of the predicted class's probability: pictures, share that is right.
 
-    `error` is the expected calibration error: the mean distance of the latter two, weighted by pictures.
+    `error` is the expected calibration error: the mean distance of that share from the mean probability,
+    weighted by pictures.
     """
 
     edges: Floats
     counts: Counts
-    confidence: Floats
     accuracy: Floats
     error: float
 
@@ -209,4 +223,5 @@ class Report:
     training: Training | Missing
     evaluation: Evaluation | Missing
     endpoint: Endpoint | Missing
+    verification: Verification | Missing
     made: datetime

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from scripts.reporting.parts import (
     Calibration,
@@ -57,39 +57,41 @@ def objective(trials: Sequence[Trial], hyperparameter: str, choice: bool, label:
             axes.set_xlim(-0.5, len(choices) - 0.5)
         else:
             places = [float(text) for text, _ in found]
-            if min(places) > 0 and max(places) / min(places) > 10:
-                axes.set_xscale("log")
-                _plain_ticks(axes.xaxis)
         axes.scatter(places, values, s=34, facecolors="none", edgecolors=SERIES[0], linewidths=1.4)
-        axes.scatter(places[:1], values[:1], s=46, color=SERIES[1], zorder=3, label="best")
+        axes.scatter(places[:1], values[:1], s=46, color=SERIES[1], zorder=3)
+        if not choice and min(places) > 0 and max(places) / min(places) > 10:
+            axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
         if len(set(values)) == 1:
             axes.set_yticks(values[:1])
         axes.set_xlabel(printable(hyperparameter, 40))
         axes.set_ylabel(label)
-        _legend(axes)
-        return inline(
-            figure,
-            name,
-            f"{label} of {len(found)} trials against {hyperparameter}",
-        )
+        return inline(figure, name, f"{label} of {len(found)} trials against {hyperparameter}")
 
 
 def loss(training: Training) -> Markup:
-    """The training loss by step, the validation loss at the ends of the epochs, and where rules fired."""
+    """The training loss by step, the validation loss at the ends of the epochs, and where rules fired.
+
+    Debugger records some steps; behind its curve is that of all steps, from the training's own file.
+    """
     steps, epochs, losses = training.steps, training.epochs, training.losses
     with style():
         figure, axes = _axes()
+        if not isinstance(steps, Missing):
+            width, alpha = (0.9, 0.5) if isinstance(losses, Losses) else (None, None)
+            axes.plot(
+                *_thinned(steps["step"], steps["loss"]),
+                color=SERIES[0], linewidth=width, alpha=alpha, label="training",
+            )  # fmt: skip
         if isinstance(losses, Losses):
             axes.plot(losses.steps, losses.values, color=SERIES[0], label="training (Debugger)")
-        elif not isinstance(steps, Missing):
-            axes.plot(*_thinned(steps["step"], steps["loss"]), color=SERIES[0], label="training")
         if not isinstance(steps, Missing) and not isinstance(epochs, Missing):
             ends = _epoch_ends(steps, epochs["epoch"])
             axes.plot(ends, epochs["validation_loss"], "o-", ms=4, color=SERIES[1], label="validation")
         curves = axes.get_lines()
         if not isinstance(training.rules, Missing):
             _mark(axes, [rule for rule in training.rules if rule.fired and rule.step is not None])
-        axes.set_xlabel("step")
+        _by_step(axes)
         axes.set_ylabel("loss")
         drawn = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in curves])
         drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
@@ -110,7 +112,7 @@ def accuracy(epochs: Mapping[str, Floats]) -> Markup:
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation accuracy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
+        _percents(axes.yaxis)
         return inline(figure, "accuracy", "Validation accuracy by epoch")
 
 
@@ -119,9 +121,10 @@ def learning_rate(steps: Mapping[str, Floats]) -> Markup:
     with style():
         figure, axes = _axes()
         axes.plot(*_thinned(steps["step"], steps["learning_rate"]), color=SERIES[2])
-        axes.set_xlabel("step")
+        _by_step(axes)
         axes.set_ylabel("learning rate")
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         return inline(figure, "rate", "Learning rate by step")
 
 
@@ -130,29 +133,27 @@ def cpu(system: System) -> Markup:
     with style(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an interval in which nothing was measured
         figure, axes = _axes()
-        if len(system.cores) <= CORES:
-            for row in system.cpu:
-                axes.plot(system.seconds, row, color=SERIES[0], linewidth=0.9, alpha=0.45)
+        time = _time(axes, system)
+        cores = len(system.cores)
+        if cores <= CORES:
+            axes.plot(time, system.cpu.T, color=SERIES[0], linewidth=0.9, alpha=0.45)
         else:
             low, high = np.nanmin(system.cpu, axis=0), np.nanmax(system.cpu, axis=0)
-            axes.fill_between(
-                system.seconds, low, high, color=SERIES[0], alpha=0.2, linewidth=0, label="least to most"
-            )
-        mean = np.nanmean(system.cpu, axis=0)
-        axes.plot(system.seconds, mean, color=SERIES[0], label=f"mean of {len(system.cores)} cores")
+            axes.fill_between(time, low, high, color=SERIES[0], alpha=0.2, linewidth=0, label="least to most")
+        axes.plot(time, np.nanmean(system.cpu, axis=0), color=SERIES[0], label=f"mean of {cores} cores")
         for name, values in system.gpu.items():
-            axes.plot(system.seconds, values, color=SERIES[1], label=printable(name))
-        _percent_over_time(axes)
-        return inline(figure, "cpu", f"CPU utilisation over time, {len(system.cores)} cores")
+            axes.plot(time, values, color=SERIES[1], label=printable(name))
+        _legend(axes)
+        return inline(figure, "cpu", f"CPU utilisation over time, {cores} cores")
 
 
 def memory(system: System) -> Markup:
     """The instance's memory in use over time."""
     with style():
         figure, axes = _axes()
-        axes.plot(system.seconds, system.memory, color=SERIES[2], label="memory in use")
-        axes.fill_between(system.seconds, 0, system.memory, color=SERIES[2], alpha=0.15, linewidth=0)
-        _percent_over_time(axes)
+        time = _time(axes, system)
+        axes.plot(time, system.memory, color=SERIES[2])
+        axes.fill_between(time, 0, system.memory, color=SERIES[2], alpha=0.15, linewidth=0)
         return inline(figure, "memory", "Memory in use over time")
 
 
@@ -189,12 +190,9 @@ def reliability(calibration: Calibration) -> Markup:
     middles = calibration.edges[:-1] + width / 2
     with style():
         figure, axes = _axes((4.8, 3.3))
-        axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="ideal")
+        axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1, label="as sure as right")
         bars = np.nan_to_num(calibration.accuracy)
-        axes.bar(middles, bars, width * 0.9, color=SERIES[0], alpha=0.75, label="right in this bin")
-        axes.plot(
-            calibration.confidence, calibration.accuracy, "o", ms=4, color=SERIES[1], label="mean probability"
-        )
+        axes.bar(middles, bars, width * 0.9, color=SERIES[0], alpha=0.75, label="right")
         for middle, count, bar in zip(middles, calibration.counts, bars, strict=True):
             if count:
                 axes.annotate(f"{count:,}", (middle, bar), (0, 4), textcoords="offset points",
@@ -202,11 +200,11 @@ def reliability(calibration: Calibration) -> Markup:
         axes.set(
             xlim=(0, 1), ylim=(0, 1.08), xlabel="probability of the predicted class", ylabel="share right"
         )
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _percents(axes.xaxis)
+        _percents(axes.yaxis)
         axes.set_yticks(np.linspace(0, 1, 6))
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=3, columnspacing=1.2)
-        return inline(figure, "reliability", "Reliability diagram")
+        _legend(axes)
+        return inline(figure, "reliability", "Share of right predictions by the model's own probability")
 
 
 def _axes(size_in: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
@@ -215,17 +213,30 @@ def _axes(size_in: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
 
 
 def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+    """A legend above the axes, where no curve and no finding can be below it."""
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=min(3, len(labels)), columnspacing=1.2)
 
 
-def _percent_over_time(axes: Axes) -> None:
+def _by_step(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def _percents(axis: Axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+
+
+def _time(axes: Axes, system: System) -> Floats:
+    """Axes for percents over time; the times in the unit of the horizontal one."""
     axes.set_ylim(0, 105)
     axes.set_yticks(range(0, 101, 25))
-    axes.yaxis.set_major_formatter(PercentFormatter(100, decimals=0))
-    unit_s, unit = (1, "s") if axes.get_xlim()[1] < 300 else (60, "min")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit_s:.3g} {unit}"))
-    _legend(axes)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+    last = system.seconds[-1]
+    unit_s, unit = (1, "seconds") if last < 300 else (60, "minutes") if last < 3 * 3600 else (3600, "hours")
+    axes.set_xlabel(unit)
+    return system.seconds / unit_s
 
 
 def _plain_ticks(axis: Axis) -> None:
@@ -236,12 +247,14 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _mark(axes: Axes, rules: Sequence[Rule]) -> None:
+    middle = sum(axes.get_xlim()) / 2
     for place, rule in enumerate(rules):
         assert rule.step is not None
         axes.axvline(rule.step, color=WARNING, linewidth=1, linestyle=(0, (3, 2)))
-        axes.annotate(printable(rule.name), (rule.step, 0.97 - 0.08 * (place % 6)), (4, 0),
+        side, shift = ("left", 4) if rule.step < middle else ("right", -4)
+        axes.annotate(printable(rule.name), (rule.step, 0.97 - 0.08 * (place % 6)), (shift, 0),
                       xycoords=("data", "axes fraction"), textcoords="offset points",
-                      color=WARNING, fontsize=8.5, va="top")  # fmt: skip
+                      color=WARNING, fontsize=8.5, va="top", ha=side)  # fmt: skip
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:

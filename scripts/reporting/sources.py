@@ -12,7 +12,17 @@ from botocore.exceptions import ClientError
 import scripts.command as command
 from scripts.execution import ENDED, Execution, deployment, seconds
 from scripts.reporting import evaluation, splits, training
-from scripts.reporting.parts import Endpoint, Missing, ModelPackage, Report, Run, Step, Trial, Tuning
+from scripts.reporting.parts import (
+    Endpoint,
+    Missing,
+    ModelPackage,
+    Report,
+    Run,
+    Step,
+    Trial,
+    Tuning,
+    Verification,
+)
 from scripts.reporting.store import Store, Unavailable, part
 
 if TYPE_CHECKING:
@@ -46,11 +56,10 @@ def collect(session: boto3.Session, arn: str) -> Report:
     """
     records = Records(session.client("sagemaker"), arn)
     store = Store(session.client("s3"))
-    data = part(lambda: splits.read(store, records.outputs("SplitDataset")))
     return Report(
         run=records.run(),
         package=part(records.package),
-        data=data,
+        data=part(lambda: splits.read(store, records.outputs("SplitDataset"))),
         tuning=part(records.tuning),
         training=part(lambda: training.read(store, records.training_job("TrainModel"))),
         evaluation=part(
@@ -59,6 +68,7 @@ def collect(session: boto3.Session, arn: str) -> Report:
             )
         ),
         endpoint=part(lambda: records.endpoint(str(session.region_name))),
+        verification=part(records.verification),
         made=datetime.now(UTC),
     )
 
@@ -104,7 +114,7 @@ class Records:
             began=answer["CreationTime"],
             seconds=(ended - answer["CreationTime"]).total_seconds(),
             parameters={item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]},
-            steps=[_step(step) for step in execution.steps],
+            steps=[self._step(step) for step in execution.steps],
             passed={"true": True, "false": False}.get(str(gate.get("Outcome", "")).lower()),
             refusal=execution.refused,
         )
@@ -176,6 +186,29 @@ class Records:
         name = answer["endpoint_name"]
         return Endpoint(name, region, self._ask("describe_endpoint", EndpointName=name)["EndpointStatus"])
 
+    def verification(self) -> Verification:
+        """What VerifyEndpoint found out about the endpoint."""
+        job = self._job("VerifyEndpoint", _PROCESSING)
+        if not job.get("ExitMessage"):
+            raise Unavailable(self._why("VerifyEndpoint"))
+        return Verification(job["ProcessingJobStatus"] == "Completed", job["ExitMessage"])
+
+    def _step(self, record: dict[str, Any]) -> Step:
+        note = self._failure(record) if record["StepStatus"] == "Failed" else ""
+        if "CacheHitResult" in record:
+            note = "taken from the cache"
+        if "SelectiveExecutionResult" in record:
+            note = "taken from an earlier execution"
+        return Step(record["StepName"], record["StepStatus"], record.get("StartTime"), seconds(record), note)
+
+    def _failure(self, record: dict[str, Any]) -> str:
+        """Why a step failed: on AWS its reason only points to a log; VerifyEndpoint leaves its own."""
+        said = ""
+        if "ProcessingJob" in record.get("Metadata", {}):
+            job = part(lambda: self._job(record["StepName"], _PROCESSING))
+            said = "" if isinstance(job, Missing) else job.get("ExitMessage", "")
+        return said or str(record.get("FailureReason", "no reason given"))
+
     def _job(self, step: str, kind: _Kind) -> Any:
         record = self._execution.step(step) or {}
         arn = record.get("Metadata", {}).get(kind.metadata, {}).get("Arn")
@@ -197,10 +230,12 @@ class Records:
         status = record["StepStatus"] if record else ""
         if record is None and self._execution.status not in ENDED:
             return f"{step} has not started yet; the execution goes on."
+        if record is None and self._execution.status == "Succeeded":
+            return f"{step} was no part of this execution."
         if record is None:
             return f"{step} did not run: the execution ended before it ({self._execution.status})."
         if status == "Failed":
-            return f"{step} failed: {record.get('FailureReason', 'no reason given').rstrip('.')}."
+            return f"{step} failed: {self._failure(record).rstrip('.')}."
         if status in {"Starting", "Executing", "Stopping"}:
             return f"{step} is still running; make the report again when it has ended."
         return f"{step} is {status} and left nothing behind."
@@ -227,15 +262,6 @@ class Records:
 
     def _pages(self, operation: str, **request: Any) -> Iterator[Any]:
         yield from self._sagemaker.get_paginator(operation).paginate(**request)
-
-
-def _step(record: dict[str, Any]) -> Step:
-    note = record.get("FailureReason", "") if record["StepStatus"] == "Failed" else ""
-    if "CacheHitResult" in record:
-        note = "taken from the cache"
-    if "SelectiveExecutionResult" in record:
-        note = "taken from an earlier execution"
-    return Step(record["StepName"], record["StepStatus"], record.get("StartTime"), seconds(record), note)
 
 
 def _trial(summary: dict[str, Any]) -> Trial:

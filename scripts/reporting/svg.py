@@ -106,9 +106,14 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
 
 
 def printable(text: str, limit: int = 22) -> str:
-    """A name as a label: XML takes no control characters, and a plot has little room."""
+    """A name as a label: XML takes no control characters, and a plot has little room.
+
+    It is cut in its middle: names that begin alike often differ at their ends.
+    """
     clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return clean if len(clean) <= limit else f"{clean[: limit - 1]}…"
+    if len(clean) <= limit:
+        return clean
+    return f"{clean[: limit // 2]}…{clean[limit // 2 + 1 - limit :]}"
 
 
 def _attribute(key: str, value: str, name: str) -> str:
@@ -117,7 +122,7 @@ def _attribute(key: str, value: str, name: str) -> str:
         value = re.sub(r"#0102\d\d", lambda found: _CSS[found[0]], value)
     if key in {"href", "clip-path"}:
         value = re.sub(r"#(?=\w)", f"#{name}-", value) if "data:" not in value else value
-    if key in {"href"} and "data:" in value:
+    if key == "href" and "data:" in value:
         value = value.replace("\n", "")
     if key in {"d", "transform", "x", "y", "points"}:
         value = re.sub(r"(\.\d\d)\d+", r"\1", value).replace(" \n", " ")

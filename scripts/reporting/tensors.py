@@ -120,7 +120,18 @@ def losses(folder: Path) -> Losses:
     if not found:
         raise Unavailable("Debugger recorded no training loss.")
     steps = sorted(found)
-    return Losses(np.array(steps) + 1, np.array([found[step] for step in steps]))
+    recorded = trial.steps()
+    trained = [
+        step + 1 if mode == ModeKeys.TRAIN else total - step
+        for total in recorded
+        for mode, step in [trial.mode_modestep(total)]
+    ]
+    return Losses(
+        np.array(steps) + 1,
+        np.array([found[step] for step in steps]),
+        np.array(recorded),
+        np.array(trained),
+    )
 
 
 def _write(folder: Path, name: str, start: int, content: bytes) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from entrypoints.contract import EPOCH_COLUMNS, STEP_COLUMNS, TRAINING_EPOCHS, TRAINING_STEPS
 from scripts.reporting import system, tensors
-from scripts.reporting.parts import Floats, Missing, Rule, Training
+from scripts.reporting.parts import Floats, Losses, Missing, Rule, Training
 from scripts.reporting.store import Store, Unavailable, part
 
 OUTPUT_ARCHIVE = "output.tar.gz"
@@ -32,16 +32,19 @@ def read(store: Store, job: Mapping[str, Any]) -> Training:
         for kind in ("DebugHookConfig", "ProfilerConfig")
     }
     hook, profiler = prefixes["DebugHookConfig"], prefixes["ProfilerConfig"]
+    losses = (
+        part(lambda: tensors.read(store, f"{hook}/debug-output", status))
+        if hook
+        else Missing("This training ran without Debugger, so no tensors were recorded.")
+    )
     return Training(
         job=name,
         instance=job.get("ResourceConfig", {}).get("InstanceType", ""),
         seconds=job.get("TrainingTimeInSeconds"),
         steps=part(lambda: table(files, TRAINING_STEPS, STEP_COLUMNS)),
         epochs=part(lambda: table(files, TRAINING_EPOCHS, EPOCH_COLUMNS)),
-        losses=part(lambda: tensors.read(store, f"{hook}/debug-output", status))
-        if hook
-        else Missing("This training ran without Debugger, so no tensors were recorded."),
-        rules=rules(job),
+        losses=losses,
+        rules=rules(job, losses),
         system=part(lambda: system.read(store, f"{profiler}/profiler-output/system", status))
         if profiler
         else Missing("This training ran without Profiler, so CPU and memory were not watched."),
@@ -93,7 +96,7 @@ def table(files: Mapping[str, bytes] | Missing, name: str, columns: Sequence[str
     return result
 
 
-def rules(job: Mapping[str, Any]) -> list[Rule] | Missing:
+def rules(job: Mapping[str, Any], losses: Losses | Missing) -> list[Rule] | Missing:
     """The findings of Debugger's and Profiler's rules, those that fired first."""
     statuses = [
         *job.get("DebugRuleEvaluationStatuses", []),
@@ -104,17 +107,24 @@ def rules(job: Mapping[str, Any]) -> list[Rule] | Missing:
         if asked:
             return Missing("The rules of Debugger and Profiler have not been evaluated.")
         return Missing("No rules of Debugger and Profiler were asked for.")
-    found = [_rule(status) for status in statuses]
+    found = [_rule(status, losses) for status in statuses]
     return sorted(found, key=lambda rule: not rule.fired)
 
 
-def _rule(status: Mapping[str, Any]) -> Rule:
+def _rule(status: Mapping[str, Any], losses: Losses | Missing) -> Rule:
     details = status.get("StatusDetails", "").strip()
-    step = _FIRED_AT.search(details)
+    said = _FIRED_AT.search(details)
     fired = status["RuleEvaluationStatus"] == "IssuesFound"
     return Rule(
         status["RuleConfigurationName"],
         status["RuleEvaluationStatus"],
         details,
-        int(step[1]) if step and fired else None,
+        _trained(int(said[1]), losses) if said and fired else None,
     )
+
+
+def _trained(step: int, losses: Losses | Missing) -> int | None:
+    """The step of the training at one of Debugger's steps; None if nothing was recorded so late."""
+    if isinstance(losses, Missing) or step > losses.recorded[-1]:
+        return None
+    return round(np.interp(step, losses.recorded, losses.trained))

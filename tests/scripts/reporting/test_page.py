@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from scripts.reporting import page
+from scripts.reporting import page, plots
 from scripts.reporting.parts import Missing
+from scripts.reporting.svg import printable
 from tests.scripts.reporting.account import Account
 from tests.scripts.reporting.conftest import report_of
 
@@ -110,7 +111,7 @@ def test_many_classes_become_a_heat_map_of_bounded_size(report):
 
 
 def test_a_part_without_a_source_says_why(report):
-    parts = ("package", "data", "tuning", "training", "evaluation", "endpoint")
+    parts = ("package", "data", "tuning", "training", "evaluation", "endpoint", "verification")
     html = page.render(replace(report, **{part: Missing(f"No {part} today.") for part in parts}))
     for part in parts:
         assert f">No {part} today.</" in html
@@ -131,12 +132,49 @@ def test_an_untested_class_is_named(report):
     assert "Without a test picture, so nothing is known of it: roses." in html
 
 
+def test_pictures_are_there_when_it_is_printed(html):
+    """A browser may leave out what it was allowed to load later."""
+    assert "<img" in html
+    assert "loading=" not in html
+
+
+def test_names_that_begin_alike_stay_apart():
+    assert printable("Oxford flower with a long name 7", 12) == "Oxford…ame 7"
+    assert printable("rose", 4) == "rose"
+
+
+@pytest.mark.parametrize(
+    ("last_s", "unit", "last"), [(120, "seconds", "120"), (375, "minutes", "6"), (30_000, "hours", "8")]
+)
+def test_time_has_round_numbers_of_its_unit(report, last_s, unit, last):
+    """Not 0.833 min, 1.67 min."""
+    system = replace(report.training.system, seconds=np.linspace(0, last_s, 60))
+    labels = re.findall(r">([^<>]+)</text>", plots.memory(system))
+    assert unit in labels
+    assert last in labels
+    assert not [label for label in labels if "." in label]
+
+
+def test_labels_of_a_logarithmic_axis_do_not_overlap(report):
+    """Over three decades there is room for 1 and 3 of each."""
+    (svg,) = [svg for name, svg in page.tuning(report.tuning)["plots"] if name == "learning_rate"]
+    labels = re.findall(r">(0\.\d+)</text>", svg)
+    assert "0.003" in labels
+    assert "0.002" not in labels
+
+
+def test_a_finding_near_the_end_stays_inside_its_plot(report):
+    late = replace(report.training.rules[0], step=199)
+    svg = plots.loss(replace(report.training, rules=[late]))
+    assert "text-anchor: end" in re.findall(r"<text[^>]*>Overfit</text>", svg)[0]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "–"), (0.04, "0.0 s"), (59.4, "59 s"), (445, "7 min 25 s"), (7500, "2 h 5 min")],
+    [(None, "–"), (0.04, "0.0_s"), (59.4, "59_s"), (445, "7_min 25_s"), (7500, "2_h 5_min")],
 )
 def test_durations(seconds, text):
-    assert page.duration(seconds) == text
+    assert page.duration(seconds) == text.replace("_", page.SPACE)
 
 
 @pytest.mark.parametrize(

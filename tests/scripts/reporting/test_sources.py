@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scripts.reporting import page
-from scripts.reporting.parts import Missing
-from tests.scripts.reporting.account import EXECUTION, PACKAGE, TRAINING_JOB, TUNING_JOB, at
+from scripts.reporting.parts import Missing, Verification
+from tests.scripts.reporting.account import EXECUTION, PACKAGE, TRAINING_JOB, TUNING_JOB, VERIFIED, at
 
 
 def test_a_finished_execution_has_every_part(report):
@@ -15,7 +15,7 @@ def test_a_finished_execution_has_every_part(report):
     assert report.run.seconds == 600
     assert [step.name for step in report.run.steps][:2] == ["SplitDataset", "TuneHyperparameters"]
     assert report.run.steps[1].seconds == 140
-    assert report.run.parameters["AccuracyThreshold"] == "0.8"
+    assert report.run.parameters["AccuracyThreshold"] == "0.7"
     assert (report.package.arn, report.package.approval) == (PACKAGE, "Approved")
     assert (report.endpoint.name, report.endpoint.status) == ("flower-classifier", "InService")
     parts = (report.data, report.tuning, report.training, report.evaluation)
@@ -52,7 +52,7 @@ def test_a_minimized_objective_comes_lowest_first(account, collect):
 def test_a_refused_model(account, collect):
     account.end_at("CheckAccuracy", "Succeeded")
     account.steps()[-1]["Metadata"] = {"Condition": {"Outcome": "False"}}
-    message = "Test accuracy 0.7 is below AccuracyThreshold 0.8"
+    message = "Test accuracy 0.6862745098039216 is below AccuracyThreshold 0.7"
     account.steps().append(
         {
             "StepName": "AccuracyTooLow",
@@ -65,7 +65,8 @@ def test_a_refused_model(account, collect):
     account.answers["DescribePipelineExecution"][EXECUTION]["PipelineExecutionStatus"] = "Failed"
     report = collect()
     assert report.run.passed is False
-    assert page.headline(report) == {"tone": "bad", "words": "Refused", "sentence": f"{message}."}
+    words = "Test accuracy 0.6862 is below AccuracyThreshold 0.7."
+    assert page.headline(report.run) == ("bad", "Refused", words, "")
     assert report.package.reason == "RegisterModel did not run: the execution ended before it (Failed)."
     assert not isinstance(report.evaluation, Missing)
 
@@ -75,11 +76,40 @@ def test_a_failed_execution_tells_why_each_part_is_missing(account, collect):
     account.end_at("TrainModel", "Failed", "AlgorithmError: out of memory.")
     report = collect()
     assert report.run.passed is None
-    assert page.headline(report)["sentence"] == "The execution ended before the gate."
+    words = "TrainModel failed; the model has not been judged."
+    assert page.headline(report.run) == ("bad", "Failed", words, "AlgorithmError: out of memory.")
     assert report.run.steps[-1].note == "AlgorithmError: out of memory."
     assert not isinstance(report.training, Missing)  # the job left its own files
     assert report.evaluation.reason == "EvaluateModel did not run: the execution ended before it (Failed)."
     assert "AlgorithmError: out of memory." in page.render(report)
+
+
+def test_what_verify_endpoint_said(report):
+    assert report.verification == Verification(True, VERIFIED)
+    assert VERIFIED in page.render(report)
+
+
+def test_an_accepted_model_whose_endpoint_answers_otherwise(account, collect):
+    """On AWS the reason of the step only points to a log: its program's own words are in the exit message."""
+    said = "the endpoint says roses, the evaluation tulips; the previous endpoint config is back"
+    job = account.answers["DescribeProcessingJob"]["verify-job"]
+    job |= {"ProcessingJobStatus": "Failed", "ExitMessage": said}
+    account.end_at("VerifyEndpoint", "Failed", "ClientError: see the job's log")
+    report = collect()
+    assert report.verification == Verification(False, said)
+    words = "The model is accurate enough, but VerifyEndpoint failed."
+    assert page.headline(report.run) == ("bad", "Accepted, then failed", words, said)
+    assert report.run.steps[-1].note == said
+
+
+def test_an_execution_from_before_there_was_a_verify_endpoint(account, collect):
+    account.steps().pop()
+    assert collect().verification == Missing("VerifyEndpoint was no part of this execution.")
+
+
+def test_a_verify_endpoint_that_said_nothing(account, collect):
+    del account.answers["DescribeProcessingJob"]["verify-job"]["ExitMessage"]
+    assert collect().verification == Missing("VerifyEndpoint is Succeeded and left nothing behind.")
 
 
 def test_a_failed_split(account, collect):
@@ -98,7 +128,7 @@ def test_a_running_execution(account, collect):
         report.evaluation.reason == "EvaluateModel is still running; make the report again when it has ended."
     )
     assert report.package.reason == "RegisterModel has not started yet; the execution goes on."
-    assert "still running" in page.headline(report)["sentence"]
+    assert "still running" in page.headline(report.run).sentence
 
 
 def test_an_execution_without_a_step(account, collect):

@@ -50,7 +50,7 @@ def test_of_other_tensors_nothing_is_fetched(account, collect):
 
 def test_a_half_uploaded_debug_output(account, collect):
     events = sorted(account.path(DEBUG_OUTPUT).rglob("*.tfevents"))
-    for event in events[5:]:
+    for event in events[6:]:  # the fifth is a validation's
         event.unlink()
     assert list(collect().training.losses.steps) == [1, 11, 21, 31, 41]
 
@@ -93,12 +93,22 @@ def test_a_training_without_debugger(account, collect):
 
 
 def test_rules_that_fired_come_first_with_their_step(report):
+    """Debugger's step 130, in the validation of the third epoch, comes after 120 steps of the training."""
     assert [(rule.name, rule.fired, rule.step) for rule in report.training.rules] == [
         ("Overfit", True, 120),
         ("LossNotDecreasing", False, None),
         ("ProfilerReport", False, None),
     ]
     assert ">Overfit</text>" in page.render(report)
+
+
+def test_a_rule_that_fired_after_what_was_uploaded_has_no_step(account, collect):
+    events = sorted(account.path(DEBUG_OUTPUT).rglob("*.tfevents"))
+    for event in events[5:]:
+        event.unlink()
+    assert collect().training.rules[0].step is None
+    shutil.rmtree(account.path(DEBUG_OUTPUT))
+    assert collect().training.rules[0].step is None
 
 
 def test_system_metrics(report):
