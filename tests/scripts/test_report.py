@@ -5,35 +5,40 @@ The browser is Chromium, Debian's package (`apt-get install chromium`); without 
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from scripts.results import write_report
+from tests.browser import CHROMIUM, Browser
 from tests.scripts.reporting.account import EXECUTION, Account
 
-CHROMIUM = shutil.which("chromium")
+# Texts below a contrast of 4.5, with it: their colour on the colours behind them, from the page inwards.
+FAINT = """(() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const luminance = (colours) => {
+    colours.forEach((colour) => { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); });
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255)
+      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (element) => {
+    const style = getComputedStyle(element), behind = [];
+    for (let parent = element; parent; parent = parent.parentElement)
+      behind.unshift(getComputedStyle(parent).backgroundColor);
+    const ink = element.closest("svg") ? style.fill : style.color;
+    const pair = [luminance(behind), luminance([...behind, ink])];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement, text = texts.currentNode.data.trim();
+    if (text && contrast(element) < 4.5) found.push([text, contrast(element)]);
+  }
+  return found;
+})()"""
 SECTIONS = ["steps", "data", "tuning", "training", "time", "evaluation", "endpoint"]
-# Loads the page in a frame of a width and writes down what became of it; the page itself has no script.
-FRAME = """<body><iframe id=frame src="{page}" style="width:{width}px;height:800px;border:0"></iframe>
-<script>
-frame.onload = () => setTimeout(() => {{
-  const page = frame.contentDocument, root = page.documentElement;
-  document.body.textContent = "FOUND" + JSON.stringify({{
-    width: root.scrollWidth,
-    requests: frame.contentWindow.performance.getEntriesByType("resource").map((entry) => entry.name)
-      .filter((name) => !name.startsWith("data:")),
-    sections: [...page.querySelectorAll("main > section")].map((section) => section.id),
-    broken: [...page.images].filter((image) => !image.complete || !image.naturalWidth).length,
-    ink: frame.contentWindow.getComputedStyle(page.body).color,
-  }}) + "END";
-}}, 300);
-</script>"""
 
 
 @pytest.fixture(scope="module")
@@ -96,44 +101,12 @@ def test_a_report_that_fails_is_a_line_and_no_file(tmp_path, capsys):
     assert list((tmp_path / "reports").iterdir()) == []
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a browser made of a page; `console` are the lines that it logged of it."""
-
-    width: int
-    requests: list[str]
-    sections: list[str]
-    broken: int
-    ink: str
-    console: list[str]
-
-
-@pytest.fixture
-def browse(tmp_path) -> Callable[..., Seen]:
-    """Open a page in headless Chromium, in a frame of so many pixels."""
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
-
-    def browse(page: Path, width: int, dark: bool = False) -> Seen:
-        frame = tmp_path / f"frame-{width}-{dark}.html"
-        frame.write_text(FRAME.format(page=page.as_uri(), width=width))
-        options = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-            "--allow-file-access-from-files", "--hide-scrollbars", "--enable-logging=stderr",
-            "--virtual-time-budget=5000",
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
-        ]  # fmt: skip
-        done = subprocess.run(
-            [CHROMIUM, *options, frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
-        )
-        found = done.stdout.partition("FOUND")[2].partition("END")[0]
-        assert found, done.stdout + done.stderr
-        console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        return Seen(**json.loads(found), console=console)
-
-    return browse
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -146,27 +119,43 @@ def page(account, tmp_path_factory) -> Path:
     return path
 
 
+BROKEN = "[...document.images].filter((image) => !image.complete || !image.naturalWidth).length"
+WIDTH = "document.documentElement.scrollWidth"
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_every_part_and_asks_nobody(browse, page, width, dark):
-    seen = browse(page, width, dark)
-    assert seen.sections == SECTIONS
-    assert seen.width == width  # nothing to scroll to on the right
-    assert seen.requests == []
-    assert seen.broken == 0
-    assert seen.console == []
-    assert (seen.ink == "rgb(231, 233, 235)") is dark
+def test_a_browser_shows_every_part_and_asks_nobody(browser, page, width, dark):
+    browser.open(page.as_uri(), width, dark=dark)
+    sections = browser.evaluate("[...document.querySelectorAll('main > section')].map(({id}) => id)")
+    assert sections == SECTIONS
+    assert browser.evaluate(WIDTH) == width  # nothing to scroll to on the right
+    assert browser.evaluate(BROKEN) == 0
+    assert browser.requests() == [page.as_uri()]
+    assert browser.complaints() == []
+    ink = browser.evaluate("getComputedStyle(document.body).color")
+    assert (ink == "rgb(231, 233, 235)") is dark
 
 
-def test_the_browser_would_have_noticed(browse, page, tmp_path):
+def test_the_browser_would_have_noticed(browser, page, tmp_path):
     """That the test above can fail."""
     html = page.read_text(encoding="utf-8")
     bad = tmp_path / "bad.html"
-    text = '<img src="http://127.0.0.1:9/x.png"><div style="width:2000px">wide</div><script>x</script></main>'
-    bad.write_text(html.replace("</main>", text), encoding="utf-8")
-    seen = browse(bad, 390)
-    assert seen.width > 390
-    assert seen.broken == 1
-    assert any("Content Security Policy" in line for line in seen.console)
+    text = '<img src="http://127.0.0.1:9/x.png"><div style="width:2000px">wide</div><script>x</script>'
+    faint = '<p style="background:#fff"><span style="background:#0001;color:#888">faint</span></p>'
+    bad.write_text(html.replace("</main>", f"{text}{faint}</main>"), encoding="utf-8")
+    browser.open(bad.as_uri(), 390)
+    assert browser.evaluate(WIDTH) > 390
+    assert browser.evaluate(BROKEN) == 1
+    assert [text for text, _ in browser.evaluate(FAINT)] == ["faint"]
+    assert any("Content Security Policy" in str(complaint) for complaint in browser.complaints())
     bad.write_text(bad.read_text().replace("Content-Security-Policy", "X-None"), encoding="utf-8")
-    assert browse(bad, 390).requests == ["http://127.0.0.1:9/x.png"]
+    browser.open(bad.as_uri(), 390)
+    assert "http://127.0.0.1:9/x.png" in browser.requests()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_texts_stand_out_from_what_is_behind_them(browser, page, dark):
+    """WCAG 2.2, 1.4.3: 4.5 to 1. Colours on half-transparent ones are painted over each other."""
+    browser.open(page.as_uri(), dark=dark)
+    assert browser.evaluate(FAINT) == []
