@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import re
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 # Namespace and dimension: sagemaker.core.analytics.TrainingJobAnalytics.
 NAMESPACE = "/aws/sagemaker/TrainingJobs"
@@ -20,6 +22,8 @@ DIMENSION = "TrainingJobName"
 _POLL_S = 0.5
 
 Definitions = Sequence[Mapping[str, str]]
+
+_logger = logging.getLogger(__name__)
 
 
 def found(lines: Iterable[str], definitions: Definitions) -> Iterator[tuple[str, float]]:
@@ -50,11 +54,11 @@ def logged(log: Path, definitions: Definitions) -> dict[str, list[float]]:
 def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) -> Iterator[None]:
     """Send what a training job's metrics find in its log to CloudWatch, until the block ends.
 
+    No job fails for a CloudWatch that cannot be reached, or refuses: that is a warning in the service's log,
+    and the end of the sending.
+
     Args:
         service: the environment that makes boto3 talk to this service.
-
-    Raises:
-        BotoCoreError, ClientError: at the end of the block; CloudWatch could not be reached, or refused.
     """
     definitions = record.get("AlgorithmSpecification", {}).get("MetricDefinitions", [])
     if not definitions or "AWS_ENDPOINT_URL" not in service:
@@ -67,7 +71,12 @@ def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) ->
             yield
         finally:
             ended.set()
-            sending.result()
+            try:
+                sending.result()
+            except (BotoCoreError, ClientError) as error:
+                _logger.warning(
+                    "%s has not all its metrics in CloudWatch: %s", record["TrainingJobName"], error
+                )
 
 
 def _send(

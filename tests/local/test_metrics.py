@@ -6,7 +6,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
+from local import metrics
 from local.metrics import DIMENSION, NAMESPACE, emitted, found, logged
 
 DEFINITIONS = [{"Name": "loss", "Regex": r"loss=(\S+)"}, {"Name": "accuracy", "Regex": r"accuracy=(\S+)"}]
@@ -56,6 +58,18 @@ def test_metrics_are_sent_while_the_job_runs(client, service, tmp_path):
 def test_a_job_without_metrics_sends_none(tmp_path):
     with emitted(tmp_path / "log.txt", {"TrainingJobName": "t"}, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}):
         pass
+
+
+def test_no_job_fails_for_a_cloudwatch_that_cannot_be_reached(tmp_path, service, monkeypatch, caplog):
+    def refuse(_service):
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+
+    monkeypatch.setattr(metrics, "cloudwatch", refuse)
+    log = tmp_path / "log.txt"
+    log.write_text("loss=0.5\n")
+    with emitted(log, RECORD, service):
+        pass
+    assert "t has not all its metrics in CloudWatch: Could not connect" in caplog.text
 
 
 def test_every_metric_of_a_line_is_found(tmp_path):
