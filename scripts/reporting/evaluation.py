@@ -55,20 +55,25 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
         )
         accuracy = float(metrics["accuracy"]["value"])
         baseline = float(metrics["accuracy_best_constant_classifier"]["value"])
+        confidence = interval(int(matrix.trace()), int(matrix.sum()))
     except (TypeError, KeyError, ValueError) as error:
         raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
     return Evaluation(
         classes,
         matrix,
         accuracy,
-        interval(int(matrix.trace()), int(matrix.sum())),
+        confidence,
         baseline,
         part(lambda: predictions(store, f"{folder}/{PREDICTIONS}", classes, split)),
     )
 
 
 def interval(hits: int, pictures: int) -> tuple[float, float]:
-    """Wilson's score interval of a share, at CONFIDENCE_LEVEL; 0..1."""
+    """Wilson's score interval of a share, at CONFIDENCE_LEVEL; 0..1.
+
+    Raises:
+        ValueError: there is no picture.
+    """
     from scipy.stats import binomtest  # half a second
 
     found = binomtest(hits, pictures).proportion_ci(CONFIDENCE_LEVEL, method="wilson")

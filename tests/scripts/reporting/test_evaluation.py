@@ -101,7 +101,16 @@ def test_predictions_that_are_none(account, collect, text):
     assert "predictions.json is not" in collect().evaluation.predictions.reason
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"multiclass_classification_metrics": {}}'])
+EMPTY = {
+    "confusion_matrix": {"roses": {"roses": 0}},
+    "accuracy": {"value": 0},
+    "accuracy_best_constant_classifier": {"value": 0},
+}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{}", *({"multiclass_classification_metrics": metrics} for metrics in ({}, EMPTY))]
+)
 def test_an_evaluation_that_is_none(account, collect, text):
     account.put("evaluate/evaluation.json", text)
     assert "evaluation.json is not" in collect().evaluation.reason
