@@ -41,6 +41,9 @@ PROFILER_RULES = {
     "LowGPUUtilization": rule_configs.LowGPUUtilization,
     "GPUMemoryIncrease": rule_configs.GPUMemoryIncrease,
 }
+# What differs from AWS's defaults. Overfit: a first epoch's validation loss may be far off, since batch norm has
+# seen few pictures; three epochs in a row are a finding.
+RULE_PARAMETERS = {"Overfit": {"patience": "3"}}
 METRIC_DEFINITIONS = [{"name": name, "regex": regex} for name, regex in METRIC_REGEXES.items()]
 
 
@@ -138,7 +141,11 @@ def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
         system_monitor_interval_millis=debugger.profiler_interval_ms,
     )
     names = dict.fromkeys(debugger.rules)
-    rules = [Rule.sagemaker(DEBUG_RULES[name]()) for name in names if name in DEBUG_RULES]
+    rules = [
+        Rule.sagemaker(DEBUG_RULES[name](), rule_parameters=RULE_PARAMETERS.get(name))
+        for name in names
+        if name in DEBUG_RULES
+    ]
     reports = [ProfilerRule.sagemaker(PROFILER_RULES[name]()) for name in names if name in PROFILER_RULES]
     for rule in (*rules, *reports):
         # The SDK leaves the literal DEFAULT_RULE_EVALUATOR_IMAGE, which the service refuses.

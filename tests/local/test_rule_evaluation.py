@@ -181,10 +181,12 @@ def test_a_rule_that_finds_nothing_lets_the_training_end(service, trials):
 
 
 def test_a_rule_with_an_action_sees_the_metrics_that_came_while_it_looked(service, home):
-    old = home.object_path("s3://b/profile/t/profiler-output/system/incremental/2020060500")
+    before = int(time.time()) - 60
+    hour = time.strftime("%Y%m%d%H", time.gmtime(before))
+    old = home.object_path(f"s3://b/profile/t/profiler-output/system/incremental/{hour}")
     old.mkdir(parents=True)
     line = {"Type": "cpu", "Name": "cpu0", "Dimension": "CPUUtilization", "Value": 1.0, "NodeId": "algo-1"}
-    (old / "1591160700.algo-1.json").write_text(json.dumps(line | {"Timestamp": 1591160700.5}) + "\n")
+    (old / f"{before}.algo-1.json").write_text(json.dumps(line | {"Timestamp": before + 0.5}) + "\n")
     report = rule("ProfilerReport", action_json=StopTraining("t").serialize())
     service.create(request("import time; time.sleep(5)", ProfilerRuleConfigurations=[report]))
     record = service.wait("t")

@@ -108,6 +108,8 @@ def test_every_rule_has_a_real_evaluator(steps, request_of):
     for rule in rules:
         assert rule["RuleEvaluatorImage"].endswith(".eu-west-1.amazonaws.com/sagemaker-debugger-rules:latest")
         assert rule["RuleParameters"]["rule_to_invoke"] == rule["RuleConfigurationName"]
+    parameters = {rule["RuleConfigurationName"]: rule["RuleParameters"] for rule in rules}
+    assert parameters["Overfit"] == {"rule_to_invoke": "Overfit", "patience": "3"}
 
 
 def test_the_device_decides_the_image_of_trials_and_training(steps, request_of):
