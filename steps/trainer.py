@@ -41,8 +41,8 @@ PROFILER_RULES = {
     "LowGPUUtilization": rule_configs.LowGPUUtilization,
     "GPUMemoryIncrease": rule_configs.GPUMemoryIncrease,
 }
-# What differs from AWS's defaults. Overfit: a first epoch's validation loss may be far off, since batch norm has
-# seen few pictures; three epochs in a row are a finding.
+# What differs from AWS's defaults. Overfit: a first epoch's validation loss may be far off, since batch norm
+# has seen few pictures; three epochs in a row are a finding.
 RULE_PARAMETERS = {"Overfit": {"patience": "3"}}
 METRIC_DEFINITIONS = [{"name": name, "regex": regex} for name, regex in METRIC_REGEXES.items()]
 
