@@ -43,7 +43,7 @@ from entrypoints.hyperparameters import Hyperparameters, parse
 from entrypoints.journal import Journal
 from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights, write_artifact
 from entrypoints.optimizer import one_cycle, parameter_groups
-from entrypoints.program import fail, writing
+from entrypoints.program import fail, keep_freed_memory, writing
 
 MAX_GRADIENT_NORM = 1.0
 # A frozen trunk sees smaller pictures than serving does: a random crop magnifies what it shows, so that
@@ -281,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # SageMaker stops a job with SIGTERM; as an exception it lets files be closed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     hyperparameters = parse(arguments)
+    keep_freed_memory()
     distributed.join()
     print(json.dumps(hyperparameters.as_dict()))
     try:
