@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -129,7 +130,25 @@ def export(network: nn.Module, image_size: int, path: Path) -> None:
             output_names=["scores"],
             dynamic_axes={predictor.INPUT: {0: "n", 2: "h", 3: "w"}, "scores": {0: "n"}},
         )
+    unshare(path)
     quant_pre_process(path, path, skip_symbolic_shape=True)
+
+
+def unshare(path: Path) -> None:
+    """Give each layer constants of its own.
+
+    The exporter shares equal ones, as the biases of untrained batch norms are, through Identity nodes. Behind
+    these, quantization takes them for no constants, and onnxruntime would compute their layers in fp32.
+    """
+    model = onnx.load(path)
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    for node in [*model.graph.node]:
+        if node.op_type == "Identity" and node.input[0] in constants:
+            own = model.graph.initializer.add()
+            own.CopyFrom(constants[node.input[0]])
+            own.name = node.output[0]
+            model.graph.node.remove(node)
+    onnx.save(model, path)
 
 
 def quantize(fp32: Path, int8: Path, calibration: Iterator[predictor.Inputs], reduce_range: bool) -> None:

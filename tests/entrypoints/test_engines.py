@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -53,6 +54,23 @@ def test_the_card_says_how_engines_were_made(artifact: Path) -> None:
         "calibration_pictures": 16,
         "reduce_range": not predictor.has_vnni(),
     }
+
+
+def test_layers_with_equal_biases_are_in_int8_too(tmp_path: Path) -> None:
+    """Those of a network that nothing has trained are all 0."""
+    _, pictures = read_split(write_classes(tmp_path / "pictures", 4))
+    fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    engines.export(build(2, None).eval(), 32, fp32)
+    engines.quantize(fp32, int8, engines.inputs([file for file, _ in pictures], CARD), True)
+    graph = onnx.load(int8).graph
+    kinds = {constant.name: constant.data_type for constant in graph.initializer}
+    sources = {output: node for node in graph.node for output in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 20
+    for node in convolutions:
+        _, weight, bias = (sources[name] for name in node.input)
+        assert kinds[weight.input[0]] == onnx.TensorProto.INT8
+        assert kinds[bias.input[0]] == onnx.TensorProto.INT32
 
 
 @pytest.fixture
