@@ -36,6 +36,7 @@ from benchmarks.servers import CORES, SERVERS, Absent, NotReady, Place, Server  
 from benchmarks.serving_tables import tables  # noqa: E402
 from benchmarks.soak import soak  # noqa: E402
 from entrypoints.contract import JPEG, VALIDATION  # noqa: E402
+from entrypoints.serving.predictor import has_vnni  # noqa: E402
 
 CLIENTS = (1, 4, 16, 64)
 CEILING_CLIENTS = 16
@@ -94,11 +95,14 @@ def alone(processes: int, *arguments: object, path: Path | None = None) -> list[
 
 
 def limits(place: Place, pictures: Path) -> Figures:
-    """What decoding and the model alone allow, and what the processor allows the model."""
+    """What decoding and the model alone allow, and what the processor allows the model.
+
+    The latter is None without VNNI: torch has no fast product of int8 then, and its time says nothing.
+    """
     folder = place.artifact
     answers = alone(CORES, "answers", folder, ALONE_S, pictures, path=folder)
     [model_ms] = alone(1, "model", folder, ALONE_S, path=folder)
-    [floor_ms] = alone(1, "floor", ALONE_S)
+    [floor_ms] = alone(1, "floor", ALONE_S) if has_vnni() else [None]
     return {"images_per_s": sum(answers), "model_ms": model_ms, "floor_ms": floor_ms}
 
 
@@ -168,8 +172,13 @@ def report(visits: dict[str, list[Figures]], alone_rounds: Sequence[Figures]) ->
         "ratio_ray_vs_example_16": ratio(at_16("ray"), at_16("ray-example")),
         "ratio_ray_vs_tuned_example_16": ratio(at_16("ray"), at_16("ray-example-tuned")),
         "fraction_of_limit": ratio(at_16("uvicorn"), [each["images_per_s"] for each in alone_rounds]),
-        "fraction_of_floor": median(each["floor_ms"] / each["model_ms"] for each in alone_rounds),
-        "alone": {key: median(each[key] for each in alone_rounds) for key in alone_rounds[0]},
+        "fraction_of_floor": median(each["floor_ms"] / each["model_ms"] for each in alone_rounds)
+        if has_vnni()
+        else None,
+        "alone": {
+            key: None if value is None else median(each[key] for each in alone_rounds)
+            for key, value in alone_rounds[0].items()
+        },
         "servers": servers,
     }
     if ours:
