@@ -95,15 +95,17 @@ def alone(processes: int, *arguments: object, path: Path | None = None) -> list[
 
 
 def limits(place: Place, pictures: Path) -> Figures:
-    """What decoding and the model alone allow, and what the processor allows the model.
+    """What decoding and the model alone allow, and with VNNI what the processor allows the model.
 
-    The latter is None without VNNI: torch has no fast product of int8 then, and its time says nothing.
+    Without it torch has no fast product of int8, and its time says nothing.
     """
     folder = place.artifact
     answers = alone(CORES, "answers", folder, ALONE_S, pictures, path=folder)
     [model_ms] = alone(1, "model", folder, ALONE_S, path=folder)
-    [floor_ms] = alone(1, "floor", ALONE_S) if has_vnni() else [None]
-    return {"images_per_s": sum(answers), "model_ms": model_ms, "floor_ms": floor_ms}
+    figures: Figures = {"images_per_s": sum(answers), "model_ms": model_ms}
+    if has_vnni():
+        [figures["floor_ms"]] = alone(1, "floor", ALONE_S)
+    return figures
 
 
 def visit(name: str, server: Server, requests: Sequence[bytes], seconds: float) -> Figures:
@@ -172,13 +174,11 @@ def report(visits: dict[str, list[Figures]], alone_rounds: Sequence[Figures]) ->
         "ratio_ray_vs_example_16": ratio(at_16("ray"), at_16("ray-example")),
         "ratio_ray_vs_tuned_example_16": ratio(at_16("ray"), at_16("ray-example-tuned")),
         "fraction_of_limit": ratio(at_16("uvicorn"), [each["images_per_s"] for each in alone_rounds]),
-        "fraction_of_floor": median(each["floor_ms"] / each["model_ms"] for each in alone_rounds)
-        if has_vnni()
-        else None,
-        "alone": {
-            key: None if value is None else median(each[key] for each in alone_rounds)
-            for key, value in alone_rounds[0].items()
-        },
+        "fraction_of_floor": ratio(
+            [each["floor_ms"] for each in alone_rounds if "floor_ms" in each],
+            [each["model_ms"] for each in alone_rounds],
+        ),
+        "alone": {key: median(each[key] for each in alone_rounds) for key in alone_rounds[0]},
         "servers": servers,
     }
     if ours:

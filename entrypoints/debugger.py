@@ -17,6 +17,13 @@ from torch import nn
 CONFIG_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
 DEFAULT_CONFIG = "/opt/ml/input/config/debughookconfig.json"
 
+# What can go wrong in smdebug and in what it is made of: whatever their code runs into. A training goes on
+# without Debugger then. smdebug's own error comes on top (Debugger._attach).
+_FAILURES: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
+
 
 def _widened(value: Any) -> Any:
     bfloat16 = isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16
@@ -33,6 +40,7 @@ class Debugger:
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
         """Attach to a network and its loss; does nothing in a job without a Debugger configuration."""
         self._hook: Any = None
+        self._failures = _FAILURES
         self._warned = False
         if not Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG)).is_file():
             return
@@ -63,8 +71,10 @@ class Debugger:
     def _attach(self, network: nn.Module, loss: nn.Module) -> None:
         # smdebug reads this when it is imported; its "info" is a line per parameter.
         os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")
+        from smdebug.exceptions import SMDebugError
         from smdebug.pytorch import Hook
 
+        self._failures = (*_FAILURES, SMDebugError)
         self._let_writers_fail()
         self._hook = hook = Hook.create_from_json_file()
         # NumPy has no bfloat16, which activations are under autocast.
@@ -88,7 +98,7 @@ class Debugger:
         def run_to_the_end(thread: Any) -> None:
             try:
                 run(thread)
-            except Exception as error:  # noqa: BLE001  as in _guarded
+            except self._failures as error:
                 self._warn(f"{type(error).__name__}: {error}")
                 # What is put into its queue, and waits for the queue to be empty, goes on.
                 while thread._queue.get() is not thread._sentinel_event:
@@ -113,7 +123,7 @@ class Debugger:
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:  # noqa: BLE001  smdebug raises whatever its dependencies raise
+        except self._failures as error:
             self._warn(f"{type(error).__name__}: {error}")
 
     def _warn(self, reason: str) -> None:

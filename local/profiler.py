@@ -138,9 +138,10 @@ class _Machine:
 
 
 def _disk() -> Any:
+    """The disks' counters; None on a machine without disks, and where /proc and /sys tell nothing of them."""
     try:
         return psutil.disk_io_counters()
-    except NotImplementedError:  # a sandbox whose /proc and /sys tell of no disks
+    except NotImplementedError:  # psutil's, for the latter
         return None
 
 

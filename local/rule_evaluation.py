@@ -22,7 +22,6 @@ from local.store import Record
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
 
 FOLDER = "rule-evaluations"
-END_OF_JOB = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 _SERVICE_ENDED = "the local service ended"
 _STATUSES = {
     "DebugRuleConfigurations": "DebugRuleEvaluationStatuses",
@@ -128,19 +127,15 @@ class RuleEvaluation:
 
     def begin(self) -> None:
         """The job begins; it does not fail for a process that cannot be started."""
-        if any(ACTIONS in rule.get("RuleParameters", {}) for rule in self._rules):
+        if any(ACTIONS in rule["RuleParameters"] for rule in self._rules):
             with contextlib.suppress(OSError):  # `finish` tries again, and tells
                 self._start()
 
     def finish(self) -> dict[str, Record]:
         """The job has ended, and what it leaves is in S3: the change of each rule's status, by its name."""
+        if not self._rules:
+            return {}
         try:
-            tensors = self._tensors()
-            if tensors and tensors.is_dir():
-                # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
-                (tensors / END_OF_JOB).touch()
-            if not self._rules:
-                return {}
             if self._process is None:
                 self._start()
             left = self._wait()
@@ -179,12 +174,11 @@ class RuleEvaluation:
 
     def _request(self) -> Record:
         """What rule_job.py reads."""
-        tensors, profile = self._tensors(), None
-        if "S3OutputPath" in self._record.get("ProfilerConfig", {}):
-            profile = self._home.object_path(output_url(self._record))
+        debugged = "DebugHookConfig" in self._record
+        profiled = "S3OutputPath" in self._record.get("ProfilerConfig", {})
         return {
-            "tensors": str(tensors) if tensors else None,
-            "profile": str(profile) if profile else None,
+            "tensors": str(self._home.object_path(tensors_url(self._record))) if debugged else None,
+            "profile": str(self._home.object_path(output_url(self._record))) if profiled else None,
             "rules": [
                 {
                     "name": rule["RuleConfigurationName"],
@@ -195,10 +189,6 @@ class RuleEvaluation:
                 for rule in self._rules
             ],
         }
-
-    def _tensors(self) -> Path | None:
-        url = tensors_url(self._record) if "DebugHookConfig" in self._record else None
-        return self._home.object_path(url) if url else None
 
     def _results(self) -> dict[str, Record]:
         file = self._folder / "results.jsonl"

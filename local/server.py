@@ -104,7 +104,7 @@ def application(
             refusal = ServiceError("NotImplemented", str(error), 501)
         except OSError as error:  # a full disk, a file that may not be read: not the service's own error
             refusal = ServiceError("InternalFailure", str(error), 500)
-        except Exception as error:
+        except Exception as error:  # the outermost line of a request: AWS, too, answers for its own mistakes
             log.exception("%s %s", request.method, request.path)
             refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
         return _send(environ, start_response, _refuse(service, request, refusal))

@@ -20,6 +20,7 @@ FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
 _TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
+_END_OF_TENSORS = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 
 
 def folder(home: Home, record: Record) -> Path:
@@ -109,10 +110,15 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
         tensors = home.object_path(rule_evaluation.tensors_url(record))
         tensors.mkdir(parents=True, exist_ok=True)
-        path = Path(rewritten(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(tensors)
+        link = _tensors(ml, record)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tensors)
     return configure(ml, record, channels, service)
+
+
+def _tensors(ml: Path, record: Record) -> Path:
+    """Where Debugger's hook writes, in a job that has a DebugHookConfig."""
+    return Path(rewritten(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml))
 
 
 def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, str]) -> Container:
@@ -191,7 +197,7 @@ def _archive(source: Path, target: Path) -> None:
 
 
 def observe(home: Home, record: Record) -> None:
-    """Add the final metrics and the secondary status, and keep the checkpoints.
+    """Add the final metrics and the secondary status, end the tensors, and keep the checkpoints.
 
     SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too. Of a job
     that ended well only the log stays.
@@ -209,6 +215,9 @@ def observe(home: Home, record: Record) -> None:
         if values
     ]
     ml = folder(home, record) / "ml"
+    if "DebugHookConfig" in record and (tensors := _tensors(ml, record)).is_dir():
+        # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
+        (tensors / _END_OF_TENSORS).touch()
     if "CheckpointConfig" in record:
         link_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
     if status == "Completed" and ml.exists():

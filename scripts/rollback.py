@@ -30,6 +30,7 @@ POLL_S = 1.0
 class Served:
     """What an endpoint serves: a model package, and on which instances."""
 
+    endpoint_arn: str
     package: str  # its ARN
     instance_type: str
     instance_count: int
@@ -51,8 +52,8 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
         Failure: its model is not a version of a model package group.
         ClientError: there is no such endpoint, or SageMaker refused.
     """
-    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
-    variant, package = behind(sagemaker, config)
+    described = sagemaker.describe_endpoint(EndpointName=endpoint)
+    variant, package = behind(sagemaker, described["EndpointConfigName"])
     # arn:aws:sagemaker:REGION:ACCOUNT:model-package/GROUP/VERSION
     if not package.rpartition("/")[2].isdecimal():
         command.fail(
@@ -61,13 +62,13 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
         )
     if "InstanceType" not in variant:
         command.fail(f"endpoint {endpoint} is serverless; put another version behind it with the AWS CLI")
-    return Served(package, variant["InstanceType"], variant["InitialInstanceCount"])
+    instances = variant["InstanceType"], variant["InitialInstanceCount"]
+    return Served(described["EndpointArn"], package, *instances)
 
 
-def served_before(sagemaker: SageMakerClient, endpoint: str) -> str:
+def served_before(sagemaker: SageMakerClient, endpoint_arn: str) -> str:
     """The ARN of the model package that the last deployment of another one replaced; "" if nobody knows."""
-    arn = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointArn"]
-    config = noted_previous(sagemaker, arn)
+    config = noted_previous(sagemaker, endpoint_arn)
     try:
         return behind(sagemaker, config)[1] if config else ""
     except ClientError as error:
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.fail(f"there is no endpoint {name} in {settings.region} to roll back; name another one")
         raise
     packages = approved(sagemaker, current.group)
-    before = served_before(sagemaker, name) if arguments.to is None else ""
+    before = served_before(sagemaker, current.endpoint_arn) if arguments.to is None else ""
     package = choose(packages, current, arguments.to, before)
     say, version = command.console.print, package.rpartition("/")[2]
     say(

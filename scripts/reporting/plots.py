@@ -133,7 +133,7 @@ def cpu(system: System) -> Markup:
     with style(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an interval in which nothing was measured
         figure, axes = _axes()
-        time = _time(axes, system)
+        time = _percents_over_time(axes, system)
         cores = len(system.cores)
         if cores <= CORES:
             axes.plot(time, system.cpu.T, color=SERIES[0], linewidth=0.9, alpha=0.45)
@@ -151,7 +151,7 @@ def memory(system: System) -> Markup:
     """The instance's memory in use over time."""
     with style():
         figure, axes = _axes()
-        time = _time(axes, system)
+        time = _percents_over_time(axes, system)
         axes.plot(time, system.memory, color=SERIES[2])
         axes.fill_between(time, 0, system.memory, color=SERIES[2], alpha=0.15, linewidth=0)
         return inline(figure, "memory", "Memory in use over time")
@@ -228,7 +228,7 @@ def _percents(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 
 
-def _time(axes: Axes, system: System) -> Floats:
+def _percents_over_time(axes: Axes, system: System) -> Floats:
     """Axes for percents over time; the times in the unit of the horizontal one."""
     axes.set_ylim(0, 105)
     axes.set_yticks(range(0, 101, 25))

@@ -166,7 +166,12 @@ def test_a_model_of_no_package_is_told(run, refused, service, sagemaker):
     )
 
 
-CURRENT = Served(f"arn:aws:sagemaker:us-east-1:1:model-package/{GROUP}/5", "ml.m5.large", 1)
+CURRENT = Served(
+    endpoint_arn="arn:aws:sagemaker:us-east-1:1:endpoint/e",
+    package=f"arn:aws:sagemaker:us-east-1:1:model-package/{GROUP}/5",
+    instance_type="ml.m5.large",
+    instance_count=1,
+)
 
 
 def test_the_newest_approved_version_before_the_current_is_chosen():
