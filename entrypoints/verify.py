@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from entrypoints.answer import read_answer
 from entrypoints.contract import ANY_IMAGE, JSON, SAMPLE_ANSWERS
 from entrypoints.deploy import BUSY, DeployError, bring_up, describe_endpoint, target
 from entrypoints.program import Parser, fail, write_bytes
@@ -106,14 +107,14 @@ def ask(runtime: SageMakerRuntimeClient, endpoint: str, picture: Path) -> tuple[
         response = runtime.invoke_endpoint(
             EndpointName=endpoint, ContentType=ANY_IMAGE, Accept=JSON, Body=picture.read_bytes()
         )
-        document = json.loads(response["Body"].read())
-        probabilities = {name: float(value) for name, value in document["probabilities"].items()}
-        answer = {"label": str(document["label"]), "probabilities": probabilities}
+        content = response["Body"].read()
     except (OSError, ClientError, BotoCoreError) as error:
         raise Unfit(f"the endpoint does not answer {picture.name}: {one_line(error)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    try:
+        answer = read_answer(content)
+    except ValueError as error:
         raise Unfit(
-            f"the endpoint's answer to {picture.name} is not one of a classifier: {error!r}"
+            f"the endpoint's answer to {picture.name} is not one of a classifier: {one_line(error)}"
         ) from error
     return answer, response.get("CustomAttributes", "").removeprefix("engine=")
 

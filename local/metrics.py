@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+
+from local.sidecar import sidecar
 
 # Namespace and dimension: sagemaker.core.analytics.TrainingJobAnalytics.
 NAMESPACE = "/aws/sagemaker/TrainingJobs"
@@ -22,8 +23,6 @@ DIMENSION = "TrainingJobName"
 _POLL_S = 0.5
 
 Definitions = Sequence[Mapping[str, str]]
-
-_logger = logging.getLogger(__name__)
 
 
 def found(lines: Iterable[str], definitions: Definitions) -> Iterator[tuple[str, float]]:
@@ -54,8 +53,7 @@ def logged(log: Path, definitions: Definitions) -> dict[str, list[float]]:
 def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) -> Iterator[None]:
     """Send what a training job's metrics find in its log to CloudWatch, until the block ends.
 
-    No job fails for a CloudWatch that cannot be reached, or refuses: that is a warning in the service's log,
-    and the end of the sending.
+    A CloudWatch that cannot be reached, or refuses, is the end of the sending.
 
     Args:
         service: the environment that makes boto3 talk to this service.
@@ -64,19 +62,11 @@ def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) ->
     if not definitions or "AWS_ENDPOINT_URL" not in service:
         yield
         return
-    ended = threading.Event()
-    with ThreadPoolExecutor(1, thread_name_prefix="metrics") as thread:
-        sending = thread.submit(_send, log, record["TrainingJobName"], definitions, service, ended)
-        try:
-            yield
-        finally:
-            ended.set()
-            try:
-                sending.result()
-            except (BotoCoreError, ClientError) as error:
-                _logger.warning(
-                    "%s has not all its metrics in CloudWatch: %s", record["TrainingJobName"], error
-                )
+    job = record["TrainingJobName"]
+    send = partial(_send, log, job, definitions, service)
+    lost = f"{job} has not all its metrics in CloudWatch"
+    with sidecar("metrics", send, (BotoCoreError, ClientError), lost):
+        yield
 
 
 def _send(

@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from local.home import Home
+from local.sidecar import sidecar
 
 DEFAULT_INTERVAL_MS = 500  # API reference, ProfilerConfig
 NODE = "algo-1"
 _GPU_QUERY = "--query-gpu=index,utilization.gpu,memory.used,memory.total"
 
 Metric = tuple[str, str, str, float]  # Type, Name, Dimension, Value
-
-log = logging.getLogger(__name__)
 
 
 def output_url(record: Mapping[str, Any]) -> str:
@@ -44,8 +42,8 @@ def output_url(record: Mapping[str, Any]) -> str:
 def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
     """Sample the machine until the block ends, if the job's record has a ProfilerConfig that asks for it.
 
-    Every full minute, and at the end, a file appears under `output_url`. No job fails for one that cannot be
-    written, as on a full disk: that is a warning in the service's log, and the end of the sampling.
+    Every full minute, and at the end, a file appears under `output_url`. One that cannot be written, as on a
+    full disk, is the end of the sampling.
     """
     config = record.get("ProfilerConfig", {})
     if "S3OutputPath" not in config or config.get("DisableProfiler"):
@@ -53,17 +51,9 @@ def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
         return
     folder = home.object_path(output_url(record)) / "system" / "incremental"
     interval_s = config.get("ProfilingIntervalInMilliseconds", DEFAULT_INTERVAL_MS) / 1000
-    ended = threading.Event()
-    with ThreadPoolExecutor(1, thread_name_prefix="profiler") as thread:
-        sampling = thread.submit(_sample, folder, interval_s, ended)
-        try:
-            yield
-        finally:
-            ended.set()
-            try:
-                sampling.result()
-            except OSError as error:
-                log.warning("%s was not profiled to its end: %s", record["TrainingJobName"], error)
+    lost = f"{record['TrainingJobName']} was not profiled to its end"
+    with sidecar("profiler", partial(_sample, folder, interval_s), (OSError,), lost):
+        yield
 
 
 def _sample(folder: Path, interval_s: float, ended: threading.Event) -> None:

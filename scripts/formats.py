@@ -22,9 +22,8 @@ def write_json(rows: Iterator[Prediction]) -> None:
     if first is None:
         print("[]")
         return
-    print("[")
     try:
-        print(_line(first), end="", flush=True)
+        print(f"[\n{_line(first)}", end="", flush=True)  # at once: an interrupt must not come between
         for row in rows:
             print(f",\n{_line(row)}", end="", flush=True)
     finally:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import scripts.command as command
+from entrypoints.answer import read_answer
 from entrypoints.contract import JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
 from entrypoints.serving import image
 
@@ -71,14 +72,9 @@ def predict_picture(source: Path | bytes, endpoint: str, runtime: SageMakerRunti
     answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=content_type, Accept=JSON, Body=body)
     content = answer["Body"].read()
     try:
-        told = json.loads(content)
-        probabilities = {name: float(value) for name, value in told["probabilities"].items()}
-        label = str(told["label"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return read_answer(content)
+    except ValueError:
         raise _unknown(endpoint, content) from None
-    if label not in probabilities:
-        raise _unknown(endpoint, content)
-    return {"label": label, "probabilities": probabilities}
 
 
 def predict_tensor(
