@@ -1,9 +1,16 @@
-"""Objectives that end a tuning job."""
+"""Objectives that end a tuning job or one of its trials."""
 
 import pytest
 
 from local.completion import accept, complete
 from local.control import ServiceError
+from tests.local.tunings import control_plane, finished, request, trials
+
+
+@pytest.fixture
+def control(tmp_path):
+    with control_plane(tmp_path / "home") as control:
+        yield control
 
 
 def job(kind="Maximize", **criteria):
@@ -52,3 +59,34 @@ def test_convergence_is_refused():
     accept(job(ConvergenceDetected={"CompleteOnConvergence": "Disabled"}))
     with pytest.raises(ServiceError, match="ConvergenceDetected does not run locally"):
         accept(job(ConvergenceDetected={"CompleteOnConvergence": "Enabled"}))
+
+
+def test_early_stopping_ends_a_trial_below_the_median(control):
+    # The first five finish at once and well; MedianPruner judges from the sixth on.
+    program = (
+        "import pathlib, sys, time\n"
+        "late = '-006-' in str(pathlib.Path(sys.argv[1]))\n"
+        "print('acc=0.1' if late else 'acc=0.9', flush=True)\n"
+        "time.sleep(30 if late else 1)\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 1}
+    control.call(
+        "CreateHyperParameterTuningJob",
+        request(program, TrainingJobEarlyStoppingType="Auto", ResourceLimits=limits),
+    )
+    record = finished(control)
+    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
+    assert record["TrainingJobStatusCounters"]["Completed"] == 5
+
+
+def test_an_objective_that_is_enough_starts_no_further_trial(control):
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1}
+    criteria = {"TargetObjectiveMetricValue": 0.9}
+    program = "print('acc=0.9')"
+    control.call(
+        "CreateHyperParameterTuningJob",
+        request(program, ResourceLimits=limits, TuningJobCompletionCriteria=criteria),
+    )
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert len(trials(control)) == 1

@@ -3,48 +3,24 @@
 import dataclasses
 import math
 import re
-import sys
 import time
 
-import optuna
 import pytest
 
 from local import training
-from local.control import ControlPlane, ServiceError
 from local.home import Home
 from local.jobs import JobService
-from local.ranges import distributions
 from local.store import Store
 from local.trials import index
 from local.tuning import TuningService
-from tests.local import tunings
 from tests.local.processes import alive
-
-OBJECTIVE = """
-import json, math, pathlib, sys
-h = json.loads((pathlib.Path(sys.argv[1]) / "input/config/hyperparameters.json").read_text())
-assert h["_tuning_objective_metric"] == "acc" and h["epochs"] == "1"
-print(f"acc={1 - (math.log10(float(h['rate'])) + 2) ** 2 / 4:.6f}")
-"""
-
-
-def prepare(home, record, service):
-    """The job as it is, but the program itself stands in for the toolkit, which takes 2 s to start."""
-    container = training.prepare(home, record, service)
-    program = record["HyperParameters"]["sagemaker_program"]
-    return dataclasses.replace(container, command=[sys.executable, "-c", program, str(container.folder)])
+from tests.local.tunings import OBJECTIVE, control_plane, finished, prepare, request, trials
 
 
 @pytest.fixture
 def control(tmp_path):
-    home = Home(tmp_path / "home")
-    store = Store(home.database)
-    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
-    tuning = TuningService(home, store, jobs)
-    yield ControlPlane(jobs.operations() | tuning.operations())
-    jobs.close()
-    tuning.close()
-    store.close()
+    with control_plane(tmp_path / "home") as control:
+        yield control
 
 
 @pytest.fixture
@@ -53,46 +29,6 @@ def tuning(home, store):
     jobs = JobService(home, store, training.KIND, dict)
     yield TuningService(home, store, jobs)
     jobs.close()
-
-
-def request(program=OBJECTIVE, **config):
-    return {
-        "HyperParameterTuningJobName": "h",
-        "HyperParameterTuningJobConfig": tunings.config(4, 2, **config),
-        "TrainingJobDefinition": {
-            "StaticHyperParameters": {
-                "epochs": "1",
-                "sagemaker_program": program,
-                "sagemaker_submit_directory": "s3://b/code/sourcedir.tar.gz",
-            },
-            "AlgorithmSpecification": {
-                "TrainingImage": "image",
-                "TrainingInputMode": "File",
-                "MetricDefinitions": [{"Name": "acc", "Regex": "acc=([0-9.-]+)"}],
-            },
-            "RoleArn": "arn:aws:iam::123456789012:role/execution",
-            "OutputDataConfig": {"S3OutputPath": "s3://b/tuning"},
-            "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
-            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
-        },
-    }
-
-
-def finished(control, name="h"):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        record = control.call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": name})
-        if record["HyperParameterTuningJobStatus"] not in {"InProgress", "Stopping"}:
-            return record
-        time.sleep(0.05)
-    raise AssertionError("the tuning job did not end")
-
-
-def trials(control, name="h", **query):
-    answer = control.call(
-        "ListTrainingJobsForHyperParameterTuningJob", {"HyperParameterTuningJobName": name, **query}
-    )
-    return answer["TrainingJobSummaries"]
 
 
 def test_the_best_trial_is_the_one_with_the_best_objective(control):
@@ -327,44 +263,6 @@ def test_a_tuning_job_can_be_stopped_before_its_first_trial(tuning, store, bundl
     assert store.list("TrainingJob") == []
 
 
-def test_what_every_trial_would_refuse_is_refused_before_the_first(control):
-    asked = request()
-    asked["TrainingJobDefinition"]["ResourceConfig"]["InstanceCount"] = 2
-    with pytest.raises(ServiceError, match="InstanceCount is 2"):
-        control.call("CreateHyperParameterTuningJob", asked)
-
-
-def test_early_stopping_ends_a_trial_below_the_median(control):
-    # The first five finish at once and well; MedianPruner judges from the sixth on.
-    program = (
-        "import pathlib, sys, time\n"
-        "late = '-006-' in str(pathlib.Path(sys.argv[1]))\n"
-        "print('acc=0.1' if late else 'acc=0.9', flush=True)\n"
-        "time.sleep(30 if late else 1)\n"
-    )
-    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 1}
-    control.call(
-        "CreateHyperParameterTuningJob",
-        request(program, TrainingJobEarlyStoppingType="Auto", ResourceLimits=limits),
-    )
-    record = finished(control)
-    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
-    assert record["TrainingJobStatusCounters"]["Completed"] == 5
-
-
-def test_an_objective_that_is_enough_starts_no_further_trial(control):
-    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1}
-    criteria = {"TargetObjectiveMetricValue": 0.9}
-    program = "print('acc=0.9')"
-    control.call(
-        "CreateHyperParameterTuningJob",
-        request(program, ResourceLimits=limits, TuningJobCompletionCriteria=criteria),
-    )
-    record = finished(control)
-    assert record["HyperParameterTuningJobStatus"] == "Completed"
-    assert len(trials(control)) == 1
-
-
 def test_when_its_time_is_over_the_best_so_far_is_the_best(tmp_path):
     home = Home(tmp_path / "home")
     store = Store(home.database)
@@ -384,175 +282,3 @@ def test_when_its_time_is_over_the_best_so_far_is_the_best(tmp_path):
     assert "-001-" in record["BestTrainingJob"]["TrainingJobName"]
     jobs.close()
     store.close()
-
-
-def test_the_best_of_a_warm_started_job_and_its_parents(control):
-    """The child may only search where the parent has been better."""
-    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2}
-    control.call("CreateHyperParameterTuningJob", request(ResourceLimits=limits))
-    parent = finished(control)
-    assert "OverallBestTrainingJob" not in parent
-    ranges = {
-        "ContinuousParameterRanges": [{"Name": "rate", "MinValue": "0.0999", "MaxValue": "0.1"}],
-        "CategoricalParameterRanges": [{"Name": "size", "Values": ["32"]}],
-    }
-    for name, kind in (("same", "IdenticalDataAndAlgorithm"), ("other", "TransferLearning")):
-        asked = request(ResourceLimits=limits, ParameterRanges=ranges) | {
-            "HyperParameterTuningJobName": name,
-            "WarmStartConfig": {
-                "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "h"}],
-                "WarmStartType": kind,
-            },
-        }
-        control.call("CreateHyperParameterTuningJob", asked)
-        child = finished(control, name)
-        assert child["WarmStartConfig"]["WarmStartType"] == kind
-        assert child["BestTrainingJob"]["TrainingJobName"].startswith(f"{name}-")
-        if name == "same":
-            assert child["OverallBestTrainingJob"] == parent["BestTrainingJob"] | {"TuningJobName": "h"}
-        else:
-            assert "OverallBestTrainingJob" not in child
-
-
-def test_an_unknown_parent_is_refused(control):
-    asked = request() | {
-        "WarmStartConfig": {
-            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "absent"}],
-            "WarmStartType": "TransferLearning",
-        }
-    }
-    with pytest.raises(ServiceError, match="'absent'"):
-        control.call("CreateHyperParameterTuningJob", asked)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"Strategy": "Hyperband", "TrainingJobEarlyStoppingType": "Auto"}, "must be Off"),
-        (
-            {"Strategy": "Hyperband", "StrategyConfig": {"HyperbandStrategyConfig": {"MinResource": 2}}},
-            "MaxResource 1 must be MinResource 2 or more",
-        ),
-        ({"StrategyConfig": {"HyperbandStrategyConfig": {}}}, "for Strategy Hyperband, not Bayesian"),
-        ({"Strategy": "Grid"}, "categorical ranges only"),
-        ({"ParameterRanges": {}}, "ParameterRanges are missing"),
-        (
-            {"TuningJobCompletionCriteria": {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}},
-            "ConvergenceDetected does not run locally",
-        ),
-        (
-            {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "loss"}},
-            "'loss' is not among MetricDefinitions",
-        ),
-        ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "MaxNumberOfTrainingJobs is missing"),
-        (
-            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 751, "MaxParallelTrainingJobs": 1}},
-            "751 training jobs.* Bayesian has at most 750",
-        ),
-        (
-            {
-                "Strategy": "Random",
-                "ResourceLimits": {"MaxNumberOfTrainingJobs": 10_001, "MaxParallelTrainingJobs": 1},
-            },
-            "at most 10000",
-        ),
-        (
-            {"ResourceLimits": {"MaxNumberOfTrainingJobs": 200, "MaxParallelTrainingJobs": 101}},
-            "MaxParallelTrainingJobs is 101, at most 100",
-        ),
-        (
-            {
-                "Strategy": "Grid",
-                "ParameterRanges": {"CategoricalParameterRanges": [{"Name": "size", "Values": ["1", "2"]}]},
-            },
-            "is 4, but the grid has 2 combinations",
-        ),
-        (
-            {
-                "Strategy": "Grid",
-                "ResourceLimits": {"MaxParallelTrainingJobs": 1},
-                "ParameterRanges": {
-                    "CategoricalParameterRanges": [
-                        {"Name": name, "Values": [str(value) for value in range(28)]} for name in "ab"
-                    ]
-                },
-            },
-            "784 training jobs",
-        ),
-        (
-            {
-                "ParameterRanges": {
-                    "IntegerParameterRanges": [{"Name": "epochs", "MinValue": "1", "MaxValue": "2"}]
-                }
-            },
-            "epochs must be static or have a range, not both",
-        ),
-    ],
-)
-def test_what_cannot_run_is_refused_before_it_starts(control, config, message):
-    with pytest.raises(ServiceError, match=message):
-        control.call("CreateHyperParameterTuningJob", request(**config))
-    answer = control.call("ListHyperParameterTuningJobs", {})
-    assert answer["HyperParameterTuningJobSummaries"] == []
-
-
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        (("0.0001", "0.1", "Logarithmic"), optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)),
-        (("0.0001", "0.1", "Auto"), optuna.distributions.FloatDistribution(1e-4, 0.1, log=True)),
-        (("0", "1", "Auto"), optuna.distributions.FloatDistribution(0, 1)),
-        (("0.0001", "0.1", "Linear"), optuna.distributions.FloatDistribution(1e-4, 0.1)),
-        (("0.5", "0.75", "ReverseLogarithmic"), optuna.distributions.FloatDistribution(0.25, 0.5, log=True)),
-    ],
-)
-def test_scaling_types(entry, expected):
-    low, high, scaling = entry
-    range_ = {"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
-    assert distributions({"ContinuousParameterRanges": [range_]}) == {"x": expected}
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "scaling", "message"),
-    [
-        ("2", "1", "Linear", "is above"),
-        ("0", "1", "Logarithmic", "above 0"),
-        ("0.5", "1", "ReverseLogarithmic", r"\[0, 1\)"),
-        ("-1", "1", "Logarithmic", "above 0"),
-        ("-0.1", "0.5", "ReverseLogarithmic", r"\[0, 1\)"),
-        ("a", "1", "Linear", "range of x"),
-        ("nan", "1", "Linear", "must be finite"),
-        ("0", "inf", "Auto", "must be finite"),
-    ],
-)
-def test_ranges_that_sagemaker_refuses(low, high, scaling, message):
-    range_ = {"Name": "x", "MinValue": low, "MaxValue": high, "ScalingType": scaling}
-    with pytest.raises(ServiceError, match=message):
-        distributions({"ContinuousParameterRanges": [range_]})
-
-
-def test_an_integer_range_takes_whole_numbers_above_0_on_a_logarithmic_scale():
-    for low, message in (("0.5", "range of x"), ("0", "above 0")):
-        range_ = {"Name": "x", "MinValue": low, "MaxValue": "4", "ScalingType": "Logarithmic"}
-        with pytest.raises(ServiceError, match=message):
-            distributions({"IntegerParameterRanges": [range_]})
-
-
-@pytest.mark.parametrize(
-    ("ranges", "message"),
-    [
-        ([{"Name": "x", "Values": [str(value) for value in range(31)]}], "31 values, at most 30"),
-        ([{"Name": f"x{number}", "Values": ["1"]} for number in range(31)], "31 ranges; at most 30"),
-        ([{"Name": "x", "Values": ["1"]}, {"Name": "x", "Values": ["2"]}], "more than one range for x"),
-    ],
-)
-def test_more_than_sagemaker_searches(ranges, message):
-    with pytest.raises(ServiceError, match=message):
-        distributions({"CategoricalParameterRanges": ranges})
-
-
-def test_a_hundred_hyperparameters_are_the_most(control):
-    asked = request()
-    asked["TrainingJobDefinition"]["StaticHyperParameters"] |= {f"h{number}": "1" for number in range(95)}
-    with pytest.raises(ServiceError, match="101 hyperparameters"):
-        control.call("CreateHyperParameterTuningJob", asked)

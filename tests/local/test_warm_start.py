@@ -1,4 +1,4 @@
-"""Parents of a tuning job, from records as finished jobs leave them."""
+"""Parents of a tuning job, from records as finished jobs leave them, and through the service."""
 
 import copy
 
@@ -7,7 +7,7 @@ import pytest
 from local import warm_start
 from local.control import ServiceError
 from local.search import Search
-from tests.local.tunings import RATE, SIZE, config
+from tests.local.tunings import RATE, SIZE, config, control_plane, finished, request
 
 JOB = {
     "HyperParameterTuningJobName": "parent",
@@ -172,3 +172,48 @@ def test_a_parent_that_does_not_fit(family, change, message):
     if "another " in message and "type" not in message:
         child["WarmStartConfig"]["WarmStartType"] = "TransferLearning"
         warm_start.accept(family, child)
+
+
+@pytest.fixture
+def control(tmp_path):
+    with control_plane(tmp_path / "home") as control:
+        yield control
+
+
+def test_the_best_of_a_warm_started_job_and_its_parents(control):
+    """The child may only search where the parent has been better."""
+    limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(ResourceLimits=limits))
+    parent = finished(control)
+    assert "OverallBestTrainingJob" not in parent
+    ranges = {
+        "ContinuousParameterRanges": [{"Name": "rate", "MinValue": "0.0999", "MaxValue": "0.1"}],
+        "CategoricalParameterRanges": [{"Name": "size", "Values": ["32"]}],
+    }
+    for name, kind in (("same", "IdenticalDataAndAlgorithm"), ("other", "TransferLearning")):
+        asked = request(ResourceLimits=limits, ParameterRanges=ranges) | {
+            "HyperParameterTuningJobName": name,
+            "WarmStartConfig": {
+                "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "h"}],
+                "WarmStartType": kind,
+            },
+        }
+        control.call("CreateHyperParameterTuningJob", asked)
+        child = finished(control, name)
+        assert child["WarmStartConfig"]["WarmStartType"] == kind
+        assert child["BestTrainingJob"]["TrainingJobName"].startswith(f"{name}-")
+        if name == "same":
+            assert child["OverallBestTrainingJob"] == parent["BestTrainingJob"] | {"TuningJobName": "h"}
+        else:
+            assert "OverallBestTrainingJob" not in child
+
+
+def test_an_unknown_parent_is_refused(control):
+    asked = request() | {
+        "WarmStartConfig": {
+            "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "absent"}],
+            "WarmStartType": "TransferLearning",
+        }
+    }
+    with pytest.raises(ServiceError, match="'absent'"):
+        control.call("CreateHyperParameterTuningJob", asked)
