@@ -1,0 +1,123 @@
+"""Processing jobs, as real processes."""
+
+import pytest
+
+from local.control import ServiceError
+from tests.local.job_requests import control_plane, finished, job_services, processing_request, put
+
+
+@pytest.fixture
+def control(home, store):
+    with job_services(home, store) as services:
+        yield control_plane(services)
+
+
+COPY = """
+import pathlib, sys
+source, target = map(pathlib.Path, sys.argv[1:])
+(target / "sub").mkdir()
+(target / "sub" / "copy.txt").write_text((source / "a b.txt").read_text() + "!")
+"""
+
+
+def test_a_processing_job_reads_its_inputs_and_writes_its_outputs(control, home):
+    put(home, "s3://b/in/a b.txt", "hello")
+    control.call("CreateProcessingJob", processing_request(COPY))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["ProcessingJobStatus"] == "Completed", record
+    assert home.object_path("s3://b/out/sub/copy.txt").read_text() == "hello!"
+    assert record["ProcessingStartTime"] <= record["ProcessingEndTime"]
+
+
+def test_a_job_cannot_change_the_object_it_replaced(control, home):
+    put(home, "s3://b/in/a b.txt", "hello")
+    put(home, "s3://b/out/sub/copy.txt", "earlier")
+    control.call("CreateProcessingJob", processing_request(COPY))
+    finished(control, "ProcessingJob", "p")
+    assert home.object_path("s3://b/out/sub/copy.txt").read_text() == "hello!"
+
+
+def test_a_failed_program_tells_its_last_lines_and_leaves_no_output(control, home):
+    put(home, "s3://b/in/a.txt", "x")
+    program = "import sys; open(sys.argv[2] + '/half', 'w').write('x'); sys.exit('the reason')"
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["ProcessingJobStatus"] == "Failed"
+    log = home.folder("processing-jobs", "p") / "log.txt"
+    assert record["FailureReason"] == f"AlgorithmError: the reason, exit code: 1 (log: {log})"
+    assert not home.object_path("s3://b/out").exists()
+
+
+def test_the_exit_message_is_kept(control, home):
+    put(home, "s3://b/in/a.txt", "x")
+    program = "import pathlib, sys\n"
+    program += "(pathlib.Path(sys.argv[1]).parents[2] / 'output' / 'message').write_text('3 files')"
+    control.call("CreateProcessingJob", processing_request(program))
+    assert finished(control, "ProcessingJob", "p")["ExitMessage"] == "3 files"
+
+
+def test_a_missing_input_fails_the_job_by_name(control):
+    control.call("CreateProcessingJob", processing_request("pass"))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["FailureReason"] == "ClientError: no objects under s3://b/in (input data)"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AppSpecification": {"ImageUri": "image"}}, "ContainerEntrypoint is missing"),
+        (
+            {
+                "ProcessingResources": {
+                    "ClusterConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 1}
+                }
+            },
+            "InstanceCount is 2",
+        ),
+        (
+            {
+                "ProcessingInputs": [
+                    {
+                        "InputName": "d",
+                        "S3Input": {"S3Uri": "s3://b/in", "LocalPath": "/etc", "S3DataType": "S3Prefix"},
+                    }
+                ]
+            },
+            "must begin with /opt/ml/processing/",
+        ),
+        (
+            {
+                "ProcessingInputs": [
+                    {
+                        "InputName": "d",
+                        "S3Input": {
+                            "S3Uri": "s3://b/in",
+                            "LocalPath": "/opt/ml/processing/a/../../x",
+                            "S3DataType": "S3Prefix",
+                        },
+                    }
+                ]
+            },
+            "must begin with /opt/ml/processing/",
+        ),
+        (
+            {
+                "ProcessingInputs": [
+                    {
+                        "InputName": "d",
+                        "S3Input": {
+                            "S3Uri": "s3://b/in",
+                            "LocalPath": "/opt/ml/processing/i",
+                            "S3DataType": "ManifestFile",
+                        },
+                    }
+                ]
+            },
+            "S3DataType ManifestFile does not run locally",
+        ),
+    ],
+)
+def test_what_cannot_run_here_is_refused_before_it_starts(control, change, message):
+    with pytest.raises(ServiceError, match=message):
+        control.call("CreateProcessingJob", processing_request("pass", **change))
+    assert control.call("ListProcessingJobs", {})["ProcessingJobSummaries"] == []

@@ -1,0 +1,175 @@
+"""Training jobs, as real processes."""
+
+import json
+import re
+import tarfile
+import time
+
+import pytest
+
+from local.control import ServiceError
+from tests.local.job_requests import control_plane, finished, job_services, put, training_request
+
+
+@pytest.fixture
+def services(home, store):
+    with job_services(home, store) as services:
+        yield services
+
+
+@pytest.fixture
+def control(services):
+    return control_plane(services)
+
+
+TRAIN = """
+import pathlib, sys
+ml = pathlib.Path(sys.argv[1])
+text = (ml / "input" / "data" / "train" / "x.txt").read_text()
+print("acc=0.5"); print("acc=0.75"); print("acc=nan")
+(ml / "model" / "weights").write_text(text)
+(ml / "output" / "data" / "curve.csv").write_text("1,2")
+"""
+
+
+def test_a_training_job_leaves_its_model_its_output_and_its_final_metrics(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    control.call("CreateTrainingJob", training_request(TRAIN))
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == record["SecondaryStatus"] == "Completed", record
+    assert record["ModelArtifacts"] == {"S3ModelArtifacts": "s3://b/jobs/t/output/model.tar.gz"}
+    assert [(m["MetricName"], m["Value"]) for m in record["FinalMetricDataList"]] == [("acc", 0.75)]
+    with tarfile.open(home.object_path("s3://b/jobs/t/output/model.tar.gz")) as archive:
+        assert archive.getnames() == ["weights"]
+    with tarfile.open(home.object_path("s3://b/jobs/t/output/output.tar.gz")) as archive:
+        assert archive.getnames() == ["curve.csv"]
+
+
+def test_a_training_job_past_its_time_is_stopped(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    request = training_request("import time; time.sleep(60)", StoppingCondition={"MaxRuntimeInSeconds": 1})
+    control.call("CreateTrainingJob", request)
+    record = finished(control, "TrainingJob", "t")
+    assert (record["TrainingJobStatus"], record["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+def test_a_training_job_can_be_stopped(control, home, services):
+    put(home, "s3://b/in/x.txt", "w")
+    control.call(
+        "CreateTrainingJob", training_request("import time; print('up', flush=True); time.sleep(60)")
+    )
+    while not services[0].log("t").exists() or "up" not in services[0].log("t").read_text():
+        time.sleep(0.02)
+    control.call("StopTrainingJob", {"TrainingJobName": "t"})
+    assert finished(control, "TrainingJob", "t")["TrainingJobStatus"] == "Stopped"
+    with pytest.raises(ServiceError, match="has ended"):
+        control.call("StopTrainingJob", {"TrainingJobName": "t"})
+
+
+def test_an_image_that_would_have_to_be_run_is_refused(control):
+    request = training_request(
+        "pass", AlgorithmSpecification={"TrainingImage": "xgboost:1", "TrainingInputMode": "File"}
+    )
+    with pytest.raises(ServiceError, match="not what is inside the image xgboost:1"):
+        control.call("CreateTrainingJob", request)
+
+
+def test_the_toolkit_runs_a_script_with_its_hyperparameters(control, home, bundle):
+    put(home, "s3://b/in/x.txt", "w")
+    code = bundle(
+        "import json, os, pathlib, sys\n"
+        "said = {'argv': sys.argv[1:], 'train': os.listdir(os.environ['SM_CHANNEL_TRAIN'])}\n"
+        "(pathlib.Path(os.environ['SM_MODEL_DIR']) / 'said.json').write_text(json.dumps(said))\n"
+    )
+    request = training_request("")
+    request["AlgorithmSpecification"] = {"TrainingImage": "pytorch", "TrainingInputMode": "File"}
+    request["HyperParameters"] = {
+        "sagemaker_program": "package/go.py",
+        "sagemaker_submit_directory": code,
+        "learning_rate": "0.01",
+        "batch_size": '"32"',
+    }
+    control.call("CreateTrainingJob", request)
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    with tarfile.open(home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])) as archive:
+        said = json.load(archive.extractfile("said.json"))
+    assert said == {"argv": ["--batch_size", "32", "--learning_rate", "0.01"], "train": ["x.txt"]}
+
+
+def test_a_spot_job_that_was_killed_goes_on_from_its_checkpoint(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "epoch = pathlib.Path(sys.argv[1]) / 'epoch'\n"
+        "done = int(epoch.read_text()) if epoch.exists() else 0\n"
+        "epoch.write_text(str(done + 1))\n"
+        "if done == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "print('acc =', done + 1)\n"
+    )
+    for name, status in (("first", "Failed"), ("second", "Completed")):
+        asked = training_request(
+            program,
+            TrainingJobName=name,
+            EnableManagedSpotTraining=True,
+            StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
+            CheckpointConfig={"S3Uri": "s3://b/checkpoints"},
+        )
+        asked["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/checkpoints"]
+        control.call("CreateTrainingJob", asked)
+        record = finished(control, "TrainingJob", name)
+        assert record["TrainingJobStatus"] == status, record
+        assert record["EnableManagedSpotTraining"] is True
+    assert home.object_path("s3://b/checkpoints/epoch").read_text() == "2"
+
+
+@pytest.mark.parametrize(
+    "limits", [{"MaxRuntimeInSeconds": 60}, {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 59}]
+)
+def test_a_spot_job_says_how_long_it_waits(control, limits):
+    with pytest.raises(ServiceError, match="MaxWaitTimeInSeconds of MaxRuntimeInSeconds 60 or more"):
+        control.call(
+            "CreateTrainingJob",
+            training_request("pass", EnableManagedSpotTraining=True, StoppingCondition=limits),
+        )
+
+
+def test_debugger_and_checkpoint_configurations_reach_the_program(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    put(home, "s3://b/checkpoints/last", "epoch 3")
+    program = (
+        "import json, os, pathlib, sys\n"
+        "ml = pathlib.Path(sys.argv[1])\n"
+        "hook = json.loads(pathlib.Path(os.environ['SMDEBUG_CONFIG_FILE_PATH']).read_text())\n"
+        "assert hook['LocalPath'] == f'{ml}/output/tensors', hook\n"
+        "(pathlib.Path(hook['LocalPath']) / 'step').write_text('1')\n"
+        "assert (ml / 'checkpoints' / 'last').read_text() == 'epoch 3'\n"
+        "(ml / 'checkpoints' / 'last').write_text('epoch 4')\n"
+    )
+    request = training_request(
+        program,
+        DebugHookConfig={"S3OutputPath": "s3://b/debug"},
+        CheckpointConfig={"S3Uri": "s3://b/checkpoints"},
+    )
+    control.call("CreateTrainingJob", request)
+    assert finished(control, "TrainingJob", "t")["TrainingJobStatus"] == "Completed"
+    assert home.object_path("s3://b/debug/t/debug-output/step").read_text() == "1"
+    assert home.object_path("s3://b/checkpoints/last").read_text() == "epoch 4"
+
+
+@pytest.mark.parametrize(("regex", "message"), [("acc=(", "acc=(' is malformed"), ("acc=[0-9]+", "no group")])
+def test_a_metric_that_cannot_be_read_is_refused(control, regex, message):
+    request = training_request("pass")
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "acc", "Regex": regex}]
+    with pytest.raises(ServiceError, match=f"metric acc.*{re.escape(message)}"):
+        control.call("CreateTrainingJob", request)
+
+
+def test_a_metric_that_is_no_number_is_not_emitted(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    request = training_request("print('acc=good'); print('acc=0.5'); print('acc=1e999')")
+    request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "acc", "Regex": "acc=(.*)"}]
+    control.call("CreateTrainingJob", request)
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    assert [metric["Value"] for metric in record["FinalMetricDataList"]] == [0.5]
