@@ -1,9 +1,10 @@
-"""A local service's parts: a home folder, its records, and a server with clients bound to it."""
+"""A local service's parts: a home folder, its records, executions, and a server with clients bound to it."""
 
 import os
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,17 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from local import calls
 from local.control import ControlPlane, ServiceError
+from local.definition import parse_definition
+from local.executor import EXECUTIONS, Execution
 from local.home import Home
+from local.parameters import values_at_start
 from local.s3 import S3
 from local.server import Server, application
-from local.store import Store
+from local.store import Record, Store
+from tests.local.definitions import PIPELINE
+from tests.local.fake_aws import FakeAws
 
 Client = Callable[..., Any]
 
@@ -31,6 +38,53 @@ def store(home: Home) -> Iterator[Store]:
     store = Store(home.database)
     yield store
     store.close()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+    monkeypatch.setattr(calls, "POLL_S", 0.001)
+    return FakeAws()
+
+
+@pytest.fixture
+def prepare(store: Store, aws: FakeAws) -> Callable[..., Execution]:
+    """prepare(text, ...) makes an Execution and its record, not yet run."""
+
+    def prepare(
+        text: str,
+        given: Any = (),
+        execution_id: str = "d84ewltjmxhe",
+        parallel: int | None = None,
+        steps: Record | None = None,
+    ) -> Execution:
+        definition = parse_definition(text)
+        arn = f"{PIPELINE}/execution/{execution_id}"
+        record = {
+            "PipelineArn": PIPELINE,
+            "PipelineExecutionArn": arn,
+            "PipelineExecutionStatus": "Executing",
+            "CreationTime": time.time(),
+            "_pipeline": "pictures",
+            "_parameters": values_at_start(definition.parameters, given),
+            "_steps": steps or {},
+        }
+        if parallel:
+            record["ParallelismConfiguration"] = {"MaxParallelExecutionSteps": parallel}
+        store.create(EXECUTIONS, arn, record)
+        return Execution(arn, definition, store, aws)
+
+    return prepare
+
+
+@pytest.fixture
+def run(prepare: Callable[..., Execution], store: Store) -> Callable[..., Record]:
+    """run(text, ...) runs a definition to its end and returns the record."""
+
+    def run(text: str, given: Any = (), execution_id: str = "d84ewltjmxhe", **more: Any) -> Record:
+        prepare(text, given, execution_id, **more).run()
+        return store.get(EXECUTIONS, f"{PIPELINE}/execution/{execution_id}")
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +130,14 @@ def server(home: Home) -> Iterator[Server]:
 def client(server: Server) -> Client:
     """client("s3") is boto3's client of the running server."""
     return clients(server.url)
+
+
+@pytest.fixture
+def s3(client: Client) -> Any:
+    """boto3's client of the server's S3, with a bucket `pictures`."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket="pictures")
+    return s3
 
 
 def clients(url: str) -> Client:

@@ -6,6 +6,7 @@ from typing import Any
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "definitions"
 ROLE = "arn:aws:iam::123456789012:role/pipeline"
+PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/pictures"
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:deploy"
 EQUAL = {"Type": "Equals", "LeftValue": 1, "RightValue": 1}
 

@@ -1,8 +1,13 @@
+import time
+
 import pytest
 
 from local.cache import CacheConfig, cache_key, duration_s, parse_cache_config
+from local.executor import EXECUTIONS
+from tests.local.definitions import document, get, processing
 
 HOUR, DAY = 3600, 86_400
+CACHED = {"CacheConfig": {"Enabled": True, "ExpireAfter": "PT1H"}}
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,36 @@ def test_the_key_depends_on_the_named_arguments_alone():
     key = cache_key(arguments, ("A", "B.C", "Absent", "Absent.C"))
     assert key == cache_key({**arguments, "E": 5, "B": {"C": 2, "D": 9}}, ("A", "B.C", "Absent", "Absent.C"))
     assert key != cache_key({**arguments, "B": {"C": 3}}, ("A", "B.C", "Absent", "Absent.C"))
+
+
+def test_a_cached_step_takes_over_the_earlier_run(run, aws):
+    text = document(
+        processing("Split", get("Parameters.P"), **CACHED),
+        processing("Use", get("Steps.Split.ProcessingJobName")),
+        parameters=[{"Name": "P", "DefaultValue": "a"}],
+    )
+    first = run(text, execution_id="first")
+    run(text, execution_id="second")
+    third = run(text, execution_id="third")
+    split = third["_steps"]["Split"]
+    assert split["CacheHitResult"] == {"SourcePipelineExecutionArn": first["PipelineExecutionArn"]}
+    assert split["Metadata"] == first["_steps"]["Split"]["Metadata"]
+    jobs = [request["ProcessingJobName"] for request in aws.created("CreateProcessingJob")]
+    assert [name.split("-")[2] for name in jobs] == ["Split", "Use", "Use", "Use"]
+    assert aws.created("CreateProcessingJob")[-1]["AppSpecification"]["ContainerArguments"] == [jobs[0]]
+    fourth = run(text, [{"Name": "P", "Value": "b"}], execution_id="fourth")
+    assert "CacheHitResult" not in fourth["_steps"]["Split"]
+
+
+def test_neither_a_failed_nor_an_old_run_is_taken_over(run, aws, store):
+    text = document(processing("Split", **CACHED))
+    aws.endings["Split"] = [("Failed", "AlgorithmError: x"), ("Completed", "")]
+    run(text, execution_id="failed")
+    second = run(text, execution_id="second")
+    assert "CacheHitResult" not in second["_steps"]["Split"]
+    store.update(
+        EXECUTIONS,
+        second["PipelineExecutionArn"],
+        lambda record: record["_steps"]["Split"].update(EndTime=time.time() - 3601),
+    )
+    assert "CacheHitResult" not in run(text, execution_id="third")["_steps"]["Split"]

@@ -1,28 +1,16 @@
-import json
 import threading
-import time
-import uuid
 
 import pytest
 
-from local import calls
-from local.control import ControlPlane, ServiceError
+from local.control import ServiceError
 from local.pipelines import PipelineService
-from tests.local.definitions import REPORT, ROLE, condition, document, fail, get, processing, report, training
-from tests.local.fake_aws import FakeAws
+from tests.local.definitions import PIPELINE, ROLE, document, get, processing
+from tests.local.pipelines import SIMPLE, caller, create, finished, refusal, run, start, steps
 
-PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/pictures"
 PARAMETERS = [
     {"Name": "Epochs", "Type": "Integer", "DefaultValue": 3},
     {"Name": "Data", "Type": "String"},
 ]
-SIMPLE = document(processing("Split"))
-
-
-@pytest.fixture
-def aws(monkeypatch):
-    monkeypatch.setattr(calls, "POLL_S", 0.001)
-    return FakeAws()
 
 
 @pytest.fixture
@@ -34,53 +22,7 @@ def service(home, store, aws):
 
 @pytest.fixture
 def call(service):
-    """call("DescribePipeline", PipelineName=...) goes through the control plane's own checks."""
-    plane = ControlPlane(service.operations())
-
-    def call(operation, **request):
-        if operation in (
-            "CreatePipeline",
-            "DeletePipeline",
-            "StartPipelineExecution",
-            "StopPipelineExecution",
-        ):
-            request.setdefault("ClientRequestToken", uuid.uuid4().hex)
-        return plane.call(operation, request)
-
-    return call
-
-
-def create(call, definition=SIMPLE, name="pictures", **more):
-    return call("CreatePipeline", PipelineName=name, PipelineDefinition=definition, RoleArn=ROLE, **more)
-
-
-def start(call, name="pictures", **request):
-    return call("StartPipelineExecution", PipelineName=name, **request)["PipelineExecutionArn"]
-
-
-def finished(call, arn):
-    deadline = time.monotonic() + 5
-    while True:
-        answer = call("DescribePipelineExecution", PipelineExecutionArn=arn)
-        if answer["PipelineExecutionStatus"] not in ("Executing", "Stopping"):
-            return answer
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.002)
-
-
-def run(call, **request):
-    arn = start(call, **request)
-    return arn, finished(call, arn)["PipelineExecutionStatus"]
-
-
-def steps(call, arn, **request):
-    return call("ListPipelineExecutionSteps", PipelineExecutionArn=arn, **request)["PipelineExecutionSteps"]
-
-
-def refusal(call, operation, **request):
-    with pytest.raises(ServiceError) as error:
-        call(operation, **request)
-    return error.value.code, error.value.message
+    return caller(service)
 
 
 def test_a_pipeline_is_created_described_updated_and_deleted(call):
@@ -299,104 +241,3 @@ def test_what_a_killed_service_left_running_is_closed(home, store, call, aws):
     (step,) = steps(call, arn)
     assert step["StepStatus"] == "Failed"
     assert step["EndTime"] >= step["StartTime"]
-
-
-SELECTIVE = document(
-    processing("Split"),
-    training("Train", {"data": get("Steps.Split.ProcessingOutputConfig.Outputs['result'].S3Output.S3Uri")}),
-    processing("Evaluate", get("Steps.Train.ModelArtifacts.S3ModelArtifacts"), PropertyFiles=[REPORT]),
-    condition(
-        "Gate",
-        [{"Type": "GreaterThan", "LeftValue": report("Evaluate", "accuracy"), "RightValue": 0.9}],
-        [processing("Publish", get("Steps.Evaluate.ProcessingJobName"))],
-        [fail("Refuse", "too low")],
-    ),
-)
-
-
-def selective(source, *names):
-    config = {"SelectedSteps": [{"StepName": name} for name in names]}
-    return {
-        "SelectiveExecutionConfig": {**config, **({"SourcePipelineExecutionArn": source} if source else {})}
-    }
-
-
-@pytest.fixture
-def source(call, aws):
-    """The ARN of an execution whose gate said no."""
-    create(call, SELECTIVE)
-    aws.files["s3://bucket/Evaluate/evaluation.json"] = json.dumps({"accuracy": 0.5})
-    arn, status = run(call)
-    assert status == "Failed"
-    aws.requests.clear()
-    return arn
-
-
-def test_selected_steps_take_what_they_need_from_the_source(call, aws, source):
-    arn, status = run(call, **selective(source, "Evaluate"))
-    assert status == "Succeeded"
-    assert [name for name, _ in aws.requests] == ["CreateProcessingJob"]
-    model = aws.created("CreateProcessingJob")[0]["AppSpecification"]["ContainerArguments"][0]
-    assert model.startswith("s3://bucket/models/pipelines-")
-    listed = {step["StepName"]: step for step in steps(call, arn)}
-    assert set(listed) == {"Train", "Evaluate"}
-    assert listed["Train"]["SelectiveExecutionResult"] == {"SourcePipelineExecutionArn": source}
-    described = call("DescribePipelineExecution", PipelineExecutionArn=arn)
-    assert described["SelectiveExecutionConfig"]["SourcePipelineExecutionArn"] == source
-
-
-def test_the_tail_of_an_execution_runs_again(call, aws, source):
-    aws.files["s3://bucket/Evaluate/evaluation.json"] = json.dumps({"accuracy": 0.95})
-    arn, status = run(call, **selective(source, "Evaluate", "Gate", "Publish", "Refuse"))
-    assert status == "Succeeded"
-    assert [step["StepName"] for step in steps(call, arn)] == ["Publish", "Gate", "Evaluate", "Train"]
-    again, status = run(call, **selective(arn, "Gate", "Publish", "Refuse"))
-    assert status == "Succeeded"
-    assert [step["StepName"] for step in steps(call, again)] == ["Publish", "Gate", "Evaluate"]
-
-
-def test_a_first_step_needs_no_source(call, source):
-    assert source
-    arn, status = run(call, **selective(None, "Split"))
-    assert status == "Succeeded"
-    assert [step["StepName"] for step in steps(call, arn)] == ["Split"]
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["Train", "Gate"], "not connected: 'Evaluate' lies between"),
-        (["Nothing"], "names 'Nothing', which is not a step"),
-        (["Publish"], "'Publish' is in the branch that 'Gate' did not take"),
-    ],
-)
-def test_a_wrong_selection_is_refused(call, source, names, message):
-    with pytest.raises(ServiceError, match=message):
-        start(call, **selective(source, *names))
-
-
-def test_a_wrong_source_is_refused(call, aws, source):
-    message = (
-        r"Invalid SourcePipelineExecutionArn: null."
-        r" The selected steps \['Train'\] have dependencies on \['Split'\]"
-    )
-    with pytest.raises(ServiceError, match=message):
-        start(call, **selective(None, "Train"))
-    create(call, name="other")
-    with pytest.raises(ServiceError, match="an execution of another pipeline"):
-        start(call, "other", **selective(source, "Split"))
-    aws.endings["Train"] = [("Failed", "AlgorithmError: x")]
-    failed, _ = run(call)
-    with pytest.raises(ServiceError, match="need 'Train', which did not succeed"):
-        start(call, **selective(failed, "Evaluate"))
-    aws.held["Split"] = threading.Event()
-    with pytest.raises(ServiceError, match="is still running"):
-        start(call, **selective(start(call), "Train"))
-
-
-def test_only_selected_steps_must_run_here(call):
-    callback = {"Name": "Ask", "Type": "Callback", "SqsQueueUrl": "https://q", "Arguments": {}}
-    create(call, document(processing("Split"), callback))
-    arn, status = run(call, **selective(None, "Split"))
-    assert status == "Succeeded"
-    assert [step["StepName"] for step in steps(call, arn)] == ["Split"]
