@@ -1,58 +1,13 @@
 """S3 as files, spoken to by boto3 over HTTP."""
 
-import contextlib
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from urllib.request import urlopen
 
-import boto3
 import pytest
-from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
-from moto import mock_aws
 
-AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, Signature=0"
-MIB = 1 << 20
-
-
-@pytest.fixture
-def s3(client):
-    s3 = client("s3")
-    s3.create_bucket(Bucket="pictures")
-    return s3
-
-
-def put(s3, *keys, body=b"x"):
-    for key in keys:
-        s3.put_object(Bucket="pictures", Key=key, Body=body)
-
-
-def keys(s3, **arguments):
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="pictures", **arguments)
-    return [item["Key"] for page in pages for item in page.get("Contents", [])]
-
-
-def code(call, *arguments, **keywords):
-    """The code of the error that the call answers."""
-    with pytest.raises(ClientError) as caught:
-        call(*arguments, **keywords)
-    return caught.value.response["Error"]["Code"]
-
-
-def raw(server, method, path, body=b"", headers=None):
-    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=20)
-    with contextlib.closing(connection):
-        connection.request(method, path, body, {"Authorization": AUTHORIZATION} | (headers or {}))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-
-
-def files(home):
-    """Everything under the bucket's folder, and what the objects left beside it."""
-    beside = [*home.s3.glob(".temporary/*"), *home.s3.glob(".headers/*/*"), *home.s3.glob(".uploads/*")]
-    return sorted(str(path.relative_to(home.s3)) for path in [*home.s3.glob("pictures/**/*"), *beside])
+from tests.local.buckets import MIB, code, files, keys, put, raw
 
 
 def test_an_object_is_an_ordinary_file(s3, home):
@@ -75,22 +30,6 @@ def test_etag_is_stable_and_changes_with_the_content(s3):
     assert s3.get_object(Bucket="pictures", Key="a")["ETag"] == first
     assert s3.list_objects_v2(Bucket="pictures")["Contents"][0]["ETag"] == first
     assert s3.put_object(Bucket="pictures", Key="a", Body=b"2")["ETag"] != first
-
-
-def test_transfer_in_parts_and_ranges(s3, home, tmp_path):
-    content = os.urandom(11 * MIB + 17)
-    (tmp_path / "big").write_bytes(content)
-    config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
-    s3.upload_file(
-        str(tmp_path / "big"), "pictures", "big.bin", Config=config, ExtraArgs={"Metadata": {"a": "b"}}
-    )
-    assert home.object_path("s3://pictures/big.bin").read_bytes() == content
-    assert s3.head_object(Bucket="pictures", Key="big.bin")["Metadata"] == {"a": "b"}
-    s3.copy({"Bucket": "pictures", "Key": "big.bin"}, "pictures", "copy.bin", Config=config)
-    s3.download_file("pictures", "copy.bin", str(tmp_path / "back"), Config=config)
-    assert (tmp_path / "back").read_bytes() == content
-    assert not list(home.s3.glob(".uploads/*"))
-    assert not list(home.s3.glob(".temporary/*"))
 
 
 def test_content_type_and_metadata_are_kept_and_vanish_with_the_object(s3, home):
@@ -203,37 +142,6 @@ def test_a_folder_marker_is_an_object_that_keeps_its_folder(s3):
     assert s3.list_buckets()["Buckets"] == []
 
 
-def test_empty_folders_and_symlinks_are_no_objects(s3, home, tmp_path):
-    (home.s3 / "pictures/empty/deeper").mkdir(parents=True)
-    (home.s3 / "pictures/link").symlink_to(tmp_path)
-    (home.s3 / "pictures/link.txt").symlink_to(home.database)
-    assert keys(s3) == []
-    assert "CommonPrefixes" not in s3.list_objects_v2(Bucket="pictures", Delimiter="/")
-    assert code(s3.get_object, Bucket="pictures", Key="link.txt") == "NoSuchKey"
-
-
-def test_a_listing_sees_a_file_as_soon_as_it_is_there(s3, home):
-    folder = home.s3 / "pictures/job"
-    folder.mkdir()
-    for number in range(50):
-        (folder / f"{number:02}").touch()
-        assert len(keys(s3, Prefix="job/")) == number + 1
-
-
-def test_listing_goes_on_page_by_page(s3):
-    expected = sorted(
-        f"{folder}{number}" for folder in ("", "a-", "a/", "a/b/", "a0/") for number in range(5)
-    )
-    put(s3, *expected)
-    assert keys(s3, PaginationConfig={"PageSize": 2}) == expected
-    pages = s3.get_paginator("list_objects").paginate(Bucket="pictures", PaginationConfig={"PageSize": 3})
-    assert [item["Key"] for page in pages for item in page["Contents"]] == expected
-    pages = s3.get_paginator("list_objects_v2").paginate(
-        Bucket="pictures", Delimiter="/", PaginationConfig={"PageSize": 2}
-    )
-    assert [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])] == ["a/", "a0/"]
-
-
 def test_ranges(s3):
     put(s3, "a", body=b"0123456789")
     put(s3, "empty", body=b"")
@@ -274,49 +182,6 @@ def test_conditions(s3):
     assert code(s3.put_object, Bucket="pictures", Key="a", IfMatch=etag) == "NotImplemented"
 
 
-@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
-def test_checksums_are_checked(s3, home, algorithm):
-    answer = s3.put_object(Bucket="pictures", Key="a", Body=b"x", ChecksumAlgorithm=algorithm)
-    name = f"Checksum{algorithm}"
-    wrong = s3.put_object(Bucket="pictures", Key="b", Body=b"y", ChecksumAlgorithm=algorithm)[name]
-    assert answer[name] != wrong
-    assert code(s3.put_object, Bucket="pictures", Key="a", Body=b"z", **{name: wrong}) == "BadDigest"
-    assert s3.get_object(Bucket="pictures", Key="a")["Body"].read() == b"x"
-    assert not list(home.s3.glob(".temporary/*"))
-
-
-CHUNKED = {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "Content-Encoding": "aws-chunked"}
-
-
-def test_aws_chunked_bodies_are_decoded(s3, server):
-    body = b"4;chunk-signature=0\r\nabcd\r\n2\r\n\r\n\r\n0\r\n\r\n"
-    sent = {**CHUNKED, "x-amz-decoded-content-length": "6"}
-    assert raw(server, "PUT", "/pictures/a", body, sent)[0] == 200
-    found = s3.get_object(Bucket="pictures", Key="a")
-    assert found["Body"].read() == b"abcd\r\n"
-    assert "ContentEncoding" not in found
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b"3\r\nabc\r\n0\r\nx-amz-checksum-crc32:NSRBwg==\r\n\r\n", None),
-        (b"3\r\nabc\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", b"BadDigest"),
-        (b"3\r\nabc\r\n0\r\n\r\n", b"BadDigest"),
-        (b"3\r\nab", b"IncompleteBody"),
-        (b"3\r\nabcd\r\n0\r\n\r\n", b"IncompleteBody"),
-        (b"2\r\nab\r\n0\r\nx-amz-checksum-crc32:nghoWw==\r\n\r\n", b"IncompleteBody"),
-        (b"", b"IncompleteBody"),
-    ],
-)
-def test_trailers_are_checked(s3, server, body, expected):
-    sent = {**CHUNKED, "x-amz-decoded-content-length": "3", "x-amz-trailer": "x-amz-checksum-crc32"}
-    status, answer = raw(server, "PUT", "/pictures/a", body, sent)
-    assert status == (400 if expected else 200)
-    assert (expected or b"") in answer
-    assert keys(s3) == ([] if expected else ["a"])
-
-
 def test_copying_conditions_and_itself(s3):
     put(s3, "a")
     source = {"Bucket": "pictures", "Key": "a"}
@@ -324,28 +189,6 @@ def test_copying_conditions_and_itself(s3):
     wrong = {"CopySource": source, "CopySourceIfMatch": '"other"'}
     assert code(s3.copy_object, Bucket="pictures", Key="b", **wrong) == "PreconditionFailed"
     assert keys(s3) == ["a"]
-
-
-def test_multipart_errors(s3, home):
-    upload = s3.create_multipart_upload(Bucket="pictures", Key="a")["UploadId"]
-    where = {"Bucket": "pictures", "Key": "a", "UploadId": upload}
-    one, two = (s3.upload_part(**where, PartNumber=number, Body=b"x")["ETag"] for number in (1, 2))
-    assert [part["ETag"] for part in s3.list_parts(**where)["Parts"]] == [one, two]
-    assert [item["UploadId"] for item in s3.list_multipart_uploads(Bucket="pictures")["Uploads"]] == [upload]
-    assert keys(s3) == []
-
-    def complete(*parts):
-        chosen = {"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in parts]}
-        return code(s3.complete_multipart_upload, **where, MultipartUpload=chosen)
-
-    assert complete((1, two)) == "InvalidPart"
-    assert complete((3, two)) == "InvalidPart"
-    assert complete((2, two), (1, one)) == "InvalidPartOrder"
-    assert complete((1, one), (2, two)) == "EntityTooSmall"
-    assert code(s3.upload_part, **where, PartNumber=10_001, Body=b"") == "InvalidArgument"
-    s3.abort_multipart_upload(**where)
-    assert complete((1, one)) == "NoSuchUpload"
-    assert files(home) == []
 
 
 def test_buckets(s3, home):
@@ -409,47 +252,3 @@ def test_many_writers_and_deleters_at_once(s3):
         list(pool.map(write_and_delete, range(8)))
     assert keys(s3) == [f"c/{number}" for number in range(8)]
     assert s3.head_object(Bucket="pictures", Key="c/5")["Metadata"] == {"n": "5"}
-
-
-LISTED = ["a", "b-1", "b/", "b/1", "b/2/x", "b/2/y", "b0", "c d/é", "c d/f", "d%/+"]
-LISTINGS = [
-    {},
-    {"Prefix": "b"},
-    {"Prefix": "b/"},
-    {"Prefix": "b/2"},
-    {"Prefix": "none/"},
-    {"Prefix": "../"},
-    {"Delimiter": "/"},
-    {"Delimiter": "/", "Prefix": "b"},
-    {"Delimiter": "/", "Prefix": "b/"},
-    {"Delimiter": "2", "Prefix": "b"},
-    {"Delimiter": "-"},
-    {"MaxKeys": 3},
-    {"MaxKeys": 0},
-    {"Delimiter": "/", "MaxKeys": 2},
-    {"StartAfter": "b/1"},
-    {"StartAfter": "b/2", "Delimiter": "/"},
-    {"StartAfter": "b-"},
-]
-
-
-def parsed(answer):
-    """What a listing tells, apart from times, ETags, tokens and moto's own details."""
-    names = ("Prefix", "Delimiter", "MaxKeys", "IsTruncated", "KeyCount", "CommonPrefixes", "StartAfter")
-    told = {name: answer[name] for name in names if name in answer}
-    return told, [(item["Key"], item["Size"]) for item in answer.get("Contents", [])]
-
-
-def test_listings_are_those_of_moto(s3):
-    def answers(client):
-        put(client, *(key for key in LISTED if not key.endswith("/")))
-        put(client, "b/", body=b"")
-        return [
-            (listing, parsed(client.list_objects_v2(Bucket="pictures", **listing))) for listing in LISTINGS
-        ]
-
-    ours = answers(s3)
-    with mock_aws():
-        theirs = boto3.client("s3", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-        theirs.create_bucket(Bucket="pictures")
-        assert ours == answers(theirs)
