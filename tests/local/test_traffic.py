@@ -1,11 +1,46 @@
-"""The alarms of an update, against a CloudWatch that moto plays."""
+"""The DeploymentConfig of an update, checked; its alarms, against a CloudWatch that moto plays."""
 
 import pytest
 
 from local import traffic
 from local.model_server import LaunchError
+from tests.local.endpoint_service import refused, serving
 
 ROUTING = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+
+
+@pytest.fixture
+def service(tmp_path):
+    with serving(tmp_path) as service:
+        yield service
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "size", "complaint"),
+    [
+        ("CANARY", "CanarySize", ("CAPACITY_PERCENT", 51), "CanarySize is 51 % of 1 instances"),
+        ("CANARY", "CanarySize", ("INSTANCE_COUNT", 1), "CanarySize is 100 % of 1 instances"),
+        ("LINEAR", "LinearStepSize", ("CAPACITY_PERCENT", 9), "must be 10 to 50 %"),
+        ("LINEAR", "CanarySize", ("CAPACITY_PERCENT", 50), "CanarySize goes with traffic routing of type"),
+    ],
+)
+def test_traffic_that_cannot_move_so_is_refused(service, kind, member, size, complaint):
+    service.config("one")
+    service.create("one")
+    routing = {"Type": kind, "WaitIntervalInSeconds": 0, member: {"Type": size[0], "Value": size[1]}}
+    policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    request = {"EndpointName": "e", "EndpointConfigName": "one", "DeploymentConfig": policy}
+    assert complaint in refused(service, "UpdateEndpoint", request)[1]
+    assert service.describe()["EndpointStatus"] == "InService"
+
+
+def test_a_rolling_update_is_refused(service):
+    service.config("one")
+    service.create("one")
+    batch = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
+    request = {"EndpointName": "e", "EndpointConfigName": "one"}
+    request["DeploymentConfig"] = {"RollingUpdatePolicy": batch}
+    assert "blue/green updates only" in refused(service, "UpdateEndpoint", request)[1]
 
 
 @pytest.fixture

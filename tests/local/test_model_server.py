@@ -1,0 +1,83 @@
+"""The server of an endpoint's model: one that does not come up, one that answers an error or too late."""
+
+import pytest
+
+from local import model_server
+from local.wire import ModelError
+from tests.local.endpoint_service import APP, pack, serving
+
+
+@pytest.fixture
+def service(tmp_path):
+    with serving(tmp_path) as service:
+        yield service
+
+
+@pytest.mark.parametrize(
+    ("app", "complaint"),
+    [
+        ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+        (
+            "async def app(scope, receive, send):\n    raise ValueError('unhealthy')",
+            "did not answer GET /ping",
+        ),
+    ],
+)
+def test_a_model_that_does_not_come_up_fails_its_endpoint(service, monkeypatch, app, complaint):
+    monkeypatch.setattr(model_server, "HEALTHY_WITHIN_S", 2)
+    service.config("one", app=app)
+    described = service.create("one")
+    assert described["EndpointStatus"] == "Failed"
+    assert complaint in described["FailureReason"]
+
+
+def test_a_model_without_app_py_says_what_it_holds(service):
+    service.config("one")
+    pack(service.home, "one.tar.gz", model_py="")
+    assert service.create("one")["FailureReason"] == (
+        "Endpoint e: s3://bucket/one.tar.gz: the model data has no app.py with an ASGI `app` at its root, "
+        "only: model.py"
+    )
+
+
+def test_model_data_that_is_missing_or_damaged_or_escapes_is_named(service):
+    service.config("one")
+    archive = service.home.object_path("s3://bucket/one.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:100])
+    assert (
+        "s3://bucket/one.tar.gz: the model data cannot be unpacked" in service.create("one")["FailureReason"]
+    )
+    service.config("two")
+    pack(service.home, "two.tar.gz", **{"../../app_py": APP})
+    service.call("CreateEndpoint", {"EndpointName": "f", "EndpointConfigName": "two"})
+    service.config("three")
+    service.home.object_path("s3://bucket/three.tar.gz").unlink()
+    service.call("CreateEndpoint", {"EndpointName": "g", "EndpointConfigName": "three"})
+    service.endpoints.stop()
+    reasons = [service.call("DescribeEndpoint", {"EndpointName": name})["FailureReason"] for name in "fg"]
+    assert "outside the destination" in reasons[0]
+    assert reasons[1] == "Endpoint g: s3://bucket/three.tar.gz: the model data does not exist"
+
+
+def test_an_error_of_the_container_reaches_the_caller_with_its_status(service):
+    service.config("one")
+    service.create("one")
+    with pytest.raises(ModelError) as caught:
+        service.invoke(b"fail")
+    error = caught.value
+    assert (error.code, error.status) == ("ModelError", 424)
+    assert error.log_stream_arn.endswith("server.log")
+    assert (error.original_status, error.original_message) == (400, "not a picture")
+    assert error.message.startswith(
+        'Received client error (400) from primary with message "not a picture". See '
+    )
+
+
+def test_an_invocation_that_takes_too_long_is_an_error(service, monkeypatch):
+    monkeypatch.setattr(model_server, "INVOCATION_TIMEOUT_S", 0.2)
+    service.config("one")
+    service.create("one")
+    with pytest.raises(ModelError, match=r"no answer within 0.2 s") as caught:
+        service.invoke(b"sleep")
+    assert caught.value.original_status == 0
+    assert service.describe()["EndpointStatus"] == "InService"
