@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from local import browser, model_server, processing, tags, training
 from local.control import ControlPlane
+from local.deployments import Deployments
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
 from local.functions import FunctionService
@@ -71,7 +72,8 @@ class LocalService:
         registry = Registry(self.home, store)
         models = Models(self.home, store, registry)
         configs = EndpointConfigs(self.home, store, models)
-        self._endpoints = Endpoints(self.home, store, models, configs, self.environment, server)
+        self._deployments = Deployments(self.home, store, models, configs, self.environment, server)
+        endpoints = Endpoints(self.home, store, configs, self._deployments)
         self._functions = FunctionService(self.home, store, self.environment)
         self._pipelines = PipelineService(self.home, store, self.client)
         control = ControlPlane(
@@ -84,7 +86,7 @@ class LocalService:
                     registry,
                     models,
                     configs,
-                    self._endpoints,
+                    endpoints,
                     self._pipelines,
                 )
                 for name, operation in part.operations().items()
@@ -94,9 +96,9 @@ class LocalService:
         app = application(
             S3(self.home).handle,
             control,
-            self._endpoints.invoke,
+            endpoints.invoke,
             self._functions.handle,
-            partial(browser.answer, invoke=self._endpoints.invoke, page=self._endpoints.page),
+            partial(browser.answer, invoke=endpoints.invoke, page=endpoints.page),
         )
         self._server = Server(app, port)
 
@@ -145,7 +147,7 @@ class LocalService:
             self._server.start()
             json.dump({"url": self.url, "pid": os.getpid()}, self._lock)
             self._lock.flush()
-            self._endpoints.resume()
+            self._deployments.resume()
         except BaseException:  # Ctrl-C among them: what has begun ends
             self.stop()
             raise
@@ -171,7 +173,7 @@ class LocalService:
             last_first.callback(self._lock.truncate, 0)
             last_first.callback(self._store.close)
             last_first.callback(self._server.stop)
-            last_first.callback(self._endpoints.stop)
+            last_first.callback(self._deployments.stop)
             last_first.callback(self._functions.stop)
             last_first.callback(self._processing.close)
             last_first.callback(self._training.close)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from local.control import ControlPlane, ServiceError
+from local.deployments import Deployments
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
 from local.home import Home
@@ -79,15 +80,16 @@ class Service:
         registry = Registry(self.home, self.store)
         models = Models(self.home, self.store, registry)
         configs = EndpointConfigs(self.home, self.store, models)
-        self.endpoints = Endpoints(
+        self.deployments = Deployments(
             self.home, self.store, models, configs, lambda: {"AWS_REGION": "us-east-1"}
         )
+        self.endpoints = Endpoints(self.home, self.store, configs, self.deployments)
         self.call = ControlPlane(
             registry.operations() | models.operations() | configs.operations() | self.endpoints.operations()
         ).call
 
     def close(self) -> None:
-        self.endpoints.stop()
+        self.deployments.stop()
         self.store.close()
 
     def config(

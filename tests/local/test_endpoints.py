@@ -8,7 +8,7 @@ import pytest
 
 from local.control import ServiceError
 from local.wire import ModelError
-from tests.local.endpoint_service import ARN, Service, gone, refused, serving
+from tests.local.endpoint_service import ARN, gone, refused, serving
 
 
 @pytest.fixture
@@ -180,35 +180,6 @@ def test_a_server_that_is_killed_fails_its_endpoint_which_can_be_made_anew(servi
         time.sleep(0.02)
     assert service.create("one")["EndpointStatus"] == "InService"
     assert service.invoke(b"x") == b"hello:x"
-
-
-def test_endpoints_come_back_with_the_service(service, tmp_path):
-    service.config("one")
-    service.create("one")
-    pid = int(service.invoke(b"pid"))
-    service.endpoints.stop()
-    assert gone(pid)
-    again = Service(tmp_path)
-    try:
-        again.endpoints.resume()
-        assert again.describe()["EndpointStatus"] == "SystemUpdating"
-        assert again.settled()["EndpointStatus"] == "InService"
-        assert again.invoke(b"x") == b"hello:x"
-    finally:
-        again.close()
-
-
-def test_an_endpoint_still_being_created_is_created_after_a_restart(service, tmp_path):
-    service.config("one")
-    service.call("CreateEndpoint", {"EndpointName": "e", "EndpointConfigName": "one"})
-    service.endpoints.stop()
-    again = Service(tmp_path)
-    try:
-        assert again.describe()["EndpointStatus"] == "Creating"
-        again.endpoints.resume()
-        assert again.settled()["EndpointStatus"] == "InService"
-    finally:
-        again.close()
 
 
 def test_names_that_exist_or_do_not_are_refused(service):

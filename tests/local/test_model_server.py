@@ -53,7 +53,7 @@ def test_model_data_that_is_missing_or_damaged_or_escapes_is_named(service):
     service.config("three")
     service.home.object_path("s3://bucket/three.tar.gz").unlink()
     service.call("CreateEndpoint", {"EndpointName": "g", "EndpointConfigName": "three"})
-    service.endpoints.stop()
+    service.deployments.stop()
     reasons = [service.call("DescribeEndpoint", {"EndpointName": name})["FailureReason"] for name in "fg"]
     assert "outside the destination" in reasons[0]
     assert reasons[1] == "Endpoint g: s3://bucket/three.tar.gz: the model data does not exist"

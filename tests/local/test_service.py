@@ -67,7 +67,7 @@ def test_an_interruption_while_it_starts_ends_what_has_begun(tmp_path, monkeypat
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(service._endpoints, "resume", interrupted)
+    monkeypatch.setattr(service._deployments, "resume", interrupted)
     with pytest.raises(KeyboardInterrupt):
         service.start()
     with pytest.raises(OSError):

@@ -6,8 +6,6 @@ from local import traffic
 from local.model_server import LaunchError
 from tests.local.endpoint_service import refused, serving
 
-ROUTING = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
-
 
 @pytest.fixture
 def service(tmp_path):
