@@ -109,13 +109,23 @@ class Deployments:
         for name in list(self._servers):
             self._servers.pop(name).stop()
 
-    def _background(self, work: Callable[..., None], *arguments: object) -> None:
-        """Work in a thread; not once the service ends: the record then says what `resume` has to do."""
-        thread = threading.Thread(target=work, args=arguments, name=f"endpoint-{arguments[0]}")
+    def _background(self, work: Callable[..., None], name: str, *arguments: object) -> None:
+        """Work on an endpoint in a thread, once what was begun on it before is done: a server may still end.
+
+        Not once the service ends: the record then says what `resume` has to do.
+        """
         with self._lock:
             if self._stopping.is_set():
                 return
             self._threads = [other for other in self._threads if other.is_alive()]
+            earlier = [other for other in self._threads if other.name == f"endpoint-{name}"]
+
+            def wait_and_work() -> None:
+                for thread in earlier:
+                    thread.join()
+                work(name, *arguments)
+
+            thread = threading.Thread(target=wait_and_work, name=f"endpoint-{name}")
             self._threads.append(thread)
             thread.start()
 

@@ -1,3 +1,6 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.local.endpoint_service import Service, gone, serving
@@ -36,3 +39,22 @@ def test_an_endpoint_still_being_created_is_created_after_a_restart(service, tmp
         assert again.settled()["EndpointStatus"] == "InService"
     finally:
         again.close()
+
+
+def test_an_endpoint_is_deleted_when_its_earlier_server_has_answered_and_ended(service):
+    service.config("one")
+    service.config("two", "bye")
+    service.create("one")
+    earlier = int(service.invoke(b"pid"))
+    with ThreadPoolExecutor() as client:
+        lingering = client.submit(service.invoke, b"linger")
+        time.sleep(0.3)  # the request has arrived
+        service.update("two")
+        service.call("DeleteEndpoint", {"EndpointName": "e"})
+        assert lingering.result() == b"hello:lingered"
+    deadline = time.monotonic() + 20
+    while service.call("ListEndpoints", {})["Endpoints"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert gone(earlier)
+    assert not service.home.folder("endpoints", "e").exists()
