@@ -74,7 +74,8 @@ def debugged(collections: Mapping[str, Mapping[str, str]]) -> Iterator[None]:
 
 def measure(runs: int, pictures: int, hyperparameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Median seconds of each variant's trainings and of their epochs but the first, which bears the start;
-    and how far both are above those without, in percent.
+    and how far both are above those without, in percent: the median of all turns, each held against its own
+    training without, so that a machine whose speed drifts from turn to turn misleads less.
     """
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     epochs: dict[str, list[float]] = {name: [] for name in VARIANTS}
@@ -85,21 +86,22 @@ def measure(runs: int, pictures: int, hyperparameters: Mapping[str, Any]) -> lis
                 with debugged(collections):
                     took, _, records = train({TRAIN: data, VALIDATION: data}, None, hyperparameters)
                 seconds[variant].append(round(took, 2))
-                epochs[variant] += [record["seconds"] for record in records[1:]]
+                epochs[variant].append(statistics.median(record["seconds"] for record in records[1:]))
 
-    def cost(figures: Mapping[str, list[float]], variant: str) -> float:
-        return round(
-            100 * (statistics.median(figures[variant]) / statistics.median(figures["without"]) - 1), 1
-        )
+    def costs(figures: Mapping[str, list[float]], variant: str) -> list[float]:
+        turns = zip(figures[variant], figures["without"], strict=True)
+        return [round(100 * (with_it / without - 1), 1) for with_it, without in turns]
 
     return [
         {
             "variant": variant,
             "seconds": seconds[variant],
             "median_s": statistics.median(seconds[variant]),
-            "cost_percent": cost(seconds, variant),
+            "cost_percent": statistics.median(costs(seconds, variant)),
+            "costs_percent": costs(seconds, variant),
             "epoch_median_s": statistics.median(epochs[variant]),
-            "epoch_cost_percent": cost(epochs, variant),
+            "epoch_cost_percent": statistics.median(costs(epochs, variant)),
+            "epoch_costs_percent": costs(epochs, variant),
         }
         for variant in VARIANTS
     ]
@@ -107,12 +109,14 @@ def measure(runs: int, pictures: int, hyperparameters: Mapping[str, Any]) -> lis
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=3, help="trainings of each variant")
+    parser.add_argument("--runs", type=int, default=5, help="trainings of each variant")
     parser.add_argument("--pictures", type=int, default=320)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=5, help="at least 2")
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--json", metavar="FILE", type=Path)
     arguments = parser.parse_args(argv)
+    if arguments.runs < 1 or arguments.epochs < 2:
+        parser.error("--runs must be at least 1 and --epochs at least 2")
     hyperparameters = {
         "epochs": arguments.epochs,
         "image_size": arguments.image_size,
@@ -120,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "engines": 0,
     }
     figures = measure(arguments.runs, arguments.pictures, hyperparameters)
-    table = Table("variant", "training", "cost", "epoch", "cost", "runs")
+    table = Table("variant", "training", "cost", "epoch", "cost", "trainings", "costs of the turns' epochs")
     for figure in figures:
         table.add_row(
             figure["variant"],
@@ -129,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{figure['epoch_median_s']:.2f} s",
             f"{figure['epoch_cost_percent']:+.1f} %",
             ", ".join(f"{seconds:.1f}" for seconds in figure["seconds"]),
+            ", ".join(f"{percent:+.1f}" for percent in figure["epoch_costs_percent"]),
         )
     Console().print(table)
     if arguments.json:
