@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
+import numpy as np
 import pytest
 import requests
 from moto.server import ThreadedMotoServer
 from PIL import Image
+
+from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "image-classification-111122223333"
@@ -107,3 +113,26 @@ def pictures(tmp_path: Path) -> Path:
             colour = (120 * shade, 40 * number, 10)
             Image.new("RGB", (24, 20), colour).save(folder / name / f"{number}.png")
     return folder
+
+
+@pytest.fixture
+def runtime():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Runtime)
+    server.requests, server.errors, server.stop = [], [], threading.Event()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": url}
+    yield SimpleNamespace(url=url, server=server, requests=server.requests, environment=keys)
+    server.stop.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "große Biene.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path

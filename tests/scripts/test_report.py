@@ -12,7 +12,8 @@ import pytest
 
 from scripts.results import write_report
 from tests.browser import CHROMIUM, Browser
-from tests.scripts.reporting.account import EXECUTION, Account
+from tests.scripts.reporting.account import Account
+from tests.scripts.reporting.answers import EXECUTION
 
 # Texts below a contrast of 4.5, with it: their colour on the colours behind them, from the page inwards.
 FAINT = """(() => {

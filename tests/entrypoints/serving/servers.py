@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
+import json
 import shutil
 import tarfile
 import threading
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from PIL import Image
 
 from local.container import base_environment
 from local.model_server import UVICORN, ModelServer, launch
@@ -51,3 +54,10 @@ def encoded(color: str = "bees", image_format: str = "JPEG", **options: object) 
     file = io.BytesIO()
     picture(COLORS[color], (60, 44)).save(file, image_format, **options)
     return file.getvalue()
+
+
+def slow(pictures: int = 1) -> bytes:
+    """JSON with pictures that take a fifth of a second each, or longer."""
+    file = io.BytesIO()
+    Image.new("L", (5000, 5000)).save(file, "PNG")
+    return json.dumps({"images": [base64.b64encode(file.getvalue()).decode()] * pictures}).encode()

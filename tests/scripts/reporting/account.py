@@ -1,4 +1,4 @@
-"""An AWS account with one execution: S3 laid out as AWS leaves it, and SageMaker's answers."""
+"""An AWS account with one execution: S3 laid out as AWS leaves it, and SageMaker's answers, served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,22 @@ from local.control import ControlPlane, ServiceError, invalid, page
 from local.home import Home
 from local.s3 import S3
 from local.server import Server, application
+from tests.scripts.reporting import answers
+from tests.scripts.reporting.answers import (
+    BEGAN,
+    EPOCHS,
+    EXECUTION,
+    PACKAGE,
+    PREFIX,
+    TRAINING_JOB,
+    TUNING_JOB,
+    Answer,
+)
 
-BEGAN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-BUCKET = "flowers-bucket"
-PREFIX = f"s3://{BUCKET}/flower-classifier/executions/abc123def456"
-ARNS = "arn:aws:sagemaker:us-east-1:123456789012"
-EXECUTION = f"{ARNS}:pipeline/flower-classifier/execution/abc123def456"
-TRAINING_JOB = "pipelines-abc123def456-TrainModel-x1y2z3"
-TUNING_JOB = "abc123def456-TuneHyp-q9w8e7"
-PACKAGE = f"{ARNS}:model-package/flower-classifier/7"
 SPLIT_OUTPUTS = ("train", "validation", "test", "summary")
-STEPS, EPOCHS = 200, 5
+STEPS = 200
 VALIDATION_STEPS = 4  # of an epoch: Debugger counts them, too
 VERIFIED = "endpoint flower-classifier answers 8 test pictures as the evaluation did"
-
-Answer = dict[str, Any]
-
-
-def at(seconds: float) -> datetime:
-    return BEGAN + timedelta(seconds=seconds)
 
 
 class Account:
@@ -53,17 +49,19 @@ class Account:
         self.home = Home(root)
         self.classes = list(classes)
         self.answers = {
-            "DescribePipelineExecution": {EXECUTION: _execution()},
-            "ListPipelineExecutionSteps": {EXECUTION: _steps()},
-            "ListPipelineParametersForExecution": {EXECUTION: _parameters()},
+            "DescribePipelineExecution": {EXECUTION: answers.execution()},
+            "ListPipelineExecutionSteps": {EXECUTION: answers.steps()},
+            "ListPipelineParametersForExecution": {EXECUTION: answers.parameters()},
             "DescribeProcessingJob": {
-                "split-job": _processing_job("split-job", {name: f"split/{name}" for name in SPLIT_OUTPUTS}),
-                "evaluate-job": _processing_job("evaluate-job", {"evaluation": "evaluate"}),
-                "verify-job": _processing_job("verify-job", {}) | {"ExitMessage": VERIFIED},
+                "split-job": answers.processing_job(
+                    "split-job", {name: f"split/{name}" for name in SPLIT_OUTPUTS}
+                ),
+                "evaluate-job": answers.processing_job("evaluate-job", {"evaluation": "evaluate"}),
+                "verify-job": answers.processing_job("verify-job", {}) | {"ExitMessage": VERIFIED},
             },
-            "DescribeTrainingJob": {TRAINING_JOB: _training_job()},
-            "DescribeHyperParameterTuningJob": {TUNING_JOB: _tuning_job()},
-            "ListTrainingJobsForHyperParameterTuningJob": {TUNING_JOB: _trials()},
+            "DescribeTrainingJob": {TRAINING_JOB: answers.training_job()},
+            "DescribeHyperParameterTuningJob": {TUNING_JOB: answers.tuning_job()},
+            "ListTrainingJobsForHyperParameterTuningJob": {TUNING_JOB: answers.trials()},
             "DescribeModelPackage": {PACKAGE: {"ModelApprovalStatus": "Approved"}},
             "DescribeEndpoint": {"flower-classifier": {"EndpointStatus": "InService"}},
         }  # fmt: skip
@@ -271,126 +269,3 @@ def _metrics(second: int) -> Iterator[Answer]:
                "Value": 60 + 8 * core + 10 * float(np.sin(second / 5 + core))}  # fmt: skip
         yield {"Type": "cpu", "Name": f"cpu{core}", "Dimension": "I/OWaitPercentage", "Value": 1.0}
     yield {"Type": "memory", "Name": "MemoryUsedPercent", "Dimension": "", "Value": 30 + second / 6}
-
-
-def _execution() -> Answer:
-    return {
-        "PipelineArn": f"{ARNS}:pipeline/flower-classifier",
-        "PipelineExecutionArn": EXECUTION,
-        "PipelineExecutionStatus": "Succeeded",
-        "CreationTime": BEGAN,
-        "LastModifiedTime": at(600),
-    }
-
-
-def _parameters() -> Answer:
-    values = {
-        "AccuracyThreshold": "0.7",
-        "Epochs": str(EPOCHS),
-        "InputDataUrl": f"s3://{BUCKET}/data/flowers",
-    }
-    return {"members": "PipelineParameters", "all": [{"Name": k, "Value": v} for k, v in values.items()]}
-
-
-def _steps() -> Answer:
-    outputs = {"deployed": "true", "endpoint_name": "flower-classifier"}
-    plan: list[tuple[str, float, float, Answer]] = [
-        ("SplitDataset", 0, 60, {"ProcessingJob": {"Arn": f"{ARNS}:processing-job/split-job"}}),
-        ("TuneHyperparameters", 60, 200, {"TuningJob": {"Arn": f"{ARNS}:tuning-job/{TUNING_JOB}"}}),
-        ("TrainModel", 200, 320, {"TrainingJob": {"Arn": f"{ARNS}:training-job/{TRAINING_JOB}"}}),
-        ("EvaluateModel", 320, 400, {"ProcessingJob": {"Arn": f"{ARNS}:processing-job/evaluate-job"}}),
-        ("CheckAccuracy", 400, 401, {"Condition": {"Outcome": "True"}}),
-        ("RegisterModel", 401, 402, {"RegisterModel": {"Arn": PACKAGE}}),
-        ("DeployEndpoint", 402, 410, {"Lambda": {"OutputParameters": [
-            {"Name": name, "Value": value} for name, value in outputs.items()
-        ]}}),
-        ("VerifyEndpoint", 410, 500, {"ProcessingJob": {"Arn": f"{ARNS}:processing-job/verify-job"}}),
-    ]  # fmt: skip
-    return {
-        "members": "PipelineExecutionSteps",
-        "all": [
-            {"StepName": name, "StepStatus": "Succeeded", "StartTime": at(began), "EndTime": at(ended),
-             "Metadata": metadata}
-            for name, began, ended, metadata in plan
-        ],
-    }  # fmt: skip
-
-
-def _processing_job(name: str, outputs: Mapping[str, str]) -> Answer:
-    return {
-        "ProcessingJobName": name,
-        "ProcessingJobStatus": "Completed",
-        "ProcessingOutputConfig": {
-            "Outputs": [
-                {"OutputName": output, "S3Output": {"S3Uri": f"{PREFIX}/{folder}"}}
-                for output, folder in outputs.items()
-            ]
-        },
-    }
-
-
-def _training_job() -> Answer:
-    return {
-        "TrainingJobName": TRAINING_JOB,
-        "TrainingJobStatus": "Completed",
-        "ResourceConfig": {"InstanceType": "ml.m5.2xlarge"},
-        "OutputDataConfig": {"S3OutputPath": f"{PREFIX}/train"},
-        "TrainingTimeInSeconds": 90,
-        "DebugHookConfig": {"S3OutputPath": f"{PREFIX}/train/debugger"},
-        "ProfilerConfig": {"S3OutputPath": f"{PREFIX}/train/profiler"},
-        "DebugRuleEvaluationStatuses": [
-            {"RuleConfigurationName": "LossNotDecreasing", "RuleEvaluationStatus": "NoIssuesFound"},
-            {
-                "RuleConfigurationName": "Overfit",
-                "RuleEvaluationStatus": "IssuesFound",
-                "StatusDetails": "RuleEvaluationConditionMet: Evaluation of the rule Overfit at step 130"
-                " resulted in the condition being met\n",
-            },
-        ],
-        "ProfilerRuleEvaluationStatuses": [
-            {"RuleConfigurationName": "ProfilerReport", "RuleEvaluationStatus": "NoIssuesFound"}
-        ],
-    }  # fmt: skip
-
-
-def _tuning_job() -> Answer:
-    return {
-        "HyperParameterTuningJobName": TUNING_JOB,
-        "HyperParameterTuningJobConfig": {
-            "Strategy": "Bayesian",
-            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "validation:accuracy"},
-            "ParameterRanges": {
-                "ContinuousParameterRanges": [
-                    {"Name": "learning_rate", "MinValue": "0.0001", "MaxValue": "0.1"}
-                ],
-                "CategoricalParameterRanges": [{"Name": "batch_size", "Values": ['"32"', '"64"']}],
-            },
-        },
-    }  # fmt: skip
-
-
-def _trials() -> Answer:
-    generator = np.random.default_rng(1)
-    trials: list[Answer] = [
-        {
-            "TrainingJobName": f"{TUNING_JOB}-{number:03}-0a1b2c3d",
-            "TrainingJobStatus": "Completed",
-            "TrainingStartTime": at(60),
-            "TrainingEndTime": at(90 + number),
-            "TunedHyperParameters": {
-                "learning_rate": str(10 ** generator.uniform(-4, -1)),
-                "batch_size": '"32"' if number % 2 else '"64"',
-            },
-            "FinalHyperParameterTuningJobObjectiveMetric": {
-                "MetricName": "validation:accuracy", "Value": 0.5 + number / 40
-            },
-        }
-        for number in range(12)
-    ]  # fmt: skip
-    failed: Answer = {
-        "TrainingJobName": f"{TUNING_JOB}-012-0a1b2c3d",
-        "TrainingJobStatus": "Failed",
-        "TunedHyperParameters": {"learning_rate": "0.09", "batch_size": '"32"'},
-        "FailureReason": "AlgorithmError: the loss is nan",
-    }
-    return {"members": "TrainingJobSummaries", "all": [*trials, failed]}

@@ -10,7 +10,8 @@ import pytest
 
 from scripts.reporting import page, sources
 from scripts.reporting.parts import Report
-from tests.scripts.reporting.account import EXECUTION, Account
+from tests.scripts.reporting.account import Account
+from tests.scripts.reporting.answers import EXECUTION
 
 CLASSES = ("daisies", "roses", "tulips")
 

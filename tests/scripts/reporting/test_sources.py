@@ -6,7 +6,8 @@ import pytest
 
 from scripts.reporting import page
 from scripts.reporting.parts import Missing, Verification
-from tests.scripts.reporting.account import EXECUTION, PACKAGE, TRAINING_JOB, TUNING_JOB, VERIFIED, at
+from tests.scripts.reporting.account import VERIFIED
+from tests.scripts.reporting.answers import EXECUTION, PACKAGE, TRAINING_JOB, TUNING_JOB, at
 
 
 def test_a_finished_execution_has_every_part(report):

@@ -12,7 +12,8 @@ import pytest
 
 from scripts.reporting import page, system
 from scripts.reporting.parts import Missing
-from tests.scripts.reporting.account import EPOCHS, STEPS, TRAINING_JOB
+from tests.scripts.reporting.account import STEPS
+from tests.scripts.reporting.answers import EPOCHS, TRAINING_JOB
 
 DEBUG_OUTPUT = f"train/debugger/{TRAINING_JOB}/debug-output"
 PROFILER_OUTPUT = f"train/profiler/{TRAINING_JOB}/profiler-output"
