@@ -128,14 +128,16 @@ def _details(rule: str, finding: Finding) -> str:
 def main(request: Path, results: Path) -> None:
     asked = json.loads(request.read_text(encoding="utf-8"))
     job, rules = Job(asked), asked["rules"]
-    # An action looks for its training job when it is made. The SDK escapes the quotes of its JSON.
-    actions = {
-        rule["name"]: Actions(rule["parameters"][ACTIONS].replace('\\"', '"'), rule["rule"])
-        for rule in rules
-        if ACTIONS in rule["parameters"]
-    }
+    actions: dict[str, Actions] = {}
     pause_s = _SHORTEST_PAUSE_S
     with results.open("w", encoding="utf-8") as lines:
+        for rule in [rule for rule in rules if ACTIONS in rule["parameters"]]:
+            try:
+                # An action looks for its training job when it is made. The SDK escapes its quotes.
+                actions[rule["name"]] = Actions(rule["parameters"][ACTIONS].replace('\\"', '"'), rule["rule"])
+            except ValueError as error:
+                _tell(lines, rule["name"], "Error", f"{ACTIONS} is not JSON: {error}")
+                rules.remove(rule)
         while rules:
             ended = bool(select.select([sys.stdin], [], [], None if not actions else pause_s)[0])
             began = time.monotonic()

@@ -167,6 +167,17 @@ def test_a_rule_stops_the_training(service, trials):
     assert statuses(record)["VanishingGradient"][0] == "NoIssuesFound"
 
 
+def test_an_action_that_is_not_json_is_the_error_of_its_rule_alone(service, trials):
+    rules = [rule("LossNotDecreasing", num_steps="5", action_json="stop!"), rule("VanishingGradient")]
+    service.create(request(TRAIN, trials / "good", DebugRuleConfigurations=rules))
+    found = statuses(service.wait("t"))
+    assert found["LossNotDecreasing"] == (
+        "Error",
+        "action_json is not JSON: Expecting value: line 1 column 1 (char 0)",
+    )
+    assert found["VanishingGradient"] == ("NoIssuesFound", "")
+
+
 def test_a_rule_that_finds_nothing_lets_the_training_end(service, trials):
     action = StopTraining("t").serialize()
     asked = request(
