@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,6 +31,7 @@ from rich.table import Table  # noqa: E402
 from benchmarks.training import usable  # noqa: E402
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION, VALIDATION_ACCURACY  # noqa: E402
 from entrypoints.dataset import DatasetError  # noqa: E402
+from local import forks  # noqa: E402
 from local.service import LocalService  # noqa: E402
 from steps.code import bundles  # noqa: E402
 
@@ -38,8 +40,6 @@ PARALLEL = 2
 EPOCHS = 4
 GOAL_S = 0.5
 POLL_S = 0.2
-# The service forks no job with a hyperparameter of a framework's launcher, not even with one that is off.
-TOOLKIT = {"sagemaker_mpi_enabled": "false"}
 PROGRAM_SECONDS = "program:seconds"
 TIMED = """\
 import time
@@ -87,6 +87,7 @@ def request(name: str, trials: int, hyperparameters: dict[str, str]) -> dict[str
             "StaticHyperParameters": {
                 "sagemaker_program": "timed.py",
                 "sagemaker_submit_directory": "s3://benchmark/sourcedir.tar.gz",
+                "sagemaker_torch_distributed_enabled": "true",  # as in the pipeline's definition
                 "trainable": "layer4",
                 "engines": "0",
                 **hyperparameters,
@@ -161,8 +162,14 @@ def measure(data: Path, weights: Path, trials: int, epochs: int) -> dict[str, An
                 "epochs": epochs,
                 "goal_s": GOAL_S,
                 "forked": tune(sagemaker, request("forked", trials, shared)),
-                "toolkit": tune(sagemaker, request("toolkit", trials, shared | TOOLKIT)),
+                "toolkit": by_the_toolkit(sagemaker, request("toolkit", trials, shared)),
             }
+
+
+def by_the_toolkit(sagemaker: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    """As `tune`, with a service that forks no job."""
+    with patch.object(forks, "_forkable", return_value=False):
+        return tune(sagemaker, asked)
 
 
 def table(figures: dict[str, Any]) -> Table:

@@ -31,7 +31,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sagemaker_training import environment, files, modules
+from sagemaker_training import environment, files, modules, params
 
 MESSAGE_BYTES = 1 << 20
 
@@ -41,7 +41,8 @@ def main(descriptor: str) -> None:
     channel.set_inheritable(False)
     code = Path(environment.code_dir)
     env = environment.Environment()
-    if env.framework_module or env.additional_framework_parameters:
+    # As in sagemaker_training.trainer.train: torchrun's parameter is for the toolkit in PyTorch's containers.
+    if env.framework_module or env.additional_framework_parameters.get(params.MPI_ENABLED):
         sys.exit("a framework's own launcher runs this program: not forked")
     in_fork(lambda: unpack(env.module_dir, code))
     if (code / "setup.py").exists():

@@ -113,7 +113,11 @@ def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, fork
     marker.touch()
     archive = tmp_path / "sourcedir.tar.gz"
     archive.write_bytes(bundles()["tune"].archive())
-    program = {"sagemaker_program": "entrypoints/train.py"}
+    # As the pipeline's definition has them.
+    program = {
+        "sagemaker_program": "entrypoints/train.py",
+        "sagemaker_torch_distributed_enabled": "true",
+    }
     results = []
     for name, start in (("toolkit", spawn), ("fork", forks_of(str(archive), **program).start)):
         asked = request(str(archive), name, **program, epochs="2", image_size="32", seed="3", engines="0")

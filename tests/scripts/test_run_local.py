@@ -79,6 +79,13 @@ def test_training_from_streamed_channels(passed):
         assert job["TrainingJobStatus"] == "Completed"
 
 
+def test_the_trial_is_forked_and_the_training_is_started_by_the_toolkit(passed):
+    home, _, _, _ = passed
+    logs = {path.parent.name: path.read_text() for path in (home / "training-jobs").glob("*/log.txt")}
+    by_toolkit = {"TrainModel" in name: "sagemaker-training-toolkit" in log for name, log in logs.items()}
+    assert len(logs) == 2 and by_toolkit == {True: True, False: False}
+
+
 def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
     home, summary, _, _ = passed
     assert summary["status"] == "Succeeded"
