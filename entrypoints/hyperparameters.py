@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -81,16 +82,18 @@ def parse(arguments: Sequence[str] | None = None) -> Hyperparameters:
 
     Names that begin with an underscore are the service's own (`_tuning_objective_metric`) and are skipped.
     """
-    parser = Parser(prog="train", allow_abbrev=False, description=__doc__)
+    # No option of its own: a hyperparameter h or help, which the toolkit passes as -h and --help, is unknown.
+    parser = Parser(prog="train", allow_abbrev=False, add_help=False)
     for field in fields(Hyperparameters):
         parser.add_argument(
             f"--{field.name}", type=_reader(field.name, type(field.default)), default=field.default
         )
     known, unknown = parser.parse_known_args(arguments)
-    names = [name for name in unknown if name.startswith("--") and not name.startswith("--_")]
+    # The toolkit passes a name of one letter with one dash; what else begins so is a negative number.
+    names = [name.lstrip("-") for name in unknown if re.match(r"--[^_]|-[^\W\d_]$", name)]
     if names:
         expected = ", ".join(field.name for field in fields(Hyperparameters))
-        parser.error(f"unknown hyperparameter {names[0].removeprefix('--')}; known are {expected}")
+        parser.error(f"unknown hyperparameter {names[0]}; known are {expected}")
     return Hyperparameters(**vars(known))
 
 

@@ -159,7 +159,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         # Pickle, zip and safetensors readers each raise their own; none of them says which file.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise WeightsError(f"{path} is not a state dict; save it with torch.save(model.state_dict(), ...)")
     return state
 

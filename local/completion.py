@@ -35,7 +35,7 @@ def complete(record: Record, values: Iterable[float]) -> bool:
         if target is not None and sign * value >= sign * target:
             return True
         since += 1
-        if best is None or sign * (value - best) >= _IMPROVEMENT * abs(best):
+        if best is None or 0 < sign * (value - best) >= _IMPROVEMENT * abs(best):
             best, since = value, 0
         if patience is not None and since >= patience:
             return True

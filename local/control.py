@@ -101,15 +101,26 @@ def shaped(value: Any, shape: Shape) -> Any:
 def listed(records: list[Request], request: Request, key: str, members: str) -> Response:
     """One page of a List operation: `records` newest first, filtered and sorted by what `request` asks.
 
-    Understands NameContains, StatusEquals, CreationTimeAfter/Before, LastModifiedTimeAfter/Before, SortBy
-    (Name, CreationTime, Status), SortOrder (default Descending, as for jobs), MaxResults and NextToken.
+    Understands what `matching` does, SortBy (Name, CreationTime, Status), SortOrder (default Descending, as
+    for jobs), MaxResults and NextToken.
 
     Args:
         key: the prefix of the records' own members, e.g. "TrainingJob" for TrainingJobName and ...Status.
         members: the answer's list member, e.g. "TrainingJobSummaries".
     """
+    by = {"Name": f"{key}Name", "Status": f"{key}Status"}.get(request.get("SortBy", ""), "CreationTime")
+    descending = request.get("SortOrder", "Descending") == "Descending"
+    found = sorted(matching(records, request, key), key=lambda record: record[by], reverse=descending)
+    return page(found, request, members)
+
+
+def matching(records: list[Request], request: Request, key: str) -> list[Request]:
+    """The records that a List operation asks for, `key` as for `listed`.
+
+    Understands NameContains, StatusEquals, CreationTimeAfter/Before and LastModifiedTimeAfter/Before.
+    """
     name, status = f"{key}Name", f"{key}Status"
-    found = [
+    return [
         record
         for record in records
         if request.get("NameContains", "").lower() in record[name].lower()
@@ -119,9 +130,6 @@ def listed(records: list[Request], request: Request, key: str, members: str) -> 
         and request.get("LastModifiedTimeAfter", 0) <= record.get("LastModifiedTime", record["CreationTime"])
         and record.get("LastModifiedTime", 0) <= request.get("LastModifiedTimeBefore", float("inf"))
     ]
-    by = {"Name": name, "Status": status}.get(request.get("SortBy", ""), "CreationTime")
-    found.sort(key=lambda record: record[by], reverse=request.get("SortOrder", "Descending") == "Descending")
-    return page(found, request, members)
 
 
 def page(items: list[Any], request: Request, members: str) -> Response:

@@ -9,6 +9,7 @@ import optuna
 
 from local.completion import complete
 from local.hyperband import Resources, resources
+from local.median import MedianOfAverages
 from local.ranges import distributions, grid
 from local.store import Record
 from local.trials import TUNING_JOB, objective, ranges
@@ -52,6 +53,7 @@ class Search:
         self._ended: dict[int, float | None] = {}
         self._told = 0
         self._broken = False
+        self._hopeless = False
         self._turn = threading.Condition()
         if strategy == "Grid":
             combinations = grid(self._choices)
@@ -62,14 +64,21 @@ class Search:
             self.size = limits["MaxNumberOfTrainingJobs"]
 
     def ask(self, index: int) -> optuna.Trial:
-        """The trial of that index (from 1): waits for its turn, and for the objectives that it rests on."""
+        """The trial of that index (from 1): waits for its turn, and for the objectives that it rests on.
+
+        When all that ended have failed, it also waits for those that run: one of them may still succeed.
+        """
         known = max(0, index - self._parallel) if self._waits else 0
         with self._turn:
             self._turn.wait_for(
-                lambda: self._broken or (len(self._asked) == index - 1 and self._complete() >= known)
+                lambda: (
+                    self._broken
+                    or (len(self._asked) == index - 1 and self._complete() >= known and not self._in_doubt())
+                )
             )
             if self._broken:
                 raise RuntimeError("an earlier trial could not be asked for")
+            self._hopeless = self._all_failed()
             self._broken = True  # until this one is asked for: those that wait for it must not wait forever
             try:
                 self._tell(known if self._waits else self._complete())
@@ -88,8 +97,7 @@ class Search:
     def stops(self, trial: optuna.Trial, step: int, value: float) -> bool:
         """Whether a running trial is to stop, having reported the objective for the `step`-th time (from 1).
 
-        Source: the developer guide's "Stop Training Jobs Early" (the median of the others at that step) and
-        HyperbandStrategyConfig in the API reference.
+        Source: median.py and HyperbandStrategyConfig in the API reference.
         """
         with self._turn:
             trial.report(value, step)
@@ -103,17 +111,19 @@ class Search:
         """Whether no further trial is to start: no time is left, the objectives are enough, or all failed."""
         with self._turn:
             values = [value for _, value in sorted(self._ended.items()) if value is not None]
-        return self.expired.is_set() or complete(self._record, values) or self.hopeless
+            return self.expired.is_set() or self._hopeless or complete(self._record, values)
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether the first trials have all failed.
+    def _all_failed(self) -> bool:
+        """Whether that is enough failures, and nothing else, to give up.
 
         The documentation is silent; the service says "No training job succeeded after 5 attempts. Please
         take a look at the training job failures" (github.com/aws/amazon-sagemaker-examples/issues/2437).
         """
-        with self._turn:
-            return len(self._ended) >= _ATTEMPTS and all(value is None for value in self._ended.values())
+        return len(self._ended) >= _ATTEMPTS and all(value is None for value in self._ended.values())
+
+    def _in_doubt(self) -> bool:
+        """Whether the trials that run decide if all have failed."""
+        return self._all_failed() and len(self._asked) > len(self._ended)
 
     def _complete(self) -> int:
         """How many trials have ended without a gap, from the first on."""
@@ -140,5 +150,5 @@ def _sampler(strategy: str, seed: int | None) -> optuna.samplers.BaseSampler:
 
 def _pruner(used: Resources | None) -> optuna.pruners.BasePruner:
     if used is None:
-        return optuna.pruners.MedianPruner()
+        return MedianOfAverages()
     return optuna.pruners.HyperbandPruner(min_resource=used.least, max_resource=used.most)

@@ -31,6 +31,9 @@ def training_request(record: Record, name: str, tuned: Mapping[str, str]) -> Rec
     """CreateTrainingJob's request for one trial of a tuning job."""
     definition = record["TrainingJobDefinition"]
     shared = {key: definition[key] for key in _SHARED if key in definition}
+    if resources := definition.get("HyperParameterTuningResourceConfig"):
+        # Of several kinds of instances the first is the first choice.
+        shared["ResourceConfig"] = {**resources, **(resources.get("InstanceConfigs") or [{}])[0]}
     if "CheckpointConfig" in shared:  # each trial has its own: none resumes from another's
         uri = f"{shared['CheckpointConfig']['S3Uri'].rstrip('/')}/{name}"
         shared["CheckpointConfig"] = {**shared["CheckpointConfig"], "S3Uri": uri}

@@ -16,7 +16,7 @@ import optuna
 
 from local import metrics, warm_start
 from local.container import Start
-from local.control import Operation, Request, Response, ServiceError, invalid, listed, page
+from local.control import Operation, Request, Response, ServiceError, invalid, listed, matching, page
 from local.forks import starter
 from local.home import Home
 from local.jobs import JobService
@@ -29,6 +29,8 @@ from local.tuning_request import accept
 
 _FOLDER = "tuning-jobs"
 _POLL_S = 0.5
+# What both List operations do unless they are asked for something else, by the API reference.
+_LISTED = {"SortBy": "Name", "SortOrder": "Ascending", "MaxResults": 10}
 
 
 class TuningService:
@@ -159,9 +161,13 @@ class TuningService:
 
     def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
-        parallel = record[f"{_KEY}Config"]["ResourceLimits"]["MaxParallelTrainingJobs"]
-        threads = max(1, (os.cpu_count() or 1) // parallel)
         search = Search(record, warm_start.trials(self._store, record))
+        cores = os.cpu_count() or 1
+        # The suggestions are those of MaxParallelTrainingJobs, however many cores there are.
+        at_once = min(
+            record[f"{_KEY}Config"]["ResourceLimits"]["MaxParallelTrainingJobs"], search.size, cores
+        )
+        threads = cores // at_once
 
         def going() -> bool:
             return self._status(name) == "InProgress" and not search.over
@@ -181,7 +187,7 @@ class TuningService:
         with (
             self._limited(record, search),
             starter(ml, any_trial, self._jobs.environment(), going) as start,
-            ThreadPoolExecutor(parallel) as pool,
+            ThreadPoolExecutor(at_once) as pool,
         ):
             for _ in pool.map(one, range(1, search.size + 1), repeat(start)):
                 pass
@@ -191,8 +197,10 @@ class TuningService:
             self._end(name, "Completed", "")
         else:
             reasons = [trial.get("FailureReason", "it emitted no objective") for trial in self._trials(name)]
-            tried = f"No training job succeeded after {len(reasons)} attempts"
-            self._end(name, "Failed", f"{tried}. The first: {reasons[-1]}")
+            first = reasons[-1] if reasons else "none, MaxRuntimeInSeconds was over before one began"
+            self._end(
+                name, "Failed", f"No training job succeeded after {len(reasons)} attempts. The first: {first}"
+            )
 
     @contextlib.contextmanager
     def _limited(self, record: Record, search: Search) -> Iterator[None]:
@@ -269,18 +277,18 @@ class TuningService:
         records = [self.describe(record[f"{_KEY}Name"]) for record in self._store.list(_KEY)]
         for record in records:
             record.update({key: record[f"{_KEY}Config"][key] for key in ("Strategy", "ResourceLimits")})
-        return listed(records, request, _KEY, f"{_KEY}Summaries")
+        return listed(records, {**_LISTED, **request}, _KEY, f"{_KEY}Summaries")
 
     def _list_training_jobs(self, request: Request) -> Response:
         name = request[f"{_KEY}Name"]
         self.describe(name)  # refuses an unknown name
-        trials = self._trials(name)
-        if request.get("SortBy") == "FinalObjectiveMetricValue":
-            trials = [trial for trial in trials if trial["ObjectiveStatus"] == "Succeeded"]
-            largest_first = request.get("SortOrder", "Descending") == "Descending"
-            trials = best_first(trials, "Maximize" if largest_first else "Minimize")
-            return page(trials, request, "TrainingJobSummaries")
-        return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
+        trials, request = self._trials(name), {**_LISTED, **request}
+        if request["SortBy"] != "FinalObjectiveMetricValue":
+            return listed(trials, request, "TrainingJob", "TrainingJobSummaries")
+        measured = [trial for trial in trials if trial["ObjectiveStatus"] == "Succeeded"]
+        first = "Maximize" if request["SortOrder"] == "Descending" else "Minimize"
+        ranked = best_first(matching(measured, request, "TrainingJob"), first)
+        return page(ranked, request, "TrainingJobSummaries")
 
 
 def _best(trials: list[Record], record: Record) -> Record | None:

@@ -41,6 +41,8 @@ def accept(store: Store, request: Request) -> None:
     if f"{TUNING_JOB}Objective" not in config:
         raise invalid(f"{TUNING_JOB}Objective is missing")
     completion.accept(request)
+    if "AutoParameters" in ranges(request):
+        raise invalid("ParameterRanges.AutoParameters are for Autotune, which does not run locally")
     choices = distributions(ranges(request))
     if not choices:
         raise invalid("ParameterRanges are missing")
@@ -52,7 +54,7 @@ def accept(store: Store, request: Request) -> None:
             f"{count} hyperparameters with _tuning_objective_metric,"
             f" at most {_MOST_HYPERPARAMETERS} are allowed"
         )
-    _accept_limits(config, choices)
+    jobs = _accept_limits(config, choices)
     names = {
         entry["Name"]
         for entry in request["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions", [])
@@ -60,13 +62,15 @@ def accept(store: Store, request: Request) -> None:
     metric = objective(request)["MetricName"]
     if metric not in names:
         raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
-    warm_start.accept(store, request)
+    warm_start.accept(store, request, jobs)
     training.accept(training_request(request, "trial", {}))  # refuses what every trial would
 
 
-def _accept_limits(config: Record, choices: dict[str, BaseDistribution]) -> None:
+def _accept_limits(config: Record, choices: dict[str, BaseDistribution]) -> int:
+    """The number of training jobs that the tuning job may start."""
     strategy, limits = config["Strategy"], config["ResourceLimits"]
-    jobs, parallel = limits.get("MaxNumberOfTrainingJobs"), limits["MaxParallelTrainingJobs"]
+    jobs: int | None = limits.get("MaxNumberOfTrainingJobs")
+    parallel: int = limits["MaxParallelTrainingJobs"]
     if strategy == "Grid":
         if not all(isinstance(range_, CategoricalDistribution) for range_ in choices.values()):
             raise invalid("Strategy Grid takes categorical ranges only")
@@ -86,3 +90,4 @@ def _accept_limits(config: Record, choices: dict[str, BaseDistribution]) -> None
         raise invalid(
             f"ResourceLimits.MaxParallelTrainingJobs is {parallel}, at most {_MOST_PARALLEL_JOBS} are allowed"
         )
+    return jobs

@@ -36,8 +36,8 @@ def parents(store: Store, record: Record) -> list[Record]:
     return found
 
 
-def accept(store: Store, request: Record) -> None:
-    """Refuse parents that the service refuses.
+def accept(store: Store, request: Record, own_jobs: int) -> None:
+    """Refuse parents that the service refuses; `own_jobs` are the most that the new job starts itself.
 
     Raises:
         ServiceError: one is unknown or still runs, has another objective or other hyperparameters, or
@@ -48,8 +48,7 @@ def accept(store: Store, request: Record) -> None:
     found = parents(store, request)
     if len(found) > _MOST_PARENTS:
         raise invalid(f"WarmStartConfig names {len(found)} parents; at most {_MOST_PARENTS} are allowed")
-    jobs = sum(len(summaries(store, parent)) for parent in found)
-    jobs += request[f"{TUNING_JOB}Config"]["ResourceLimits"].get("MaxNumberOfTrainingJobs", 0)
+    jobs = own_jobs + sum(len(summaries(store, parent)) for parent in found)
     if jobs > MOST_JOBS:
         raise invalid(f"the parents' training jobs count too: {jobs} are more than {MOST_JOBS}")
     identical = request["WarmStartConfig"]["WarmStartType"] == "IdenticalDataAndAlgorithm"

@@ -16,6 +16,7 @@ def test_plain_and_json_quoted_values() -> None:
 
 def test_the_service_s_own_names_are_skipped() -> None:
     assert parse(["--_tuning_objective_metric", "validation:accuracy", "--epochs", "2"]).epochs == 2
+    assert parse(["--_anything", "-1", "--horizontal_flip", "-1"]) == Hyperparameters()
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,9 @@ def test_the_service_s_own_names_are_skipped() -> None:
         (["--learning-rate", "1"], "unknown hyperparameter learning-rate"),
         (["--epoch", "1"], "unknown hyperparameter epoch"),
         (["--momentum", "1"], "unknown hyperparameter momentum"),
+        (["-h", "1"], "unknown hyperparameter h;"),
+        (["-m", "-1"], "unknown hyperparameter m;"),
+        (["--help", "1"], "unknown hyperparameter help;"),
     ],
 )
 def test_an_error_names_the_hyperparameter(

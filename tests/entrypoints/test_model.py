@@ -108,8 +108,10 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         build(2, tmp_path / "text.pth")
     torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
-    with pytest.raises(WeightsError, match="is not a state dict"):
-        build(2, tmp_path / "checkpoint.pth")
+    torch.save({1: torch.zeros(2)}, tmp_path / "numbered.pth")
+    for name in ("checkpoint.pth", "numbered.pth"):
+        with pytest.raises(WeightsError, match="is not a state dict"):
+            build(2, tmp_path / name)
 
 
 @pytest.mark.parametrize(

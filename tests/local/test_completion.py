@@ -42,6 +42,8 @@ def test_a_target(kind, values, enough):
         ("Maximize", [0.5, 0.5, 0.504, 0.3], True),  # less than 1 % better is no improvement
         ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6], False),  # an improvement begins the count anew
         ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6, 0.6, 0.9], True),
+        ("Maximize", [0.0, 0.0, 0.0, 0.0], True),  # 1 % of nothing is no improvement either
+        ("Maximize", [0.0, 0.0, 0.0, 0.1], False),
         ("Minimize", [1.0, 1.1, 0.98, 1.0, 1.0], False),
         ("Minimize", [1.0, 1.1, 1.2, 1.3], True),
     ],
@@ -62,7 +64,7 @@ def test_convergence_is_refused():
 
 
 def test_early_stopping_ends_a_trial_below_the_median(control):
-    # The first five finish at once and well; MedianPruner judges from the sixth on.
+    # The first five finish at once and well; trials are judged from the sixth on.
     program = (
         "import pathlib, sys, time\n"
         "late = '-006-' in str(pathlib.Path(sys.argv[1]))\n"

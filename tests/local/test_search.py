@@ -183,13 +183,50 @@ def test_the_maximum_is_inferred_from_the_names_that_the_service_knows(key):
 def test_five_failures_and_no_success_make_a_search_hopeless():
     made = search("Random", parallel=1)
     for index in range(1, 6):
-        assert not made.hopeless
         made.ask(index)
+        assert not made.over
         made.tell(index, None)
-    assert made.hopeless
     made.ask(6)
-    made.tell(6, 0.5)
-    assert not made.hopeless
+    assert made.over
+
+
+def test_failures_end_no_search_while_a_trial_runs_that_may_succeed():
+    made = search("Random", parallel=6)
+    for index in range(1, 7):
+        made.ask(index)
+    for index in range(2, 7):
+        made.tell(index, None)
+    seventh = threading.Thread(target=made.ask, args=(7,), daemon=True)
+    seventh.start()
+    seventh.join(0.1)
+    assert seventh.is_alive()
+    made.tell(1, 0.5)
+    seventh.join(10)
+    assert not seventh.is_alive() and not made.over
+
+
+@pytest.mark.parametrize(
+    ("earlier", "running", "stopped"),
+    [
+        ((0.2, 0.8), (0.3, 0.6), False),  # 0.6 is more than the average of 0.5, if less than 0.8
+        ((0.6, 0.7), (0.9, 0.1), True),  # 0.1 is less than 0.65, though 0.9 was more
+        ((0.5, 0.5), (0.5, 0.5), False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Maximize", "Minimize"])
+def test_early_stopping_compares_with_the_median_of_the_averages(kind, earlier, running, stopped):
+    sign = 1 if kind == "Maximize" else -1
+    target = {"Type": kind, "MetricName": "acc"}
+    made = search(
+        "Random", parallel=1, TrainingJobEarlyStoppingType="Auto", HyperParameterTuningJobObjective=target
+    )
+    for index in range(1, 6):
+        trial = made.ask(index)
+        assert not any(made.stops(trial, epoch, sign * value) for epoch, value in enumerate(earlier, 1))
+        made.tell(index, sign * earlier[-1])
+    trial = made.ask(6)
+    assert not made.stops(trial, 1, sign * running[0])
+    assert made.stops(trial, 2, sign * running[1]) is stopped
 
 
 def test_a_search_is_over_when_its_time_is():

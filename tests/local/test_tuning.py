@@ -263,22 +263,72 @@ def test_a_tuning_job_can_be_stopped_before_its_first_trial(tuning, store, bundl
     assert store.list("TrainingJob") == []
 
 
-def test_when_its_time_is_over_the_best_so_far_is_the_best(tmp_path):
-    home = Home(tmp_path / "home")
-    store = Store(home.database)
+@pytest.fixture
+def quick(home, store):
+    """The service with trials that start at once."""
     jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
-    tuning = TuningService(home, store, jobs)
+    yield TuningService(home, store, jobs)
+    jobs.close()
+
+
+def test_when_its_time_is_over_the_best_so_far_is_the_best(quick):
     program = (
         "import sys, time\nprint('acc=0.5', flush=True)\ntime.sleep(60 if '-002-' in sys.argv[1] else 0)\n"
     )
     # The service's least, 120 s, is what the control plane checks.
     limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 5}
-    tuning.create(request(program, ResourceLimits=limits))
-    tuning._threads["h"].join(30)
-    record = tuning.describe("h")
+    quick.create(request(program, ResourceLimits=limits))
+    quick._threads["h"].join(30)
+    record = quick.describe("h")
     assert record["HyperParameterTuningJobStatus"] == "Completed"
     assert record["TrainingJobStatusCounters"]["Completed"] == 1
     assert record["TrainingJobStatusCounters"]["Stopped"] == 1
     assert "-001-" in record["BestTrainingJob"]["TrainingJobName"]
-    jobs.close()
-    store.close()
+
+
+def test_a_job_whose_time_is_over_before_its_first_trial_says_so(quick):
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 0}
+    quick.create(request(ResourceLimits=limits))
+    quick._threads["h"].join(30)
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert "MaxRuntimeInSeconds was over before one began" in record["FailureReason"]
+
+
+def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp_path):
+    monkeypatch.setattr("local.tuning.os.cpu_count", lambda: 2)
+    # Each trial writes how many it finds running, itself with them.
+    program = (
+        "import os, pathlib, time\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "own = folder / f'{os.getpid()}.running'\n"
+        "own.touch()\n"
+        "time.sleep(0.5)\n"
+        "with (folder / 'counts').open('a') as counts:\n"
+        "    print(len(list(folder.glob('*.running'))), os.environ['OMP_NUM_THREADS'], file=counts)\n"
+        "own.unlink()\n"
+        "print('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 4}
+    quick.create(request(program, ResourceLimits=limits))
+    quick._threads["h"].join(60)
+    counts = [line.split() for line in (tmp_path / "counts").read_text().splitlines()]
+    assert len(counts) == 6
+    assert max(int(running) for running, _ in counts) == 2
+    assert {threads for _, threads in counts} == {"1"}
+
+
+def test_training_jobs_are_listed_ten_at_a_time_by_name_unless_told_otherwise(control):
+    limits = {"MaxNumberOfTrainingJobs": 11, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(ResourceLimits=limits))
+    finished(control)
+    assert [index(trial) for trial in trials(control)] == list(range(1, 11))
+    assert [index(trial) for trial in trials(control, NextToken="10")] == [11]
+    newest = trials(control, SortBy="CreationTime", SortOrder="Descending", MaxResults=1)
+    assert index(newest[0]) == 11
+    ranked = {"SortBy": "FinalObjectiveMetricValue", "MaxResults": 100}
+    values = [
+        trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials(control, **ranked)
+    ]
+    assert len(values) == 11 and values == sorted(values)
+    assert trials(control, StatusEquals="Failed", **ranked) == []

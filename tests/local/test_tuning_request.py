@@ -31,6 +31,10 @@ def test_what_every_trial_would_refuse_is_refused_before_the_first(control):
         ({"Strategy": "Grid"}, "categorical ranges only"),
         ({"ParameterRanges": {}}, "ParameterRanges are missing"),
         (
+            {"ParameterRanges": {"AutoParameters": [{"Name": "rate", "ValueHint": "0.1"}]}},
+            "AutoParameters are for Autotune",
+        ),
+        (
             {"TuningJobCompletionCriteria": {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}},
             "ConvergenceDetected does not run locally",
         ),
@@ -88,6 +92,25 @@ def test_what_cannot_run_is_refused_before_it_starts(control, config, message):
         control.call("CreateHyperParameterTuningJob", request(**config))
     answer = control.call("ListHyperParameterTuningJobs", {})
     assert answer["HyperParameterTuningJobSummaries"] == []
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30},
+        {
+            "InstanceConfigs": [
+                {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30},
+                {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+            ]
+        },
+    ],
+)
+def test_the_resources_of_tuning_take_the_place_of_those_of_training(control, resources):
+    asked = request()
+    asked["TrainingJobDefinition"]["HyperParameterTuningResourceConfig"] = resources
+    with pytest.raises(ServiceError, match="InstanceCount is 2"):
+        control.call("CreateHyperParameterTuningJob", asked)
 
 
 def test_a_hundred_hyperparameters_are_the_most(control):

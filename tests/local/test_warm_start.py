@@ -112,23 +112,21 @@ def test_the_search_starts_where_the_parents_ended(store):
     assert max(rates(Search(job(), warm_start.trials(store, job())))) < 0.01 < max(rates(Search(job())))
 
 
-def refused(store, child):
+def refused(store, child, own_jobs=1):
     with pytest.raises(ServiceError) as caught:
-        warm_start.accept(store, child)
+        warm_start.accept(store, child, own_jobs)
     return caught.value.message
 
 
 def test_good_parents_are_accepted(family):
-    warm_start.accept(family, job())
-    warm_start.accept(family, job("TransferLearning"))
+    warm_start.accept(family, job(), 4)
+    warm_start.accept(family, job("TransferLearning"), 747)
 
 
 def test_parents_that_the_service_refuses(family):
     assert "can't find a tuning job 'absent'" in refused(family, job(parents=("parent", "absent")))
     assert "at most 5" in refused(family, job(parents=("parent",) * 6))
-    many = job()
-    many["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"] = 748
-    assert "751 are more than 750" in refused(family, many)
+    assert "751 are more than 750" in refused(family, job(), own_jobs=748)
     family.update(
         "HyperParameterTuningJob", "parent", lambda r: r.update(HyperParameterTuningJobStatus="Stopping")
     )
