@@ -166,3 +166,4 @@ def _read_gpus(lines: Iterator[str], latest: dict[str, tuple[Metric, Metric]]) -
                 ("gpu", name, "GPUUtilization", float(busy)),
                 ("gpu", name, "GPUMemoryUtilization", memory),
             )
+    latest.clear()  # it has ended: what it said last is true no more

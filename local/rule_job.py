@@ -9,7 +9,9 @@ gets a line of JSON per rule: {"name", "RuleEvaluationStatus", "StatusDetails"}.
 from __future__ import annotations
 
 import json
+import re
 import select
+import struct
 import sys
 import time
 from collections.abc import Mapping
@@ -32,6 +34,8 @@ from local.tensors import NothingToJudge, Tensors  # noqa: E402
 _SHARE_OF_TIME = 0.05  # of one core, for looking at a running job
 _SHORTEST_PAUSE_S = 1.0
 _DETAILS_CHARACTERS = 1024  # botocore's service model, StatusDetails: one line
+# What a rule runs into for its parameters (a pattern that is none, an interval of 0) or for damaged tensors.
+_UNREADABLE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, re.error, struct.error)
 
 
 @dataclass
@@ -74,7 +78,7 @@ def find(job: Job, asked: Mapping[str, Any]) -> Finding | None:
     Raises:
         NothingToJudge: what it reads is not there.
         SMDebugError: smdebug cannot read it.
-        ValueError: a parameter is not of its type.
+        Exception of _UNREADABLE: a parameter makes no sense, or a tensor is damaged.
     """
     rule, parameters = asked["rule"], asked["parameters"]
     if rule in RULES:
@@ -145,9 +149,10 @@ def main(request: Path, results: Path) -> None:
             for rule in [rule for rule in rules if ended or rule["name"] in actions]:
                 try:
                     finding = find(job, rule)
-                except (NothingToJudge, SMDebugError, ValueError) as error:
+                except (NothingToJudge, SMDebugError, *_UNREADABLE) as error:
                     if ended:
-                        _tell(lines, rule["name"], "Error", str(error) or type(error).__name__)
+                        spoken = isinstance(error, NothingToJudge | SMDebugError | ValueError) and str(error)
+                        _tell(lines, rule["name"], "Error", spoken or f"{type(error).__name__}: {error}")
                     continue
                 if finding:
                     _tell(lines, rule["name"], "IssuesFound", _details(rule["rule"], finding))

@@ -100,8 +100,8 @@ class Tensors:
         if key not in self._known:
             try:
                 self._known[key] = float(read(self.trial.tensor(name), step))
-            except (IndexError, struct.error):
-                raise NothingToJudge(f"the file of {name} at step {step} is cut off") from None
+            except (IndexError, NameError, struct.error):  # smdebug raises a name that it lacks
+                raise NothingToJudge(f"the file of {name} at step {step} is cut off or damaged") from None
         return self._known[key]
 
 

@@ -220,6 +220,7 @@ def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:
         StatusEquals="InProgress",
         SortBy="Name",
         SortOrder="Ascending",
+        MaxResults=100,  # as many may run at once
     )["TrainingJobSummaries"]
     # SageMaker names a trial <tuning job>-<number>-<random>.
     names = [trial["TrainingJobName"] for trial in trials]

@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             html = page.render(sources.collect(session, arn))
         except ClientError as error:
             if command.is_missing(error):
+                if arguments.execution == LATEST:  # there is no pipeline, and this says so
+                    command.live_pipeline(session.client("sagemaker"), settings)
                 command.fail(
                     f"there is no execution {arguments.execution} of {settings.pipeline_name}"
                     f" in {settings.region}; give the ARN that start_execution.py printed, or latest"

@@ -128,7 +128,11 @@ def write_report(arn: str, folder: Path, options: Sequence[str]) -> Path | None:
     Args:
         options: those of report.py that say where it finds the execution.
     """
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        command.console.print(f"no report: {folder}: {error.strerror}", soft_wrap=True)
+        return None
     path = folder / f"{arn.rpartition('/')[2]}.html"
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("report.py"), arn, f"--output={path}", *options],

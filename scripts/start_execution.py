@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
 from scripts.execution import Execution, deployment, follow, planned, wait_for_endpoint
+
+# Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
+_MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
 
 if TYPE_CHECKING:
     import boto3
@@ -82,7 +86,7 @@ def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
     if execution.status != "Succeeded":
         say(f"{execution.status}: {execution.failure_reason}", soft_wrap=True)
         training = execution.step("TrainModel") or {}
-        if "debugger" in training.get("FailureReason", "").lower():
+        if _MENTIONS_DEBUGGER.search(training.get("FailureReason", "")):
             say(f"TrainModel: {training['FailureReason']}\n{DEBUGGER_REMEDY}", soft_wrap=True)
         return 1
     answer = deployment(execution)

@@ -56,7 +56,7 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
         accuracy = float(metrics["accuracy"]["value"])
         baseline = float(metrics["accuracy_best_constant_classifier"]["value"])
         confidence = interval(int(matrix.trace()), int(matrix.sum()))
-    except (TypeError, KeyError, ValueError) as error:
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
     return Evaluation(
         classes,

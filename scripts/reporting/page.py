@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "cut": cut,
         "percent": percent,
         "number": number,
         "duration": duration,
@@ -207,6 +209,11 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
 def percent(value: float | None) -> str:
     """0.984 -> 98.4 %; a dash for nothing."""
     return "–" if value is None else f"{100 * value:.1f}{SPACE}%"
+
+
+def cut(value: float) -> str:
+    """A share as percent with two decimals, cut: 0.8996 -> 89.96 %, 0.89999 -> 89.99 %, below 90 %."""
+    return f"{math.floor(value * 10_000 + 1e-6) / 100:g}{SPACE}%"
 
 
 def number(value: float | str | None) -> str:

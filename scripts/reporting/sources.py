@@ -37,6 +37,7 @@ def newest(session: boto3.Session, pipeline: str) -> str:
 
     Raises:
         Failure: there is none.
+        ClientError: there is no such pipeline, or AWS refused.
     """
     answer = session.client("sagemaker").list_pipeline_executions(
         PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
@@ -144,7 +145,11 @@ class Records:
         )
         trials = [_trial(summary) for page in pages for summary in page["TrainingJobSummaries"]]
         if not trials:
-            raise Unavailable(f"The tuning job {job['HyperParameterTuningJobName']} has no trial yet.")
+            name, status = job["HyperParameterTuningJobName"], job["HyperParameterTuningJobStatus"]
+            if status == "InProgress":
+                raise Unavailable(f"The tuning job {name} has no trial yet.")
+            reason = job.get("FailureReason", status).rstrip(".")
+            raise Unavailable(f"The tuning job {name} ended without a trial: {reason}.")
 
         best = job.get("BestTrainingJob", {}).get("TrainingJobName")
 

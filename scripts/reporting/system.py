@@ -61,9 +61,14 @@ def _events(root: Path, prefix: str) -> list[Any]:
 
 def summarize(events: Iterable[Any]) -> System:
     """Averages over at most INTERVALS equal intervals, from smdebug's ProfilerSystemEvents."""
+    events = list(events)
+    several = len({event.node_id for event in events}) > 1
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for event in events:
-        series[_series(event)].append((float(event.timestamp), float(event.value)))
+        kind, name = _series(event)
+        # Of several instances' memory the average is shown.
+        name = f"{event.node_id} {name}" if several and name else name
+        series[kind, name].append((float(event.timestamp), float(event.value)))
     series.pop(("", ""), None)
     if not series:
         raise Unavailable("The system metrics hold neither CPU nor memory.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ import numpy as np
 from scripts.reporting.parts import Losses
 from scripts.reporting.store import Store, Unavailable, parallel, spread
 
-# More records than a plot has room for are thinned out.
+# Of more steps than a plot has room for some are left out.
 MAX_STEPS = 400
 # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 END_OF_JOB = "training_job_end.ts"
@@ -47,6 +48,8 @@ def read(store: Store, prefix: str, status: str) -> Losses:
     with light_smdebug():
         from smdebug.exceptions import SMDebugError
 
+    # The latter are what smdebug's reader runs into on bytes that are no tensors.
+    damage = (SMDebugError, ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
     sizes = dict(store.list(prefix))
     collections = sorted(uri for uri in sizes if uri.endswith("_collections.json"))
     index = sorted(uri for uri in sizes if "/index/" in uri)
@@ -56,11 +59,21 @@ def read(store: Store, prefix: str, status: str) -> Losses:
         )
         raise Unavailable(f"Debugger recorded nothing below {prefix}; {reason}.")
     with tempfile.TemporaryDirectory() as folder:
-        copy(store, prefix, collections, spread(index, MAX_STEPS), sizes, Path(folder))
         try:
+            copy(store, prefix, collections, thinned(index, MAX_STEPS), sizes, Path(folder))
             return losses(Path(folder))
-        except SMDebugError as error:
-            raise Unavailable(f"smdebug cannot read what lies below {prefix} ({error}).") from error
+        except damage as error:
+            raise Unavailable(f"What Debugger recorded below {prefix} cannot be read ({error!r}).") from error
+
+
+def thinned(index: list[str], count: int) -> list[str]:
+    """The index files of at most `count` steps; a step has one of each worker, and is complete with all."""
+
+    def step(uri: str) -> str:
+        return uri.rpartition("/")[2].partition("_")[0]
+
+    chosen = set(spread(sorted(set(map(step, index))), count))
+    return [uri for uri in index if step(uri) in chosen]
 
 
 def copy(
@@ -93,10 +106,7 @@ def copy(
         if record["tensor_payload"]:
             _write(folder, uri.removeprefix(prefix), 0, json.dumps(record).encode())
 
-    try:
-        parallel(fetch, index)
-    except (KeyError, TypeError) as error:
-        raise Unavailable(f"What Debugger recorded below {prefix} cannot be read ({error!r}).") from error
+    parallel(fetch, index)
 
 
 def losses(folder: Path) -> Losses:

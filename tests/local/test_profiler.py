@@ -130,6 +130,12 @@ def test_gpus_are_those_that_nvidia_smi_names(home, tmp_path, monkeypatch):
     assert "--loop-ms=100" in arguments
 
 
+def test_what_nvidia_smi_said_last_holds_no_longer_than_it_runs():
+    latest = {}
+    profiler._read_gpus(iter(["0, 93, 40000, 80000\n"]), latest)
+    assert latest == {}
+
+
 def test_smdebugs_s3_reader_reads_it_over_http(home, server, monkeypatch):
     for name, value in {
         "AWS_ENDPOINT_URL": server.url,

@@ -236,12 +236,54 @@ def test_an_evaluation_that_an_earlier_service_did_not_end_is_stopped(service, s
     assert statuses(service.describe("t")) == {"Overfit": ("Stopped", "the local service ended")}
 
 
-def test_an_evaluation_that_breaks_is_an_error_that_names_its_log(service, home, trials):
+@pytest.mark.parametrize("content", ["[]", "{}", "{"])
+def test_damaged_collections_are_their_rules_error(service, home, trials, content):
     shutil.copytree(trials / "good", home.root / "broken")
     for file in (home.root / "broken").rglob("*_collections.json"):
-        file.write_text("[]")
-    service.create(request(TRAIN, home.root / "broken", DebugRuleConfigurations=[rule("Overfit")]))
+        file.write_text(content)
+    rules = {
+        "DebugRuleConfigurations": [rule("Overfit")],
+        "ProfilerRuleConfigurations": [rule("ProfilerReport")],
+    }
+    service.create(request(TRAIN + "time.sleep(0.5)", home.root / "broken", **rules))
+    record = service.wait("t")
+    assert statuses(record)["Overfit"][0] == "Error"
+    assert "exit status" not in statuses(record)["Overfit"][1]
+    assert statuses(record, "Profiler")["ProfilerReport"][0] in {"IssuesFound", "NoIssuesFound"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"tensor_regex": "*loss", "use_losses_collection": "False"}, "error: nothing to repeat"),
+        ({"num_steps": "ten"}, "invalid literal for int() with base 10"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_the_error_of_its_rule_alone(service, trials, parameters, words):
+    rules = [rule("LossNotDecreasing", **parameters), rule("VanishingGradient")]
+    service.create(request(TRAIN, trials / "good", DebugRuleConfigurations=rules))
+    found = statuses(service.wait("t"))
+    assert found["LossNotDecreasing"][0] == "Error"
+    assert words in found["LossNotDecreasing"][1]
+    assert found["VanishingGradient"] == ("NoIssuesFound", "")
+
+
+def test_a_tensor_of_other_bytes_is_the_error_of_its_rules(service, home, trials):
+    shutil.copytree(trials / "good", home.root / "noise")
+    for file in (home.root / "noise" / "events").rglob("*.tfevents"):
+        file.write_bytes(b"\x7f" * file.stat().st_size)
+    service.create(request(TRAIN, home.root / "noise", DebugRuleConfigurations=[rule("Overfit")]))
     status, details = statuses(service.wait("t"))["Overfit"]
+    assert status == "Error" and "exit status" not in details
+
+
+def test_an_evaluation_that_breaks_is_an_error_that_names_its_log(service, home, trials):
+    reports = home.object_path("s3://b/jobs/t/rule-output")
+    reports.parent.mkdir(parents=True)
+    reports.write_text("a file where the folder should be")
+    asked = request(TRAIN + "time.sleep(0.5)", trials / "good")
+    service.create({**asked, "ProfilerRuleConfigurations": [rule("ProfilerReport")]})
+    status, details = statuses(service.wait("t"), "Profiler")["ProfilerReport"]
     assert (status, details[:15]) == ("Error", "exit status 1 (")
     log = details.removeprefix("exit status 1 (log: ").removesuffix(")")
     assert "Error" in Path(log).read_text()
@@ -257,7 +299,7 @@ def test_tensors_that_are_cut_off_are_their_rules_error(service, home, trials):
     assert found.pop("LossNotDecreasing") == ("NoIssuesFound", "")
     [(status, details)] = found.values()
     assert status == "Error"
-    assert re.fullmatch(r"the file of gradient/Sequential_\S+ at step 5 is cut off", details)
+    assert re.fullmatch(r"the file of gradient/Sequential_\S+ at step 5 is cut off or damaged", details)
 
 
 def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):

@@ -199,6 +199,7 @@ def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, m
                     "StatusEquals": "InProgress",
                     "SortBy": "Name",
                     "SortOrder": "Ascending",
+                    "MaxResults": 100,
                 },
             )
     follow(session, ARN, poll_s=0)

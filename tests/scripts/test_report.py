@@ -76,6 +76,10 @@ def test_an_execution_that_is_not_there(run, refused, served):
     refused(run("report.py", arn, "--local", served), f"there is no execution {arn}", "or latest")
 
 
+def test_a_pipeline_that_was_never_upserted(run, refused, url):
+    refused(run("report.py", "latest", "--local", url), "there is no pipeline", "upsert_pipeline.py")
+
+
 def test_a_pipeline_without_executions(run, refused, account, tmp_path):
     empty = account.copied(tmp_path / "empty")
     empty.answers["DescribePipelineExecution"].clear()
@@ -100,6 +104,9 @@ def test_a_report_that_fails_is_a_line_and_no_file(tmp_path, capsys):
     assert write_report(EXECUTION, tmp_path / "reports", ["--local=http://127.0.0.1:9"]) is None
     assert "no report: report.py: " in capsys.readouterr().err
     assert list((tmp_path / "reports").iterdir()) == []
+    (tmp_path / "file").touch()
+    assert write_report(EXECUTION, tmp_path / "file", []) is None
+    assert f"no report: {tmp_path / 'file'}: File exists" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,11 @@ def test_source_without_from_is_refused(run, refused):
     ("reason", "told"),
     [
         ("ClientError: SageMaker Debugger is not available for this account", True),
+        ("InternalServerError: SMDebugger could not start.", True),
         ("AlgorithmError: the loss is nan, exit code: 1", False),
+        ("AlgorithmError: killed, exit code: 137 (log: /home/debugger/runs/log.txt)", False),
+        ("AlgorithmError: killed (log: runs/debugger/log.txt)", False),
+        ("AlgorithmError: warning: Debugger records nothing from here on (OSError: full)", False),
     ],
 )
 def test_a_training_that_failed_for_debugger_is_told_what_to_do(capsys, reason, told):

@@ -108,8 +108,12 @@ EMPTY = {
 }
 
 
+LISTED = EMPTY | {"confusion_matrix": ["roses"]}
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "{}", *({"multiclass_classification_metrics": metrics} for metrics in ({}, EMPTY))]
+    "text",
+    ["", "[1]", "{}", *({"multiclass_classification_metrics": metrics} for metrics in ({}, EMPTY, LISTED))],
 )
 def test_an_evaluation_that_is_none(account, collect, text):
     account.put("evaluate/evaluation.json", text)

@@ -190,3 +190,11 @@ def test_durations(seconds, text):
 )
 def test_numbers(value, text):
     assert page.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.8996, "89.96"), (0.899999, "89.99"), (0.9, "90"), (0.95454, "95.45"), (1, "100"), (0.29, "29")],
+)
+def test_an_accuracy_never_looks_higher_than_it_is(value, text):
+    assert page.cut(value) == f"{text}{page.SPACE}%"

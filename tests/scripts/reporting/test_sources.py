@@ -50,6 +50,23 @@ def test_a_minimized_objective_comes_lowest_first(account, collect):
     assert objectives == sorted(objectives)
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        ("InProgress", None, "has no trial yet."),
+        ("Failed", "ClientError: no such bucket.", "ended without a trial: ClientError: no such bucket."),
+        ("Stopped", None, "ended without a trial: Stopped."),
+    ],
+)
+def test_a_tuning_job_without_a_trial(account, collect, status, reason, words):
+    account.answers["ListTrainingJobsForHyperParameterTuningJob"][TUNING_JOB]["all"].clear()
+    job = account.answers["DescribeHyperParameterTuningJob"][TUNING_JOB]
+    job["HyperParameterTuningJobStatus"] = status
+    if reason:
+        job["FailureReason"] = reason
+    assert collect().tuning.reason == f"The tuning job {TUNING_JOB} {words}"
+
+
 def test_a_refused_model(account, collect):
     account.end_at("CheckAccuracy", "Succeeded")
     account.steps()[-1]["Metadata"] = {"Condition": {"Outcome": "False"}}

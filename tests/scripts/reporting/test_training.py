@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.reporting import page, system
+from scripts.reporting import page, system, tensors
 from scripts.reporting.parts import Missing
 from tests.scripts.reporting.account import STEPS
 from tests.scripts.reporting.answers import EPOCHS, TRAINING_JOB
@@ -71,6 +71,34 @@ def test_a_damaged_index(account, collect):
     assert "is not JSON" in collect().training.losses.reason
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"collections": []}'])
+def test_damaged_collections(account, collect, content):
+    next(account.path(DEBUG_OUTPUT).rglob("*_collections.json")).write_text(content)
+    assert "cannot be read" in collect().training.losses.reason
+
+
+def test_damaged_tensors(account, collect):
+    for event in account.path(DEBUG_OUTPUT).rglob("*.tfevents"):
+        event.write_bytes(b"\x7f" * event.stat().st_size)
+    assert "cannot be read" in collect().training.losses.reason
+
+
+def test_of_many_steps_some_are_read_with_all_their_workers():
+    index = sorted(
+        f"s3://b/index/{step // 1000:09}/{step:012}_worker_{worker}.json"
+        for step in range(0, 5000, 10)
+        for worker in range(3)
+    )
+    chosen = tensors.thinned(index, 40)
+    assert len(chosen) == 120 and chosen == sorted(chosen)
+    assert {chosen[place].partition("_")[0] for place in (0, -1)} == {
+        index[place].partition("_")[0] for place in (0, -1)
+    }
+    for place in range(0, 120, 3):
+        assert len({uri.partition("_")[0] for uri in chosen[place : place + 3]}) == 1
+    assert tensors.thinned(index, 1000) == index
+
+
 def test_an_index_that_leads_out_of_its_folder(account, collect):
     index = next(account.path(DEBUG_OUTPUT).rglob("index/*/*.json"))
     outside = account.path("train/debugger/outside")
@@ -120,6 +148,19 @@ def test_system_metrics(report):
     assert np.nanmean(load.cpu[3]) > np.nanmean(load.cpu[0]) + 20
     assert load.memory.min() == pytest.approx(30, abs=1)
     assert load.gpu == {}
+
+
+def test_the_cores_of_several_instances_stay_apart(account, collect):
+    for file in sorted(account.path(PROFILER_OUTPUT).rglob("*.json")):
+        other = [json.loads(line) | {"NodeId": "algo-2"} for line in file.read_text().splitlines()]
+        idle = [metric | {"Value": 0.0} if metric["Type"] == "cpu" else metric for metric in other]
+        name = file.name.replace("algo-1", "algo-2")
+        file.with_name(name).write_text("".join(json.dumps(metric) + "\n" for metric in idle))
+    load = collect().training.system
+    assert load.cores == [f"algo-{node} cpu{core}" for node in (1, 2) for core in range(4)]
+    assert load.cpu[:4].mean() > 20
+    assert (load.cpu[4:] == 0).all()
+    assert load.memory.min() == pytest.approx(30, abs=1)
 
 
 def test_of_many_metrics_some_minutes_are_enough(account, collect, monkeypatch):
