@@ -1,7 +1,9 @@
 """What Debugger's hook and 500 ms of Profiler cost a training, against the same training without them.
 
-Generated pictures, from random weights. The trainings take turns, so that a machine that slows down slows all
-of them. `losses` saves the losses every 10 steps; `definition` also the gradients, as TrainModel does.
+Generated pictures, from random weights. All variants train at the same time and take turns: for a second one
+runs while the others are stopped (SIGSTOP), so that a machine that slows down slows all of them. What counts
+is the time in which a training was not stopped. `losses` saves the losses every 10 steps; `definition` also
+the gradients, as TrainModel does.
 
   python benchmarks/debugger.py --json debugger.json
 """
@@ -12,9 +14,12 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,17 +32,20 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.growth import generate  # noqa: E402
 from benchmarks.processes import train  # noqa: E402
-from config.settings import Debugger  # noqa: E402
-from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
+from config.sections import Debugger  # noqa: E402
+from entrypoints.contract import TRAIN, TRAINING_EPOCHS, VALIDATION  # noqa: E402
 from entrypoints.debugger import CONFIG_VARIABLE  # noqa: E402
 from local.home import Home  # noqa: E402
 from local.profiler import profiled  # noqa: E402
 
+TURN_S = 1.0
+LOOK_EVERY_S = 0.02
 SETTINGS = Debugger()
 LOSSES = {"losses": {"save_interval": str(SETTINGS.save_interval_steps), "eval.save_interval": "1"}}
 GRADIENTS = {"gradients": {"save_interval": str(SETTINGS.tensor_interval_steps)}}
+WITHOUT = "without"
 VARIANTS: dict[str, Mapping[str, Mapping[str, str]]] = {
-    "without": {},
+    WITHOUT: {},
     "losses": LOSSES,
     "definition": {**LOSSES, **GRADIENTS},
 }
@@ -65,77 +73,139 @@ def debugged(collections: Mapping[str, Mapping[str, str]]) -> Iterator[None]:
             "ProfilingIntervalInMilliseconds": SETTINGS.profiler_interval_ms,
         }
         os.environ[CONFIG_VARIABLE] = str(folder / "hook.json")
-        try:
-            with profiled(Home(folder), {"TrainingJobName": "training", "ProfilerConfig": profiler}):
-                yield
-        finally:
-            del os.environ[CONFIG_VARIABLE]
+        with profiled(Home(folder), {"TrainingJobName": "training", "ProfilerConfig": profiler}):
+            yield
 
 
-def measure(runs: int, pictures: int, hyperparameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Median seconds of each variant's trainings and of their epochs but the first, which bears the start;
-    and how far both are above those without, in percent: the median of all turns, each held against its own
-    training without, so that a machine whose speed drifts from turn to turn misleads less.
+class Turns:
+    """A variant's training in a process group of its own, stopped unless it is its turn.
+
+    `seconds` is how long it ran in all; `epochs` how long it had run at the end of each epoch.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    epochs: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        data = generate(Path(name), pictures)
-        for _ in range(runs):
-            for variant, collections in VARIANTS.items():
-                with debugged(collections):
-                    took, _, records = train({TRAIN: data, VALIDATION: data}, None, hyperparameters)
-                seconds[variant].append(round(took, 2))
-                epochs[variant].append(statistics.median(record["seconds"] for record in records[1:]))
+
+    def __init__(self, variant: str, options: Sequence[str], folder: Path) -> None:
+        self._measured = folder / variant
+        command = [sys.executable, __file__, *options, "--variant", variant, "--folder", str(folder)]
+        self._process = subprocess.Popen(command, start_new_session=True)
+        self._send(signal.SIGSTOP)
+        self.seconds = 0.0
+        self.epochs: list[float] = []
+
+    def take(self) -> bool:
+        """Run for a turn; whether it has more to do.
+
+        Raises:
+            SystemExit: it failed, and has said why.
+        """
+        before, began, ended = self.seconds, time.perf_counter(), False
+        self._send(signal.SIGCONT)
+        while not ended and self.seconds - before < TURN_S:
+            time.sleep(LOOK_EVERY_S)
+            ended = self._process.poll() is not None
+            self.seconds = before + time.perf_counter() - began
+            with contextlib.suppress(FileNotFoundError):
+                rows = (self._measured / TRAINING_EPOCHS).read_text().count("\n") - 1
+                self.epochs += [self.seconds] * (rows - len(self.epochs))
+        if not ended:
+            self._send(signal.SIGSTOP)
+        elif self._process.returncode:
+            sys.exit(self._process.returncode)
+        return not ended
+
+    def end(self) -> None:
+        """Kill what is left of it."""
+        if self._process.poll() is None:
+            self._send(signal.SIGKILL)
+            self._process.wait()
+
+    def _send(self, number: int) -> None:
+        os.killpg(self._process.pid, number)
+
+
+def measure(runs: int, pictures: int, options: Sequence[str]) -> list[dict[str, Any]]:
+    """Median seconds of each variant's trainings and of their epochs but the first, which bears the start;
+    and how far both are above those of the same run without, in percent.
+    """
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    epochs: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+            generate(Path(name) / "data", pictures)
+            trainings = {variant: Turns(variant, options, Path(name)) for variant in VARIANTS}
+            try:
+                left = list(trainings.values())
+                while left:
+                    left = [training for training in left if training.take()]
+            finally:
+                for training in trainings.values():
+                    training.end()
+        for variant, training in trainings.items():
+            seconds[variant].append(round(training.seconds, 2))
+            first, *_, last = training.epochs
+            epochs[variant].append(round((last - first) / (len(training.epochs) - 1), 3))
 
     def costs(figures: Mapping[str, list[float]], variant: str) -> list[float]:
-        turns = zip(figures[variant], figures["without"], strict=True)
-        return [round(100 * (with_it / without - 1), 1) for with_it, without in turns]
+        pairs = zip(figures[variant], figures[WITHOUT], strict=True)
+        return [round(100 * (with_it / without - 1), 1) for with_it, without in pairs]
 
     return [
         {
             "variant": variant,
             "seconds": seconds[variant],
             "median_s": statistics.median(seconds[variant]),
-            "cost_percent": statistics.median(costs(seconds, variant)),
             "costs_percent": costs(seconds, variant),
+            "cost_percent": statistics.median(costs(seconds, variant)),
             "epoch_median_s": statistics.median(epochs[variant]),
-            "epoch_cost_percent": statistics.median(costs(epochs, variant)),
             "epoch_costs_percent": costs(epochs, variant),
+            "epoch_cost_percent": statistics.median(costs(epochs, variant)),
         }
         for variant in VARIANTS
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=5, help="trainings of each variant")
-    parser.add_argument("--pictures", type=int, default=320)
-    parser.add_argument("--epochs", type=int, default=5, help="at least 2")
-    parser.add_argument("--image-size", type=int, default=128)
-    parser.add_argument("--json", metavar="FILE", type=Path)
-    arguments = parser.parse_args(argv)
-    if arguments.runs < 1 or arguments.epochs < 2:
-        parser.error("--runs must be at least 1 and --epochs at least 2")
-    hyperparameters = {
-        "epochs": arguments.epochs,
-        "image_size": arguments.image_size,
-        "batch_size": 32,
-        "engines": 0,
-    }
-    figures = measure(arguments.runs, arguments.pictures, hyperparameters)
-    table = Table("variant", "training", "cost", "epoch", "cost", "trainings", "costs of the turns' epochs")
+def table(figures: Sequence[Mapping[str, Any]]) -> Table:
+    result = Table("variant", "training", "cost", "of each run", "epoch", "cost", "of each run")
     for figure in figures:
-        table.add_row(
+        result.add_row(
             figure["variant"],
             f"{figure['median_s']:.1f} s",
             f"{figure['cost_percent']:+.1f} %",
+            ", ".join(f"{percent:+.1f}" for percent in figure["costs_percent"]),
             f"{figure['epoch_median_s']:.2f} s",
             f"{figure['epoch_cost_percent']:+.1f} %",
-            ", ".join(f"{seconds:.1f}" for seconds in figure["seconds"]),
             ", ".join(f"{percent:+.1f}" for percent in figure["epoch_costs_percent"]),
         )
-    Console().print(table)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=5, help="trainings of each variant")
+    parser.add_argument("--pictures", type=int, default=320)
+    parser.add_argument("--epochs", type=int, default=8, help="at least 2")
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--json", metavar="FILE", type=Path)
+    # How this program starts the trainings.
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(options)
+    if arguments.runs < 1 or arguments.epochs < 2:
+        parser.error("--runs must be at least 1 and --epochs at least 2")
+    if arguments.variant:
+        hyperparameters = {
+            "epochs": arguments.epochs,
+            "image_size": arguments.image_size,
+            "batch_size": 32,
+            "engines": 0,
+        }
+        data = arguments.folder / "data"
+        with debugged(VARIANTS[arguments.variant]):
+            folders = {TRAIN: data, VALIDATION: data}
+            train(folders, None, hyperparameters, measured=arguments.folder / arguments.variant)
+        return 0
+    figures = measure(arguments.runs, arguments.pictures, options)
+    Console().print(table(figures))
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0

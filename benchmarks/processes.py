@@ -116,10 +116,12 @@ def train(
     weights: Path | None,
     hyperparameters: Mapping[str, Any],
     artifact: Path | None = None,
+    measured: Path | None = None,
 ) -> tuple[float, Peak, list[dict[str, Any]]]:
     """Run the training program on `folders` (channel -> folder), from random weights if there are none.
 
-    Its seconds, its memory and its record of each epoch. The unpacked model artifact stays at `artifact`.
+    Its seconds, its memory and its record of each epoch. The unpacked model artifact stays at `artifact`, the
+    record at `measured`, where it appears epoch by epoch.
 
     Raises:
         SystemExit: as `watch`.
@@ -133,7 +135,8 @@ def train(
             (job / "pretrained" / RANDOM_WEIGHTS).touch()
         channels = {**folders, PRETRAINED: job / "pretrained"}
         environ = {f"SM_CHANNEL_{channel.upper()}": str(folder) for channel, folder in channels.items()}
-        environ |= {"SM_MODEL_DIR": str(artifact or job / "model"), "SM_OUTPUT_DATA_DIR": str(job / "output")}
+        measured = measured or job / "output"
+        environ |= {"SM_MODEL_DIR": str(artifact or job / "model"), "SM_OUTPUT_DATA_DIR": str(measured)}
         options = [f"--{key}={value}" for key, value in hyperparameters.items()]
         seconds, peak = run("train", options, environ)
-        return seconds, peak, pd.read_csv(job / "output" / TRAINING_EPOCHS).to_dict("records")
+        return seconds, peak, pd.read_csv(measured / TRAINING_EPOCHS).to_dict("records")

@@ -8,12 +8,13 @@ What may change from execution to execution is an execution parameter instead (p
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
+from config.sections import Debugger, Images, Retries, Training, Tuning
 from config.values import Between, Given, Matches, SettingsError, convert, words
 
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
@@ -36,92 +37,13 @@ _ROLE = Matches(
     r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+",
     "a role ARN such as arn:aws:iam::123456789012:role/SageMakerExecution",
 )
-_VERSION = Matches(r"\d+(\.\d+)*", 'a version in quotes such as "2.13"')
 # What the service reads, in any case and with or without P: P30D, 30d, PT12H, T16m, 30dT5h.
 _DURATION = Matches(
     r"(?i)P?(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?",
     "an ISO 8601 duration such as P30D or PT12H, or empty for no caching",
 )
 
-SECTIONS = ("tags", "tuning", "debugger", "images", "deployment", "retries")
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """[tuning]: the hyperparameter tuning job."""
-
-    # Limits: "Resource Limits for Automatic Model Tuning" in the developer guide.
-    jobs: Annotated[int, Between(1, 10_000)] = 4  # training jobs in all; above 750 Random only
-    parallel_jobs: Annotated[int, Between(1, 100)] = 2  # of them at the same time; AWS grants 10 unasked
-    # Grid is missing: SageMaker allows it for categorical ranges only.
-    strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
-    early_stopping: bool = False  # let SageMaker stop trials that fall behind
-    random_seed: Annotated[int, Between(1, 2**31 - 1)] = 1
-    learning_rate_min: Annotated[float, Between(0, above=True)] = 1e-4  # searched on a logarithmic scale
-    learning_rate_max: Annotated[float, Between(0, above=True)] = 1e-1
-    batch_sizes: tuple[Annotated[int, Between(1)], ...] = (32, 64)  # images per step
-    # What ends the search before its last trial; None: nothing does. Limits: ResourceLimits and
-    # TuningJobCompletionCriteria in the API reference.
-    max_runtime_s: Annotated[int, Between(120, 15_768_000)] | None = None
-    target_accuracy: Annotated[float, Between(0, 1, above=True)] | None = None  # of the validation pictures
-    max_jobs_not_improving: Annotated[int, Between(3)] | None = None  # by 1 % or more
-
-
-@dataclass(frozen=True)
-class Debugger:
-    """[debugger]: Debugger and Profiler of TrainModel; closed to new AWS customers since 2026-07-30."""
-
-    enabled: bool = True
-    # Built-in rules; PoorWeightInitialization has the inputs of every ReLU saved once, some 10 MB a picture.
-    rules: tuple[
-        Literal[
-            "LossNotDecreasing",
-            "Overfit",
-            "Overtraining",
-            "VanishingGradient",
-            "ExplodingTensor",
-            "PoorWeightInitialization",
-            "ProfilerReport",
-            "CPUBottleneck",
-            "IOBottleneck",
-            "LowGPUUtilization",
-            "GPUMemoryIncrease",
-        ],
-        ...,
-    ] = (
-        "LossNotDecreasing",
-        "Overfit",
-        "Overtraining",
-        "VanishingGradient",
-        "ExplodingTensor",
-        "ProfilerReport",
-        "CPUBottleneck",
-        "LowGPUUtilization",
-    )
-    # Tensor collections that smdebug records besides the losses and what the rules read.
-    collections: tuple[Literal["weights", "biases", "gradients", "relu_input", "relu_output"], ...] = ()
-    save_interval_steps: Annotated[int, Between(1)] = 10  # of the losses
-    tensor_interval_steps: Annotated[int, Between(1)] = 500  # of all else; ResNet18's gradients are 45 MB
-    profiler_interval_ms: Literal[100, 200, 500, 1000, 5000, 60000] = 500
-
-
-@dataclass(frozen=True)
-class Images:
-    """[images]: versions of the containers, as SageMaker's image list knows them (images.py)."""
-
-    training_version: Annotated[str, _VERSION] = "2.13"
-    # The image decides: on the CPU image a GPU instance computes on its CPU.
-    training_device: Literal["cpu", "gpu"] = "cpu"
-    serving_version: Annotated[str, _VERSION] = "1"
-
-
-@dataclass(frozen=True)
-class Retries:
-    """[retries]: a step that AWS failed (service fault, throttling, capacity, limits) starts again."""
-
-    max_attempts: Annotated[int, Between(0, 20)] = 3  # 0: never retry
-    interval_s: Annotated[int, Between(1, 43_200)] = 60  # before the first new attempt
-    backoff_rate: Annotated[float, Between(1)] = 2.0  # each later interval is so many times longer
+SECTIONS = ("tags", "tuning", "training", "debugger", "images", "deployment", "retries")
 
 
 @dataclass(frozen=True)
@@ -144,11 +66,12 @@ class Settings:
     use_spot: bool = False
     max_wait_s: Annotated[int, Between(1)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
-    tuning: Tuning = Tuning()
-    debugger: Debugger = Debugger()
-    images: Images = Images()
+    tuning: Tuning = field(default_factory=Tuning)
+    training: Training = field(default_factory=Training)
+    debugger: Debugger = field(default_factory=Debugger)
+    images: Images = field(default_factory=Images)
     deployment: Deployment = field(default_factory=Deployment)
-    retries: Retries = Retries()
+    retries: Retries = field(default_factory=Retries)
 
     @property
     def pipeline_name(self) -> str:
@@ -271,30 +194,11 @@ def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
         entry = taken.get(name) or Given(getattr(built, name), "the default", text=False)
         return entry.error(prefix + name, remedy)
 
-    if isinstance(built, Tuning):
-        _check_tuning(built, refuse)
-    if isinstance(built, Deployment):
+    if isinstance(built, Tuning | Deployment):
         built.check(refuse)
     if isinstance(built, Settings) and built.use_spot and built.max_wait_s < built.max_runtime_s:
         raise refuse("max_wait_s", f"less than max_runtime_s = {built.max_runtime_s}; raise it or lower that")
     return built
-
-
-def _check_tuning(tuning: Tuning, refuse: Callable[[str, str], SettingsError]) -> None:
-    if tuning.parallel_jobs > tuning.jobs:
-        raise refuse("parallel_jobs", f"more than tuning.jobs = {tuning.jobs}; lower it or raise tuning.jobs")
-    if tuning.learning_rate_min >= tuning.learning_rate_max:
-        raise refuse(
-            "learning_rate_min", f"must be below tuning.learning_rate_max = {tuning.learning_rate_max:g}"
-        )
-    if tuning.jobs > 750 and tuning.strategy != "Random":
-        raise refuse("jobs", f"SageMaker takes at most 750 with tuning.strategy = {tuning.strategy!r}")
-    if not 1 <= len(tuning.batch_sizes) <= 30:
-        raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
-    if len(set(tuning.batch_sizes)) < len(tuning.batch_sizes):
-        raise refuse("batch_sizes", "each may stand there only once")
-    if tuning.strategy == "Hyperband" and tuning.early_stopping:
-        raise refuse("early_stopping", "Hyperband stops trials by itself; set it to false")
 
 
 def _suggestion(key: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from config import images
-from config.settings import Debugger
+from config.sections import Debugger
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
 from steps import code
 from steps.context import VOLUME_SIZE_GB, Context
@@ -121,6 +121,7 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             "epochs": parameters["Epochs"].to_string(),
             "image_size": parameters["ImageSize"].to_string(),
             "seed": str(settings.tuning.random_seed),
+            **settings.training.hyperparameters(),
             **hyperparameters,
         },
         "tags": [{"key": tag["Key"], "value": tag["Value"]} for tag in context.tags or []] or None,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from config.settings import Tuning
+from config.sections import Tuning
 from entrypoints.contract import VALIDATION_ACCURACY
 from steps.context import Context
 from steps.sdk import (

@@ -192,6 +192,22 @@ def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
     assert not list((job / "model").iterdir())
 
 
+def test_a_training_that_fails_later_keeps_what_it_measured(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches_seen = iter(range(100))
+
+    def normalize_until_the_second_epoch(pixels: torch.Tensor, *_: object) -> torch.Tensor:
+        in_training = len(pixels) in (3, 4)  # 10 pictures in 3 batches
+        return pixels.float() * (torch.nan if in_training and next(batches_seen) >= 3 else 0.01)
+
+    monkeypatch.setattr("entrypoints.model.normalize", normalize_until_the_second_epoch)
+    with pytest.raises(SystemExit):
+        train(SMALL)
+    assert pd.read_csv(job / "data" / contract.TRAINING_EPOCHS)["epoch"].tolist() == [1]
+    assert pd.read_csv(job / "data" / contract.TRAINING_STEPS)["step"].tolist() == [1, 2, 3]
+
+
 def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_classes(job / "input/validation", 1, {"wasps": (9, 9, 9)})
     with pytest.raises(SystemExit) as stopped:

@@ -1,4 +1,4 @@
-from config.settings import Retries
+from config.sections import Retries
 from steps import split
 
 

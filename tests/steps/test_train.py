@@ -1,4 +1,5 @@
-from config.settings import Debugger
+from config.sections import Debugger, Training
+from entrypoints.hyperparameters import Hyperparameters, parse
 
 
 def test_the_request(steps, request_of, uploaded):
@@ -29,3 +30,18 @@ def test_without_debugger_its_bundle_lacks_what_debugger_needs(steps, request_of
     assert not [name for name in arguments if "Debug" in name or "Profiler" in name]
     assert "/code/train/" in arguments["HyperParameters"]["sagemaker_submit_directory"]
     assert arguments["OutputDataConfig"]["S3OutputPath"]["Std:Join"]["Values"][-1] == "train"
+
+
+def test_the_settings_of_training_reach_the_trials_and_the_training(steps, request_of):
+    given = Training(trainable="head", class_weights=True, patience=3, views=2, memory_budget_mb=100)
+    _, _, tuning, training, _ = steps(training=given)
+    trials = request_of(tuning)["Arguments"]["TrainingJobDefinition"]
+    for found in (request_of(training)["Arguments"]["HyperParameters"], trials["StaticHyperParameters"]):
+        options = [f"--{name}={found[name]}" for name in given.hyperparameters()]
+        assert parse(options) == Hyperparameters(
+            trainable="head", class_weights=1, patience=3, views=2, memory_budget_mb=100
+        )
+
+
+def test_the_settings_of_training_are_the_programs_own_defaults():
+    assert parse([f"--{name}={value}" for name, value in Training().hyperparameters().items()]) == parse([])

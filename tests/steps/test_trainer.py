@@ -4,7 +4,7 @@ import subprocess
 import sys
 from typing import get_args, get_type_hints
 
-from config.settings import Debugger, Images
+from config.sections import Debugger, Images
 from local.rules import RULES
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
 from steps.trainer import DEBUG_RULES, PROFILER_RULES

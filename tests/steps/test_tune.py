@@ -1,6 +1,6 @@
 import re
 
-from config.settings import Tuning
+from config.sections import Tuning
 from entrypoints.contract import metric_line
 
 

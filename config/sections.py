@@ -1,0 +1,134 @@
+"""The sections of the settings (settings.py): what a person decides about each kind of job."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+from config.values import Between, Matches, SettingsError
+
+_VERSION = Matches(r"\d+(\.\d+)*", 'a version in quotes such as "2.13"')
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """[tuning]: the hyperparameter tuning job."""
+
+    # Limits: "Resource Limits for Automatic Model Tuning" in the developer guide.
+    jobs: Annotated[int, Between(1, 10_000)] = 4  # training jobs in all; above 750 Random only
+    parallel_jobs: Annotated[int, Between(1, 100)] = 2  # of them at the same time; AWS grants 10 unasked
+    # Grid is missing: SageMaker allows it for categorical ranges only.
+    strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
+    early_stopping: bool = False  # let SageMaker stop trials that fall behind
+    random_seed: Annotated[int, Between(1, 2**31 - 1)] = 1
+    learning_rate_min: Annotated[float, Between(0, above=True)] = 1e-4  # searched on a logarithmic scale
+    learning_rate_max: Annotated[float, Between(0, above=True)] = 1e-1
+    batch_sizes: tuple[Annotated[int, Between(1)], ...] = (32, 64)  # images per step
+    # What ends the search before its last trial; None: nothing does. Limits: ResourceLimits and
+    # TuningJobCompletionCriteria in the API reference.
+    max_runtime_s: Annotated[int, Between(120, 15_768_000)] | None = None
+    target_accuracy: Annotated[float, Between(0, 1, above=True)] | None = None  # of the validation pictures
+    max_jobs_not_improving: Annotated[int, Between(3)] | None = None  # by 1 % or more
+
+    def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
+        """Refuse what the fields allow one by one and SageMaker does not together.
+
+        Args:
+            refuse: makes the error of a field's name and what to do about it.
+
+        Raises:
+            SettingsError: one line.
+        """
+        if self.parallel_jobs > self.jobs:
+            raise refuse(
+                "parallel_jobs", f"more than tuning.jobs = {self.jobs}; lower it or raise tuning.jobs"
+            )
+        if self.learning_rate_min >= self.learning_rate_max:
+            raise refuse(
+                "learning_rate_min", f"must be below tuning.learning_rate_max = {self.learning_rate_max:g}"
+            )
+        if self.jobs > 750 and self.strategy != "Random":
+            raise refuse("jobs", f"SageMaker takes at most 750 with tuning.strategy = {self.strategy!r}")
+        if not 1 <= len(self.batch_sizes) <= 30:
+            raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
+        if len(set(self.batch_sizes)) < len(self.batch_sizes):
+            raise refuse("batch_sizes", "each may stand there only once")
+        if self.strategy == "Hyperband" and self.early_stopping:
+            raise refuse("early_stopping", "Hyperband stops trials by itself; set it to false")
+
+
+@dataclass(frozen=True)
+class Training:
+    """[training]: hyperparameters of the trials and of TrainModel that are not searched.
+
+    entrypoints/hyperparameters.py says what each does, and knows more of them.
+    """
+
+    trainable: Literal["auto", "head", "layer4", "all"] = "auto"  # which layers
+    class_weights: bool = False  # each class counts the same, however many pictures it has
+    patience: Annotated[int, Between(0)] = 0  # stop after so many epochs without a better one; 0: never
+    views: Annotated[int, Between(1)] = 4  # random crops of each picture, where layers are frozen
+    memory_budget_mb: Annotated[int, Between(0)] = 2048  # of an instance, for pictures and features
+
+    def hyperparameters(self) -> dict[str, str]:
+        """As the training program takes them."""
+        return {
+            name: str(int(value) if isinstance(value, bool) else value)
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Debugger:
+    """[debugger]: Debugger and Profiler of TrainModel; closed to new AWS customers since 2026-07-30."""
+
+    enabled: bool = True
+    # Built-in rules; PoorWeightInitialization has the inputs of every ReLU saved once, some 10 MB a picture.
+    rules: tuple[
+        Literal[
+            "LossNotDecreasing",
+            "Overfit",
+            "Overtraining",
+            "VanishingGradient",
+            "ExplodingTensor",
+            "PoorWeightInitialization",
+            "ProfilerReport",
+            "CPUBottleneck",
+            "IOBottleneck",
+            "LowGPUUtilization",
+            "GPUMemoryIncrease",
+        ],
+        ...,
+    ] = (
+        "LossNotDecreasing",
+        "Overfit",
+        "Overtraining",
+        "VanishingGradient",
+        "ExplodingTensor",
+        "ProfilerReport",
+        "CPUBottleneck",
+        "LowGPUUtilization",
+    )
+    # Tensor collections that smdebug records besides the losses and what the rules read.
+    collections: tuple[Literal["weights", "biases", "gradients", "relu_input", "relu_output"], ...] = ()
+    save_interval_steps: Annotated[int, Between(1)] = 10  # of the losses
+    tensor_interval_steps: Annotated[int, Between(1)] = 500  # of all else; ResNet18's gradients are 45 MB
+    profiler_interval_ms: Literal[100, 200, 500, 1000, 5000, 60000] = 500
+
+
+@dataclass(frozen=True)
+class Images:
+    """[images]: versions of the containers, as SageMaker's image list knows them (images.py)."""
+
+    training_version: Annotated[str, _VERSION] = "2.13"
+    # The image decides: on the CPU image a GPU instance computes on its CPU.
+    training_device: Literal["cpu", "gpu"] = "cpu"
+    serving_version: Annotated[str, _VERSION] = "1"
+
+
+@dataclass(frozen=True)
+class Retries:
+    """[retries]: a step that AWS failed (service fault, throttling, capacity, limits) starts again."""
+
+    max_attempts: Annotated[int, Between(0, 20)] = 3  # 0: never retry
+    interval_s: Annotated[int, Between(1, 43_200)] = 60  # before the first new attempt
+    backoff_rate: Annotated[float, Between(1)] = 2.0  # each later interval is so many times longer
