@@ -42,8 +42,9 @@ from entrypoints.train import VIEW_SCALE, supports_bfloat16  # noqa: E402
 TUTORIAL_EPOCHS = 25
 PLAIN_EPOCHS = 10
 WORKERS = 2
-# The learning rate was chosen in a cross-validation of hymenoptera's training split.
-RECIPE: dict[str, Any] = {"epochs": 12, "learning_rate": 0.0015}
+# Both were chosen in a cross-validation of hymenoptera's training split (4 folds, 3 seeds): 93.0 %, where
+# 0.0015 in 12 epochs had 90.9 % and learning rates from 0.0002 to 0.0007 had 92.4 % or more.
+RECIPE: dict[str, Any] = {"epochs": 10, "learning_rate": 0.0003}
 # The peers write nothing that serves a model, and so do we not.
 WITHOUT_ENGINES = {"engines": 0}
 FLOOR_BATCH = 32
