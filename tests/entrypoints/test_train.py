@@ -16,12 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from entrypoints import batches, contract
+from entrypoints import batches, checkpoint, contract
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.journal import Journal
 from entrypoints.serving import predictor
-from entrypoints.train import main, train
+from entrypoints.train import main, supports_bfloat16, train
 from tests.entrypoints.conftest import ROOT
 from tests.entrypoints.pictures import write_classes
 
@@ -244,6 +244,39 @@ def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest
     assert made[0].weight is not None
     assert made[0].weight.tolist() == pytest.approx([6 / (2 * 1), 6 / (2 * 5)])
     assert made[1].weight is None
+
+
+def test_the_artifact_holds_the_best_epoch_and_not_the_last(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Journal, "last_is_best", lambda self, _: len(self.epochs) == 1)
+    (job / "checkpointconfig.json").write_text(json.dumps({"LocalPath": str(job / "state")}))
+    monkeypatch.setenv(CONFIG_VARIABLE, str(job / "checkpointconfig.json"))
+    train(replace(SMALL, epochs=2))
+    state = torch.load(job / "state" / checkpoint.FILE)["state"]
+    kept = load_file(job / "model" / "model.safetensors")
+    for name, weight in state["best_state"].items():
+        assert torch.equal(kept[name], weight)
+    assert not torch.equal(kept["fc.weight"], state["trained"]["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "supported"),
+    [
+        ("flags\t: fpu avx512f avx512_vnni avx512_bf16 fsrm\n", True),
+        ("flags\t: fpu avx512f amx_bf16 amx_tile\n", True),
+        ("flags\t: fpu avx2 avx512f avx512_vnni\n", False),  # an ml.m5
+        ("Features\t: fp asimd bf16\n", False),
+        (None, False),
+    ],
+)
+def test_bfloat16_is_what_the_processor_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None, supported: bool
+) -> None:
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr("entrypoints.train.Path", lambda _: tmp_path / "cpuinfo")
+    assert supports_bfloat16(torch.device("cpu")) is supported
 
 
 def test_patience_ends_it_after_the_best_epoch(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:

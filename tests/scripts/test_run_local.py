@@ -13,7 +13,11 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from smdebug.core.modes import ModeKeys
+from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
+from smdebug.trials import create_trial
 
+from config.sections import Debugger
 from local.home import Home
 from local.service import LocalService
 from local.store import Store
@@ -84,6 +88,28 @@ def test_the_trial_is_forked_and_the_training_is_started_by_the_toolkit(passed):
     logs = {path.parent.name: path.read_text() for path in (home / "training-jobs").glob("*/log.txt")}
     by_toolkit = {"TrainModel" in name: "sagemaker-training-toolkit" in log for name, log in logs.items()}
     assert len(logs) == 2 and by_toolkit == {True: True, False: False}
+
+
+def test_smdebugs_own_readers_read_what_the_training_left(passed):
+    home = Home(passed[0])
+    store = Store(home.database)
+    [job] = [job for job in store.list("TrainingJob") if "TrainModel" in job["TrainingJobName"]]
+    store.close()
+    tensors, profile = (
+        home.object_path(f"{job[config]['S3OutputPath']}/{job['TrainingJobName']}/{folder}")
+        for config, folder in (("DebugHookConfig", "debug-output"), ("ProfilerConfig", "profiler-output"))
+    )
+    trial = create_trial(str(tensors))
+    [loss] = trial.tensor_names(collection="losses")
+    for mode in (ModeKeys.TRAIN, ModeKeys.EVAL):
+        assert trial.tensor(loss).steps(mode=mode)
+    assert trial.tensor_names(collection="gradients")
+    events = LocalSystemMetricsReader(str(profile)).get_events(0, time.time() * 1e6)
+    assert {"CPUUtilization"} <= {event.dimension for event in events}
+    asked = Debugger().rules
+    statuses = [*job["DebugRuleEvaluationStatuses"], *job["ProfilerRuleEvaluationStatuses"]]
+    assert {status["RuleConfigurationName"] for status in statuses} == set(asked)
+    assert not [status for status in statuses if status["RuleEvaluationStatus"] == "InProgress"]
 
 
 def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
