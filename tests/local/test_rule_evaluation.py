@@ -206,6 +206,24 @@ def test_a_rule_with_an_action_sees_the_metrics_that_came_while_it_looked(servic
     assert json.loads((reports / "OverallSystemUsage.json").read_text())["Datapoints"] > 10
 
 
+def test_the_report_tells_what_the_profilers_rules_found(service, home):
+    before = int(time.time()) - 60
+    hour = time.strftime("%Y%m%d%H", time.gmtime(before))
+    profile = home.object_path(f"s3://b/profile/t/profiler-output/system/incremental/{hour}")
+    profile.mkdir(parents=True)
+    line = {"Type": "gpu", "Name": "gpu0", "Dimension": "GPUUtilization", "Value": 3.0, "NodeId": "algo-1"}
+    lines = [json.dumps(line | {"Timestamp": before + second}) + "\n" for second in range(20)]
+    (profile / f"{before}.algo-1.json").write_text("".join(lines))
+    report = rule("ProfilerReport", LowGPUUtilization_patience="10", LowGPUUtilization_window="10")
+    service.create(request("import time; time.sleep(1)", ProfilerRuleConfigurations=[report]))
+    status, details = statuses(service.wait("t"), "Profiler")["ProfilerReport"]
+    assert status == "IssuesFound"
+    assert details == "LowGPUUtilization: 95 % of the time gpu0 is used by less than 3 %"
+    reports = home.object_path("s3://b/jobs/t/rule-output/ProfilerReport/profiler-output/profiler-reports")
+    fired = {file.stem: json.loads(file.read_text())["RuleTriggered"] for file in reports.glob("*.json")}
+    assert fired.pop("LowGPUUtilization") == 1 and set(fired.values()) == {0}
+
+
 def test_without_tensors_and_metrics_nothing_can_be_judged(service):
     asked = request(
         "raise SystemExit('no')",
