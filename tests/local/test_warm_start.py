@@ -169,7 +169,7 @@ def test_a_parent_that_does_not_fit(family, change, message):
     assert message in refused(family, child)
     if "another " in message and "type" not in message:
         child["WarmStartConfig"]["WarmStartType"] = "TransferLearning"
-        warm_start.accept(family, child)
+        warm_start.accept(family, child, 4)
 
 
 @pytest.fixture
