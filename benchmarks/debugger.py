@@ -38,6 +38,7 @@ from entrypoints.debugger import CONFIG_VARIABLE  # noqa: E402
 from local.home import Home  # noqa: E402
 from local.profiler import profiled  # noqa: E402
 
+DATA = "data"  # the folder of the pictures, beside those of the runs
 TURN_S = 1.0
 LOOK_EVERY_S = 0.02
 SETTINGS = Debugger()
@@ -77,7 +78,7 @@ def debugged(collections: Mapping[str, Mapping[str, str]]) -> Iterator[None]:
             yield
 
 
-class Turns:
+class TakingTurns:
     """A variant's training in a process group of its own, stopped unless it is its turn.
 
     `seconds` is how long it ran in all; `epochs` how long it had run at the end of each epoch.
@@ -91,7 +92,7 @@ class Turns:
         self.seconds = 0.0
         self.epochs: list[float] = []
 
-    def take(self) -> bool:
+    def go_on(self) -> bool:
         """Run for a turn; whether it has more to do.
 
         Raises:
@@ -128,21 +129,22 @@ def measure(runs: int, pictures: int, options: Sequence[str]) -> list[dict[str, 
     """
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     epochs: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-            generate(Path(name) / "data", pictures)
-            trainings = {variant: Turns(variant, options, Path(name)) for variant in VARIANTS}
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
+        data = generate(Path(name) / DATA, pictures)
+        for run in range(runs):
+            folder = data.with_name(f"run-{run}")
+            trainings = {variant: TakingTurns(variant, options, folder) for variant in VARIANTS}
             try:
                 left = list(trainings.values())
                 while left:
-                    left = [training for training in left if training.take()]
+                    left = [training for training in left if training.go_on()]
             finally:
                 for training in trainings.values():
                     training.end()
-        for variant, training in trainings.items():
-            seconds[variant].append(round(training.seconds, 2))
-            first, *_, last = training.epochs
-            epochs[variant].append(round((last - first) / (len(training.epochs) - 1), 3))
+            for variant, training in trainings.items():
+                seconds[variant].append(round(training.seconds, 2))
+                first, *_, last = training.epochs
+                epochs[variant].append(round((last - first) / (len(training.epochs) - 1), 3))
 
     def costs(figures: Mapping[str, list[float]], variant: str) -> list[float]:
         pairs = zip(figures[variant], figures[WITHOUT], strict=True)
@@ -199,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "batch_size": 32,
             "engines": 0,
         }
-        data = arguments.folder / "data"
+        data = arguments.folder.with_name(DATA)
         with debugged(VARIANTS[arguments.variant]):
             folders = {TRAIN: data, VALIDATION: data}
             train(folders, None, hyperparameters, measured=arguments.folder / arguments.variant)

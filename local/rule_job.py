@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 import select
-import struct
 import sys
 import time
 from collections.abc import Mapping
@@ -29,13 +28,13 @@ from smdebug.trials import create_trial  # noqa: E402
 
 from local.rules import ACTIONS, RULES, Finding  # noqa: E402
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage  # noqa: E402
-from local.tensors import NothingToJudge, Tensors  # noqa: E402
+from local.tensors import DAMAGE, NothingToJudge, Tensors  # noqa: E402
 
 _SHARE_OF_TIME = 0.05  # of one core, for looking at a running job
 _SHORTEST_PAUSE_S = 1.0
 _DETAILS_CHARACTERS = 1024  # botocore's service model, StatusDetails: one line
-# What a rule runs into for its parameters (a pattern that is none, an interval of 0) or for damaged tensors.
-_UNREADABLE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, re.error, struct.error)
+# What a rule runs into for damaged tensors or for its parameters: a pattern that is none, an interval of 0.
+_UNREADABLE = (*DAMAGE, re.error)
 
 
 @dataclass

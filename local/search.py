@@ -70,12 +70,7 @@ class Search:
         """
         known = max(0, index - self._parallel) if self._waits else 0
         with self._turn:
-            self._turn.wait_for(
-                lambda: (
-                    self._broken
-                    or (len(self._asked) == index - 1 and self._complete() >= known and not self._in_doubt())
-                )
-            )
+            self._turn.wait_for(lambda: self._broken or self._can_ask(index, known))
             if self._broken:
                 raise RuntimeError("an earlier trial could not be asked for")
             self._hopeless = self._all_failed()
@@ -112,6 +107,10 @@ class Search:
         with self._turn:
             values = [value for _, value in sorted(self._ended.items()) if value is not None]
             return self.expired.is_set() or self._hopeless or complete(self._record, values)
+
+    def _can_ask(self, index: int, known: int) -> bool:
+        """Whether it is the turn of that trial, and so many objectives without a gap are there."""
+        return len(self._asked) == index - 1 and self._complete() >= known and not self._in_doubt()
 
     def _all_failed(self) -> bool:
         """Whether that is enough failures, and nothing else, to give up.

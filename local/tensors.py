@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+# What smdebug's readers run into where bytes are not the tensors that they should be; besides SMDebugError.
+DAMAGE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
+
 Parameters = Mapping[str, str]
 Series = list[tuple[int, float]]  # (step, value)
 

@@ -16,13 +16,12 @@ import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
 from scripts.execution import Execution, deployment, follow, planned, wait_for_endpoint
 
-# Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
-_MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
-
 if TYPE_CHECKING:
     import boto3
 
 POLL_S = 5.0
+# Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
+_MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
 DEBUGGER_REMEDY = (
     "SageMaker Debugger is closed to accounts that never used it: leave it out with"
     " python scripts/upsert_pipeline.py --no-debugger, then start again"

@@ -38,7 +38,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "cut": cut,
+        "percent_cut": percent_cut,
         "percent": percent,
         "number": number,
         "duration": duration,
@@ -211,7 +211,7 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}{SPACE}%"
 
 
-def cut(value: float) -> str:
+def percent_cut(value: float) -> str:
     """A share as percent with two decimals, cut: 0.8996 -> 89.96 %, 0.89999 -> 89.99 %, below 90 %."""
     return f"{math.floor(value * 10_000 + 1e-6) / 100:g}{SPACE}%"
 

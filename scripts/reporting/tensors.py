@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from local.tensors import DAMAGE
 from scripts.reporting.parts import Losses
 from scripts.reporting.store import Store, Unavailable, parallel, spread
 
@@ -48,8 +48,6 @@ def read(store: Store, prefix: str, status: str) -> Losses:
     with light_smdebug():
         from smdebug.exceptions import SMDebugError
 
-    # The latter are what smdebug's reader runs into on bytes that are no tensors.
-    damage = (SMDebugError, ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
     sizes = dict(store.list(prefix))
     collections = sorted(uri for uri in sizes if uri.endswith("_collections.json"))
     index = sorted(uri for uri in sizes if "/index/" in uri)
@@ -62,7 +60,7 @@ def read(store: Store, prefix: str, status: str) -> Losses:
         try:
             copy(store, prefix, collections, thinned(index, MAX_STEPS), sizes, Path(folder))
             return losses(Path(folder))
-        except damage as error:
+        except (SMDebugError, *DAMAGE) as error:
             raise Unavailable(f"What Debugger recorded below {prefix} cannot be read ({error!r}).") from error
 
 

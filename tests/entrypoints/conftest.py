@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -148,3 +149,38 @@ def archive(artifact: Path, tmp_path: Path) -> Path:
         for entry in sorted(artifact.iterdir()):
             tar.add(entry, entry.name)
     return folder
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job's folders, named by the toolkit's variables, for a training in this process."""
+    folders = {"SM_MODEL_DIR": "model", "SM_OUTPUT_DATA_DIR": "data"} | {
+        f"SM_CHANNEL_{name.upper()}": f"input/{name}" for name in ("train", "validation", "pretrained")
+    }
+    for variable, name in folders.items():
+        (tmp_path / name).mkdir(parents=True)
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    write_classes(tmp_path / "input/train", 5)
+    write_classes(tmp_path / "input/validation", 3)
+    (tmp_path / "input/pretrained/RANDOM_WEIGHTS").touch()
+    return tmp_path
+
+
+@pytest.fixture
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "no-checkpointconfig.json"))
+
+
+@pytest.fixture
+def keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+@pytest.fixture
+def alone(one_thread: None, no_checkpoints: None, keep_signals: None) -> None:
+    """A training in this process leaves the others of this process as they are."""

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,41 +17,12 @@ from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.journal import Journal
 from entrypoints.serving import predictor
-from entrypoints.train import main, supports_bfloat16, train
+from entrypoints.train import supports_bfloat16, train
 from tests.entrypoints.conftest import ROOT
-from tests.entrypoints.pictures import write_classes
 
 SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32, engines=0)
 
-
-@pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A job's folders, named by the toolkit's variables, for a training in this process."""
-    folders = {"SM_MODEL_DIR": "model", "SM_OUTPUT_DATA_DIR": "data"} | {
-        f"SM_CHANNEL_{name.upper()}": f"input/{name}" for name in ("train", "validation", "pretrained")
-    }
-    for variable, name in folders.items():
-        (tmp_path / name).mkdir(parents=True)
-        monkeypatch.setenv(variable, str(tmp_path / name))
-    write_classes(tmp_path / "input/train", 5)
-    write_classes(tmp_path / "input/validation", 3)
-    (tmp_path / "input/pretrained/RANDOM_WEIGHTS").touch()
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "no-checkpointconfig.json"))
-
-
-@pytest.fixture(autouse=True)
-def keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def test_writes_the_artifact_and_one_metric_line_per_epoch(
@@ -165,69 +132,6 @@ def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: floa
     assert (job / "model/model.safetensors").is_file()
 
 
-def test_a_loss_that_is_no_number_stops_with_the_step(
-    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("entrypoints.model.normalize", lambda pixels, *_: pixels.float() * torch.nan)
-    with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
-    assert stopped.value.code == 1
-    assert "the loss is nan at step 1 of 6" in capsys.readouterr().err
-    assert not list((job / "model").iterdir())
-
-
-def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
-    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def normalize_without_numbers_in_validation(pixels: torch.Tensor, *_: object) -> torch.Tensor:
-        return pixels.float() * (torch.nan if len(pixels) == 6 else 0.01)
-
-    monkeypatch.setattr("entrypoints.model.normalize", normalize_without_numbers_in_validation)
-    with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
-    assert stopped.value.code == 1
-    output = capsys.readouterr()
-    assert "the validation loss is nan after epoch 1" in output.err
-    assert "epoch=" not in output.out
-    assert not list((job / "model").iterdir())
-
-
-def test_a_training_that_fails_later_keeps_what_it_measured(
-    job: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches_seen = iter(range(100))
-
-    def normalize_until_the_second_epoch(pixels: torch.Tensor, *_: object) -> torch.Tensor:
-        in_training = len(pixels) in (3, 4)  # 10 pictures in 3 batches
-        return pixels.float() * (torch.nan if in_training and next(batches_seen) >= 3 else 0.01)
-
-    monkeypatch.setattr("entrypoints.model.normalize", normalize_until_the_second_epoch)
-    with pytest.raises(SystemExit):
-        train(SMALL)
-    assert pd.read_csv(job / "data" / contract.TRAINING_EPOCHS)["epoch"].tolist() == [1]
-    assert pd.read_csv(job / "data" / contract.TRAINING_STEPS)["step"].tolist() == [1, 2, 3]
-
-
-def test_splits_with_other_classes_are_refused(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_classes(job / "input/validation", 1, {"wasps": (9, 9, 9)})
-    with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
-    assert stopped.value.code == 2
-    assert "validation has ants, bees, wasps" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_split_without_some_class_is_refused(
-    job: Path, split: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for file in (job / "input" / split / "bees").iterdir():
-        file.unlink()
-    with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err == f"error: {split} has no picture of the class 'bees'; give it some\n"
-
-
 def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2, 3, 4):
         (job / f"input/train/ants/{number}.png").unlink()
@@ -286,41 +190,3 @@ def test_patience_ends_it_after_the_best_epoch(job: Path, monkeypatch: pytest.Mo
     assert len(pd.read_csv(job / "data/epochs.csv")) == 3
     card = json.loads((job / "model/model.json").read_text())
     assert card["metrics"]["best_epoch"] == 1
-
-
-@pytest.mark.parametrize("damage", ["no marker", "no pictures", "broken picture", "no variable"])
-def test_bad_channels_are_one_line(
-    job: Path, damage: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if damage == "no marker":
-        (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
-    elif damage == "no pictures":
-        shutil.rmtree(job / "input/train")
-    elif damage == "broken picture":
-        (job / "input/train/ants/broken.png").write_text("no picture")
-    else:
-        monkeypatch.delenv("SM_CHANNEL_TRAIN")
-    with pytest.raises(SystemExit) as stopped:
-        main(["--image_size", "32", "--epochs", "1", "--engines", "0"])
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_sigterm_ends_it_without_a_half_written_model(job: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.train", "--epochs", "10000", "--image_size", "32"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=job,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch=1 "):
-            break
-    process.terminate()
-    _, error = process.communicate(timeout=20)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert error == ""
-    assert not list((job / "model").iterdir())

@@ -1,20 +1,17 @@
 """Tuning jobs with real training processes, whose objective is a function of what they are given."""
 
-import dataclasses
 import math
 import re
-import time
 
 import pytest
 
 from local import training
 from local.home import Home
 from local.jobs import JobService
-from local.store import Store
 from local.trials import index
 from local.tuning import TuningService
 from tests.local.processes import alive
-from tests.local.tunings import OBJECTIVE, control_plane, finished, prepare, request, trials
+from tests.local.tunings import OBJECTIVE, control_plane, finished, request, trials
 
 
 @pytest.fixture
@@ -98,26 +95,6 @@ def test_a_job_whose_trials_all_fail_fails_with_their_reason(control):
     assert "BestTrainingJob" not in record
 
 
-def test_a_job_ends_after_five_failures_without_a_success(control):
-    limits = {"MaxNumberOfTrainingJobs": 9, "MaxParallelTrainingJobs": 1}
-    control.call("CreateHyperParameterTuningJob", request("import sys; sys.exit(1)", ResourceLimits=limits))
-    record = finished(control)
-    assert record["HyperParameterTuningJobStatus"] == "Failed"
-    assert "No training job succeeded after 5 attempts" in record["FailureReason"]
-    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 5
-
-
-def test_failures_after_a_success_end_no_job(control):
-    program = (
-        "import pathlib, sys\nassert '-001-' in str(pathlib.Path(sys.argv[1])), 'broken'\nprint('acc=0.5')\n"
-    )
-    limits = {"MaxNumberOfTrainingJobs": 8, "MaxParallelTrainingJobs": 2}
-    control.call("CreateHyperParameterTuningJob", request(program, ResourceLimits=limits))
-    record = finished(control)
-    assert record["HyperParameterTuningJobStatus"] == "Completed"
-    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 7
-
-
 def test_hyperband_stops_a_trial_that_falls_behind(control):
     program = (
         "import pathlib, sys, time\n"
@@ -160,53 +137,6 @@ def test_grid_tries_every_combination_once(control):
     assert finished(control)["HyperParameterTuningJobStatus"] == "Completed"
     tried = {tuple(sorted(trial["TunedHyperParameters"].items())) for trial in trials(control)}
     assert len(tried) == len(trials(control)) == 4
-
-
-def test_a_stopped_job_stops_its_trials(control):
-    control.call("CreateHyperParameterTuningJob", request("import time; time.sleep(60)"))
-    while len(trials(control)) < 2:
-        time.sleep(0.02)
-    control.call("StopHyperParameterTuningJob", {"HyperParameterTuningJobName": "h"})
-    assert finished(control)["HyperParameterTuningJobStatus"] == "Stopped"
-    assert {trial["TrainingJobStatus"] for trial in trials(control)} == {"Stopped"}
-    assert len(trials(control)) == 2
-
-
-def test_closing_stops_the_trials_and_does_not_wait_for_their_end(tmp_path):
-    home = Home(tmp_path / "home")
-    store = Store(home.database)
-    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
-    tuning = TuningService(home, store, jobs)
-    tuning.create(request("import time; time.sleep(60)"))
-    while not store.list("TrainingJob"):
-        time.sleep(0.02)
-    began = time.monotonic()
-    tuning.close()
-    assert time.monotonic() - began < 30
-    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
-    jobs.close()
-    store.close()
-
-
-def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_path):
-    """The tuning job is stopped after the last look at its status and before the trial has a record."""
-    home = Home(tmp_path / "home")
-    store = Store(home.database)
-
-    class Jobs(JobService):
-        def create(self, request, *start, **own):
-            tuning.stop("h")
-            return super().create(request, *start, **own)
-
-    jobs = Jobs(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
-    tuning = TuningService(home, store, jobs)
-    limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
-    tuning.create(request("import time; time.sleep(60)", ResourceLimits=limits))
-    tuning._threads["h"].join(30)
-    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
-    assert [trial["TrainingJobStatus"] for trial in store.list("TrainingJob")] == ["Stopped"]
-    jobs.close()
-    store.close()
 
 
 def test_each_spot_trial_has_its_own_checkpoints(control, tmp_path):
@@ -261,61 +191,6 @@ def test_a_tuning_job_can_be_stopped_before_its_first_trial(tuning, store, bundl
     tuning.close()
     assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
     assert store.list("TrainingJob") == []
-
-
-@pytest.fixture
-def quick(home, store):
-    """The service with trials that start at once."""
-    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
-    yield TuningService(home, store, jobs)
-    jobs.close()
-
-
-def test_when_its_time_is_over_the_best_so_far_is_the_best(quick):
-    program = (
-        "import sys, time\nprint('acc=0.5', flush=True)\ntime.sleep(60 if '-002-' in sys.argv[1] else 0)\n"
-    )
-    # The service's least, 120 s, is what the control plane checks.
-    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 5}
-    quick.create(request(program, ResourceLimits=limits))
-    quick._threads["h"].join(30)
-    record = quick.describe("h")
-    assert record["HyperParameterTuningJobStatus"] == "Completed"
-    assert record["TrainingJobStatusCounters"]["Completed"] == 1
-    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
-    assert "-001-" in record["BestTrainingJob"]["TrainingJobName"]
-
-
-def test_a_job_whose_time_is_over_before_its_first_trial_says_so(quick):
-    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 0}
-    quick.create(request(ResourceLimits=limits))
-    quick._threads["h"].join(30)
-    record = quick.describe("h")
-    assert record["HyperParameterTuningJobStatus"] == "Failed"
-    assert "MaxRuntimeInSeconds was over before one began" in record["FailureReason"]
-
-
-def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp_path):
-    monkeypatch.setattr("local.tuning.os.cpu_count", lambda: 2)
-    # Each trial writes how many it finds running, itself with them.
-    program = (
-        "import os, pathlib, time\n"
-        f"folder = pathlib.Path({str(tmp_path)!r})\n"
-        "own = folder / f'{os.getpid()}.running'\n"
-        "own.touch()\n"
-        "time.sleep(0.5)\n"
-        "with (folder / 'counts').open('a') as counts:\n"
-        "    print(len(list(folder.glob('*.running'))), os.environ['OMP_NUM_THREADS'], file=counts)\n"
-        "own.unlink()\n"
-        "print('acc=0.5')\n"
-    )
-    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 4}
-    quick.create(request(program, ResourceLimits=limits))
-    quick._threads["h"].join(60)
-    counts = [line.split() for line in (tmp_path / "counts").read_text().splitlines()]
-    assert len(counts) == 6
-    assert max(int(running) for running, _ in counts) == 2
-    assert {threads for _, threads in counts} == {"1"}
 
 
 def test_training_jobs_are_listed_ten_at_a_time_by_name_unless_told_otherwise(control):

@@ -197,4 +197,4 @@ def test_numbers(value, text):
     [(0.8996, "89.96"), (0.899999, "89.99"), (0.9, "90"), (0.95454, "95.45"), (1, "100"), (0.29, "29")],
 )
 def test_an_accuracy_never_looks_higher_than_it_is(value, text):
-    assert page.cut(value) == f"{text}{page.SPACE}%"
+    assert page.percent_cut(value) == f"{text}{page.SPACE}%"

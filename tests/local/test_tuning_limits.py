@@ -1,0 +1,135 @@
+"""What ends a tuning job, and how much of it runs at once."""
+
+import dataclasses
+import time
+
+import pytest
+
+from local import training
+from local.home import Home
+from local.jobs import JobService
+from local.store import Store
+from local.tuning import TuningService
+from tests.local.tunings import control_plane, finished, prepare, request, trials
+
+
+@pytest.fixture
+def control(tmp_path):
+    with control_plane(tmp_path / "home") as control:
+        yield control
+
+
+@pytest.fixture
+def quick(home, store):
+    """The service with trials that start at once."""
+    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    yield TuningService(home, store, jobs)
+    jobs.close()
+
+
+def test_a_job_ends_after_five_failures_without_a_success(control):
+    limits = {"MaxNumberOfTrainingJobs": 9, "MaxParallelTrainingJobs": 1}
+    control.call("CreateHyperParameterTuningJob", request("import sys; sys.exit(1)", ResourceLimits=limits))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert "No training job succeeded after 5 attempts" in record["FailureReason"]
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 5
+
+
+def test_failures_after_a_success_end_no_job(control):
+    program = (
+        "import pathlib, sys\nassert '-001-' in str(pathlib.Path(sys.argv[1])), 'broken'\nprint('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 8, "MaxParallelTrainingJobs": 2}
+    control.call("CreateHyperParameterTuningJob", request(program, ResourceLimits=limits))
+    record = finished(control)
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert record["TrainingJobStatusCounters"]["NonRetryableError"] == 7
+
+
+def test_a_stopped_job_stops_its_trials(control):
+    control.call("CreateHyperParameterTuningJob", request("import time; time.sleep(60)"))
+    while len(trials(control)) < 2:
+        time.sleep(0.02)
+    control.call("StopHyperParameterTuningJob", {"HyperParameterTuningJobName": "h"})
+    assert finished(control)["HyperParameterTuningJobStatus"] == "Stopped"
+    assert {trial["TrainingJobStatus"] for trial in trials(control)} == {"Stopped"}
+    assert len(trials(control)) == 2
+
+
+def test_closing_stops_the_trials_and_does_not_wait_for_their_end(quick, store):
+    quick.create(request("import time; time.sleep(60)"))
+    while not store.list("TrainingJob"):
+        time.sleep(0.02)
+    began = time.monotonic()
+    quick.close()
+    assert time.monotonic() - began < 30
+    assert quick.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
+
+
+def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_path):
+    """The tuning job is stopped after the last look at its status and before the trial has a record."""
+    home = Home(tmp_path / "home")
+    store = Store(home.database)
+
+    class Jobs(JobService):
+        def create(self, request, *start, **own):
+            tuning.stop("h")
+            return super().create(request, *start, **own)
+
+    jobs = Jobs(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    tuning = TuningService(home, store, jobs)
+    limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
+    tuning.create(request("import time; time.sleep(60)", ResourceLimits=limits))
+    tuning._threads["h"].join(30)
+    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
+    assert [trial["TrainingJobStatus"] for trial in store.list("TrainingJob")] == ["Stopped"]
+    jobs.close()
+    store.close()
+
+
+def test_when_its_time_is_over_the_best_so_far_is_the_best(quick):
+    program = (
+        "import sys, time\nprint('acc=0.5', flush=True)\ntime.sleep(60 if '-002-' in sys.argv[1] else 0)\n"
+    )
+    # The service's least, 120 s, is what the control plane checks.
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 5}
+    quick.create(request(program, ResourceLimits=limits))
+    quick._threads["h"].join(30)
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Completed"
+    assert record["TrainingJobStatusCounters"]["Completed"] == 1
+    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
+    assert "-001-" in record["BestTrainingJob"]["TrainingJobName"]
+
+
+def test_a_job_whose_time_is_over_before_its_first_trial_says_so(quick):
+    limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 0}
+    quick.create(request(ResourceLimits=limits))
+    quick._threads["h"].join(30)
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert "MaxRuntimeInSeconds was over before one began" in record["FailureReason"]
+
+
+def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp_path):
+    monkeypatch.setattr("local.tuning.os.cpu_count", lambda: 2)
+    # Each trial writes how many it finds running, itself with them.
+    program = (
+        "import os, pathlib, time\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "own = folder / f'{os.getpid()}.running'\n"
+        "own.touch()\n"
+        "time.sleep(0.5)\n"
+        "with (folder / 'counts').open('a') as counts:\n"
+        "    print(len(list(folder.glob('*.running'))), os.environ['OMP_NUM_THREADS'], file=counts)\n"
+        "own.unlink()\n"
+        "print('acc=0.5')\n"
+    )
+    limits = {"MaxNumberOfTrainingJobs": 6, "MaxParallelTrainingJobs": 4}
+    quick.create(request(program, ResourceLimits=limits))
+    quick._threads["h"].join(60)
+    counts = [line.split() for line in (tmp_path / "counts").read_text().splitlines()]
+    assert len(counts) == 6
+    assert max(int(running) for running, _ in counts) == 2
+    assert {threads for _, threads in counts} == {"1"}
