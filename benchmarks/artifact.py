@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.processes import train  # noqa: E402
-from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
+from benchmarks.processes import train
+from entrypoints.contract import TRAIN, VALIDATION
 
 # The mean of the hymenoptera pictures, which are JPEG files of 110 KB.
 WIDTH, HEIGHT = 485, 386

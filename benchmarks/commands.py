@@ -3,7 +3,7 @@
 Each figure is the median of several child processes: of `--help` for every command, and of the definition
 built, after the imports, by the function that upsert_pipeline.py calls.
 
-  python benchmarks/commands.py --json commands.json
+  python -m benchmarks.commands --json commands.json
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ResNet18 at 224 px in batches of 32, all layers training, on this machine's processor. Pictures that are
 kept in memory are cropped, stacked and normalized at every step; others are decoded and resized before.
 
-  python benchmarks/data_path.py --data hymenoptera_data --json data_path.json
+  python -m benchmarks.data_path --data hymenoptera_data --json data_path.json
 """
 
 from __future__ import annotations
@@ -11,25 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
 
-import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from torch import nn  # noqa: E402
-
-from entrypoints.batches import Budget, Pictures, augmentation  # noqa: E402
-from entrypoints.dataset import DatasetError, check_dataset  # noqa: E402
-from entrypoints.model import Normalize, build, cut  # noqa: E402
-from entrypoints.serving.image import decode  # noqa: E402
-from entrypoints.train import supports_bfloat16  # noqa: E402
+from entrypoints.batches import Budget, Pictures, augmentation
+from entrypoints.dataset import DatasetError, check_dataset
+from entrypoints.model import Normalize, build, cut
+from entrypoints.serving.image import decode
+from entrypoints.train import supports_bfloat16
 
 SIDE, RESIZE, BATCH = 224, 256, 32
 CROP_SCALE = 0.08

@@ -5,7 +5,7 @@ runs while the others are stopped (SIGSTOP), so that a machine that slows down s
 is the time in which a training was not stopped. `losses` saves the losses every 10 steps; `definition` also
 the gradients, as TrainModel does.
 
-  python benchmarks/debugger.py --json debugger.json
+  python -m benchmarks.debugger --json debugger.json
 """
 
 from __future__ import annotations
@@ -27,16 +27,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.growth import generate  # noqa: E402
-from benchmarks.processes import train  # noqa: E402
-from config.sections import Debugger  # noqa: E402
-from entrypoints.contract import TRAIN, TRAINING_EPOCHS, VALIDATION  # noqa: E402
-from entrypoints.debugger import CONFIG_VARIABLE  # noqa: E402
-from local.home import Home  # noqa: E402
-from local.profiler import profiled  # noqa: E402
+from benchmarks.growth import generate
+from benchmarks.processes import train
+from config.sections import Debugger
+from entrypoints.contract import TRAIN, TRAINING_EPOCHS, VALIDATION
+from entrypoints.debugger import CONFIG_VARIABLE
+from local.home import Home
+from local.profiler import profiled
 
 DATA = "data"  # the folder of the pictures, beside those of the runs
 TURN_S = 1.0
@@ -86,7 +83,16 @@ class TakingTurns:
 
     def __init__(self, variant: str, options: Sequence[str], folder: Path) -> None:
         self._measured = folder / variant
-        command = [sys.executable, __file__, *options, "--variant", variant, "--folder", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.debugger",
+            *options,
+            "--variant",
+            variant,
+            "--folder",
+            str(folder),
+        ]
         self._process = subprocess.Popen(command, start_new_session=True)
         self._send(signal.SIGSTOP)
         self.seconds = 0.0

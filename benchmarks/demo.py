@@ -3,8 +3,8 @@
 Runs scripts/run_local.py into a home of its own. Options that this program does not know go to
 run_local.py.
 
-  python benchmarks/demo.py --json demo.json
-  python benchmarks/demo.py --data flowers --parameter Epochs=5
+  python -m benchmarks.demo --json demo.json
+  python -m benchmarks.demo --data flowers --parameter Epochs=5
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.processes import MIB, Peak, watch
 
-from benchmarks.processes import MIB, Peak, watch  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(options: Sequence[str], home: Path) -> tuple[dict[str, Any], float, Peak]:

@@ -3,7 +3,7 @@
 Datasets of generated pictures of 64 px, from random weights, one epoch. The memory budget is so small that
 the larger ones are read from disk again and again.
 
-  python benchmarks/growth.py --counts 1000,10000,100000 --json growth.json
+  python -m benchmarks.growth --counts 1000,10000,100000 --json growth.json
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +21,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.processes import MIB, run, train  # noqa: E402
-from entrypoints.contract import TEST, TRAIN, VALIDATION  # noqa: E402
+from benchmarks.processes import MIB, run, train
+from entrypoints.contract import TEST, TRAIN, VALIDATION
 
 SIDE = 64
 CLASSES = 4

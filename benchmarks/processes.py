@@ -17,10 +17,9 @@ from typing import Any
 import pandas as pd
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from entrypoints.contract import PRETRAINED, RANDOM_WEIGHTS, TRAINING_EPOCHS
 
-from entrypoints.contract import PRETRAINED, RANDOM_WEIGHTS, TRAINING_EPOCHS  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 SAMPLE_EVERY_S = 0.2
 MIB = 1 << 20

@@ -2,7 +2,7 @@
 
 The execution is made up, in an account like that of the tests: S3 as files, laid out as AWS leaves it.
 
-  python benchmarks/report.py --json report.json
+  python -m benchmarks.report --json report.json
 """
 
 from __future__ import annotations
@@ -20,19 +20,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-# The tests are no package.
-sys.path.insert(1, str(ROOT / "tests" / "scripts" / "reporting"))
+from benchmarks.processes import MIB, watch
 
-from benchmarks.processes import MIB, watch  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 GOAL_S, GOAL_MIB, GOAL_MB = 20.0, 1024.0, 3.0
 
 
 def measure(classes: int, images: int) -> dict[str, Any]:
     """Seconds of the command, its peak resident set and the size of its page."""
-    account: Any = importlib.import_module("account")
+    account: Any = importlib.import_module("tests.scripts.reporting.account")  # untyped
     with tempfile.TemporaryDirectory() as folder:
         names = [f"class {number:04}" for number in range(classes)]
         page = Path(folder) / "report.html"

@@ -21,13 +21,12 @@ from pathlib import Path
 import psutil
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.load import HOST
+from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, MODEL_CARD, MODEL_WEIGHTS
+from local.container import base_environment
+from local.model_server import RAY, RAY_ENVIRONMENT, UVICORN, LaunchError, launch
 
-from benchmarks.load import HOST  # noqa: E402
-from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, MODEL_CARD, MODEL_WEIGHTS  # noqa: E402
-from local.container import base_environment  # noqa: E402
-from local.model_server import RAY, RAY_ENVIRONMENT, UVICORN, LaunchError, launch  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 PEERS = ROOT / "benchmarks" / "peers"
 CORES = os.cpu_count() or 1

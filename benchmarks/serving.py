@@ -4,8 +4,8 @@ The servers take turns, each started anew in every round, and get the same pictu
 medians over the rounds. What cannot run here (no Java, no environment) is left out, and the table says why.
 
   bash benchmarks/peers/environment.sh
-  python benchmarks/serving.py --data hymenoptera_data --json serving.json
-  python benchmarks/serving.py --model model.tar.gz --only uvicorn --soak 10
+  python -m benchmarks.serving --data hymenoptera_data --json serving.json
+  python -m benchmarks.serving --model model.tar.gz --only uvicorn --soak 10
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ from typing import Any
 
 from rich.console import Console
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks import artifact
+from benchmarks.load import Load, closed_loop, open_loop, request, run
+from benchmarks.servers import CORES, SERVERS, Absent, NotReady, Place, Server
+from benchmarks.serving_tables import tables
+from benchmarks.soak import soak
+from entrypoints.contract import JPEG, VALIDATION
+from entrypoints.serving.predictor import has_vnni
 
-from benchmarks import artifact  # noqa: E402
-from benchmarks.load import Load, closed_loop, open_loop, request, run  # noqa: E402
-from benchmarks.servers import CORES, SERVERS, Absent, NotReady, Place, Server  # noqa: E402
-from benchmarks.serving_tables import tables  # noqa: E402
-from benchmarks.soak import soak  # noqa: E402
-from entrypoints.contract import JPEG, VALIDATION  # noqa: E402
-from entrypoints.serving.predictor import has_vnni  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 CLIENTS = (1, 4, 16, 64)
 CEILING_CLIENTS = 16

@@ -3,7 +3,7 @@
 Each starts from the same weights and sees the same pictures. The floor is what the processor's convolutions
 alone would need for full fine-tuning.
 
-  python benchmarks/training.py --data hymenoptera_data --weights resnet18.pth --peer-epochs 1
+  python -m benchmarks.training --data hymenoptera_data --weights resnet18.pth --peer-epochs 1
 """
 
 from __future__ import annotations
@@ -11,33 +11,29 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
 
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from torch import nn  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-from torchvision import transforms  # noqa: E402
-
-from benchmarks.alone import RESNET18_MACS  # noqa: E402
-from benchmarks.processes import train  # noqa: E402
-from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
-from entrypoints.dataset import DatasetError, check_dataset, read_split  # noqa: E402
-from entrypoints.hyperparameters import Hyperparameters  # noqa: E402
-from entrypoints.model import MEAN, STD, build, cut  # noqa: E402
-from entrypoints.split import copy  # noqa: E402
-from entrypoints.train import VIEW_SCALE, supports_bfloat16  # noqa: E402
+from benchmarks.alone import RESNET18_MACS
+from benchmarks.processes import train
+from entrypoints.contract import TRAIN, VALIDATION
+from entrypoints.dataset import DatasetError, check_dataset, read_split
+from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.model import MEAN, STD, build, cut
+from entrypoints.split import copy
+from entrypoints.train import VIEW_SCALE, supports_bfloat16
 
 TUTORIAL_EPOCHS = 25
 PLAIN_EPOCHS = 10

@@ -4,7 +4,7 @@ That is the time from the trial's creation to its end, when its model is in S3, 
 training program's main(), which the program prints. Beside it the same trials, each started by the
 sagemaker-training toolkit.
 
-  python benchmarks/tuning.py --data hymenoptera_data --weights resnet18.pth --json tuning.json
+  python -m benchmarks.tuning --data hymenoptera_data --weights resnet18.pth --json tuning.json
 """
 
 from __future__ import annotations
@@ -22,18 +22,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from rich.console import Console
+from rich.table import Table
 
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from benchmarks.training import usable  # noqa: E402
-from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION, VALIDATION_ACCURACY  # noqa: E402
-from entrypoints.dataset import DatasetError  # noqa: E402
-from local import forks  # noqa: E402
-from local.service import LocalService  # noqa: E402
-from steps.code import bundles  # noqa: E402
+from benchmarks.training import usable
+from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION, VALIDATION_ACCURACY
+from entrypoints.dataset import DatasetError
+from local import forks
+from local.service import LocalService
+from steps.code import bundles
 
 TRIALS = 8
 PARALLEL = 2
