@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
-from scripts.reporting import evaluation, plots, sources
+from scripts.reporting import evaluation, plots
 from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, Training, Tuning
 
 FOLDER = Path(__file__).resolve().parent
@@ -51,7 +51,7 @@ def render(report: Report) -> str:
         run=report.run,
         headline=headline(report.run),
         steps=timeline(report.run),
-        best=sources.best(report.tuning),
+        best=None if isinstance(report.tuning, Missing) else report.tuning.best,
         data=None if isinstance(report.data, Missing) else data(report.data),
         tuning=None if isinstance(report.tuning, Missing) else tuning(report.tuning),
         training=None if isinstance(report.training, Missing) else training(report.training),

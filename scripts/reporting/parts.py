@@ -114,6 +114,11 @@ class Tuning:
     ranges: Mapping[str, bool]
     trials: Sequence[Trial]
 
+    @property
+    def best(self) -> Trial | None:
+        """The trial whose hyperparameters TrainModel took; None if no trial has an objective."""
+        return None if self.trials[0].objective is None else self.trials[0]
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -280,10 +280,3 @@ def _trial(summary: dict[str, Any]) -> Trial:
         seconds=(ended - began).total_seconds() if began and ended else None,
         failure_reason=summary.get("FailureReason", ""),
     )
-
-
-def best(tuning: Tuning | Missing) -> Trial | None:
-    """The trial whose hyperparameters TrainModel took."""
-    if isinstance(tuning, Missing) or tuning.trials[0].objective is None:
-        return None
-    return tuning.trials[0]

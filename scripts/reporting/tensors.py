@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from local.tensors import DAMAGE
 from scripts.reporting.parts import Losses
 from scripts.reporting.store import Store, Unavailable, parallel, spread
 
@@ -22,6 +22,8 @@ from scripts.reporting.store import Store, Unavailable, parallel, spread
 MAX_STEPS = 400
 # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 END_OF_JOB = "training_job_end.ts"
+# What smdebug's readers run into where bytes are not the tensors that they should be; besides SMDebugError.
+DAMAGE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
 
 
 @contextmanager
