@@ -213,7 +213,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
     A KeyboardInterrupt that carries a message (what was kept, how to go on) is printed with it.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so far, see scripts/scripts.py
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so far, see scripts/root.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main(None)

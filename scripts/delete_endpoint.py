@@ -6,6 +6,9 @@ execution, or the deploying function, can serve them again.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -18,6 +18,9 @@ in folders that are no pictures are listed at the end and change nothing.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 import json
 import os

@@ -6,6 +6,9 @@ from what SageMaker and S3 hold. A part of which there is nothing says why.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

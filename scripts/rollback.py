@@ -8,6 +8,9 @@ earlier approved version, the newest approved one before the current is taken.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass

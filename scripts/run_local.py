@@ -7,6 +7,9 @@ lies under the home folder and stays there.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 import contextlib
 import hashlib

@@ -9,6 +9,9 @@ What is not named stays as it is. Without an option the schedule is shown.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 import re
 import zoneinfo

@@ -6,6 +6,9 @@ the service's selective execution. Exit code 1: the gate said no, or a step fail
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 import json
 import re

@@ -7,6 +7,9 @@ interrupted upload goes on where it stopped.
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import argparse
 import hashlib
 import mimetypes

@@ -6,6 +6,9 @@ it prints the definition on stdout and what would change in the live one on stde
 
 from __future__ import annotations
 
+if not __package__:
+    import root  # noqa: F401
+
 import base64
 import hashlib
 import sys

@@ -1,0 +1,19 @@
+"""Imported by a command that runs as a file: puts the project's root first on sys.path.
+
+`python scripts/x.py` puts this folder there. The root belongs there, before site-packages, since PyPI has a
+package named `entrypoints`; this folder does not, or its modules could hide others. Imported as `scripts.x`
+(tests, mypy, import-linter, `python -m scripts.x`), a command needs none of this.
+
+A .pth file in the environment would do it without a line in the commands, and would let every job on this
+machine import the whole project, which no container holds.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+# Ctrl-C during the imports that follow ends the command without a traceback; `command.run` takes over.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
