@@ -18,6 +18,7 @@ import scripts.command as command
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
 
+SETTINGS = ("name", "region")
 # https://aws.amazon.com/sagemaker/ai/pricing/, real-time inference, us-east-1, November 2026, rounded.
 COST = "an ml.m5.2xlarge costs about 0.46 USD an hour in us-east-1 (aws.amazon.com/sagemaker/ai/pricing)"
 
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (the default of EndpointName)")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     return parser.parse_args(argv)

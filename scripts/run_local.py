@@ -33,6 +33,7 @@ from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
 from scripts.invoke import predict_picture
+from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import report, start
 from scripts.upload_dataset import delete, split_url, upload
@@ -122,7 +123,7 @@ def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
     """
     program = Path(__file__).with_name("upsert_pipeline.py")
     with subprocess.Popen(
-        [sys.executable, program, "--dry-run", *_settings(arguments)],
+        [sys.executable, program, "--dry-run", *command.same_settings(arguments, command.UPSERTED)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -182,7 +183,7 @@ def run(
             runtime = session.client("sagemaker-runtime")
             prediction = predict_picture(picture, answer["endpoint_name"], runtime)
             summary["endpoint_prediction"] = {"file": str(picture), **prediction}
-    options = [f"--local={service.url}", *_settings(arguments)]
+    options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS)]
     with command.status("writing the report"):
         if page := write_report(arn, service.home.root / "reports", options):
             summary["artifacts"]["report"] = str(page)
@@ -193,12 +194,6 @@ def run(
         partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(arguments.summary)
     return code
-
-
-def _settings(arguments: argparse.Namespace) -> list[str]:
-    """The options that give another command the same settings."""
-    options = [f"--set={override}" for override in arguments.overrides]
-    return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
 
 
 def tell(summary: dict[str, Any]) -> None:
@@ -233,7 +228,7 @@ def keep_serving(service: LocalService) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "", local_help=argparse.SUPPRESS)
+    parser = command.parser(__doc__ or "", command.UPSERTED, local_help=argparse.SUPPRESS)
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
     parser.add_argument(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 WORKERS = 8  # below botocore's ten connections per client
 # The user metadata that proves an object's content. An ETag does not: it is no MD5 under KMS keys.
 SHA256 = "sha256"
+SETTINGS = ("bucket", "name", "region")
 LISTED = 10  # names printed of a longer list
 
 
@@ -180,7 +181,7 @@ def _settle(s3: S3Client, bucket: str, extra: Sequence[str], arguments: argparse
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("folder", metavar="DIR", type=Path, help="one subfolder of pictures per class")
     parser.add_argument("--to", metavar="S3_URL", help="s3://bucket/prefix (the default of InputDataUrl)")
     parser.add_argument("--delete", action="store_true", help="remove objects that the folder no longer has")
