@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scripts.command as command
-from config.parameters import check_assignments, execution_parameters
+from config.parameters import check_assignments, dataset_url, execution_parameters
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
@@ -33,6 +33,7 @@ from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
 from scripts.invoke import predict_picture
+from scripts.owners import owned
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import report, start
@@ -87,16 +88,34 @@ def find_weights(weights: str, home: Path) -> Path | None:
     return path
 
 
+def dataset_name(data: str | None, dataset: Dataset) -> str:
+    """The name of the prefix for what --data names: two folders with the same name have two."""
+    if data is None or data == "hymenoptera":
+        return dataset.root.name
+    return f"{dataset.root.name}-{hashlib.sha256(bytes(dataset.root)).hexdigest()[:8]}"
+
+
 def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
-    """Make the objects under `url` the pictures of the dataset."""
+    """Make the objects under `url` the pictures of the dataset.
+
+    Raises:
+        Failure: something else put objects there, which are not for a run to delete.
+    """
     s3 = session.client("s3")
+    bucket, _ = split_url(url)
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=command.console, transient=True) as progress:
         done = upload(dataset, url, s3, progress)
-    delete(s3, split_url(url)[0], done.extra)
+    ours = owned(s3, bucket, done.extra, url)
+    if others := sorted(set(done.extra) - set(ours)):
+        command.fail(
+            f"{url} holds {len(others)} objects that no run put there and that would be trained on, "
+            f"such as s3://{bucket}/{others[0]}; remove them, or take another --home"
+        )
+    delete(s3, bucket, ours)
     say = command.console.print
     say(
         f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
@@ -156,7 +175,7 @@ def run(
     arguments.local = service.url
     session = command.session(arguments, settings)
     session.client("s3").create_bucket(Bucket=settings.bucket)
-    url = f"{command.default(settings, 'InputDataUrl')}/{dataset.root.name}"
+    url = dataset_url(settings, dataset_name(arguments.data, dataset))
     values = {"InputDataUrl": url, **values}
     with dry_run(arguments) as definition:
         put_dataset(session, dataset, url)
