@@ -44,19 +44,26 @@ class Parameter:
         return list(get_args(self.kind)) if get_origin(self.kind) is Literal else None
 
 
+def dataset_url(settings: Settings, name: str = "default") -> str:
+    """The prefix of the dataset of this name; "default" is the one that nobody named.
+
+    It ends in a slash: S3 would also take "flowers-2/1.png" to lie below "flowers".
+    """
+    return f"s3://{settings.bucket}/{settings.name}/data/{name}/"
+
+
 def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[Parameter, ...]:
     """The parameters in the order of the definition.
 
     `random_weights_url` is the S3 prefix with the marker that stands for random weights (steps/code.py).
     """
-    data = f"s3://{settings.bucket}/{settings.name}/data"
     instances = settings.deployment.instances_min
     training = "ml.g5.xlarge" if settings.images.training_device == "gpu" else "ml.m5.2xlarge"
     return (
         Parameter(
             "InputDataUrl",
             Annotated[str, S3_URI],
-            data,
+            dataset_url(settings),
             "images: a folder per class, or train and val folders",
         ),
         Parameter(

@@ -8,7 +8,7 @@ What may change from execution to execution is an execution parameter instead (p
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
@@ -126,6 +126,31 @@ def load(
     return settings
 
 
+def without_effect(
+    path: Path | None, environ: Mapping[str, str], overrides: Sequence[str], reads: Collection[str]
+) -> list[str]:
+    """The overrides that change nothing for whoever reads only the settings `reads`, keys and sections.
+
+    One without which `load` fails is not among them: a setting without a default has to come from somewhere.
+    """
+
+    def has_effect(override: str) -> bool:
+        key = _key(override)
+        if any(key == read or key.startswith(f"{read}.") for read in reads):
+            return True
+        try:
+            load(path, environ, [other for other in overrides if _key(other) != key])
+        except SettingsError:
+            return True
+        return False
+
+    return [override for override in overrides if not has_effect(override)]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
 def _from_file(path: Path) -> dict[str, Given]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -162,10 +187,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
 def _from_overrides(overrides: Sequence[str]) -> dict[str, Given]:
     given = {}
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
+        _, equals, value = override.partition("=")
+        if not equals or not _key(override):
             raise SettingsError(f"--set {override!r}: write key=value, e.g. tuning.jobs=4")
-        given[key.strip()] = Given(value.strip(), "--set", text=True)
+        given[_key(override)] = Given(value.strip(), "--set", text=True)
     return given
 
 

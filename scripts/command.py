@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
@@ -33,7 +35,7 @@ from rich.status import Status
 from rich.text import Text
 
 from config.parameters import execution_parameters
-from config.settings import Settings, load
+from config.settings import Settings, load, without_effect
 from config.values import SettingsError
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 # Without markup: names of files and classes may hold brackets.
 console = Console(stderr=True, highlight=False, markup=False)
 output = Console(highlight=False, markup=False)
+
+# The settings that upsert_pipeline.py puts into AWS: all but what the schedule alone needs.
+UPSERTED = tuple(item.name for item in fields(Settings) if item.name != "scheduler_role")
 
 
 class Failure(Exception):
@@ -78,15 +83,22 @@ def fail(message: str) -> NoReturn:
 
 
 def parser(
-    description: str, local_help: str = "talk to a running local service instead of AWS"
+    description: str,
+    reads: Collection[str],
+    local_help: str = "talk to a running local service instead of AWS",
 ) -> argparse.ArgumentParser:
-    """A parser with the options that every command has: --local, --set and --settings."""
+    """A parser with the options that every command has: --local, --set and --settings.
+
+    Args:
+        reads: the settings, keys and sections, that have an effect at this command; see `settings`.
+    """
     result = _Parser(description=description, formatter_class=_Formatter)
+    result.set_defaults(reads=reads)
     common = result.add_argument_group("surroundings")
     common.add_argument("--local", metavar="URL", help=local_help)
     common.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-        help="override one setting, e.g. --set tuning.jobs=8 (repeatable)",
+        help=f"override a setting (repeatable): {', '.join(reads)}",
     )  # fmt: skip
     common.add_argument("--settings", metavar="FILE", type=Path, help="settings file (pipeline.toml)")
     return result
@@ -103,10 +115,33 @@ def add_parameters(to: argparse.ArgumentParser) -> None:
 def settings(arguments: argparse.Namespace) -> Settings:
     """The settings after file, environment and --set.
 
+    File and environment serve all commands; --set serves this one, which has to read what it sets.
+
     Raises:
         SettingsError: one of them is wrong; `run` prints it.
+        Failure: --set gives one that has no effect at this command; the message names the one that takes it.
     """
-    return load(arguments.settings, os.environ, arguments.overrides)
+    found = load(arguments.settings, os.environ, arguments.overrides)
+    for override in without_effect(arguments.settings, os.environ, arguments.overrides, arguments.reads):
+        key = override.partition("=")[0].strip()
+        taker = "upsert_pipeline.py" if key.partition(".")[0] in UPSERTED else "schedule_retraining.py"
+        options = ["--set", override]
+        if arguments.settings:
+            options += ["--settings", str(arguments.settings)]
+        if arguments.local:
+            options += ["--local", arguments.local]
+        fail(
+            f"--set {override} has no effect here; run python scripts/{taker} {shlex.join(options)}, "
+            "then this command without it"
+        )
+    return found
+
+
+def same_settings(arguments: argparse.Namespace, reads: Collection[str]) -> list[str]:
+    """The options that give another command, which reads the settings `reads`, the same ones."""
+    needless = without_effect(arguments.settings, os.environ, arguments.overrides, reads)
+    options = [f"--set={override}" for override in arguments.overrides if override not in needless]
+    return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
 
 
 def default(settings: Settings, name: str) -> str:
@@ -157,9 +192,9 @@ def refuse_placeholders(settings: Settings, *keys: str) -> None:
     """Refuse to send AWS the example account of the shipped settings; call it after `session`.
 
     Raises:
-        Failure: one of `keys` (default: any setting) is a placeholder, and no local service is used.
+        Failure: one of `keys` is a placeholder, and no local service is used.
     """
-    found = [key for key in settings.placeholders() if key in keys or not keys]
+    found = [key for key in settings.placeholders() if key in keys]
     if found and not os.environ.get("AWS_ENDPOINT_URL"):
         fail(
             f"{', '.join(found)} in pipeline.toml still name the example account; "

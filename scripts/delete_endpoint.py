@@ -1,7 +1,12 @@
-"""Delete the endpoint, with the configs and models of all its deployments.
+"""Delete an endpoint, with the configs and models of its deployments.
 
 An endpoint costs as long as it exists, asked or not. The registered model packages stay: the next
 execution, or the deploying function, can serve them again.
+
+SageMaker does not record which endpoint an endpoint config was made for. Known are the config that an
+endpoint uses, the one that it is being updated to, and the previous one, which rollback.py goes back to: they
+go with their endpoint unless another one has them, too. Older configs go with the last endpoint of the model
+package group. --remains deletes them before that, and what a deletion that was cut off has left.
 """
 
 from __future__ import annotations
@@ -21,34 +26,44 @@ import scripts.command as command
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
 
+SETTINGS = ("name", "region")
 # https://aws.amazon.com/sagemaker/ai/pricing/, real-time inference, us-east-1, November 2026, rounded.
 COST = "an ml.m5.2xlarge costs about 0.46 USD an hour in us-east-1 (aws.amazon.com/sagemaker/ai/pricing)"
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What stands for one endpoint; `endpoint` is None when only remains of it are there."""
+    """What goes: an endpoint with configs and models, or, without an endpoint, what none needs."""
 
     endpoint: str | None
     configs: tuple[str, ...]
     models: tuple[str, ...]
+    staying: tuple[str, ...] = ()  # configs that may be of another endpoint's earlier deployments
 
 
-def find(sagemaker: SageMakerClient, name: str, group: str) -> Deployment:
-    """The endpoint, and the configs and models that the deploying function left.
+def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment:
+    """The endpoint, and the configs and models that the deploying function left; None: the remains.
 
     The function names configs and models after the model package and not after the endpoint
     (entrypoints/deploy.py), so that endpoints share them. Ours are those whose models were made from packages
-    of the model package group `group`, less what another endpoint uses.
+    of the model package group `group`, less what another endpoint uses or would go back to. While another
+    endpoint serves the group, configs that `name` is not known to have had may be that one's, and stay.
 
     Raises:
-        Failure: the endpoint serves a model that is not of the group.
+        Failure: there is no such endpoint, or it serves a model that is not of the group.
         ClientError: SageMaker refused.
     """
-    used = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in _endpoints(sagemaker)}
-    current = used.pop(name, set())
-    others = set().union(*used.values())
-    listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | current}
+    endpoints = _endpoints(sagemaker)
+    if name is not None and name not in endpoints:
+        command.fail(
+            f"there is no endpoint {name} in {sagemaker.meta.region_name}, and nothing is deleted; name "
+            "another one, or delete with --remains the configs and models that no endpoint needs"
+        )
+    needed = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in endpoints}
+    current, previous = needed.pop(name) if name else (set[str](), set[str]())
+    own = current | previous
+    others = set().union(*(configs for both in needed.values() for configs in both))
+    listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | own | others}
     served = {config: models for config, models in listed.items() if models is not None}
     models = set().union(*served.values()) | _models(sagemaker, group)
     ours = {model for model in models if _is_of_group(sagemaker, model, group)}
@@ -58,9 +73,13 @@ def find(sagemaker: SageMakerClient, name: str, group: str) -> Deployment:
                 f"endpoint {name} serves {', '.join(sorted(foreign))}, which is not from model package group "
                 f"{group}; delete it with the AWS CLI if it is to go"
             )
-    kept = {model for config in others for model in served.get(config, set())}
     configs = {config for config, models in served.items() if models <= ours} - others
-    return Deployment(name if current else None, tuple(sorted(configs)), tuple(sorted(ours - kept)))
+    staying: set[str] = set()
+    if name and any(served.get(config, set()) & ours for config in others):
+        staying, configs = configs - own, configs & own
+        ours = set().union(*(served[config] for config in configs))
+    kept = set().union(*(served[config] for config in served.keys() - configs))
+    return Deployment(name, *(tuple(sorted(found)) for found in (configs, ours - kept, staying)))
 
 
 def delete(sagemaker: SageMakerClient, deployment: Deployment) -> None:
@@ -82,11 +101,15 @@ def _endpoints(sagemaker: SageMakerClient) -> list[str]:
     return [item["EndpointName"] for page in pages for item in page["Endpoints"]]
 
 
-def _configs_of(sagemaker: SageMakerClient, endpoint: str) -> set[str]:
-    """The config that an endpoint uses, and the one that it is being updated to."""
+def _configs_of(sagemaker: SageMakerClient, endpoint: str) -> tuple[set[str], set[str]]:
+    """The config that an endpoint uses with the one that it is being updated to; and the one noted before."""
+    from entrypoints.deploy import noted_previous  # it imports boto3, which --help need not wait for
+
     described = sagemaker.describe_endpoint(EndpointName=endpoint)
     pending = described.get("PendingDeploymentSummary")
-    return {described["EndpointConfigName"], *([pending["EndpointConfigName"]] if pending else [])}
+    current = {described["EndpointConfigName"], *([pending["EndpointConfigName"]] if pending else [])}
+    previous = noted_previous(sagemaker, described["EndpointArn"])
+    return current, {previous} if previous else set()
 
 
 def _configs(sagemaker: SageMakerClient, group: str) -> set[str]:
@@ -135,11 +158,12 @@ def _is_of_group(sagemaker: SageMakerClient, model: str, group: str) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
-    name = arguments.name or command.default(settings, "EndpointName")
+    name = None if arguments.remains else arguments.name or command.default(settings, "EndpointName")
     sagemaker = command.session(arguments, settings).client("sagemaker")
     found = find(sagemaker, name, settings.model_package_group_name)
-    if found == Deployment(None, (), ()):
-        command.fail(f"there is no endpoint {name} in {settings.region}; name another one")
+    if not (found.endpoint or found.configs or found.models):
+        command.output.print("Nothing remains of deleted endpoints.")
+        return 0
 
     for kind, names in (
         ("endpoint", [found.endpoint] if found.endpoint else []),
@@ -150,22 +174,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.console.print(f"{kind}: {item}")
     if found.endpoint:
         command.console.print(f"While the endpoint exists it costs money: {COST}.", soft_wrap=True)
+    if found.staying:
+        command.console.print(
+            f"{len(found.staying)} older endpoint configs stay: other endpoints may have had them; "
+            "--remains deletes what no endpoint needs",
+            soft_wrap=True,
+        )
     if not command.confirm("Delete all of this?", arguments):
         command.console.print("Nothing is deleted.")
         return 1
     delete(sagemaker, found)
     command.output.print(
-        f"Deleted {name}: {len(found.configs)} endpoint configs, {len(found.models)} models"
-        + ("." if found.endpoint else "; the endpoint was gone already.")
+        f"Deleted {found.endpoint or 'remains'}: "
+        f"{len(found.configs)} endpoint configs, {len(found.models)} models."
     )
     return 0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (the default of EndpointName)")
+    parser.add_argument(
+        "--remains", action="store_true", help="delete, of deleted endpoints, what none needs"
+    )
     parser.add_argument("--yes", action="store_true", help="delete without asking")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.name and arguments.remains:
+        parser.error("--remains goes without the name of an endpoint")
+    return arguments
 
 
 if __name__ == "__main__":

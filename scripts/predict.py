@@ -43,6 +43,7 @@ from entrypoints.serving.image import FORMATS, ImageError
 from scripts.formats import WRITERS, both_terminals
 from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
 
+SETTINGS = ("name", "region")
 STDIN = "-"
 LISTED = 20  # files left out that are named
 AHEAD = 4 * REQUESTS  # answers that may wait for an earlier one
@@ -246,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, a folder, or - for stdin")
     parser.add_argument("--endpoint", metavar="NAME", help="the endpoint (the default of EndpointName)")
     parser.add_argument("--format", choices=WRITERS, default="table", help="of the output (table)")

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 import scripts.command as command
 
 LATEST = "latest"
+SETTINGS = ("name", "region")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def write(path: Path, html: str) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("execution", metavar="EXECUTION", help="an execution's ARN, or latest")
     parser.add_argument("--output", metavar="FILE", type=Path, help="the file (report-ID.html)")
     arguments = parser.parse_args(argv)

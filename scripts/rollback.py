@@ -26,6 +26,7 @@ from scripts.execution import wait_for_endpoint
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
 
+SETTINGS = ("name", "region", "execution_role")
 POLL_S = 1.0
 
 
@@ -185,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (the default of EndpointName)")
     parser.add_argument("--to", metavar="VERSION", type=int, help="the version to go back to")
     parser.add_argument("--reject", action="store_true", help="mark the version served now as Rejected")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scripts.command as command
-from config.parameters import check_assignments, execution_parameters
+from config.parameters import check_assignments, dataset_url, execution_parameters
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
@@ -36,6 +36,8 @@ from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
 from scripts.invoke import predict_picture
+from scripts.owners import owned
+from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import report, start
 from scripts.upload_dataset import delete, split_url, upload
@@ -89,16 +91,34 @@ def find_weights(weights: str, home: Path) -> Path | None:
     return path
 
 
+def dataset_name(data: str | None, dataset: Dataset) -> str:
+    """The name of the prefix for what --data names: two folders with the same name have two."""
+    if data is None or data == "hymenoptera":
+        return dataset.root.name
+    return f"{dataset.root.name}-{hashlib.sha256(bytes(dataset.root)).hexdigest()[:8]}"
+
+
 def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
-    """Make the objects under `url` the pictures of the dataset."""
+    """Make the objects under `url` the pictures of the dataset.
+
+    Raises:
+        Failure: something else put objects there, which are not for a run to delete.
+    """
     s3 = session.client("s3")
+    bucket, _ = split_url(url)
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=command.console, transient=True) as progress:
         done = upload(dataset, url, s3, progress)
-    delete(s3, split_url(url)[0], done.extra)
+    ours = owned(s3, bucket, done.extra, url)
+    if others := sorted(set(done.extra) - set(ours)):
+        command.fail(
+            f"{url} holds {len(others)} objects that no run put there and that would be trained on, "
+            f"such as s3://{bucket}/{others[0]}; remove them, or take another --home"
+        )
+    delete(s3, bucket, ours)
     say = command.console.print
     say(
         f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
@@ -125,7 +145,7 @@ def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
     """
     program = Path(__file__).with_name("upsert_pipeline.py")
     with subprocess.Popen(
-        [sys.executable, program, "--dry-run", *_settings(arguments)],
+        [sys.executable, program, "--dry-run", *command.same_settings(arguments, command.UPSERTED)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -158,7 +178,7 @@ def run(
     arguments.local = service.url
     session = command.session(arguments, settings)
     session.client("s3").create_bucket(Bucket=settings.bucket)
-    url = f"{command.default(settings, 'InputDataUrl')}/{dataset.root.name}"
+    url = dataset_url(settings, dataset_name(arguments.data, dataset))
     values = {"InputDataUrl": url, **values}
     with dry_run(arguments) as definition:
         put_dataset(session, dataset, url)
@@ -185,7 +205,7 @@ def run(
             runtime = session.client("sagemaker-runtime")
             prediction = predict_picture(picture, answer["endpoint_name"], runtime)
             summary["endpoint_prediction"] = {"file": str(picture), **prediction}
-    options = [f"--local={service.url}", *_settings(arguments)]
+    options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS)]
     with command.status("writing the report"):
         if page := write_report(arn, service.home.root / "reports", options):
             summary["artifacts"]["report"] = str(page)
@@ -196,12 +216,6 @@ def run(
         partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(arguments.summary)
     return code
-
-
-def _settings(arguments: argparse.Namespace) -> list[str]:
-    """The options that give another command the same settings."""
-    options = [f"--set={override}" for override in arguments.overrides]
-    return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
 
 
 def tell(summary: dict[str, Any]) -> None:
@@ -236,7 +250,7 @@ def keep_serving(service: LocalService) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "", local_help=argparse.SUPPRESS)
+    parser = command.parser(__doc__ or "", command.UPSERTED, local_help=argparse.SUPPRESS)
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
     parser.add_argument(

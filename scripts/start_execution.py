@@ -22,6 +22,9 @@ from scripts.execution import Execution, deployment, follow, planned, wait_for_e
 if TYPE_CHECKING:
     import boto3
 
+# The rest is in the definition that was upserted. `deployment` has its say in the check of
+# EndpointInstanceCount, but how an update moves traffic is in the definition, too.
+SETTINGS = ("name", "region")
 POLL_S = 5.0
 # Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
 _MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
@@ -121,7 +124,7 @@ def latest(session: boto3.Session, pipeline: str) -> str:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     command.add_parameters(parser)
     parser.add_argument("--from", metavar="STEP", dest="first", help="run from this step on only")
     parser.add_argument(

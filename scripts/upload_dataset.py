@@ -3,6 +3,9 @@
 The dataset is checked first, by the rules of the split: what cannot be trained on is refused, and a file
 that is not a picture is listed and left out. A picture that is already there is not sent again, so an
 interrupted upload goes on where it stopped.
+
+A dataset has a prefix of its own: one above another dataset, or inside it, is refused. --delete removes only
+what uploads to the same prefix put there.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ if not __package__:
 import argparse
 import hashlib
 import mimetypes
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -23,13 +27,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import scripts.command as command
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from scripts.owners import WORKERS, note, owned, refuse_nesting
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-WORKERS = 8  # below botocore's ten connections per client
 # The user metadata that proves an object's content. An ETag does not: it is no MD5 under KMS keys.
 SHA256 = "sha256"
+SETTINGS = ("bucket", "name", "region")
 LISTED = 10  # names printed of a longer list
 
 
@@ -46,20 +51,24 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress) -> Uplo
     """Put the usable pictures of a dataset under s3://bucket/prefix, each at its path in the dataset.
 
     An object with the same size and SHA-256 (kept as user metadata) is not sent again; one that cannot
-    prove its content is.
+    prove its content, or carries no note of its dataset, is.
 
     Raises:
-        Failure: the URL or a file's name does not suit S3, or a file cannot be read.
+        Failure: the URL or a file's name does not suit S3, a file cannot be read, or the URL lies above
+            another dataset or in it.
         ClientError: S3 refused.
         KeyboardInterrupt: interrupted; the message says how many pictures are there.
     """
     bucket, prefix = split_url(url)
+    url = f"s3://{bucket}/{prefix}"
     files = [file for part in dataset.images.values() for group in part.values() for file in group]
     keys = {prefix + _relative(file, dataset.root): file for file in files}
     sizes = _list(s3, bucket, prefix)
+    refuse_nesting(s3, url, dataset.root.name, keys.keys(), sizes)
     task = progress.add_task(f"uploading to {url}", total=len(keys))
     executor = ThreadPoolExecutor(WORKERS)
-    jobs = [executor.submit(_put, s3, bucket, key, path, sizes) for key, path in keys.items()]
+    noted = note(url)
+    jobs = [executor.submit(_put, s3, bucket, key, path, sizes, noted) for key, path in keys.items()]
     try:
         for job in as_completed(jobs):
             job.result()
@@ -118,19 +127,21 @@ def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
     return {item["Key"]: item["Size"] for item in objects if not item["Key"].endswith("/")}
 
 
-def _put(s3: S3Client, bucket: str, key: str, path: Path, sizes: Mapping[str, int]) -> bool:
-    """Send one file unless it is there already; whether it was sent."""
+def _put(
+    s3: S3Client, bucket: str, key: str, path: Path, sizes: Mapping[str, int], noted: Mapping[str, str]
+) -> bool:
+    """Send one file, with what is noted of it, unless it is there already; whether it was sent."""
     try:
         content = path.read_bytes()
     except OSError as error:
         command.fail(f"{path} cannot be read ({error.strerror}); repair or remove it")
-    digest = hashlib.sha256(content).hexdigest()
+    metadata = {SHA256: hashlib.sha256(content).hexdigest(), **noted}
     if sizes.get(key) == len(content):
-        there = s3.head_object(Bucket=bucket, Key=key)
-        if there["Metadata"].get(SHA256) == digest:
+        there = s3.head_object(Bucket=bucket, Key=key)["Metadata"]
+        if metadata.items() <= there.items():
             return False
     content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata={SHA256: digest})
+    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type, Metadata=metadata)
     return True
 
 
@@ -138,7 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
     url = arguments.to or command.default(settings, "InputDataUrl")
-    bucket, _ = split_url(url)
+    bucket, prefix = split_url(url)
+    url = f"s3://{bucket}/{prefix}"
     try:
         with command.status(f"looking at every picture of {arguments.folder}"):
             dataset = check_dataset(arguments.folder)
@@ -163,27 +175,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         soft_wrap=True,
     )
     if done.extra:
-        _settle(s3, bucket, done.extra, arguments)
+        _settle(s3, url, done.extra, arguments)
     return 0
 
 
-def _settle(s3: S3Client, bucket: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
+def _settle(s3: S3Client, url: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
     """Delete what is in S3 and not in the folder, or say that the pipeline will train on it."""
+    bucket, _ = split_url(url)
     for key in extra[:LISTED]:
         command.console.print(f"not in the folder: s3://{bucket}/{key}", soft_wrap=True)
     if len(extra) > LISTED:
         command.console.print(f"not in the folder: {len(extra) - LISTED} more")
     if not arguments.delete:
         command.console.print(
-            f"{len(extra)} objects are not in the folder and will be trained on; --delete removes them"
+            f"{len(extra)} objects are not in the folder and will be trained on; --delete removes those "
+            f"that uploads to {url} put there",
+            soft_wrap=True,
         )
-    elif command.confirm(f"Delete these {len(extra)} objects from s3://{bucket}?", arguments):
-        delete(s3, bucket, extra)
-        command.console.print(f"{len(extra)} objects are deleted.")
+        return
+    ours = owned(s3, bucket, extra, url)
+    others = sorted(set(extra) - set(ours))
+    for key in others[:LISTED]:
+        removal = f"aws s3 rm {shlex.quote(f's3://{bucket}/{key}')}"
+        command.console.print(f"stays, put there by something else: {removal}", soft_wrap=True)
+    if len(others) > LISTED:
+        command.console.print(f"stays, put there by something else: {len(others) - LISTED} more")
+    if ours and command.confirm(f"Delete {len(ours)} objects that uploads to {url} put there?", arguments):
+        delete(s3, bucket, ours)
+        command.console.print(f"{len(ours)} objects are deleted.")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("folder", metavar="DIR", type=Path, help="one subfolder of pictures per class")
     parser.add_argument("--to", metavar="S3_URL", help="s3://bucket/prefix (the default of InputDataUrl)")
     parser.add_argument("--delete", action="store_true", help="remove objects that the folder no longer has")

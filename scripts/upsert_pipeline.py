@@ -175,7 +175,7 @@ def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = command.parser(__doc__ or "")
+    parser = command.parser(__doc__ or "", command.UPSERTED)
     parser.add_argument("--dry-run", action="store_true", help="print the definition and the changes only")
     parser.add_argument("--no-debugger", action="store_true", help="the same as --set debugger.enabled=false")
     arguments = parser.parse_args(argv)
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.dry_run:
         _dry_run(settings, session, definition(settings))
         return 0
-    command.refuse_placeholders(settings)
+    command.refuse_placeholders(settings, *command.UPSERTED)
     _check_bucket(session.client("s3"), settings.bucket)  # before the SDK takes its time
     for line in upsert(settings, session, definition(settings)):
         command.output.print(line, soft_wrap=True)

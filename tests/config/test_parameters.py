@@ -1,6 +1,6 @@
 import pytest
 
-from config.parameters import check_assignments, execution_parameters
+from config.parameters import check_assignments, dataset_url, execution_parameters
 from config.settings import load
 from config.values import SettingsError
 
@@ -22,6 +22,14 @@ def test_names_and_types():
 def test_every_default_is_a_valid_value():
     assignments = [f"{parameter.name}={parameter.default}" for parameter in PARAMETERS]
     assert len(check_assignments(PARAMETERS, assignments)) == len(PARAMETERS)
+
+
+def test_the_default_dataset_lies_beside_the_others():
+    settings = load(environ={}, overrides=["bucket=petals", "name=flowers"])
+    (default,) = [p.default for p in execution_parameters(settings, "") if p.name == "InputDataUrl"]
+    other = dataset_url(settings, "digits")
+    assert default == "s3://petals/flowers/data/default/"
+    assert other == "s3://petals/flowers/data/digits/"
 
 
 def test_a_gpu_image_comes_with_a_gpu_instance():

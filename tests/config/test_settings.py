@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import FILE, load
+from config.settings import FILE, load, without_effect
 from config.values import SettingsError
 
 REQUIRED = """
@@ -209,6 +209,27 @@ def test_an_unknown_environment_variable_is_an_unknown_setting(write):
 def test_a_malformed_override(write):
     assert "write key=value" in refused(write(""), {}, ["tuning.jobs"])
     assert "(from --set)" in refused(write(""), {}, ["tuning.jobs=many"])
+
+
+@pytest.mark.parametrize(
+    ("reads", "ignored"),
+    [
+        (("name", "tuning"), ["tags.team=vision"]),
+        (("tags", "tun"), ["name=flowers", "tuning.jobs=9"]),
+        (("tuning.jobs", "tags"), ["name=flowers"]),
+        (("name", "tuning", "tags"), []),
+    ],
+)
+def test_overrides_of_what_nobody_reads_have_no_effect(write, reads, ignored):
+    overrides = ["name=flowers", "tuning.jobs=9", "tags.team=vision"]
+    assert without_effect(write(""), {}, overrides, reads) == ignored
+
+
+def test_an_override_that_nothing_else_gives_has_an_effect(write):
+    overrides = ["bucket=petals", "region=eu-west-1"]
+    path = write("", required=REQUIRED.replace('bucket = "my-bucket"', ""))
+    assert without_effect(path, {}, overrides, ()) == ["region=eu-west-1"]
+    assert without_effect(path, {"PIPELINE_BUCKET": "x-y-z"}, overrides, ()) == overrides
 
 
 def test_a_missing_required_setting_says_where_to_give_it(write):

@@ -128,7 +128,7 @@ def test_settings_reach_the_definition(golden):
     definition = golden["definition"](settings)
     document = json.loads(definition)
     defaults = {item["Name"]: item["DefaultValue"] for item in document["Parameters"]}
-    assert defaults["InputDataUrl"] == "s3://petals/flowers/data"
+    assert defaults["InputDataUrl"] == "s3://petals/flowers/data/default/"
     assert defaults["EndpointName"] == "flowers"
     assert "us-east-1" not in definition
     assert "Debug" not in definition

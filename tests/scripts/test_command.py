@@ -117,7 +117,7 @@ def test_a_local_service_is_reached_whatever_this_machine_is_set_to():
     os.environ["AWS_PROFILE"] = "work"
     os.environ["AWS_ENDPOINT_URL_S3"] = "http://elsewhere"
     os.environ["AWS_SESSION_TOKEN"] = "token"
-    arguments = command.parser("").parse_args(["--local", "http://127.0.0.1:4566"])
+    arguments = command.parser("", ()).parse_args(["--local", "http://127.0.0.1:4566"])
     client = command.session(arguments, load(environ={})).client("s3")
     assert client.meta.endpoint_url == "http://127.0.0.1:4566"
     assert os.environ["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
@@ -191,7 +191,7 @@ def test_brackets_in_names_are_not_taken_for_markup(capsys):
 
 
 def test_a_question_without_a_terminal_needs_yes(monkeypatch):
-    parser = command.parser("")
+    parser = command.parser("", ())
     parser.add_argument("--yes", action="store_true")
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115, PTH123
     with pytest.raises(command.Failure, match="add --yes"):

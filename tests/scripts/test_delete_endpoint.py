@@ -24,8 +24,10 @@ def register(sagemaker, version, group=GROUP, name=None):
     return name
 
 
-def serve(sagemaker, endpoint, config):
-    sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+def serve(sagemaker, endpoint, config, previous=None):
+    arn = sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)["EndpointArn"]
+    if previous:  # as the deploying function notes it
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "previous-endpoint-config", "Value": previous}])
 
 
 def names(sagemaker):
@@ -46,13 +48,41 @@ def test_deletes_the_endpoint_and_what_all_its_deployments_left(run, url, sagema
     assert names(sagemaker) == (set(), set(), set())
 
 
-def test_leaves_what_other_endpoints_use_and_what_is_not_ours(sagemaker):
+def test_leaves_what_is_not_ours(sagemaker):
     first, second = register(sagemaker, 1), register(sagemaker, 2)
     stranger = register(sagemaker, 1, group="another", name=f"{GROUP}-lookalike")
     serve(sagemaker, "flowers", second)
-    serve(sagemaker, "flowers-eu", register(sagemaker, 3))
     serve(sagemaker, "stranger", stranger)
     assert find(sagemaker, "flowers", GROUP) == Deployment("flowers", (first, second), (first, second))
+
+
+def test_an_endpoint_takes_what_is_known_to_be_its_own_while_another_serves_the_group(run, url, sagemaker):
+    one, two, three, four, five = (register(sagemaker, version) for version in range(1, 6))
+    serve(sagemaker, "flowers", three, previous=two)
+    serve(sagemaker, "flowers-eu", five, previous=four)
+    completed = run(SCRIPT, "flowers", "--local", url, "--yes")
+    assert completed.returncode == 0, completed.stderr
+    assert "1 older endpoint configs stay" in completed.stderr
+    assert completed.stdout == "Deleted flowers: 2 endpoint configs, 2 models.\n"
+    assert names(sagemaker) == ({"flowers-eu"}, {one, four, five}, {one, four, five})
+
+
+def test_what_another_endpoint_would_go_back_to_stays(sagemaker):
+    one, two, three = (register(sagemaker, version) for version in range(1, 4))
+    serve(sagemaker, "flowers", two, previous=one)
+    serve(sagemaker, "flowers-eu", three, previous=one)
+    assert find(sagemaker, "flowers", GROUP) == Deployment("flowers", (two,), (two,))
+
+
+def test_a_model_that_a_config_of_another_name_serves_stays(sagemaker):
+    one = register(sagemaker, 1)
+    serve(sagemaker, "flowers", one)
+    variant = {"VariantName": "v", "ModelName": one, "InstanceType": "ml.m5.large"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="by-hand", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    serve(sagemaker, "stranger", "by-hand")
+    assert find(sagemaker, "flowers", GROUP) == Deployment("flowers", (one,), ())
 
 
 def test_what_two_endpoints_share_stays_with_the_other(run, url, sagemaker):
@@ -63,13 +93,33 @@ def test_what_two_endpoints_share_stays_with_the_other(run, url, sagemaker):
     assert names(sagemaker) == ({"flowers-eu"}, {shared}, {shared})
 
 
-def test_remains_of_a_deleted_endpoint_are_found(run, url, sagemaker):
-    register(sagemaker, 1)
-    completed = run(SCRIPT, "flowers", "--local", url, "--yes")
-    assert completed.returncode == 0
+@pytest.mark.parametrize("arguments", [["nope"], []])  # the default's endpoint is not there either
+def test_a_name_that_does_not_exist_deletes_nothing(run, refused, url, sagemaker, arguments):
+    one, two, three = (register(sagemaker, version) for version in range(1, 4))
+    serve(sagemaker, "flowers", three, previous=two)
+    before = {"flowers"}, {one, two, three}, {one, two, three}
+    refused(
+        run(SCRIPT, *arguments, "--local", url, "--yes"),
+        f"there is no endpoint {(arguments or [GROUP])[0]} in us-east-1, and nothing is deleted",
+        "--remains",
+    )
+    assert names(sagemaker) == before
+
+
+def test_remains_are_what_no_endpoint_has_or_would_go_back_to(run, url, sagemaker):
+    one, two, three = (register(sagemaker, version) for version in range(1, 4))
+    register(sagemaker, 1, group="another")
+    serve(sagemaker, "flowers", three, previous=two)
+    completed = run(SCRIPT, "--remains", "--local", url, "--yes")
+    assert completed.returncode == 0, completed.stderr
+    assert f"endpoint config: {one}" in completed.stderr
     assert "0.46 USD" not in completed.stderr
-    assert "gone already" in completed.stdout
-    assert names(sagemaker) == (set(), set(), set())
+    assert completed.stdout == "Deleted remains: 1 endpoint configs, 1 models.\n"
+    kept = {two, three, "another-1"}
+    assert names(sagemaker) == ({"flowers"}, kept, kept)
+
+    nothing = run(SCRIPT, "--remains", "--local", url)
+    assert (nothing.returncode, nothing.stdout) == (0, "Nothing remains of deleted endpoints.\n")
 
 
 def test_an_endpoint_whose_config_is_gone_can_be_deleted(run, url, sagemaker):
@@ -99,3 +149,4 @@ def test_nothing_is_deleted_without_an_answer(run, url, sagemaker):
 def test_bad_input_is_one_line(run, refused, url):
     refused(run(SCRIPT, "flowers", "--local", url, "--yes"), "there is no endpoint flowers")
     refused(run(SCRIPT, "a", "b", "--local", url), "unrecognized arguments: b")
+    refused(run(SCRIPT, "a", "--remains", "--local", url), "--remains goes without the name")

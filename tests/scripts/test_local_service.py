@@ -100,7 +100,7 @@ def deployed(service):
 def test_upload_goes_on_where_it_stopped(run, service, pictures):
     first = run("upload_dataset.py", pictures, "--local", service.url)
     assert first.returncode == 0, first.stderr
-    there = service.home.s3 / BUCKET / NAME / "data" / "große Bienen" / "2.png"
+    there = service.home.s3 / BUCKET / NAME / "data" / "default" / "große Bienen" / "2.png"
     assert there.read_bytes() == (pictures / "große Bienen" / "2.png").read_bytes()
     there.unlink()
     again = run("upload_dataset.py", pictures, "--local", service.url)
@@ -109,7 +109,7 @@ def test_upload_goes_on_where_it_stopped(run, service, pictures):
     (pictures / "ants" / "0.png").unlink()
     deleted = run("upload_dataset.py", pictures, "--local", service.url, "--delete", "--yes")
     assert deleted.returncode == 0, deleted.stderr
-    assert not (service.home.s3 / BUCKET / NAME / "data" / "ants" / "0.png").exists()
+    assert not (service.home.s3 / BUCKET / NAME / "data" / "default" / "ants" / "0.png").exists()
 
 
 def test_predict_and_delete_an_endpoint(run, refused, service, pictures):

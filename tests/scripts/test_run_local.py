@@ -117,6 +117,8 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
 def test_the_person_reads_what_happened(passed):
     _, _, output, errors = passed
     assert "left out: ants/notes.txt: " in errors
+    url = "s3://image-classification-111122223333/image-classification/data/pictures-"
+    assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
     assert re.search(r"test accuracy: \d+\.\d\d% of 3 pictures", output)
     assert "endpoint image-classification is InService" in output
 

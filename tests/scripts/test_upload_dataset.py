@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 import signal
 
@@ -25,8 +26,8 @@ def expected(prefix):
 def test_uploads_to_where_the_pipeline_reads(run, url, s3, pictures):
     completed = run(SCRIPT, pictures, "--local", url)
     assert completed.returncode == 0, completed.stderr
-    assert keys(s3) == expected("image-classification/data")
-    key = "image-classification/data/ants/1.png"
+    assert keys(s3) == expected("image-classification/data/default")
+    key = "image-classification/data/default/ants/1.png"
     there = s3.get_object(Bucket=BUCKET, Key=key)
     assert there["Body"].read() == (pictures / "ants" / "1.png").read_bytes()
     assert there["ContentType"] == "image/png"
@@ -67,6 +68,17 @@ def test_an_object_of_unknown_content_is_sent_again(run, url, s3, pictures):
     assert body == (pictures / "ants" / "0.png").read_bytes()
 
 
+def test_an_object_that_an_earlier_version_sent_is_sent_again_with_a_note(run, url, s3, pictures):
+    content = (pictures / "ants" / "0.png").read_bytes()
+    metadata = {"sha256": hashlib.sha256(content).hexdigest()}
+    s3.put_object(Bucket=BUCKET, Key="flowers/ants/0.png", Body=content, Metadata=metadata)
+    assert "8 sent, 0 already there" in run(SCRIPT, pictures, "--to", TO, "--local", url).stdout
+    assert "0 sent, 8 already there" in run(SCRIPT, pictures, "--to", TO, "--local", url).stdout
+    (pictures / "ants" / "0.png").rename(pictures / "ants" / "9.png")
+    run(SCRIPT, pictures, "--to", TO, "--local", url, "--delete", "--yes")
+    assert "flowers/ants/0.png" not in keys(s3)
+
+
 def test_a_removed_picture_is_named_and_deleted_on_request(run, url, s3, pictures):
     s3.put_object(Bucket=BUCKET, Key="flowers-2/ants/0.png", Body=b"a neighbour's")
     s3.put_object(Bucket=BUCKET, Key="flowers/", Body=b"")  # what the console calls a folder
@@ -89,6 +101,21 @@ def test_a_removed_picture_is_named_and_deleted_on_request(run, url, s3, picture
     assert "flowers/ants/0.png" not in keys(s3)
     assert "flowers/ants/9.png" in keys(s3)
     assert "flowers-2/ants/0.png" in keys(s3)
+
+
+def test_delete_leaves_what_something_else_put_there(run, url, s3, pictures):
+    run(SCRIPT, pictures, "--to", TO, "--local", url)
+    by_hand = "flowers/ants/by hand.png"
+    s3.put_object(Bucket=BUCKET, Key=by_hand, Body=b"x")
+    # A class that an earlier version of this command uploaded, whose folder is gone now.
+    s3.put_object(Bucket=BUCKET, Key="flowers/wasps/0.png", Body=b"x", Metadata={"sha256": "0" * 64})
+    (pictures / "ants" / "0.png").rename(pictures / "ants" / "9.png")
+    done = run(SCRIPT, pictures, "--to", TO, "--local", url, "--delete", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "1 objects are deleted" in done.stderr
+    assert f"stays, put there by something else: aws s3 rm 's3://{BUCKET}/{by_hand}'" in done.stderr
+    assert {by_hand, "flowers/wasps/0.png"} < keys(s3)
+    assert "flowers/ants/0.png" not in keys(s3)
 
 
 def test_interrupted_keeps_what_is_there_and_goes_on(s3, pictures, monkeypatch):
