@@ -52,7 +52,7 @@ class ExecutionService:
         """Close the executions that an earlier process left running; to call before the first request."""
         for record in self._store.list(EXECUTIONS):
             if record["PipelineExecutionStatus"] in RUNNING:
-                self._store.update(EXECUTIONS, record["PipelineExecutionArn"], _close)
+                self._store.keep(EXECUTIONS, record["PipelineExecutionArn"], _close)
 
     def stop(self) -> None:
         """Stop the running executions, take no more and wait; the endpoint must still answer."""
