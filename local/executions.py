@@ -79,7 +79,11 @@ class ExecutionService:
             execution = Execution(arn, definition, self._store, self._client)
             thread = threading.Thread(target=self._run, args=(arn, execution), name=f"execution-{arn[-12:]}")
             self._running[arn] = execution, thread
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # this machine has no more threads
+                del self._running[arn]
+                execution.fail(str(error))
         return record
 
     def _run(self, arn: str, execution: Execution) -> None:

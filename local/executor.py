@@ -73,10 +73,14 @@ class Execution:
                     self._stopping.set()  # the other steps end their jobs before the pool closes
                     raise
         except NotRecorded as error:
-            self._note(partial(_fail, reason=f"InternalServerError: {error}"))
+            self.fail(str(error))
         except BaseException as error:
-            self._note(partial(_fail, reason=f"InternalServerError: {error!r}"))
+            self.fail(repr(error))
             raise
+
+    def fail(self, fault: str) -> None:
+        """End the execution, and its steps that have not ended, for a fault of the service."""
+        self._note(partial(_fail, reason=f"InternalServerError: {fault}"))
 
     def _run_graph(self, pool: ThreadPoolExecutor) -> None:
         running: dict[Future[Outcome], str] = {}
@@ -300,7 +304,6 @@ def _stamped(record: Record, change: Callable[[Record], None]) -> None:
 
 
 def _fail(record: Record, reason: str) -> None:
-    """End an execution, and its steps that have not ended, for a fault of the service."""
     for step in record["_steps"].values():
         if "EndTime" not in step:
             step.update(StepStatus="Failed", EndTime=time.time(), FailureReason=reason[:_MAX_STEP_REASON])

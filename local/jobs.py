@@ -105,7 +105,11 @@ class JobService:
                 raise ServiceError("ResourceInUse", f"{key} names must be unique: {name!r} exists") from None
             thread = threading.Thread(target=self._run, args=(name, start), name=name)
             self._running[name] = (thread, None)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # this machine has no more threads
+                del self._running[name]
+                self._fail(name, str(error))
         return {f"{key}Arn": arn}
 
     def describe(self, name: str) -> Record:

@@ -81,7 +81,11 @@ class TuningService:
             except KeyError:
                 raise ServiceError("ResourceInUse", f"{_KEY} names must be unique: {name!r} exists") from None
             self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
-            self._threads[name].start()
+            try:
+                self._threads[name].start()
+            except RuntimeError as error:  # this machine has no more threads
+                del self._threads[name]
+                self._fail(name, str(error))
         return {f"{_KEY}Arn": arn}
 
     def describe(self, name: str) -> Record:

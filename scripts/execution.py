@@ -184,7 +184,7 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
         job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
         total = job["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
         counters = job["TrainingJobStatusCounters"]
-        ended = sum(count for status, count in counters.items() if status != "InProgress")
+        ended = counters["Completed"] + counters["Stopped"] + counters["NonRetryableError"]
         text = f"{ended} of {total} trials"
         best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
         return f"{text}, best {best['MetricName']} {best['Value']:.4f}" if best else text

@@ -157,6 +157,20 @@ def test_an_error_of_the_service_itself_does_not_leave_a_job_running(home, store
     assert record["FailureReason"].startswith("InternalServerError")
 
 
+def test_a_job_that_gets_no_thread_has_ended(home, store, monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    service = JobService(home, store, training.KIND, dict)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        service.create(training_request("pass"))
+    record = service.describe("t")
+    assert record["TrainingJobStatus"] == "Failed"
+    assert record["FailureReason"] == "InternalServerError: can't start new thread"
+    service.close()
+
+
 def test_a_stubborn_program_can_be_ended_at_once(home, store):
     put(home, "s3://b/in/x.txt", "w")
     service = JobService(home, store, training.KIND, dict)

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -183,6 +184,19 @@ def test_a_trial_that_cannot_be_recorded_ends_the_job_and_the_trials_that_run(
     record = quick.describe("h")
     assert record["HyperParameterTuningJobStatus"] == "Failed"
     assert record["TrainingJobStatusCounters"]["Stopped"] == 1
+
+
+def test_a_job_that_gets_no_thread_has_ended(quick, monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        quick.create(request())
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert record["FailureReason"] == "InternalServerError: can't start new thread"
+    quick.close()
 
 
 def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(quick, store, monkeypatch, tmp_path):
