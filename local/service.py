@@ -156,7 +156,7 @@ class LocalService:
         """Stop executions, jobs, functions and endpoint servers, then answer no more.
 
         Programs have ENDING_S to end by themselves; another Ctrl-C or SIGTERM ends them at once, and ending.py
-        ends the process if that is not enough. Records of endpoints stay: a later service serves them again.
+        the process if that is not enough. Records of endpoints stay: a later service serves them again.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="local-stop") as thread:
             ended = thread.submit(self._end)
