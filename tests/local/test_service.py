@@ -1,5 +1,6 @@
 """The service as a whole: how it begins, who may use a home, and how it ends whatever runs."""
 
+import errno
 import json
 import os
 import signal
@@ -81,6 +82,19 @@ def test_an_interruption_while_it_starts_ends_what_has_begun(tmp_path, monkeypat
         socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=5)
     with LocalService(tmp_path):  # the home is free again
         pass
+
+
+def test_a_disk_that_is_full_when_it_starts_is_one_line(tmp_path, monkeypatch):
+    service, write = LocalService(tmp_path), os.write
+
+    def full(file, data):
+        if file == service._lock.fileno():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=f"the disk that holds {tmp_path} is full .*make room and start again"):
+        service.start()
 
 
 def test_ending_does_not_wait_for_a_program_that_will_not(tmp_path, monkeypatch):
