@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+from local.ending import end_soon
 from local.model_server import SERVERS, UVICORN, LaunchError
 from local.service import HomeInUse, LocalService
 
@@ -22,8 +23,9 @@ def main() -> int:
     arguments = parser.parse_args()
     ended = threading.Event()
 
-    def end(*_: object) -> None:
+    def end(number: int, _: object) -> None:
         if ended.is_set():
+            end_soon(number)
             raise KeyboardInterrupt  # the second time: LocalService.stop waits no longer
         ended.set()
 

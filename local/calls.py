@@ -14,6 +14,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from local.actions import LIST_TRIALS, Action
+from local.disk import MAKE_ROOM
 from local.expressions import ExpressionError, as_text
 
 POLL_S = 0.2
@@ -122,7 +123,9 @@ def _job_outcome(action: Action, description: dict[str, Any]) -> Outcome:
     if status == "Stopped":
         return Outcome("Stopped", description, reason or description.get("SecondaryStatus"))
     exception_type = None
-    if reason.startswith("InternalServerError") and action.resource != "HyperParameterTuningJob":
+    # A full disk is no exception of a retry policy: its attempts, minutes apart, would only put off the news.
+    internal = reason.startswith("InternalServerError") and MAKE_ROOM not in reason
+    if internal and action.resource != "HyperParameterTuningJob":
         exception_type = "SageMaker.JOB_INTERNAL_ERROR"
     elif reason.startswith("CapacityError"):
         exception_type = "SageMaker.CAPACITY_ERROR"
@@ -135,7 +138,8 @@ def _refused(error: ClientError, service: str) -> Outcome:
         "ThrottlingException": "Step.THROTTLING",
         "ResourceLimitExceeded": "SageMaker.RESOURCE_LIMIT",
     }.get(code)
-    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    if status >= 500 and MAKE_ROOM not in message:  # as above
         exception_type = "Step.SERVICE_FAULT"
     reason = f"Failed to invoke {service}:{error.operation_name}. Error Details: {message}"
     return Outcome("Failed", {}, f"ClientError: {reason}", exception_type)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from local import traffic
 from local.container import base_environment
 from local.control import ServiceError
+from local.disk import NotRecorded
 from local.endpoint_configs import EndpointConfigs, variant_summary
 from local.home import Home
 from local.model_server import UVICORN, LaunchError, ModelServer, launch
@@ -75,7 +76,7 @@ class Deployments:
                 record |= _failed(name, server.obituary)
 
         with contextlib.suppress(KeyError):  # deleted meanwhile
-            self._store.update(ENDPOINTS, name, fail)
+            self._store.keep(ENDPOINTS, name, fail)
 
     def notice_exits(self) -> None:
         """The same for all endpoints."""
@@ -195,12 +196,15 @@ class Deployments:
         folder = self._home.folder(ENDPOINTS, name)
         if folder.exists():
             shutil.rmtree(folder)
-        forget_tags(self._store, self._home.arn("endpoint", name))
-        self._store.delete(ENDPOINTS, name)
+        try:
+            forget_tags(self._store, self._home.arn("endpoint", name))
+            self._store.delete(ENDPOINTS, name)
+        except NotRecorded as error:  # a full disk: it can be deleted again
+            self._set(name, **_failed(name, str(error)))
 
     def _set(self, name: str, **members: object) -> None:
         changes = {**members, "LastModifiedTime": time.time()}
-        self._store.update(ENDPOINTS, name, lambda record: record.update(changes))
+        self._store.keep(ENDPOINTS, name, lambda record: record.update(changes))
 
 
 def _failed(name: str, message: str) -> Record:

@@ -52,7 +52,7 @@ class ExecutionService:
         """Close the executions that an earlier process left running; to call before the first request."""
         for record in self._store.list(EXECUTIONS):
             if record["PipelineExecutionStatus"] in RUNNING:
-                self._store.update(EXECUTIONS, record["PipelineExecutionArn"], _close)
+                self._store.keep(EXECUTIONS, record["PipelineExecutionArn"], _close)
 
     def stop(self) -> None:
         """Stop the running executions, take no more and wait; the endpoint must still answer."""
@@ -79,7 +79,11 @@ class ExecutionService:
             execution = Execution(arn, definition, self._store, self._client)
             thread = threading.Thread(target=self._run, args=(arn, execution), name=f"execution-{arn[-12:]}")
             self._running[arn] = execution, thread
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # this machine has no more threads
+                del self._running[arn]
+                execution.fail(str(error))
         return record
 
     def _run(self, arn: str, execution: Execution) -> None:

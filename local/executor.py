@@ -20,9 +20,10 @@ from local.cache import CacheConfig, cache_key
 from local.calls import Outcome, create_resource, invoke_function, iso_time
 from local.conditions import holds
 from local.definition import Definition, Step
+from local.disk import NotRecorded
 from local.expressions import ExpressionError, Reference, as_text, evaluate, lookup
 from local.graph import Progress, progress
-from local.store import Record, Store
+from local.store import PATIENCE_S, Record, Store
 
 EXECUTIONS = "pipeline-executions"
 
@@ -59,7 +60,7 @@ class Execution:
             if record["PipelineExecutionStatus"] == "Executing":
                 record["PipelineExecutionStatus"] = "Stopping"
 
-        self._change(mark)
+        self._note(mark)
         self._stopping.set()
 
     def run(self) -> None:
@@ -71,11 +72,15 @@ class Execution:
                 except BaseException:
                     self._stopping.set()  # the other steps end their jobs before the pool closes
                     raise
+        except NotRecorded as error:
+            self.fail(str(error))
         except BaseException as error:
-            reason = f"InternalServerError: {error!r}"
-            self._change(lambda record: _fail_open_steps(record, reason))
-            self._end("Failed", reason)
+            self.fail(repr(error))
             raise
+
+    def fail(self, fault: str) -> None:
+        """End the execution, and its steps that have not ended, for a fault of the service."""
+        self._note(partial(_fail, reason=f"InternalServerError: {fault}"))
 
     def _run_graph(self, pool: ThreadPoolExecutor) -> None:
         running: dict[Future[Outcome], str] = {}
@@ -100,14 +105,19 @@ class Execution:
         return self._store.get(EXECUTIONS, self._arn)
 
     def _change(self, change: Callable[[Record], None]) -> None:
-        def stamped(record: Record) -> None:
-            change(record)
-            record["LastModifiedTime"] = time.time()
+        """Record what the next step rests on; if the disk does not take it, the execution ends.
 
-        self._store.update(EXECUTIONS, self._arn, stamped)
+        Raises:
+            NotRecorded: it did not.
+        """
+        self._store.update(EXECUTIONS, self._arn, partial(_stamped, change=change), PATIENCE_S)
 
-    def _change_step(self, name: str, **changes: Any) -> None:
-        self._change(lambda record: record["_steps"][name].update(changes))
+    def _note(self, change: Callable[[Record], None]) -> None:
+        """Record what is so in any case; if the disk does not take it, as soon as it does."""
+        self._store.keep(EXECUTIONS, self._arn, partial(_stamped, change=change))
+
+    def _note_step(self, name: str, **changes: Any) -> None:
+        self._note(lambda record: record["_steps"][name].update(changes))
 
     def _begin_step(self, step: Step, started: float) -> None:
         entry = {
@@ -122,13 +132,13 @@ class Execution:
 
     def _end_step(self, name: str, outcome: Outcome) -> None:
         reason = outcome.failure_reason
-        self._change_step(
-            name,
-            StepStatus=outcome.status,
-            EndTime=time.time(),
-            FailureReason=reason and reason[:_MAX_STEP_REASON],
-            _properties=outcome.properties,
-        )
+        end = {
+            "StepStatus": outcome.status,
+            "EndTime": time.time(),
+            "FailureReason": reason and reason[:_MAX_STEP_REASON],
+            "_properties": outcome.properties,
+        }
+        self._change(lambda record: record["_steps"][name].update(end))
 
     def _progress(self, record: Record) -> Progress:
         steps = record["_steps"]
@@ -232,23 +242,23 @@ class Execution:
         # Every condition is looked at: a missing operand fails the step wherever it stands.
         verdicts = [holds(condition) for condition in self._evaluate(step.arguments["Conditions"])]
         outcome = str(all(verdicts))
-        self._change_step(step.name, Metadata={"Condition": {"Outcome": outcome}})
+        self._note_step(step.name, Metadata={"Condition": {"Outcome": outcome}})
         return Outcome("Succeeded", {"Outcome": outcome})
 
     def _perform_fail(self, step: Step) -> Outcome:
         message = as_text(self._evaluate(step.arguments["ErrorMessage"]))
-        self._change_step(step.name, Metadata={"Fail": {"ErrorMessage": message}})
+        self._note_step(step.name, Metadata={"Fail": {"ErrorMessage": message}})
         return Outcome("Failed", failure_reason=message)
 
     def _perform_lambda(self, step: Step) -> Outcome:
         function = as_text(self._evaluate(step.function_arn))
         payload = self._evaluate(step.arguments)
-        report = partial(self._change_step, step.name)
+        report = partial(self._note_step, step.name)
         return invoke_function(self._client("lambda"), function, payload, step.output_types, report)
 
     def _perform_action(self, step: Step, action: Action) -> Outcome:
         began = time.monotonic()
-        report = partial(self._change_step, step.name)
+        report = partial(self._note_step, step.name)
         for attempt in itertools.count(1):
             name = self._job_name(step, action)
             arguments = self._evaluate(step.arguments, name)
@@ -274,7 +284,7 @@ class Execution:
 
     def _reuse(self, name: str, config: CacheConfig, key: str) -> Outcome | None:
         """The newest earlier run of the step with the same key, if there is one within the window."""
-        self._change_step(name, _cache_key=key)
+        self._note_step(name, _cache_key=key)
         oldest = 0.0 if config.expire_after_s is None else time.time() - config.expire_after_s
         pipeline = self._record()["PipelineArn"]
         for record in self._store.list(EXECUTIONS):
@@ -283,12 +293,18 @@ class Execution:
             reused = step.get("CacheHitResult") or step.get("SelectiveExecutionResult")
             if matches and not reused and step["StepStatus"] == "Succeeded" and step["EndTime"] >= oldest:
                 source = {"SourcePipelineExecutionArn": record["PipelineExecutionArn"]}
-                self._change_step(name, CacheHitResult=source, Metadata=step["Metadata"])
+                self._note_step(name, CacheHitResult=source, Metadata=step["Metadata"])
                 return Outcome("Succeeded", step["_properties"])
         return None
 
 
-def _fail_open_steps(record: Record, reason: str) -> None:
+def _stamped(record: Record, change: Callable[[Record], None]) -> None:
+    change(record)
+    record["LastModifiedTime"] = time.time()
+
+
+def _fail(record: Record, reason: str) -> None:
     for step in record["_steps"].values():
         if "EndTime" not in step:
             step.update(StepStatus="Failed", EndTime=time.time(), FailureReason=reason[:_MAX_STEP_REASON])
+    record.update(PipelineExecutionStatus="Failed", FailureReason=reason[:_MAX_EXECUTION_REASON])

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from local.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.control import Operation, Request, Response, ServiceError, listed
+from local.disk import disk_fault
 from local.home import Home
 from local.metrics import emitted
 from local.profiler import profiled
 from local.rule_evaluation import RuleEvaluation, change_statuses, interrupted
-from local.store import Record, Store
+from local.store import PATIENCE_S, Record, Store
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
 _LAST_LINE_CHARACTERS = (
@@ -104,7 +105,11 @@ class JobService:
                 raise ServiceError("ResourceInUse", f"{key} names must be unique: {name!r} exists") from None
             thread = threading.Thread(target=self._run, args=(name, start), name=name)
             self._running[name] = (thread, None)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # this machine has no more threads
+                del self._running[name]
+                self._fail(name, str(error))
         return {f"{key}Arn": arn}
 
     def describe(self, name: str) -> Record:
@@ -128,7 +133,7 @@ class JobService:
             if record[status] == "InProgress":
                 record[status] = "Stopping"
 
-        self._store.update(self._kind.key, name, mark)
+        self._store.keep(self._kind.key, name, mark)
         with self._lock:
             program = self._running.get(name, (None, None))[1]
         if program is not None:
@@ -156,7 +161,7 @@ class JobService:
                 self._end(record[f"{self._kind.key}Name"], "Failed", reason)
             if changes := interrupted(record):
                 name = record[f"{self._kind.key}Name"]
-                self._store.update(self._kind.key, name, partial(change_statuses, changes=changes))
+                self._store.keep(self._kind.key, name, partial(change_statuses, changes=changes))
 
     def kill(self) -> None:
         """End every program at once, also one that was asked to and takes its time."""
@@ -183,16 +188,13 @@ class JobService:
             try:
                 status, reason = self._carry_out(name, start, rules)
             except (JobError, OSError, ValueError) as error:
+                fault = disk_fault(error, self._home.root)
                 prefix = "" if isinstance(error, JobError) else "ClientError: "
-                status, reason = "Failed", f"{prefix}{error}"
+                status, reason = "Failed", f"InternalServerError: {fault}" if fault else f"{prefix}{error}"
             self._end(name, status, reason)
             self._judge(name, rules)
         except BaseException:
-            # Without `observe`, which may be what failed.
-            reason = "InternalServerError: the local service's own error; its log tells"
-            self._store.update(
-                self._kind.key, name, lambda record: self._mark_ended(record, "Failed", reason)
-            )
+            self._fail(name, "the local service's own error; its log tells")
             raise
         finally:
             with self._lock:
@@ -205,7 +207,9 @@ class JobService:
         with self._lock:
             self._running[name] = (self._running[name][0], container)
         member = f"{self._kind.period}StartTime"
-        record = self._store.update(self._kind.key, name, lambda record: record.update({member: time.time()}))
+        record = self._store.update(
+            self._kind.key, name, lambda record: record.update({member: time.time()}), PATIENCE_S
+        )
         if record[f"{self._kind.key}Status"] == "Stopping":
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
@@ -222,10 +226,25 @@ class JobService:
         return "Completed", ""
 
     def _end(self, name: str, status: str, reason: str) -> None:
-        record = self.describe(name)
-        self._mark_ended(record, status, reason)
-        self._kind.observe(self._home, record)  # reads the log and removes files: not in a transaction
-        self._store.update(self._kind.key, name, lambda stored: stored.update(record))
+        """Record how a job ended; a disk that does not take its record, or its files, makes it Failed."""
+        try:
+            record = self.describe(name)
+            self._mark_ended(record, status, reason)
+            self._kind.observe(self._home, record)  # reads the log and removes files: not in a transaction
+            self._store.update(self._kind.key, name, lambda stored: stored.update(record), PATIENCE_S)
+        except OSError as error:
+            fault = disk_fault(error, self._home.root)
+            if fault is None:
+                raise
+            self._fail(name, fault)
+
+    def _fail(self, name: str, fault: str) -> None:
+        """End a job for a fault of the service: without `observe`, which may be what failed.
+
+        Whatever the disk does: a job without a thread that is not known to have ended is waited for forever.
+        """
+        reason = f"InternalServerError: {fault}"
+        self._store.keep(self._kind.key, name, lambda record: self._mark_ended(record, "Failed", reason))
 
     def _judge(self, name: str, rules: RuleEvaluation) -> None:
         """Let the rules come to their end, after the job: nobody waits for them."""
@@ -234,7 +253,7 @@ class JobService:
             if self._closed:
                 rules.stop()
         if changes := rules.finish():
-            self._store.update(self._kind.key, name, partial(change_statuses, changes=changes))
+            self._store.keep(self._kind.key, name, partial(change_statuses, changes=changes))
 
     def _mark_ended(self, record: Record, status: str, reason: str) -> None:
         record[f"{self._kind.key}Status"] = status

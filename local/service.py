@@ -18,6 +18,7 @@ from botocore.config import Config
 from local import browser, model_server, processing, tags, training
 from local.control import ControlPlane
 from local.deployments import Deployments
+from local.disk import disk_fault
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
 from local.functions import FunctionService
@@ -139,24 +140,26 @@ class LocalService:
         """Answer requests; take up what an earlier service on this home left.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is taken, or the disk is full.
         """
         try:
             for part in (self._training, self._processing, self._tuning, self._pipelines):
                 part.recover()
             self._server.start()
-            json.dump({"url": self.url, "pid": os.getpid()}, self._lock)
-            self._lock.flush()
+            # Past the file's buffer: what a full disk does not take would be in the way of closing it.
+            os.write(self._lock.fileno(), json.dumps({"url": self.url, "pid": os.getpid()}).encode())
             self._deployments.resume()
-        except BaseException:  # Ctrl-C among them: what has begun ends
+        except BaseException as error:  # Ctrl-C among them: what has begun ends
             self.stop()
+            if fault := disk_fault(error, self.home.root):
+                raise OSError(fault) from None
             raise
 
     def stop(self) -> None:
         """Stop executions, jobs, functions and endpoint servers, then answer no more.
 
-        Programs have ENDING_S to end by themselves; another Ctrl-C or SIGTERM ends them at once. Records of
-        endpoints stay: a later service serves them again.
+        Programs have ENDING_S to end by themselves; another Ctrl-C or SIGTERM ends them at once, and the
+        process soon after (ending.py). Records of endpoints stay: a later service serves them again.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="local-stop") as thread:
             ended = thread.submit(self._end)

@@ -7,11 +7,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from local.disk import NotRecorded, database_full
+
 Record = dict[str, Any]
+
+# How long a thread tries a change again that the disk does not take. A job that ends beside it gives back the
+# room of its folder within that time; longer than any Ctrl-C is to wait, and no person makes room sooner.
+PATIENCE_S = 5.0
+_RETRY_S = 0.2
 
 
 class Store:
@@ -20,13 +27,17 @@ class Store:
     A record is what the service's Describe call answers, times as Unix seconds; keys that begin with
     an underscore are the local service's own and never leave it.
 
+    Every method that writes raises NotRecorded if the disk does not take it; the record is then as it was.
+
     Raises:
         OSError: the file cannot be opened, or is not of this kind.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._lock = threading.RLock()
+        self._kept: dict[tuple[str, str], str] = {}  # bodies that wait for room, by kind and name
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
@@ -37,22 +48,43 @@ class Store:
                 " (kind TEXT, name TEXT, created REAL, body TEXT, PRIMARY KEY (kind, name))"
             )
         except sqlite3.DatabaseError as error:
+            if database_full(error):
+                raise NotRecorded(path, error) from None
             raise OSError(f"{path} cannot be used: {error}; move it away, or choose another folder") from None
 
     def close(self) -> None:
+        """Write what waits for room, if there is some by now, and close the file."""
         with self._lock:
+            self._write_kept()
             self._connection.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for (kind, name), body in self._kept.items():
+                    self._write(kind, name, body)
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:  # when the disk is full, SQLite itself rolls back
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.DatabaseError):
+                    raise NotRecorded(self._path, error) from None
                 raise
-            self._connection.execute("COMMIT")
+            self._kept.clear()
+
+    def _write(self, kind: str, name: str, body: str) -> None:
+        self._connection.execute(
+            "UPDATE records SET body = ? WHERE kind = ? AND name = ?", (body, kind, name)
+        )
+
+    def _write_kept(self) -> None:
+        """Write the records that wait for room, if there is some by now."""
+        if self._kept and not self._connection.in_transaction:
+            with suppress(NotRecorded), self._transaction():
+                pass
 
     def create(self, kind: str, name: str, record: Record) -> None:
         """Add a record.
@@ -75,37 +107,63 @@ class Store:
             KeyError: there is none.
         """
         with self._lock:
+            self._write_kept()
             row = self._connection.execute(
                 "SELECT body FROM records WHERE kind = ? AND name = ?", (kind, name)
             ).fetchone()
-        if row is None:
-            raise KeyError(name)
-        record: Record = json.loads(row[0])
+            if row is None:
+                raise KeyError(name)
+            record: Record = json.loads(self._kept.get((kind, name), row[0]))
         return record
 
     def list(self, kind: str, prefix: str = "") -> list[Record]:
         """The records of a kind whose names begin with `prefix`, newest first."""
         with self._lock:
+            self._write_kept()
             rows = self._connection.execute(
-                "SELECT body FROM records WHERE kind = ? AND substr(name, 1, ?) = ?"
+                "SELECT name, body FROM records WHERE kind = ? AND substr(name, 1, ?) = ?"
                 " ORDER BY created DESC, rowid DESC",
                 (kind, len(prefix), prefix),
             ).fetchall()
-        return [json.loads(body) for (body,) in rows]
+            bodies = [self._kept.get((kind, name), body) for name, body in rows]
+        return [json.loads(body) for body in bodies]
 
-    def update(self, kind: str, name: str, change: Callable[[Record], None]) -> Record:
+    def update(self, kind: str, name: str, change: Callable[[Record], None], patience_s: float = 0) -> Record:
         """Apply `change` to the record in one transaction and return it.
+
+        Args:
+            patience_s: how long to try again what the disk does not take.
 
         Raises:
             KeyError: there is none of that name.
         """
-        with self._transaction():
-            record = self.get(kind, name)
-            change(record)
-            self._connection.execute(
-                "UPDATE records SET body = ? WHERE kind = ? AND name = ?", (json.dumps(record), kind, name)
-            )
-        return record
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                with self._transaction():
+                    record = self.get(kind, name)
+                    change(record)
+                    self._write(kind, name, json.dumps(record))
+                return record
+            except NotRecorded:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_RETRY_S)
+
+    def keep(self, kind: str, name: str, change: Callable[[Record], None]) -> Record:
+        """As `update`, for what has happened whether or not it can be written, such as the end of a job.
+
+        What the disk does not take is kept in memory: every reader sees it, and it is written once there is
+        room. If there is none before the service ends, a later service finds the record as it was.
+        """
+        with self._lock:
+            try:
+                return self.update(kind, name, change)
+            except NotRecorded:
+                record = self.get(kind, name)
+                change(record)
+                self._kept[kind, name] = json.dumps(record)
+                return record
 
     def delete(self, kind: str, name: str) -> None:
         """Remove a record.

@@ -73,6 +73,18 @@ def final(job: Record, metric: str) -> float | None:
     return values[0] if values else None
 
 
+def service_fault(job: Record) -> bool:
+    """Whether a training job failed by a fault of the service, such as a full disk, and not by its own.
+
+    After one that failed by its own fault the search goes on. What becomes of a tuning job after the other
+    kind is not published; TrainingJobStatusCounters in the API reference says only that such a training job
+    "can be retried". The local service retries none, and takes the best of fewer training jobs than were
+    asked for as no success: the tuning job fails.
+    """
+    reason: str = job.get("FailureReason", "")
+    return reason.startswith("InternalServerError")
+
+
 def index(job: Record) -> int:
     """A training job's place in the order of its tuning job's trials, from 1, as its name tells it."""
     return int(job["TrainingJobName"].split("-")[-2])

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import repeat
 
 import optuna
@@ -17,14 +18,15 @@ import optuna
 from local import metrics, warm_start
 from local.container import Start
 from local.control import Operation, Request, Response, ServiceError, invalid, listed, matching, page
+from local.disk import disk_fault
 from local.forks import starter
 from local.home import Home
-from local.jobs import JobService
+from local.jobs import FAILURE_REASON_CHARACTERS, JobService
 from local.ranges import reversed_names
 from local.search import Search
-from local.store import Record, Store
+from local.store import PATIENCE_S, Record, Store
 from local.trials import TUNING_JOB as _KEY
-from local.trials import best_first, final, objective, ranges, summaries, training_request
+from local.trials import best_first, final, objective, ranges, service_fault, summaries, training_request
 from local.tuning_request import accept
 
 _FOLDER = "tuning-jobs"
@@ -79,7 +81,11 @@ class TuningService:
             except KeyError:
                 raise ServiceError("ResourceInUse", f"{_KEY} names must be unique: {name!r} exists") from None
             self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
-            self._threads[name].start()
+            try:
+                self._threads[name].start()
+            except RuntimeError as error:  # this machine has no more threads
+                del self._threads[name]
+                self._fail(name, str(error))
         return {f"{_KEY}Arn": arn}
 
     def describe(self, name: str) -> Record:
@@ -96,12 +102,13 @@ class TuningService:
             ) from None
         trials = summaries(self._store, record)
         statuses = Counter(trial["TrainingJobStatus"] for trial in trials)
+        faults = sum(map(service_fault, trials))
         objectives = Counter(trial["ObjectiveStatus"] for trial in trials)
         record["TrainingJobStatusCounters"] = {
             "Completed": statuses["Completed"],
             "InProgress": statuses["InProgress"] + statuses["Stopping"],
-            "RetryableError": 0,
-            "NonRetryableError": statuses["Failed"],
+            "RetryableError": faults,
+            "NonRetryableError": statuses["Failed"] - faults,
             "Stopped": statuses["Stopped"],
         }
         record["ObjectiveStatusCounters"] = {
@@ -125,7 +132,7 @@ class TuningService:
             if record[f"{_KEY}Status"] == "InProgress":
                 record[f"{_KEY}Status"] = "Stopping"
 
-        self._store.update(_KEY, name, mark)
+        self._store.keep(_KEY, name, mark)
         for trial in self._trials(name):
             self._stop_trial(trial["TrainingJobName"])
         return {}
@@ -138,8 +145,7 @@ class TuningService:
         """Close the records of jobs that were running when the service last ended."""
         for record in self._store.list(_KEY):
             if record[f"{_KEY}Status"] in {"InProgress", "Stopping"}:
-                reason = "InternalServerError: the local service ended while the job was running"
-                self._end(record[f"{_KEY}Name"], "Failed", reason)
+                self._fail(record[f"{_KEY}Name"], "the local service ended while the job was running")
 
     def close(self) -> None:
         """Stop every running tuning job and wait for the threads."""
@@ -155,9 +161,11 @@ class TuningService:
     def _run(self, name: str) -> None:
         try:
             self._carry_out(name)
-        except BaseException:
-            self._end(name, "Failed", "InternalServerError: the local service's own error; its log tells")
-            raise
+        except BaseException as error:
+            fault = disk_fault(error, self._home.root)
+            self._fail(name, fault or "the local service's own error; its log tells")
+            if fault is None:
+                raise
 
     def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
@@ -178,6 +186,9 @@ class TuningService:
             try:
                 if going():
                     value = self._trial(name, index, trial, threads, search, start)
+            except BaseException:
+                self._expire(name, search)  # it fails: nobody waits for the other trials
+                raise
             finally:
                 search.tell(index, value)
 
@@ -191,8 +202,12 @@ class TuningService:
         ):
             for _ in pool.map(one, range(1, search.size + 1), repeat(start)):
                 pass
+        faults = [trial for trial in self._trials(name) if service_fault(trial)]
         if self._status(name) == "Stopping":
             self._end(name, "Stopped", "")
+        elif faults:
+            job, reason = faults[-1]["TrainingJobName"], faults[-1]["FailureReason"]
+            self._end(name, "Failed", f"{reason} (training job {job})")
         elif "BestTrainingJob" in self.describe(name):
             self._end(name, "Completed", "")
         else:
@@ -205,20 +220,21 @@ class TuningService:
     @contextlib.contextmanager
     def _limited(self, record: Record, search: Search) -> Iterator[None]:
         """Meanwhile, when the tuning job's time is over, end the search and stop the trials that run."""
-
-        def expire() -> None:
-            search.expired.set()
-            for trial in self._trials(record[f"{_KEY}Name"]):
-                self._stop_trial(trial["TrainingJobName"])
-
         limits = record[f"{_KEY}Config"]["ResourceLimits"]
-        timer = threading.Timer(limits.get("MaxRuntimeInSeconds", threading.TIMEOUT_MAX), expire)
+        longest = limits.get("MaxRuntimeInSeconds", threading.TIMEOUT_MAX)
+        timer = threading.Timer(longest, self._expire, (record[f"{_KEY}Name"], search))
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
             timer.join()
+
+    def _expire(self, name: str, search: Search) -> None:
+        """Start no further trial, and stop those that run."""
+        search.expired.set()
+        for trial in self._trials(name):
+            self._stop_trial(trial["TrainingJobName"])
 
     def _trial(
         self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search, start: Start
@@ -242,7 +258,10 @@ class TuningService:
         metric = objective(record)["MetricName"]
         if search.watches:
             self._watch(job, trial, metric, search)
-        return final(self._jobs.wait(job), metric)
+        ended = self._jobs.wait(job)
+        if service_fault(ended):
+            self._expire(name, search)
+        return final(ended, metric)
 
     def _watch(self, job: str, trial: optuna.Trial, metric: str, search: Search) -> None:
         """Follow a training job's objective until it ends or the search stops it."""
@@ -262,13 +281,13 @@ class TuningService:
         return status
 
     def _end(self, name: str, status: str, reason: str) -> None:
-        def change(record: Record) -> None:
-            record[f"{_KEY}Status"] = status
-            record["LastModifiedTime"] = record["HyperParameterTuningEndTime"] = time.time()
-            if reason:
-                record["FailureReason"] = reason[:1024]
+        change = partial(_mark_ended, status=status, reason=reason)
+        self._store.update(_KEY, name, change, PATIENCE_S)
 
-        self._store.update(_KEY, name, change)
+    def _fail(self, name: str, fault: str) -> None:
+        """End a tuning job for a fault of the service, at all costs: nobody else ends it."""
+        reason = f"InternalServerError: {fault}"
+        self._store.keep(_KEY, name, partial(_mark_ended, status="Failed", reason=reason))
 
     def _trials(self, name: str) -> list[Record]:
         return summaries(self._store, self._store.get(_KEY, name))
@@ -289,6 +308,13 @@ class TuningService:
         first = "Maximize" if request["SortOrder"] == "Descending" else "Minimize"
         ranked = best_first(matching(measured, request, "TrainingJob"), first)
         return page(ranked, request, "TrainingJobSummaries")
+
+
+def _mark_ended(record: Record, status: str, reason: str) -> None:
+    record[f"{_KEY}Status"] = status
+    record["LastModifiedTime"] = record["HyperParameterTuningEndTime"] = time.time()
+    if reason:
+        record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
 
 
 def _best(trials: list[Record], record: Record) -> Record | None:

@@ -30,6 +30,7 @@ from config.parameters import check_assignments, dataset_url, execution_paramete
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from local.ending import leave_on_signals
 from local.model_server import SERVERS, UVICORN, LaunchError
 from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
@@ -303,6 +304,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # leaves through the service's stop()
+    leave_on_signals()  # the first one through the service's stop()
     command.run(main)

@@ -24,6 +24,8 @@ from tests.local.definitions import (
     tuning,
 )
 from tests.local.executions import statuses, until
+from tests.local.fake_aws import client_error
+from tests.local.full_disk import MESSAGE, fill
 
 
 def test_arguments_are_resolved_and_jobs_get_the_services_names(run, aws):
@@ -271,3 +273,72 @@ def test_an_unforeseen_error_is_recorded_and_raised(prepare, store, aws, monkeyp
     assert record["FailureReason"].startswith("InternalServerError: KeyError")
     (step,) = record["_steps"].values()
     assert step["StepStatus"] == "Failed" and "EndTime" in step
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("local.executor.PATIENCE_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_execution_whose_record_cannot_be_written_fails_and_says_so(prepare, store, aws):
+    """Nobody waits for it forever; the jobs of its other steps are stopped."""
+    aws.held["Train"], aws.held["Slow"] = threading.Event(), threading.Event()
+    execution = prepare(
+        document(training("Train"), training("Slow"), processing("Evaluate", DependsOn=["Train"]))
+    )
+    thread = threading.Thread(target=execution.run)
+    thread.start()
+    until(lambda: len(aws.created("CreateTrainingJob")) == 2)
+    fill(store)
+    aws.held["Train"].set()
+    thread.join(10)
+    assert not thread.is_alive()
+    (record,) = store.list(EXECUTIONS)
+    assert record["PipelineExecutionStatus"] == "Failed"
+    assert re.fullmatch(f"InternalServerError: {MESSAGE}", record["FailureReason"])
+    assert statuses(record) == {"Train": "Failed", "Slow": "Failed"}
+    for step in record["_steps"].values():
+        assert re.fullmatch(f"InternalServerError: {MESSAGE}", step["FailureReason"]) and "EndTime" in step
+    assert [name for name in aws.stopped if "Slow" in name]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_execution_can_be_stopped_while_no_record_can_be_written(prepare, store, aws):
+    aws.held["Train"] = threading.Event()
+    execution = prepare(document(training("Train")))
+    thread = threading.Thread(target=execution.run)
+    thread.start()
+    until(lambda: aws.created("CreateTrainingJob"))
+    fill(store)
+    store._connection.execute("PRAGMA query_only=1")
+    execution.stop("enough")
+    thread.join(10)
+    assert not thread.is_alive()
+    assert aws.stopped == [aws.created("CreateTrainingJob")[0]["TrainingJobName"]]
+    assert store.list(EXECUTIONS)[0]["PipelineExecutionStatus"] == "Failed"
+
+
+FULL = "the disk that holds /home/x is full (No space left on device); make room and start again"
+RETRIES = [
+    {
+        "ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR", "Step.SERVICE_FAULT"],
+        "IntervalSeconds": 60,
+        "MaxAttempts": 3,
+    }
+]
+
+
+def test_a_step_that_a_full_disk_fails_is_not_tried_again(run, aws):
+    """The news would come minutes later, and the disk would still be full."""
+    aws.endings["Train"] = [("Failed", f"InternalServerError: {FULL}")]
+    record = run(document(training("Train", RetryPolicies=RETRIES)))
+    assert record["_steps"]["Train"]["FailureReason"] == f"ClientError: InternalServerError: {FULL}"
+    assert len(aws.created("CreateTrainingJob")) == 1
+
+
+def test_a_step_whose_job_a_full_disk_refuses_is_not_tried_again(run, aws):
+    aws.refusals["CreateTrainingJob"] = client_error("CreateTrainingJob", "InternalFailure", FULL, 500)
+    record = run(document(training("Train", RetryPolicies=RETRIES)))
+    assert FULL in record["_steps"]["Train"]["FailureReason"]
+    assert record["PipelineExecutionStatus"] == "Failed"

@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import os
+import re
+import threading
 import time
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from local import training
 from local.control import ServiceError
 from local.jobs import JobService
+from local.store import Store
+from tests.local.full_disk import MESSAGE, fill, make_room
 from tests.local.job_requests import (
     control_plane,
     finished,
@@ -71,15 +75,73 @@ def test_jobs_are_listed_by_their_last_change(control, home):
         assert len(control.call("ListTrainingJobs", limits)["TrainingJobSummaries"]) == count
 
 
-def test_a_full_disk_fails_the_job_and_says_so(home, store):
-    def prepare(*_):
+@pytest.mark.parametrize("part", ["prepare", "finish", "observe"])
+def test_a_full_disk_fails_the_job_and_says_so(home, store, part):
+    def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/home/x")
 
-    service = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
+    put(home, "s3://b/in/x.txt", "w")
+    service = JobService(home, store, dataclasses.replace(training.KIND, **{part: full}), dict)
     service.create(training_request("pass"))
     record = service.wait("t")
     assert record["TrainingJobStatus"] == "Failed"
-    assert "No space left on device" in record["FailureReason"]
+    assert record["FailureReason"] == (
+        f"InternalServerError: the disk that holds {home.root} is full (No space left on device);"
+        " make room and start again"
+    )
+
+
+HELD = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1], 'go').exists(): time.sleep(0.02)"
+
+
+@pytest.fixture
+def held(home, store):
+    """A service with a job that runs until its folder holds the file go; the program is up."""
+    put(home, "s3://b/in/x.txt", "w")
+    service = JobService(home, store, training.KIND, dict)
+    service.create(training_request(f"print('up', flush=True)\n{HELD}"))
+    while not (service.log("t").exists() and service.log("t").read_text()):
+        time.sleep(0.02)
+    yield service
+    service.close()
+
+
+def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(home, store, held, monkeypatch):
+    monkeypatch.setattr("local.jobs.PATIENCE_S", 0.3)
+    fill(store)
+    (home.folder(training.FOLDER, "t") / "ml" / "go").touch()
+    record = held.wait("t")
+    assert record["TrainingJobStatus"] == "Failed"
+    assert re.fullmatch(f"InternalServerError: {MESSAGE}", record["FailureReason"])
+    (listed,) = held.operations()["ListTrainingJobs"]({})["TrainingJobSummaries"]
+    assert listed["TrainingJobStatus"] == "Failed"
+    with pytest.raises(ServiceError, match="has ended"):
+        held.stop("t")
+    make_room(store)
+    held.describe("t")  # any look writes it
+    other = Store(home.database)
+    assert other.get("TrainingJob", "t")["FailureReason"] == record["FailureReason"]
+    other.close()
+
+
+def test_a_job_ends_well_if_there_is_room_soon_enough(home, store, held):
+    fill(store)
+    later = threading.Timer(1, make_room, [store])
+    later.start()
+    (home.folder(training.FOLDER, "t") / "ml" / "go").touch()
+    assert held.wait("t")["TrainingJobStatus"] == "Completed"
+    later.join()
+
+
+def test_a_job_can_be_stopped_while_no_record_can_be_written(store, held, monkeypatch):
+    monkeypatch.setattr("local.jobs.PATIENCE_S", 0.3)
+    fill(store)
+    store._connection.execute("PRAGMA query_only=1")  # not even a record that does not grow
+    held.stop("t")
+    assert held.describe("t")["TrainingJobStatus"] == "Stopping"
+    began = time.monotonic()
+    assert held.wait("t")["TrainingJobStatus"] == "Failed"  # nothing says how it ended
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -93,6 +155,20 @@ def test_an_error_of_the_service_itself_does_not_leave_a_job_running(home, store
     record = service.wait("t")
     assert record["TrainingJobStatus"] == "Failed"
     assert record["FailureReason"].startswith("InternalServerError")
+
+
+def test_a_job_that_gets_no_thread_has_ended(home, store, monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    service = JobService(home, store, training.KIND, dict)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        service.create(training_request("pass"))
+    record = service.describe("t")
+    assert record["TrainingJobStatus"] == "Failed"
+    assert record["FailureReason"] == "InternalServerError: can't start new thread"
+    service.close()
 
 
 def test_a_stubborn_program_can_be_ended_at_once(home, store):

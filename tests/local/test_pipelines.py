@@ -241,3 +241,16 @@ def test_what_a_killed_service_left_running_is_closed(home, store, call, aws):
     (step,) = steps(call, arn)
     assert step["StepStatus"] == "Failed"
     assert step["EndTime"] >= step["StartTime"]
+
+
+def test_an_execution_that_gets_no_thread_has_ended(call, monkeypatch):
+    def start_no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    create(call)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_no_thread)
+        arn = start(call)
+    answer = finished(call, arn)
+    assert answer["PipelineExecutionStatus"] == "Failed"
+    assert answer["FailureReason"] == "InternalServerError: can't start new thread"

@@ -1,5 +1,6 @@
 """The service as a whole: how it begins, who may use a home, and how it ends whatever runs."""
 
+import errno
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import boto3
 import psutil
 import pytest
 
+from local import ending
 from local import service as service_module
 from local.service import HomeInUse, LocalService
 
@@ -32,6 +35,11 @@ def start_job(sagemaker, program, name="p"):
             "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
         },
     )
+
+
+def client_of(url):
+    plane = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    return boto3.client("sagemaker", endpoint_url=url, **plane)
 
 
 def said(log: Path, word="up"):
@@ -76,6 +84,19 @@ def test_an_interruption_while_it_starts_ends_what_has_begun(tmp_path, monkeypat
         pass
 
 
+def test_a_disk_that_is_full_when_it_starts_is_one_line(tmp_path, monkeypatch):
+    service, write = LocalService(tmp_path), os.write
+
+    def full(file, data):
+        if file == service._lock.fileno():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=f"the disk that holds {tmp_path} is full .*make room and start again"):
+        service.start()
+
+
 def test_ending_does_not_wait_for_a_program_that_will_not(tmp_path, monkeypatch):
     monkeypatch.setattr(service_module, "ENDING_S", 0.2)
     with LocalService(tmp_path) as service:
@@ -102,10 +123,7 @@ def serve(home, *arguments):
 def test_a_signal_ends_the_program_and_its_jobs_and_a_second_one_at_once(tmp_path, number):
     process = serve(tmp_path / "a home, größer")
     url = process.stdout.readline().split()[0]
-    import boto3
-
-    plane = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    start_job(boto3.client("sagemaker", endpoint_url=url, **plane), STUBBORN)
+    start_job(client_of(url), STUBBORN)
     said(tmp_path / "a home, größer" / "processing-jobs" / "p" / "log.txt")
     family = psutil.Process(process.pid).children(recursive=True)
     assert family
@@ -147,3 +165,39 @@ def test_a_home_that_cannot_be_is_one_line(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert len(errors.splitlines()) == 1 and "Not a directory" in errors
+
+
+# What the service waits for when it ends never comes; a model server stands for its other children.
+HUNG = """
+import subprocess, sys, threading, local.service, local.__main__
+local.service.{part} = lambda *_: threading.Event().wait()
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+sys.exit(local.__main__.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "part"), [(signal.SIGINT, "LocalService._end"), (signal.SIGTERM, "JobService.close")]
+)
+def test_a_second_signal_ends_the_program_and_its_children_whatever_hangs(tmp_path, number, part):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HUNG.format(part=part), "--home", str(tmp_path), "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = process.stdout.readline().split()[0]
+    start_job(client_of(url), STUBBORN)
+    said(tmp_path / "processing-jobs" / "p" / "log.txt")
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2
+    process.send_signal(number)
+    assert process.stdout.readline() == "stopping\n"
+    time.sleep(0.3)
+    began = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < ending.GRACE_S + 3
+    assert (process.returncode, errors) == (128 + number, "ended without what did not end within 5 s\n")
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

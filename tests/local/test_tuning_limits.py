@@ -1,15 +1,23 @@
 """What ends a tuning job, and how much of it runs at once."""
 
 import dataclasses
+import errno
+import os
+import re
+import sqlite3
+import threading
 import time
 
 import pytest
 
 from local import training
+from local.control import ServiceError
+from local.disk import NotRecorded
 from local.home import Home
 from local.jobs import JobService
 from local.store import Store
 from local.tuning import TuningService
+from tests.local.full_disk import MESSAGE, fill
 from tests.local.tunings import control_plane, finished, prepare, request, trials
 
 
@@ -133,3 +141,78 @@ def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp
     assert len(counts) == 6
     assert max(int(running) for running, _ in counts) == 2
     assert {threads for _, threads in counts} == {"1"}
+
+
+def test_a_trial_that_the_service_could_not_carry_out_fails_the_job(home, store):
+    """The disk is full for the second of three trials; the best of one is not what was asked for."""
+
+    def full(home, record, service):
+        if "-002-" in record["TrainingJobName"]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return prepare(home, record, service)
+
+    jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=full), dict)
+    tuning = TuningService(home, store, jobs)
+    limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
+    tuning.create(request(ResourceLimits=limits))
+    tuning._threads["h"].join(60)
+    record = tuning.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert record["FailureReason"].startswith(f"InternalServerError: the disk that holds {home.root} is full")
+    assert "make room and start again" in record["FailureReason"] and "-002-" in record["FailureReason"]
+    counters = {"Completed": 1, "InProgress": 0, "RetryableError": 1, "NonRetryableError": 0, "Stopped": 0}
+    assert record["TrainingJobStatusCounters"] == counters  # the third never began
+    jobs.close()
+
+
+def test_a_trial_that_cannot_be_recorded_ends_the_job_and_the_trials_that_run(
+    home, quick, store, monkeypatch
+):
+    """The first trial would run for a minute."""
+    create = store.create
+
+    def full(kind, name, record):
+        if "-002-" in name:
+            raise NotRecorded(home.database, sqlite3.OperationalError("database or disk is full"))
+        create(kind, name, record)
+
+    monkeypatch.setattr(store, "create", full)
+    began = time.monotonic()
+    quick.create(request("import time; time.sleep(60)"))
+    quick._threads["h"].join(60)
+    assert time.monotonic() - began < 30
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert record["TrainingJobStatusCounters"]["Stopped"] == 1
+
+
+def test_a_job_that_gets_no_thread_has_ended(quick, monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        quick.create(request())
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert record["FailureReason"] == "InternalServerError: can't start new thread"
+    quick.close()
+
+
+def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(quick, store, monkeypatch, tmp_path):
+    monkeypatch.setattr("local.jobs.PATIENCE_S", 0.1)
+    monkeypatch.setattr("local.tuning.PATIENCE_S", 0.1)
+    program = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path)!r}, 'go').exists(): time.sleep(0.02)"
+    )
+    quick.create(request(program))
+    while len([job for job in store.list("TrainingJob") if "TrainingStartTime" in job]) < 2:
+        time.sleep(0.02)
+    fill(store)
+    (tmp_path / "go").touch()
+    quick._threads["h"].join(60)
+    record = quick.describe("h")
+    assert record["HyperParameterTuningJobStatus"] == "Failed"
+    assert re.search(MESSAGE, record["FailureReason"])
+    with pytest.raises(ServiceError, match="has ended"):
+        quick.stop("h")

@@ -1,14 +1,20 @@
 """Runs that fail, are interrupted or never begin."""
 
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
+from local.ending import GRACE_S
 from local.service import LocalService
-from tests.scripts.runs import SMALL, make_pictures, start
+from tests.local.full_disk import MESSAGE
+from tests.scripts.runs import ROOT, SMALL, make_pictures, start
 
 
 def test_a_program_that_fails_tells_its_reason(tmp_path):
@@ -56,6 +62,65 @@ def test_an_interrupted_run_leaves_no_process_and_says_what_was_kept(tmp_path, s
         found = sagemaker.list_pipeline_executions(PipelineName="image-classification")
         statuses = [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]]
     assert statuses == ["Stopped"]
+
+
+def changed(change, *arguments):
+    """Start run_local.py as a person does, in a process where something of the service is changed first."""
+    program = f"import runpy, sys\nsys.argv[0] = 'run_local.py'\n{change}\n"
+    program += f"runpy.run_path({str(ROOT / 'scripts' / 'run_local.py')!r}, run_name='__main__')"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_ctrl_c_ends_a_run_whose_service_hangs(tmp_path):
+    pictures, home = make_pictures(tmp_path / "pictures", 3), tmp_path / "home"
+    hung = "import threading, local.executions\n"
+    hung += "local.executions.ExecutionService.stop = lambda _: threading.Event().wait()"
+    process = changed(hung, "--data", pictures, "--home", home, *SMALL)
+    while not list(home.glob("processing-jobs/*/log.txt")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family
+    process.send_signal(signal.SIGINT)
+    while "Ctrl-C again" not in process.stderr.readline():
+        pass
+    time.sleep(0.3)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - began < GRACE_S + 3
+    assert process.returncode == 130, errors
+    assert errors.endswith("ended without what did not end within 5 s\n") and "Traceback" not in errors
+    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_disk_that_is_full_when_a_job_begins_ends_the_run_with_what_to_do(tmp_path):
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    full = (
+        "import local.jobs\n"
+        "fill = runpy.run_path('tests/local/full_disk.py')['fill']\n"
+        "def carry_out(self, *rest, original=local.jobs.JobService._carry_out):\n"
+        "    fill(self._store)\n"
+        "    return original(self, *rest)\n"
+        "local.jobs.JobService._carry_out = carry_out"
+    )
+    process = changed(full, "--data", pictures, "--home", tmp_path / "home", *SMALL)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, output + errors
+    assert "SplitDataset Failed" in errors
+    assert re.search(MESSAGE, output), output
+    assert "Traceback" not in output + errors
+    with LocalService(tmp_path / "home") as service:  # there is room again
+        found = service.client("sagemaker").list_pipeline_executions(PipelineName="image-classification")
+    assert [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]] == ["Failed"]
 
 
 def test_two_runs_at_once_on_one_home(tmp_path, run, refused):

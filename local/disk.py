@@ -1,0 +1,40 @@
+"""Errors of the disk that holds the home folder: how they are told from others, and what a person reads."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+# Stands in every failure of a full disk: none of them passes before somebody has done it.
+MAKE_ROOM = "make room and start again"
+
+
+class NotRecorded(OSError):
+    """A record cannot be written; the message is one line that says why, and what to do."""
+
+    def __init__(self, database: Path, error: sqlite3.DatabaseError) -> None:
+        if database_full(error):
+            super().__init__(_full(database.parent, str(error)))
+        else:
+            super().__init__(f"{database} cannot be written ({error}); check its disk and start again")
+
+
+def database_full(error: sqlite3.DatabaseError) -> bool:
+    """Whether that is why SQLite fails: it cannot grow the database, its log or, SHMSIZE, the log's index."""
+    code = getattr(error, "sqlite_errorcode", None)  # Python's own errors have none
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
+def disk_fault(error: BaseException, home: Path) -> str | None:
+    """What a person reads of an error that the disk is to blame for; None of every other error."""
+    if isinstance(error, NotRecorded):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(home, os.strerror(error.errno))
+    return None
+
+
+def _full(folder: Path, reason: str) -> str:
+    return f"the disk that holds {folder} is full ({reason}); {MAKE_ROOM}"

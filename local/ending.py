@@ -1,0 +1,55 @@
+"""Ctrl-C: the first ends a command in order, the second ends it within seconds, whatever its threads do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+
+import psutil
+
+# What is left of the order has so long after the second Ctrl-C: enough to record that jobs were ended.
+GRACE_S = 5.0
+
+
+def leave_on_signals() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP end this process as above; one that is ignored stays so."""
+    seen = False
+
+    def leave(number: int, _: object) -> None:
+        nonlocal seen
+        if seen:
+            end_soon(number)
+        seen = True
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+def end_soon(number: int) -> None:
+    """End this process after a second signal; returns at once.
+
+    If the process still runs after GRACE_S, everything that it has started is killed and it ends without a
+    further word to its threads: one that waits for what never comes would hold it up forever.
+    """
+    timer = threading.Timer(GRACE_S, _end, (number,))
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError:  # no more threads, or the interpreter is ending
+        _end(number)
+
+
+def _end(number: int) -> None:
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    # No print: a thread that hangs may hold the lock of sys.stderr.
+    os.write(2, f"ended without what did not end within {GRACE_S:g} s\n".encode())
+    os._exit(128 + number)

@@ -1,0 +1,28 @@
+"""A full disk for a store: SQLite itself refuses to grow the file, in the words it has for a full disk."""
+
+import sqlite3
+import uuid
+
+from local.store import Store
+
+MESSAGE = r"the disk that holds .* is full \(database or disk is full\); make room and start again"
+
+
+def fill(store: Store) -> None:
+    """Leave no room for any record that grows."""
+    connection = store._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count={pages}")
+    for size in (2000, 200, 20, 0):
+        try:
+            while True:
+                connection.execute(
+                    "INSERT INTO records VALUES ('x', ?, 0, ?)", (str(uuid.uuid4()), "x" * size)
+                )
+        except sqlite3.OperationalError:
+            continue
+
+
+def make_room(store: Store) -> None:
+    """The disk is full no more."""
+    store._connection.execute("PRAGMA max_page_count=1000000")
