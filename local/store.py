@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from local.files import close_to_others, make_file, make_folder
+
 Record = dict[str, Any]
 
 
@@ -25,7 +27,11 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        make_file(path)
+        # SQLite gives the files beside it the modes that it has; an older service may have left them.
+        for file in path.parent.glob(f"{path.name}*"):
+            close_to_others(file)
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
