@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from local.files import UMASK, make_file, make_folder
 
 OPT_ML = "/opt/ml"
 # SageMaker sends SIGTERM and, 120 s later, SIGKILL (StopTrainingJob in the API reference).
@@ -37,37 +38,9 @@ def rewritten(value: Any, ml: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write one configuration file, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    make_file(path)
     path.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-
-def link_tree(source: Path, target: Path) -> int:
-    """Make `target` show the files of `source` (a file or a folder) and return how many there are.
-
-    Files are hard links where the file system allows, else copies; symbolic links are not followed,
-    as SageMaker does not. Each file appears whole or not at all.
-    """
-    if source.is_file():
-        files = [(source, target)]
-    else:
-        files = [
-            (Path(folder) / name, target / Path(folder).relative_to(source) / name)
-            for folder, _, names in os.walk(source)
-            for name in names
-        ]
-    count = 0
-    for old, new in files:
-        if old.is_symlink():
-            continue
-        new.parent.mkdir(parents=True, exist_ok=True)
-        partial = new.with_name(f".{new.name}.{threading.get_ident()}.partial")
-        try:
-            os.link(old, partial)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(old, partial)
-        partial.replace(new)
-        count += 1
-    return count
 
 
 def base_environment(service: Mapping[str, str]) -> dict[str, str]:
@@ -107,6 +80,7 @@ def spawn(container: Container, pass_fds: Collection[int] = ()) -> subprocess.Po
     Raises:
         OSError: the program cannot be started.
     """
+    make_file(container.log)
     with container.log.open("ab") as log:
         return subprocess.Popen(
             container.command,
@@ -116,6 +90,7 @@ def spawn(container: Container, pass_fds: Collection[int] = ()) -> subprocess.Po
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=UMASK,
             pass_fds=pass_fds,
         )
 

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from local.control import Request, ServiceError
+from local.files import close_tree_to_others, make_file, make_folder
 from local.home import Home
 from local.store import Record
 
@@ -41,12 +42,15 @@ def kept_code(home: Home, folder: Path, code: Request) -> Record:
     if target.exists():
         return record
     partial = target.with_name(f"{target.name}.{uuid.uuid4()}")
+    make_folder(partial)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             archive.extractall(partial)
     except zipfile.BadZipFile:
         message = "Could not unzip uploaded file. Please check your file, then try to upload again."
         raise invalid(message) from None
+    close_tree_to_others(partial)
+    make_file(target.with_suffix(".zip"))
     target.with_suffix(".zip").write_bytes(data)
     partial.rename(target)
     return record

@@ -17,6 +17,7 @@ from pathlib import Path
 from local import rest
 from local.container import base_environment
 from local.control import Operation, Request, Response, ServiceError, service_model
+from local.files import make_file
 from local.function_code import code_folder, invalid, kept_code
 from local.home import ACCOUNT, Home
 from local.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
@@ -207,6 +208,7 @@ class FunctionService:
             environment=self._function_environment(record),
             running=self._watched,
         )
+        make_file(folder / "function.log")
         with self._lock, (folder / "function.log").open("ab") as log:
             log.write(result.log)
         tail = base64.b64encode(result.log[-LOG_TAIL_BYTES:]).decode()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.files import close_to_others, make_folder
+from local.s3_names import is_bucket_name, symlink_on_the_way, unfit
+
 ACCOUNT = "123456789012"
 
 
@@ -23,6 +26,18 @@ class Home:
     def database(self) -> Path:
         return self.root / "records.sqlite"
 
+    def make(self) -> None:
+        """Make the folder, for its owner alone; take from others what an older one let them do.
+
+        Raises:
+            OSError: it cannot be made, or not be closed to others.
+        """
+        if not self.root.parent.exists():  # what lies above the home is not the home's to close
+            self.root.parent.mkdir(parents=True)
+        for folder in (self.root, self.s3):
+            make_folder(folder)
+            close_to_others(folder)
+
     def folder(self, kind: str, name: str) -> Path:
         """The folder of one job, function or endpoint, e.g. folder("training-jobs", name); not created."""
         return self.root / kind / name
@@ -31,16 +46,22 @@ class Home:
         """The file or folder behind s3://bucket/key.
 
         Raises:
-            ValueError: not an S3 URI, or one that would leave the home folder.
+            ValueError: not an S3 URI, one that would leave the home folder, or one that leads through a
+                symbolic link.
         """
-        bucket, slash, key = uri.removeprefix("s3://").partition("/")
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
         if not uri.startswith("s3://") or not bucket:
             raise ValueError(f"{uri!r} is not an S3 URI; expected s3://bucket/key")
-        # An empty part would let a key such as "/etc" begin anew at the root of the file system.
-        parts = key.removesuffix("/").split("/") if key else []
-        if any(part in {"", ".", ".."} for part in (bucket, *parts)):
-            raise ValueError(f"{uri!r} has an empty part, '.' or '..', which the local S3 does not keep")
-        return self.s3 / bucket / key if slash else self.s3 / bucket
+        if not is_bucket_name(bucket):
+            raise ValueError(f"{uri!r} is not an S3 URI: no bucket can have the name {bucket!r}")
+        if key and (reason := unfit(key)):
+            raise ValueError(f"the local S3 keeps objects as files; the key of {uri!r} {reason}")
+        if link := symlink_on_the_way(self.s3, (bucket, *key.split("/"))):
+            raise ValueError(
+                f"{uri!r} leads through the symbolic link {link}, which the local S3 does not follow;"
+                " put what it points to in its place"
+            )
+        return self.s3 / bucket / key
 
     def arn(self, kind: str, name: str, service: str = "sagemaker") -> str:
         """An ARN as SageMaker writes it, e.g. arn("training-job", "x")."""

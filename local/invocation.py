@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.files import UMASK
 from local.model_server import end_group
 
 HANDLER = Path(__file__).with_name("handler.py")
@@ -73,6 +74,7 @@ def invoke(
                 stderr=subprocess.STDOUT,
                 pass_fds=[ready_writer],
                 start_new_session=True,
+                umask=UMASK,
             )
         os.close(ready_writer)
         with running(process):

@@ -20,6 +20,7 @@ from zlib import error as ZlibError
 import urllib3
 
 from local.container import last_lines
+from local.files import UMASK, close_tree_to_others, make_file, make_folder
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
 # (developer guide, "Use your own inference code with hosting services").
@@ -216,7 +217,7 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
         LaunchError: no such archive, not a safe tar archive, or no app.py at its root; `server` is missing.
     """
     require(server)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # A name of its own: an update may serve the same configuration anew beside the old server.
     model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
     try:
@@ -225,6 +226,7 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
         shutil.rmtree(model)
         raise
     log_path = folder / "server.log"
+    make_file(log_path)
     with log_path.open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
@@ -235,6 +237,7 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=UMASK,
         )
     return ModelServer(process, model, log_path, start)
 
@@ -245,6 +248,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
+        close_tree_to_others(folder)
     except (tarfile.TarError, EOFError, OSError, ZlibError) as error:
         raise LaunchError(f"the model data cannot be unpacked: {error}") from None
     if not (folder / APP).is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from local.control import ServiceError
-from local.objects import Object, Objects, etag_of
+from local.files import make_folder
+from local.objects import Object, Objects, check_key, etag_of
 from local.wire import BLOCK_BYTES
 
 PARTS = 10_000
@@ -37,13 +39,20 @@ class Uploads:
         self._root = objects.root / ".uploads"
 
     def create(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
-        """Begin an upload and return its id."""
+        """Begin an upload and return its id.
+
+        Raises:
+            ServiceError: InvalidBucketName, NoSuchBucket, KeyTooLongError, InvalidRequest (no file can have
+                this key).
+        """
         self._objects.require_bucket(bucket)
+        check_key(key)
         upload = uuid.uuid4().hex
-        folder = self._root / upload
-        folder.mkdir(parents=True)
         record = {"bucket": bucket, "key": key, "headers": dict(headers)}
-        (folder / "upload.json").write_text(json.dumps(record), encoding="utf-8")
+        with self._objects.temporary() as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+            make_folder(self._root / upload)
+            temporary.replace(self._root / upload / "upload.json")
         return upload
 
     def put(self, bucket: str, key: str, upload: str, number: int, content: Path) -> Part:
@@ -108,7 +117,7 @@ class Uploads:
 
     def _folder(self, bucket: str, key: str, upload: str) -> tuple[Path, dict[str, Any]]:
         record: dict[str, Any] = {}
-        if upload.isalnum():
+        if re.fullmatch("[0-9a-f]{32}", upload):
             with suppress(FileNotFoundError):
                 record = json.loads((self._root / upload / "upload.json").read_bytes())
         if (record.get("bucket"), record.get("key")) != (bucket, key):

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from local.control import ServiceError
+from local.files import make_file, make_folder
+from local.s3_names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
 
-KEY_BYTES = 1024
-PART_BYTES = 255
 CONTENT_TYPE = "content-type"
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 SETTLED_NS = 1_000_000_000
@@ -43,10 +43,11 @@ class Object:
 class Objects:
     """Objects are ordinary files, written to a temporary name and renamed, never changed in place.
 
-    So a hard link to an object keeps its content for ever, and a file that something else renames or
-    links into a bucket is an object at once. What a file cannot hold (a content type that its name does
-    not suggest, metadata) lies in <root>/.headers and goes with the object. A folder marker (an empty
-    object whose key ends in "/") is a folder; a folder without one is no object. Symlinks are no objects.
+    So whoever has opened an object reads it to its end, and a file that something else renames into a
+    bucket is an object at once. What a file cannot hold (a content type that its name does not suggest,
+    metadata) lies in <root>/.headers and goes with the object. A folder marker (an empty object whose key
+    ends in "/") is a folder; a folder without one is no object. A symbolic link is no bucket, no folder and
+    no object: nothing is read or written through it.
 
     A file system has no key "a" beside "a/b", no "..", no empty part between slashes and no part over
     255 bytes: putting one is an InvalidRequest.
@@ -56,28 +57,61 @@ class Objects:
         self.root = root
         self._temporary = root / ".temporary"
         self._placing = threading.Lock()
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        make_folder(self._temporary)
 
     def buckets(self) -> list[tuple[str, float]]:
         """Names and times (the folder's last change, Unix seconds), sorted."""
         return sorted(
             (path.name, path.stat().st_mtime)
             for path in self.root.iterdir()
-            if path.is_dir() and not path.name.startswith(".")
+            if is_bucket_name(path.name) and _is_folder(path)
         )
 
     def require_bucket(self, bucket: str) -> None:
-        """Raise NoSuchBucket unless there is one."""
-        if bucket.startswith(".") or not (self.root / bucket).is_dir():
+        """Raise InvalidBucketName if no bucket can have this name, NoSuchBucket if none has it."""
+        _check_bucket_name(bucket)
+        if not _is_folder(self.root / bucket):
             raise ServiceError("NoSuchBucket", f"The specified bucket does not exist: {bucket}", 404)
 
+    def create_bucket(self, bucket: str) -> bool:
+        """Make a bucket, and tell whether it is new.
+
+        Raises:
+            ServiceError: InvalidBucketName, BucketAlreadyExists (something that is no bucket has its place).
+        """
+        _check_bucket_name(bucket)
+        if len(bucket) not in BUCKET_CHARACTERS:
+            raise _invalid_bucket_name(bucket)
+        path = self.root / bucket
+        try:
+            path.mkdir(0o700)
+        except FileExistsError:
+            if not _is_folder(path):
+                raise ServiceError(
+                    "BucketAlreadyExists", f"{path} is no folder; move it away, then create the bucket", 409
+                ) from None
+            return False
+        return True
+
     def delete_bucket(self, bucket: str) -> None:
-        """Remove an empty bucket; NoSuchBucket, BucketNotEmpty."""
+        """Remove an empty bucket.
+
+        Raises:
+            ServiceError: InvalidBucketName, NoSuchBucket, BucketNotEmpty.
+        """
         if next(self.list(bucket), None) is not None:
             raise ServiceError("BucketNotEmpty", f"The bucket to delete is not empty: {bucket}", 409)
         with self._placing:
             for folder, _, _ in os.walk(self.root / bucket, topdown=False):
-                Path(folder).rmdir()
+                try:
+                    Path(folder).rmdir()
+                except OSError:
+                    raise ServiceError(
+                        "BucketNotEmpty",
+                        f"{folder} holds something that is no object, such as a symbolic link; move it away,"
+                        " then delete the bucket",
+                        409,
+                    ) from None
 
     def list(self, bucket: str, prefix: str = "", after: str = "", grouped: bool = False) -> Iterator[Object]:
         """Objects whose key begins with `prefix` and comes after `after`, in the order of their keys.
@@ -86,9 +120,10 @@ class Objects:
         its slash) comes after `after`.
         """
         self.require_bucket(bucket)
-        base, slash, start = prefix.rpartition("/")
-        if not base or _unfit(base) is None:
-            yield from self._walk(bucket, base + slash, start, after, grouped)
+        start = prefix.rpartition("/")[2]
+        base = prefix.removesuffix(start)
+        if not base or self._reachable(bucket, base):
+            yield from self._walk(bucket, base, start, after, grouped)
 
     def _walk(self, bucket: str, base: str, start: str, after: str, grouped: bool) -> Iterator[Object]:
         if base and not start and base > after and (marker := self._look(bucket, base)):
@@ -118,15 +153,22 @@ class Objects:
             return None
         return _object(key, status) if stat.S_ISREG(status.st_mode) else None
 
+    def _reachable(self, bucket: str, key: str) -> bool:
+        """Whether a file can have the key, and no symbolic link stands on the way to its folder."""
+        return unfit(key) is None and self._symlink(bucket, key) is None
+
+    def _symlink(self, bucket: str, key: str) -> Path | None:
+        return symlink_on_the_way(self.root / bucket, key.split("/")[:-1])
+
     def find(self, bucket: str, key: str) -> Object:
         """The object of that key.
 
         Raises:
-            ServiceError: NoSuchBucket, NoSuchKey.
+            ServiceError: InvalidBucketName, NoSuchBucket, NoSuchKey.
         """
-        found = self._look(bucket, key) if _unfit(key) is None else None
+        self.require_bucket(bucket)
+        found = self._look(bucket, key) if self._reachable(bucket, key) else None
         if found is None:
-            self.require_bucket(bucket)
             raise ServiceError("NoSuchKey", f"The specified key does not exist: {key}", 404)
         return found
 
@@ -134,7 +176,7 @@ class Objects:
         """The object and its content, open for reading; None for a folder marker.
 
         Raises:
-            ServiceError: NoSuchBucket, NoSuchKey.
+            ServiceError: InvalidBucketName, NoSuchBucket, NoSuchKey.
         """
         found = self.find(bucket, key)
         if key.endswith("/"):
@@ -157,8 +199,9 @@ class Objects:
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
-        """A free path on the buckets' file system; what lies there afterwards is removed."""
+        """An empty file on the buckets' file system; what lies there afterwards is removed."""
         path = self._temporary / uuid.uuid4().hex
+        make_file(path)
         try:
             yield path
         finally:
@@ -172,12 +215,10 @@ class Objects:
         With `new`, refuse to replace an object.
 
         Raises:
-            ServiceError: NoSuchBucket, KeyTooLongError, InvalidRequest (no file can have this key),
-                PreconditionFailed (`new`, and there is one).
+            ServiceError: InvalidBucketName, NoSuchBucket, KeyTooLongError, InvalidRequest (no file can have
+                this key, or not here), PreconditionFailed (`new`, and there is one).
         """
-        if (reason := _unfit(key)) is not None:
-            code = "KeyTooLongError" if len(key.encode()) > KEY_BYTES else "InvalidRequest"
-            raise ServiceError(code, f"The local S3 keeps objects as files; the key {key!r} {reason}")
+        check_key(key)
         now = time.time_ns()
         # The kernel's own stamp moves in steps of milliseconds, too coarse for the ETag.
         os.utime(content, ns=(now, now))
@@ -185,13 +226,18 @@ class Objects:
         path = self.root / bucket / key
         with self._placing:
             self.require_bucket(bucket)
+            if link := self._symlink(bucket, key):
+                raise ServiceError(
+                    "InvalidRequest",
+                    f"The local S3 keeps objects as files and follows no symbolic link; {link} is one",
+                )
             if new and self._look(bucket, key):
                 raise ServiceError("PreconditionFailed", f"There is an object of the key {key!r}", 412)
             try:
                 if key.endswith("/"):
                     return self._put_marker(bucket, found, headers)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if path.is_dir():
+                make_folder(path.parent)
+                if _is_folder(path):
                     raise IsADirectoryError
                 self._keep_headers(bucket, found, headers)
                 content.replace(path)
@@ -209,7 +255,7 @@ class Objects:
                 "InvalidRequest",
                 f"The local S3 keeps the key {found.key!r} as a folder, which has no content",
             )
-        (self.root / bucket / found.key).mkdir(parents=True, exist_ok=True)
+        make_folder(self.root / bucket / found.key)
         self._write_headers(self._headers_path(bucket, found.key), None, headers)
         return self.find(bucket, found.key)
 
@@ -223,7 +269,7 @@ class Objects:
     def _write_headers(self, path: Path, etag: str | None, headers: Mapping[str, str]) -> None:
         with self.temporary() as temporary:
             temporary.write_text(json.dumps({"etag": etag, "headers": dict(headers)}), encoding="utf-8")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             temporary.replace(path)
 
     def _headers_path(self, bucket: str, key: str) -> Path:
@@ -233,7 +279,7 @@ class Objects:
     def delete(self, bucket: str, key: str) -> None:
         """Remove the object, if there is one, and the folders that no other key needs."""
         self.require_bucket(bucket)
-        if _unfit(key) is not None:
+        if not self._reachable(bucket, key):
             return
         with self._placing:
             if self._look(bucket, key) is None:
@@ -250,6 +296,30 @@ class Objects:
                     folder = folder.rpartition("/")[0]
 
 
+def check_key(key: str) -> None:
+    """Refuse a key that no file can have.
+
+    Raises:
+        ServiceError: KeyTooLongError, InvalidRequest.
+    """
+    if (reason := unfit(key)) is not None:
+        code = "KeyTooLongError" if len(key.encode()) > KEY_BYTES else "InvalidRequest"
+        raise ServiceError(code, f"The local S3 keeps objects as files; the key {key!r} {reason}")
+
+
+def _check_bucket_name(bucket: str) -> None:
+    if not is_bucket_name(bucket):
+        raise _invalid_bucket_name(bucket)
+
+
+def _invalid_bucket_name(bucket: str) -> ServiceError:
+    return ServiceError("InvalidBucketName", f"The specified bucket is not valid: {bucket!r}")
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def etag_of(status: os.stat_result) -> str:
     """An ETag from inode, time and size, so that a listing reads no content; "-1" says: no MD5."""
     identity = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}".encode()
@@ -262,22 +332,6 @@ def _object(key: str, status: os.stat_result) -> Object:
 
 def _guessed_type(key: str) -> str:
     return _TYPES.guess_type(key)[0] or DEFAULT_CONTENT_TYPE
-
-
-def _unfit(key: str) -> str | None:
-    """Why no file can have this key, or None."""
-    parts = key.removesuffix("/").split("/")
-    if len(key.encode()) > KEY_BYTES:
-        return f"is longer than {KEY_BYTES} bytes"
-    if "" in parts:
-        return "has an empty part (a slash at its beginning, or two in a row)"
-    if "." in parts or ".." in parts:
-        return "has a part '.' or '..'"
-    if "\0" in key:
-        return "has a NUL character"
-    if any(len(part.encode()) > PART_BYTES for part in parts):
-        return f"has a part of more than {PART_BYTES} bytes between slashes"
-    return None
 
 
 def _names(folder: Path) -> Sequence[str]:

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
+from local.container import OPT_ML, Container, base_environment, rewritten, write_json
 from local.control import invalid
+from local.files import copy_tree, make_folder
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.store import Record
@@ -71,11 +72,11 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         source = entry["S3Input"]
         target = Path(rewritten(source["LocalPath"], ml))
         path = home.object_path(source["S3Uri"])
-        if not path.exists() or link_tree(path, target / path.name if path.is_file() else target) == 0:
+        if not path.exists() or copy_tree(path, target / path.name if path.is_file() else target) == 0:
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        Path(rewritten(output["S3Output"]["LocalPath"], ml)).mkdir(parents=True, exist_ok=True)
-    (ml / "output").mkdir(parents=True, exist_ok=True)
+        make_folder(Path(rewritten(output["S3Output"]["LocalPath"], ml)))
+    make_folder(ml / "output")
     config = {key: value for key, value in record.items() if not key.startswith("_")}
     write_json(ml / "config" / "processingjobconfig.json", rewritten(config, ml))
     write_json(ml / "config" / "resourceconfig.json", {"current_host": "localhost", "hosts": ["localhost"]})
@@ -101,7 +102,7 @@ def finish(home: Home, record: Record) -> None:
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
         if not output.get("AppManaged"):
             target = output["S3Output"]
-            link_tree(Path(rewritten(target["LocalPath"], ml)), home.object_path(target["S3Uri"]))
+            copy_tree(Path(rewritten(target["LocalPath"], ml)), home.object_path(target["S3Uri"]))
 
 
 def observe(home: Home, record: Record) -> None:

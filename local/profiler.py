@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from local.files import make_file, make_folder
 from local.home import Home
 from local.sidecar import sidecar
 
@@ -80,8 +81,9 @@ def _write(folder: Path, minute: int, lines: list[str]) -> None:
     """A minute's file, named by its first second in a folder per hour (UTC), whole or not at all."""
     hour = datetime.fromtimestamp(minute * 60, UTC).strftime("%Y%m%d%H")
     path = folder / hour / f"{minute * 60}.{NODE}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.partial")
+    make_file(partial)
     partial.write_text("".join(lines), encoding="utf-8")
     partial.replace(path)
 

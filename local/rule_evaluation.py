@@ -15,6 +15,7 @@ from pathlib import Path
 
 from local.container import base_environment, write_json
 from local.control import invalid
+from local.files import UMASK, make_file
 from local.home import Home
 from local.profiler import output_url
 from local.rules import ACTIONS, RULES
@@ -161,6 +162,7 @@ class RuleEvaluation:
 
     def _start(self) -> None:
         write_json(self._folder / "request.json", self._request())
+        make_file(self._folder / "log.txt")
         with self._lock, (self._folder / "log.txt").open("ab") as log:
             if not self._stopped:
                 self._process = subprocess.Popen(
@@ -170,6 +172,7 @@ class RuleEvaluation:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    umask=UMASK,
                 )
 
     def _request(self) -> Record:

@@ -31,7 +31,6 @@ PARAMETERS = frozenset(
     }
 )  # fmt: skip
 SIGNING = re.compile("x-amz-", re.IGNORECASE)
-BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 _Operation = Callable[[Request, str, str], Response]
 
@@ -76,8 +75,9 @@ class S3:
             return error_document(error, request.path)
 
     def _dispatch(self, request: Request) -> Response:
-        bucket, _, key = _bucket_path(request).partition("/")
-        level = "object" if key else "bucket" if bucket else "service"
+        path = _bucket_path(request)
+        bucket, _, key = path.partition("/")
+        level = "object" if key else "bucket" if path else "service"
         names = (name for name in request.query if name not in PARAMETERS and not SIGNING.match(name))
         chosen = "&".join(sorted(names))
         operation = self._operations.get((level, request.method, chosen))
@@ -110,20 +110,15 @@ class S3:
         )
 
     def _create_bucket(self, request: Request, bucket: str, _key: str) -> Response:
-        if not BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
-            raise ServiceError("InvalidBucketName", f"The specified bucket is not valid: {bucket}")
         region = self._home.region
         wanted = texts(read_xml(request), "LocationConstraint") or ["us-east-1"]
         if wanted != [region]:
             raise ServiceError(
                 "IllegalLocationConstraintException", f"The region of every local bucket is {region}"
             )
-        try:
-            (self._home.s3 / bucket).mkdir()
-        except FileExistsError:
-            # In us-east-1, and only there, S3 lets an owner create a bucket again.
-            if region != "us-east-1":
-                raise ServiceError("BucketAlreadyOwnedByYou", f"You own {bucket} already", 409) from None
+        # In us-east-1, and only there, S3 lets an owner create a bucket again.
+        if not self._objects.create_bucket(bucket) and region != "us-east-1":
+            raise ServiceError("BucketAlreadyOwnedByYou", f"You own {bucket} already", 409)
         return Response(headers={"location": f"/{bucket}"})
 
     def _head_bucket(self, _request: Request, bucket: str, _key: str) -> Response:
@@ -177,7 +172,7 @@ class S3:
         if "x-amz-copy-source" in request.headers:
             return self._copy_object(request, bucket, key, new)
         with self._objects.temporary() as temporary:
-            with temporary.open("xb") as file:
+            with temporary.open("wb") as file:
                 checked = receive(request, file)
             found = self._objects.put(bucket, key, temporary, kept_headers(request.headers), new)
         return Response(headers={"etag": found.etag, **checked})
@@ -197,7 +192,7 @@ class S3:
 
     def _copy_content(self, request: Request, temporary: Path) -> Object:
         source, file = self._objects.open(*copy_source(request))
-        with temporary.open("xb") as target, file or io.BytesIO() as content:
+        with temporary.open("wb") as target, file or io.BytesIO() as content:
             check_conditions(request.headers, "x-amz-copy-source-", source)
             part = byte_range(request.headers.get("x-amz-copy-source-range", ""), source.size)
             start, stop = part or (0, source.size)
@@ -239,7 +234,7 @@ class S3:
                 self._copy_content(request, temporary)
                 part = self._uploads.put(bucket, key, upload, number, temporary)
                 return document("CopyPartResult", stamp(part))
-            with temporary.open("xb") as file:
+            with temporary.open("wb") as file:
                 checked = receive(request, file)
             part = self._uploads.put(bucket, key, upload, number, temporary)
         return Response(headers={"etag": part.etag, **checked})
@@ -296,7 +291,10 @@ class S3:
 
 
 def _bucket_path(request: Request) -> str:
-    """bucket/key, from the path or, for http://bucket.localhost/key, with the bucket from the host."""
-    host = request.headers.get("host", "").partition(":")[0]
+    """bucket/key, from the path or, for http://bucket.localhost/key, with the bucket from the host.
+
+    Whether there can be such a bucket and such a key is for Objects to say.
+    """
+    host = request.headers.get("host", "").partition(":")[0].lower()
     bucket = host.removesuffix(".localhost")
     return request.path[1:] if bucket == host else bucket + request.path

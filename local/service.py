@@ -21,6 +21,7 @@ from local.deployments import Deployments
 from local.disk import disk_fault
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
+from local.files import close_to_others, make_file
 from local.functions import FunctionService
 from local.home import Home
 from local.jobs import JobService
@@ -48,7 +49,7 @@ class LocalService:
     runs of this one and serves its endpoints again.
 
     Args:
-        root: the home folder, made if it is missing.
+        root: the home folder, made if it is missing, and closed to other users.
         region: the region in its ARNs.
         port: 0 takes a free one.
         server: what serves endpoints, one of model_server.SERVERS.
@@ -64,7 +65,7 @@ class LocalService:
     ) -> None:
         model_server.require(server)
         self.home = Home(root.resolve(), region)
-        self.home.s3.mkdir(parents=True, exist_ok=True)
+        self.home.make()
         self._lock = _lock(self.home.root / "service.json")
         store = self._store = Store(self.home.database)
         self._training = JobService(self.home, store, training.KIND, self.environment)
@@ -198,6 +199,8 @@ class LocalService:
 
 def _lock(path: Path) -> IO[str]:
     """Keep `path` locked as long as the returned file is open; it tells others who does."""
+    make_file(path)
+    close_to_others(path)
     file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from local.disk import NotRecorded, database_full
+from local.files import close_to_others, make_file, make_folder
 
 Record = dict[str, Any]
 
@@ -34,8 +35,12 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        make_folder(path.parent)
+        make_file(path)
+        # SQLite gives the files beside it the modes that it has; an older service may have left them.
+        for file in path.parent.glob(f"{path.name}*"):
+            close_to_others(file)
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, str], str] = {}  # bodies that wait for room, by kind and name
         try:

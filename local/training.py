@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local import metrics, rule_evaluation
-from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
+from local.container import OPT_ML, Container, base_environment, rewritten, write_json
 from local.control import invalid
+from local.files import copy_tree, make_file, make_folder
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.store import Record
@@ -19,6 +20,7 @@ from local.store import Record
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
+_CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]+")  # API reference: Channel; the name becomes a folder
 _TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
 _END_OF_TENSORS = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 
@@ -54,6 +56,8 @@ def accept(record: Record) -> None:
         )
     for channel in record.get("InputDataConfig", []):
         name = channel["ChannelName"]
+        if not _CHANNEL_NAME.fullmatch(name) or name in {".", ".."}:
+            raise invalid(f"channel {name!r}: a ChannelName is made of letters, digits, '.', '-' and '_'")
         source = channel["DataSource"].get("S3DataSource")
         if source is None or source["S3DataType"] != "S3Prefix":
             raise invalid(f"channel {name}: only an S3Prefix runs locally")
@@ -64,8 +68,9 @@ def accept(record: Record) -> None:
             )
     for definition in algorithm.get("MetricDefinitions", []):
         _check_metric(definition["Name"], definition["Regex"])
-    if not record.get("DebugHookConfig", {}).get("LocalPath", _TENSORS).startswith(f"{OPT_ML}/"):
-        raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/")
+    tensors = record.get("DebugHookConfig", {}).get("LocalPath", _TENSORS)
+    if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
+        raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
     rule_evaluation.accept(record)
     record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
@@ -94,7 +99,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
         uri = source["S3Uri"]
         path, target = home.object_path(uri), ml / "input" / "data" / name
-        if not path.exists() or link_tree(path, target / path.name if path.is_file() else target) == 0:
+        if not path.exists() or copy_tree(path, target / path.name if path.is_file() else target) == 0:
             raise JobError(f"ClientError: no objects under {uri} (channel {name})")
         channels[name] = {
             "TrainingInputMode": channel.get("InputMode", algorithm.get("TrainingInputMode", "File")),
@@ -104,14 +109,13 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         }
     if "CheckpointConfig" in record:
         checkpoints = home.object_path(record["CheckpointConfig"]["S3Uri"])
-        if checkpoints.exists():  # copies: the program replaces these files, the objects in S3 stay
-            shutil.copytree(checkpoints, ml / "checkpoints", dirs_exist_ok=True)
+        copy_tree(checkpoints, ml / "checkpoints")
     if "DebugHookConfig" in record:
         # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
         tensors = home.object_path(rule_evaluation.tensors_url(record))
-        tensors.mkdir(parents=True, exist_ok=True)
+        make_folder(tensors)
         link = _tensors(ml, record)
-        link.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(link.parent)
         link.symlink_to(tensors)
     return configure(ml, record, channels, service)
 
@@ -129,7 +133,7 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
     config = ml / "input" / "config"
     algorithm = record["AlgorithmSpecification"]
     for name in ("model", "output/data", "checkpoints"):
-        (ml / name).mkdir(parents=True, exist_ok=True)
+        make_folder(ml / name)
     instance = record.get("ResourceConfig", {}).get("InstanceType", "ml.m5.xlarge")
     write_json(config / "hyperparameters.json", record.get("HyperParameters", {}))
     write_json(config / "inputdataconfig.json", channels)
@@ -187,8 +191,9 @@ def finish(home: Home, record: Record) -> None:
 
 
 def _archive(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     partial = target.with_name(f".{target.name}.partial")
+    make_file(partial)
     # Weights hardly compress: stored they are 8 % larger than at level 1, in a twentieth of its time.
     with tarfile.open(partial, "w:gz", compresslevel=0) as archive:
         for path in sorted(source.iterdir()):
@@ -217,9 +222,9 @@ def observe(home: Home, record: Record) -> None:
     ml = folder(home, record) / "ml"
     if "DebugHookConfig" in record and (tensors := _tensors(ml, record)).is_dir():
         # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
-        (tensors / _END_OF_TENSORS).touch()
-    if "CheckpointConfig" in record:
-        link_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
+        make_file(tensors / _END_OF_TENSORS)
+    if "CheckpointConfig" in record and (ml / "checkpoints").exists():
+        copy_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
     if status == "Completed" and ml.exists():
         shutil.rmtree(ml)
 

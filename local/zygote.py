@@ -144,7 +144,7 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
 def become(code: Path, variables: dict[str, str], folder: str, log: str) -> None:
     """Be the process in which the toolkit would run the program: its errors are Python's own."""
     os.setpgid(0, 0)
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(descriptor, stream.fileno())
     os.close(descriptor)

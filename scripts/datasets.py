@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import scripts.command as command
+from local.files import close_tree_to_others, make_folder
 from scripts.download import download
 
 HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
@@ -35,6 +36,7 @@ def digits(folder: Path) -> Path:
         path = partial / str(label) / f"{index:04}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).resize((_DIGITS_PX, _DIGITS_PX), Image.Resampling.BICUBIC).save(path)
+    close_tree_to_others(partial)
     partial.replace(folder)
     return folder
 
@@ -60,6 +62,7 @@ def hymenoptera(folder: Path, url: str = HYMENOPTERA_URL, sha256: str = HYMENOPT
         archive.unlink()
         shutil.rmtree(partial)
         command.fail(f"{url} does not hold the pictures of the tutorial; give a folder with --data instead")
+    close_tree_to_others(found)
     found.replace(folder)
     shutil.rmtree(partial)
     archive.unlink()
@@ -79,5 +82,5 @@ def folder_digest(folder: Path) -> str:
 def _fresh(folder: Path) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     return folder

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 import scripts.command as command
+from local.files import make_file, make_folder
 
 TIMEOUT_S = 30  # without a byte
 _CHUNK = 1 << 16
@@ -26,13 +27,14 @@ def download(url: str, target: Path, sha256: str = "") -> Path:
     """
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     partial = target.with_name(f".{target.name}.partial")
     digest = hashlib.sha256()
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     )  # fmt: skip
     try:
+        make_file(partial)
         with (
             urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer,
             partial.open("wb") as file,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from entrypoints import contract
+from local.files import UMASK, make_folder
 from local.home import Home
 from scripts.execution import Execution, seconds
 
@@ -129,7 +130,7 @@ def write_report(arn: str, folder: Path, options: Sequence[str]) -> Path | None:
         options: those of report.py that say where it finds the execution.
     """
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         command.console.print(f"no report: {folder}: {error.strerror}", soft_wrap=True)
         return None
@@ -140,6 +141,7 @@ def write_report(arn: str, folder: Path, options: Sequence[str]) -> Path | None:
         capture_output=True,
         text=True,
         check=False,
+        umask=UMASK,
     )
     if done.returncode == 0:
         return path

@@ -1,5 +1,6 @@
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.container import Container, base_environment, last_lines, link_tree, rewritten
+from local.container import Container, base_environment, last_lines, rewritten
 from tests.local.processes import gone_soon
 
 
@@ -22,6 +23,17 @@ def test_the_prefix_is_replaced_in_nested_values(tmp_path):
         "b": {"c": f"--x={tmp_path}/model"},
         "d": "/opt/other",
     }
+
+
+def test_what_a_program_writes_is_its_owners_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        job = container(tmp_path, "import os; open('file', 'w'); os.mkdir('folder')")
+        assert job.run(timeout_s=30) == 0
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("file", "folder", "log.txt")]
+    assert modes == [0o600, 0o700, 0o600]
 
 
 def test_output_and_exit_status_of_a_program_are_kept(tmp_path):
@@ -80,25 +92,6 @@ def test_a_job_stopped_before_it_starts_never_starts(tmp_path):
     job.stop()
     assert job.run(timeout_s=30) == -signal.SIGTERM
     assert not (tmp_path / "log.txt").exists()
-
-
-def test_linking_shows_files_and_no_symbolic_links(tmp_path):
-    source = tmp_path / "source"
-    (source / "a b").mkdir(parents=True)
-    (source / "a b" / "é.txt").write_text("1")
-    (source / "link").symlink_to(source / "a b" / "é.txt")
-    assert link_tree(source, tmp_path / "target") == 1
-    assert (tmp_path / "target" / "a b" / "é.txt").read_text() == "1"
-    assert not (tmp_path / "target" / "link").exists()
-
-
-def test_linking_replaces_and_leaves_the_old_file_to_others(tmp_path):
-    (tmp_path / "old").write_text("old")
-    os.link(tmp_path / "old", tmp_path / "mine")
-    (tmp_path / "new").write_text("new")
-    link_tree(tmp_path / "new", tmp_path / "old")
-    assert (tmp_path / "old").read_text() == "new"
-    assert (tmp_path / "mine").read_text() == "old"
 
 
 def test_jobs_see_this_interpreter_and_not_the_persons_credentials(monkeypatch):

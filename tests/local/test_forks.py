@@ -27,7 +27,7 @@ import numpy, torch, helper
 print(json.dumps({
     "argv": sys.argv, "variables": dict(os.environ), "folder": os.getcwd(), "path": sys.path,
     "file": __file__, "name": __name__, "main": sys.modules["__main__"].__file__, "helper": helper.__file__,
-    "threads": torch.get_num_threads(),
+    "threads": torch.get_num_threads(), "umask": os.umask(0o077),
     "input": sys.stdin.read(), "listed": sorted(os.listdir("."))
 }), flush=True)
 """

@@ -1,5 +1,7 @@
 """Processing jobs, as real processes."""
 
+import time
+
 import pytest
 
 from local.control import ServiceError
@@ -27,6 +29,69 @@ def test_a_processing_job_reads_its_inputs_and_writes_its_outputs(control, home)
     assert record["ProcessingJobStatus"] == "Completed", record
     assert home.object_path("s3://b/out/sub/copy.txt").read_text() == "hello!"
     assert record["ProcessingStartTime"] <= record["ProcessingEndTime"]
+
+
+def test_a_job_that_writes_into_its_input_leaves_the_object(control, home):
+    put(home, "s3://b/in/a b.txt", "hello")
+    program = (
+        "import pathlib, sys\n"
+        "source, target = map(pathlib.Path, sys.argv[1:])\n"
+        "with (source / 'a b.txt').open('r+') as file:\n"
+        "    file.write('HE')\n"
+        "(target / 'copy.txt').write_text((source / 'a b.txt').read_text())\n"
+    )
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["ProcessingJobStatus"] == "Completed", record
+    assert home.object_path("s3://b/out/copy.txt").read_text() == "HEllo"
+    assert home.object_path("s3://b/in/a b.txt").read_text() == "hello"
+
+
+def test_what_outlives_a_job_cannot_change_its_output(control, home, tmp_path):
+    put(home, "s3://b/in/a.txt", "x")
+    program = (
+        "import os, pathlib, sys, time\n"
+        f"signals = pathlib.Path({str(tmp_path)!r})\n"
+        "file = pathlib.Path(sys.argv[2], 'x').open('w')\n"
+        "file.write('good')\n"
+        "file.flush()\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"  # what ends the job's process group does not reach it
+        "    (signals / 'apart').touch()\n"
+        "    end = time.monotonic() + 60\n"
+        "    while not (signals / 'go').exists() and time.monotonic() < end:\n"
+        "        time.sleep(0.02)\n"
+        "    file.write(' and bad')\n"
+        "    file.close()\n"
+        "    (signals / 'written').touch()\n"
+        "    os._exit(0)\n"
+        "while not (signals / 'apart').exists():\n"
+        "    time.sleep(0.02)\n"
+    )
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    (tmp_path / "go").touch()
+    assert record["ProcessingJobStatus"] == "Completed", record
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "written").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert home.object_path("s3://b/out/x").read_text() == "good"
+
+
+def test_inputs_and_outputs_follow_no_symbolic_link(control, home, tmp_path):
+    put(home, "s3://b/in/a.txt", "x")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("x")
+    (home.s3 / "b" / "in" / "link").symlink_to(outside)
+    (home.s3 / "b" / "out").symlink_to(outside)
+    program = "import os, sys; assert os.listdir(sys.argv[1]) == ['a.txt']; open(sys.argv[2] + '/y', 'w')"
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["ProcessingJobStatus"] == "Failed"
+    assert f"leads through the symbolic link {home.s3 / 'b' / 'out'}" in record["FailureReason"]
+    assert [path.name for path in outside.iterdir()] == ["secret"]
 
 
 def test_a_job_cannot_change_the_object_it_replaced(control, home):

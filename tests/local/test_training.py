@@ -157,6 +157,62 @@ def test_debugger_and_checkpoint_configurations_reach_the_program(control, home)
     assert home.object_path("s3://b/checkpoints/last").read_text() == "epoch 4"
 
 
+def test_a_job_that_writes_into_its_channel_or_its_kept_checkpoint_leaves_the_objects(control, home):
+    put(home, "s3://b/in/x.txt", "data")
+    program = (
+        "import pathlib, sys\n"
+        "ml = pathlib.Path(sys.argv[1])\n"
+        "with (ml / 'input' / 'data' / 'train' / 'x.txt').open('r+') as file:\n"
+        "    file.write('DA')\n"
+        "(ml / 'checkpoints' / 'last').write_text('epoch 3')\n"
+        "sys.exit('a failed job keeps its folder')\n"
+    )
+    request = training_request(program, CheckpointConfig={"S3Uri": "s3://b/checkpoints"})
+    control.call("CreateTrainingJob", request)
+    assert finished(control, "TrainingJob", "t")["TrainingJobStatus"] == "Failed"
+    ml = home.folder("training-jobs", "t") / "ml"
+    assert (ml / "input" / "data" / "train" / "x.txt").read_text() == "DAta"
+    assert home.object_path("s3://b/in/x.txt").read_text() == "data"
+    with (ml / "checkpoints" / "last").open("r+") as file:
+        file.write("EPOCH")
+    assert home.object_path("s3://b/checkpoints/last").read_text() == "epoch 3"
+
+
+def test_checkpoints_come_from_no_symbolic_link(control, home, tmp_path):
+    put(home, "s3://b/in/x.txt", "data")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("x")
+    put(home, "s3://b/checkpoints/last", "epoch 3")
+    (home.s3 / "b" / "checkpoints" / "link").symlink_to(outside)
+    program = "import os, sys; assert os.listdir(sys.argv[1]) == ['last']"
+    for name, uri, status in (
+        ("inside", "s3://b/checkpoints", "Completed"),
+        ("through", "s3://b/checkpoints/link", "Failed"),
+    ):
+        request = training_request(program, TrainingJobName=name, CheckpointConfig={"S3Uri": uri})
+        request["AlgorithmSpecification"]["ContainerArguments"] = ["/opt/ml/checkpoints"]
+        control.call("CreateTrainingJob", request)
+        record = finished(control, "TrainingJob", name)
+        assert record["TrainingJobStatus"] == status, record
+    assert "leads through the symbolic link" in record["FailureReason"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../../../../outside", "a/b", "a\0"])
+def test_a_channel_whose_name_is_no_folder_is_refused(control, name):
+    request = training_request("pass")
+    request["InputDataConfig"][0]["ChannelName"] = name
+    with pytest.raises(ServiceError, match="a ChannelName is made of"):
+        control.call("CreateTrainingJob", request)
+
+
+@pytest.mark.parametrize("path", ["/opt/ml/../../outside", "/opt/ml/..", "/tmp/tensors"])
+def test_tensors_stay_in_the_folder_of_the_job(control, path):
+    hook = {"S3OutputPath": "s3://b/debug", "LocalPath": path}
+    with pytest.raises(ServiceError, match="LocalPath must begin with /opt/ml/ and have no part"):
+        control.call("CreateTrainingJob", training_request("pass", DebugHookConfig=hook))
+
+
 @pytest.mark.parametrize(("regex", "message"), [("acc=(", "acc=(' is malformed"), ("acc=[0-9]+", "no group")])
 def test_a_metric_that_cannot_be_read_is_refused(control, regex, message):
     request = training_request("pass")
