@@ -16,8 +16,8 @@ from local.files import close_to_others, make_file, make_folder
 
 Record = dict[str, Any]
 
-# How long a thread tries a change again that the disk does not take. A job that ends beside it gives back the
-# room of its folder within that time; longer than any Ctrl-C is to wait, and no person makes room sooner.
+# How long a thread tries again what the disk does not take. Another job that ends gives back the room of its
+# folder within that time. A person needs longer to make room, and Ctrl-C should not have to wait so long.
 PATIENCE_S = 5.0
 _RETRY_S = 0.2
 
