@@ -9,8 +9,8 @@ from typing import Any
 from botocore.model import Shape
 from botocore.validate import ParamValidator
 
-from local.control import service_model
 from local.expressions import Join, Reference, Token
+from local.wire.operations import service_model
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from local.control import ServiceError
-from local.wire import ModelError, Request, Response
+from local.wire.http import ModelError, Request, Response
+from local.wire.operations import ServiceError
 
 ROUTES = {
     "GET": re.compile(r"/endpoints/([^/]+)(/?)"),

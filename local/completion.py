@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from local.control import Request, invalid
 from local.store import Record
 from local.trials import TUNING_JOB, objective
+from local.wire.operations import Request, invalid
 
 # "... failed to improve model performance by 1% or greater": BestObjectiveNotImproving in the API reference.
 _IMPROVEMENT = 0.01

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 
 from local import traffic
 from local.container import base_environment
-from local.control import ServiceError
 from local.disk import NotRecorded
 from local.endpoint_configs import EndpointConfigs, variant_summary
 from local.home import Home
@@ -18,6 +17,7 @@ from local.model_server import UVICORN, LaunchError, ModelServer, launch
 from local.models import Models
 from local.store import Record, Store
 from local.tags import forget_tags
+from local.wire.operations import ServiceError
 
 ENDPOINTS = "endpoints"
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from local.control import Operation, Request, Response, invalid, listed
 from local.home import Home
 from local.models import Models
 from local.store import Record, Store
 from local.tags import add_tags, forget_tags, untagged
+from local.wire.operations import Operation, Request, Response, invalid, listed
 
 CONFIGS = "endpoint-configs"
 

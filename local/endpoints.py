@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from local import traffic
-from local.control import Operation, Request, Response, ServiceError, invalid, listed
 from local.deployments import ENDPOINTS, Deployments
 from local.endpoint_configs import EndpointConfigs
 from local.home import ACCOUNT, Home
 from local.model_server import ModelServer, Unanswered
 from local.store import Record, Store
 from local.tags import add_tags
-from local.wire import ModelError
+from local.wire.http import ModelError
+from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed
 
 # How long a broken connection waits for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from local.control import Operation, Request, Response, ServiceError, page
 from local.definition import Definition, DefinitionError, parse_definition
 from local.executor import EXECUTIONS, Execution, alphanumeric
 from local.expressions import as_text
@@ -15,6 +14,7 @@ from local.parameters import Value, values_at_start
 from local.selection import select
 from local.store import Record, Store
 from local.support import unsupported
+from local.wire.operations import Operation, Request, Response, ServiceError, page
 
 RUNNING = ("Executing", "Stopping")
 

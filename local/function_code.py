@@ -10,10 +10,10 @@ import uuid
 import zipfile
 from pathlib import Path
 
-from local.control import Request, ServiceError
 from local.files import close_tree_to_others, make_file, make_folder
 from local.home import Home
 from local.store import Record
+from local.wire.operations import Request, ServiceError
 
 
 def invalid(message: str) -> ServiceError:

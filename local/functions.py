@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local import rest
 from local.container import base_environment
-from local.control import Operation, Request, Response, ServiceError, service_model
 from local.files import make_file
 from local.function_code import code_folder, invalid, kept_code
 from local.home import ACCOUNT, Home
 from local.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
 from local.model_server import end_group
 from local.store import Record, Store
+from local.wire import rest_json
+from local.wire.operations import Operation, Request, Response, ServiceError, service_model
 
 FUNCTIONS = "functions"
 # What a function has unless the request says otherwise (API reference, CreateFunction).
@@ -59,22 +59,22 @@ class FunctionService:
 
     def handle(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
-    ) -> rest.HttpAnswer:
+    ) -> rest_json.HttpAnswer:
         """Answer one request of Lambda's rest-json API: status, headers, body.
 
         Args:
             headers: names in lower case.
         """
         try:
-            operation, parts = rest.routed(service_model("lambda"), method, path)
+            operation, parts = rest_json.routed(service_model("lambda"), method, path)
             function = self._operations.get(operation.name)
             if function is None:
                 message = f"the local service has no Lambda operation {operation.name}"
                 raise ServiceError("UnknownOperationException", message)
-            request = rest.parsed(operation, parts, query, headers, body)
-            return rest.rendered(operation, function(request))
+            request = rest_json.parsed(operation, parts, query, headers, body)
+            return rest_json.rendered(operation, function(request))
         except ServiceError as error:
-            return rest.rendered_error(error)
+            return rest_json.rendered_error(error)
 
     def stop(self) -> None:
         """End the running invocations; none starts any more."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from local.control import invalid
 from local.store import Record
+from local.wire.operations import invalid
 
 # HyperbandStrategyConfig in the API reference: where the service looks for a missing MaxResource.
 _EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
 from local.registry import Registry
 from local.store import Record, Store
 from local.tags import add_tags, forget_tags, untagged
+from local.wire.operations import Operation, Request, Response, ServiceError, listed
 
 MODELS = "models"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.control import ServiceError
 from local.files import make_folder
 from local.objects import Object, Objects, check_key, etag_of
-from local.wire import BLOCK_BYTES
+from local.wire.http import BLOCK_BYTES
+from local.wire.operations import ServiceError
 
 PARTS = 10_000
 PART_BYTES_MIN = 5 << 20

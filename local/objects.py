@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from local.control import ServiceError
 from local.files import make_file, make_folder
 from local.s3_names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
+from local.wire.operations import ServiceError
 
 CONTENT_TYPE = "content-type"
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local.container import OPT_ML, Container, base_environment, rewritten, write_json
-from local.control import invalid
 from local.files import copy_tree, make_folder
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.store import Record
+from local.wire.operations import invalid
 
 FOLDER = "processing-jobs"
 _LOCAL_PATH = f"{OPT_ML}/processing/"

@@ -16,8 +16,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from local.control import invalid
 from local.store import Record
+from local.wire.operations import invalid
 
 # With ScalingType Auto the service picks a scale and does not say how; two decades are where a
 # logarithmic scale starts to pay.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from local.control import Operation, Request, Response, ServiceError, listed
 from local.home import Home
 from local.store import Record, Store
 from local.tags import add_tags, forget_tags, untagged
+from local.wire.operations import Operation, Request, Response, ServiceError, listed
 
 GROUPS = "model-package-groups"
 PACKAGES = "model-packages"

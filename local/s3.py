@@ -12,14 +12,14 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from local.checksums import receive
-from local.control import ServiceError
 from local.home import ACCOUNT, Home
 from local.multipart import Uploads
 from local.objects import Object, Objects
 from local.s3_headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
 from local.s3_listing import as_token, list_objects, token_of, whole_number
 from local.s3_xml import document, element, error_document, iso_time, read_xml, stamp, texts
-from local.wire import BLOCK_BYTES, Request, Response
+from local.wire.http import BLOCK_BYTES, Request, Response
+from local.wire.operations import ServiceError
 
 # Query parameters that do not choose the operation.
 PARAMETERS = frozenset(

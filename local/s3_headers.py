@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
-from local.control import ServiceError
 from local.objects import CONTENT_TYPE, Object
-from local.wire import Request
+from local.wire.http import Request
+from local.wire.operations import ServiceError
 
 KEPT = frozenset(
     {CONTENT_TYPE, "content-disposition", "content-encoding", "content-language", "cache-control", "expires"}

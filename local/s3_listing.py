@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from local.control import ServiceError
 from local.objects import Object, Objects
 from local.s3_xml import document, element, stamp
-from local.wire import Response
+from local.wire.http import Response
+from local.wire.operations import ServiceError
 
 KEYS_MAX = 1000
 

@@ -22,9 +22,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from local.control import ControlPlane, ServiceError
 from local.s3_xml import error_document
-from local.wire import BLOCK_BYTES, ModelError, Request, Response
+from local.wire.http import BLOCK_BYTES, ModelError, Request, Response
+from local.wire.operations import ControlPlane, ServiceError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -16,7 +16,6 @@ import boto3
 from botocore.config import Config
 
 from local import browser, model_server, processing, tags, training
-from local.control import ControlPlane
 from local.deployments import Deployments
 from local.disk import disk_fault
 from local.endpoint_configs import EndpointConfigs
@@ -32,6 +31,7 @@ from local.s3 import S3
 from local.server import Server, application
 from local.store import Store
 from local.tuning import TuningService
+from local.wire.operations import ControlPlane
 
 # How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
 # a person who has pressed Ctrl-C.

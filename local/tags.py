@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from local.control import Operation, Request
 from local.store import Record, Store
+from local.wire.operations import Operation, Request
 
 TAGS = "tags"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from local import metrics, rule_evaluation
 from local.container import OPT_ML, Container, base_environment, rewritten, write_json
-from local.control import invalid
 from local.files import copy_tree, make_file, make_folder
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.store import Record
+from local.wire.operations import invalid
 
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.

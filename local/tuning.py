@@ -17,7 +17,6 @@ import optuna
 
 from local import metrics, warm_start
 from local.container import Start
-from local.control import Operation, Request, Response, ServiceError, invalid, listed, matching, page
 from local.disk import disk_fault
 from local.forks import starter
 from local.home import Home
@@ -28,6 +27,7 @@ from local.store import PATIENCE_S, Record, Store
 from local.trials import TUNING_JOB as _KEY
 from local.trials import best_first, final, objective, ranges, service_fault, summaries, training_request
 from local.tuning_request import accept
+from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed, matching, page
 
 _FOLDER = "tuning-jobs"
 _POLL_S = 0.5

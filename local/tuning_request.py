@@ -7,11 +7,11 @@ import math
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from local import completion, training, warm_start
-from local.control import Request, invalid
 from local.hyperband import resources
 from local.ranges import MOST_JOBS, distributions
 from local.store import Record, Store
 from local.trials import TUNING_JOB, objective, ranges, training_request
+from local.wire.operations import Request, invalid
 
 # "Resource Limits for Automatic Model Tuning" in the developer guide: what an account can be raised to.
 _MOST_RANDOM_JOBS = 10_000

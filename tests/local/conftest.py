@@ -14,7 +14,6 @@ import pytest
 from botocore.config import Config
 
 from local import calls
-from local.control import ControlPlane, ServiceError
 from local.definition import parse_definition
 from local.executor import EXECUTIONS, Execution
 from local.home import Home
@@ -22,6 +21,7 @@ from local.parameters import values_at_start
 from local.s3 import S3
 from local.server import Server, application
 from local.store import Record, Store
+from local.wire.operations import ControlPlane, ServiceError
 from tests.local.definitions import PIPELINE
 from tests.local.fake_aws import FakeAws
 

@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 import pytest
 
-from local.control import ControlPlane, ServiceError
 from local.deployments import Deployments
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
@@ -19,6 +18,7 @@ from local.home import Home
 from local.models import Models
 from local.registry import Registry
 from local.store import Store
+from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
 APP = """

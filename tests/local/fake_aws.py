@@ -9,7 +9,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
-from local.control import service_model
+from local.wire.operations import service_model
 
 ACCOUNT = "arn:aws:sagemaker:us-east-1:123456789012"
 _KINDS = {

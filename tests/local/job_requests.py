@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from local import processing, training
-from local.control import ControlPlane
 from local.home import Home
 from local.jobs import JobService
 from local.store import Store
+from local.wire.operations import ControlPlane
 
 ROLE = "arn:aws:iam::123456789012:role/execution"
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from local.control import ControlPlane, ServiceError
+from local.wire.operations import ControlPlane, ServiceError
 from tests.local.definitions import ROLE, document, processing
 
 SIMPLE = document(processing("Split"))

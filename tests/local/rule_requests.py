@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from local import training
-from local.control import ControlPlane
 from local.home import Home
 from local.jobs import JobService
 from local.s3 import S3
 from local.server import Server, application
 from local.store import Record, Store
+from local.wire.operations import ControlPlane
 
 IMAGE = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest"
 # What the hook of a training leaves, all at once.

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from local import browser
-from local.control import ServiceError
-from local.wire import ModelError, Request
+from local.wire.http import ModelError, Request
+from local.wire.operations import ServiceError
 
 HOST = "127.0.0.1:4566"
 PAGE = "/endpoints/flowers/"

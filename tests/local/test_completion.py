@@ -3,7 +3,7 @@
 import pytest
 
 from local.completion import accept, complete
-from local.control import ServiceError
+from local.wire.operations import ServiceError
 from tests.local.tunings import control_plane, finished, request, trials
 
 

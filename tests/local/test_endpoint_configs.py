@@ -1,11 +1,11 @@
 import pytest
 
-from local.control import ControlPlane, ServiceError
 from local.endpoint_configs import EndpointConfigs
 from local.home import Home
 from local.models import Models
 from local.registry import Registry
 from local.store import Store
+from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.2xlarge"}

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from local.control import ServiceError
-from local.wire import ModelError
+from local.wire.http import ModelError
+from local.wire.operations import ServiceError
 from tests.local.endpoint_service import ARN, gone, refused, serving
 
 

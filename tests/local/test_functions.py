@@ -13,11 +13,11 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.control import ControlPlane, ServiceError
 from local.functions import FunctionService
 from local.s3 import S3
 from local.server import Server, application
 from local.store import Store
+from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:deploy"
 ROLE = "arn:aws:iam::123456789012:role/lambda"

@@ -3,7 +3,7 @@
 import pytest
 
 from local import model_server
-from local.wire import ModelError
+from local.wire.http import ModelError
 from tests.local.endpoint_service import APP, pack, serving
 
 

@@ -1,10 +1,10 @@
 import pytest
 
-from local.control import ControlPlane, ServiceError
 from local.home import Home
 from local.models import Models
 from local.registry import Registry
 from local.store import Store
+from local.wire.operations import ControlPlane, ServiceError
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/digits/1"
 ENVIRONMENT = {"A": "1", "B": "1"}

@@ -3,8 +3,8 @@
 import optuna
 import pytest
 
-from local.control import ServiceError
 from local.ranges import distributions
+from local.wire.operations import ServiceError
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
-from local.control import ControlPlane, ServiceError
 from local.registry import Registry
 from local.store import Store
+from local.wire.operations import ControlPlane, ServiceError
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/digits"

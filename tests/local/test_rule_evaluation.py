@@ -12,8 +12,8 @@ from smdebug.trials import create_trial
 from smdebug_rulesconfig.actions.actions import StopTraining
 
 from local import rule_evaluation
-from local.control import ServiceError
 from local.rule_evaluation import RuleEvaluation
+from local.wire.operations import ServiceError
 from tests.local.rule_requests import REPORTS, TRAIN, judged_jobs, request, rule, statuses
 
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from local.control import ServiceError
 from local.search import Search
+from local.wire.operations import ServiceError
 from tests.local.tunings import RANGES, config
 
 

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from local.control import ServiceError
 from local.pipelines import PipelineService
+from local.wire.operations import ServiceError
 from tests.local.definitions import REPORT, condition, document, fail, get, processing, report, training
 from tests.local.pipelines import caller, create, run, start, steps
 

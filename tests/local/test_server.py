@@ -11,11 +11,11 @@ from http.client import HTTPConnection
 import pytest
 from botocore.exceptions import ClientError
 
-from local.control import ControlPlane, ServiceError
 from local.home import ACCOUNT
 from local.s3 import S3
 from local.server import THREADS, Server, application
-from local.wire import ModelError, Response
+from local.wire.http import ModelError, Response
+from local.wire.operations import ControlPlane, ServiceError
 
 NPY = "application/x-npy"
 

@@ -1,10 +1,10 @@
 import pytest
 
-from local.control import ControlPlane
 from local.home import Home
 from local.registry import Registry
 from local.store import Store
 from local.tags import operations
+from local.wire.operations import ControlPlane
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from local.control import ServiceError
+from local.wire.operations import ServiceError
 from tests.local.job_requests import control_plane, finished, job_services, put, training_request
 
 

@@ -11,12 +11,12 @@ import time
 import pytest
 
 from local import training
-from local.control import ServiceError
 from local.disk import NotRecorded
 from local.home import Home
 from local.jobs import JobService
 from local.store import Store
 from local.tuning import TuningService
+from local.wire.operations import ServiceError
 from tests.local.full_disk import MESSAGE, fill
 from tests.local.tunings import control_plane, finished, prepare, request, trials
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.control import ServiceError
+from local.wire.operations import ServiceError
 from tests.local.tunings import control_plane, request
 
 

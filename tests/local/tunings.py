@@ -10,11 +10,11 @@ from typing import Any
 
 from local import training
 from local.container import Container
-from local.control import ControlPlane
 from local.home import Home
 from local.jobs import JobService
 from local.store import Record, Store
 from local.tuning import TuningService
+from local.wire.operations import ControlPlane
 
 RATE = {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
 SIZE = {"Name": "size", "Values": ["32", "64"]}

@@ -11,7 +11,7 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel
 from botocore.validate import ParamValidator
 
-from local.control import Request, Response, ServiceError, shaped
+from local.wire.operations import Request, Response, ServiceError, shaped
 
 HttpAnswer = tuple[int, dict[str, str], bytes]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from local.control import ServiceError
+from local.wire.operations import ServiceError
 
 BLOCK_BYTES = 1 << 20
 
