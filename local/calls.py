@@ -14,8 +14,8 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from local.actions import LIST_TRIALS, Action
-from local.disk import MAKE_ROOM
 from local.expressions import ExpressionError, as_text
+from local.home.disk import MAKE_ROOM
 
 POLL_S = 0.2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from local.store import Record
+from local.home.store import Record
 from local.trials import TUNING_JOB, objective
 from local.wire.operations import Request, invalid
 

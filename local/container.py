@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from local.files import UMASK, make_file, make_folder
+from local.home.files import UMASK, make_file, make_folder
 
 OPT_ML = "/opt/ml"
 # SageMaker sends SIGTERM and, 120 s later, SIGKILL (StopTrainingJob in the API reference).

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 
 from local import traffic
 from local.container import base_environment
-from local.disk import NotRecorded
 from local.endpoint_configs import EndpointConfigs, variant_summary
-from local.home import Home
+from local.home.disk import NotRecorded
+from local.home.home import Home
+from local.home.store import Record, Store
+from local.home.tags import forget_tags
 from local.model_server import UVICORN, LaunchError, ModelServer, launch
 from local.models import Models
-from local.store import Record, Store
-from local.tags import forget_tags
 from local.wire.operations import ServiceError
 
 ENDPOINTS = "endpoints"

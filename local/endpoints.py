@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from local import traffic
 from local.deployments import ENDPOINTS, Deployments
 from local.endpoint_configs import EndpointConfigs
-from local.home import ACCOUNT, Home
+from local.home.home import ACCOUNT, Home
+from local.home.store import Record, Store
+from local.home.tags import add_tags
 from local.model_server import ModelServer, Unanswered
-from local.store import Record, Store
-from local.tags import add_tags
 from local.wire.http import ModelError
 from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed
 

@@ -10,9 +10,9 @@ from typing import Any
 from local.definition import Definition, DefinitionError, parse_definition
 from local.executor import EXECUTIONS, Execution, alphanumeric
 from local.expressions import as_text
+from local.home.store import Record, Store
 from local.parameters import Value, values_at_start
 from local.selection import select
-from local.store import Record, Store
 from local.support import unsupported
 from local.wire.operations import Operation, Request, Response, ServiceError, page
 

@@ -20,10 +20,10 @@ from local.cache import CacheConfig, cache_key
 from local.calls import Outcome, create_resource, invoke_function, iso_time
 from local.conditions import holds
 from local.definition import Definition, Step
-from local.disk import NotRecorded
 from local.expressions import ExpressionError, Reference, as_text, evaluate, lookup
 from local.graph import Progress, progress
-from local.store import PATIENCE_S, Record, Store
+from local.home.disk import NotRecorded
+from local.home.store import PATIENCE_S, Record, Store
 
 EXECUTIONS = "pipeline-executions"
 

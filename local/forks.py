@@ -19,7 +19,7 @@ from typing import Self
 
 from local import training
 from local.container import Container, Process, Start, spawn
-from local.store import Record
+from local.home.store import Record
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MESSAGE_BYTES = 1024  # pids and exit statuses

@@ -10,9 +10,9 @@ import uuid
 import zipfile
 from pathlib import Path
 
-from local.files import close_tree_to_others, make_file, make_folder
-from local.home import Home
-from local.store import Record
+from local.home.files import close_tree_to_others, make_file, make_folder
+from local.home.home import Home
+from local.home.store import Record
 from local.wire.operations import Request, ServiceError
 
 

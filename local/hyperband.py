@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from local.store import Record
+from local.home.store import Record
 from local.wire.operations import invalid
 
 # HyperbandStrategyConfig in the API reference: where the service looks for a missing MaxResource.

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.files import UMASK
+from local.home.files import UMASK
 from local.model_server import end_group
 
 HANDLER = Path(__file__).with_name("handler.py")

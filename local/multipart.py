@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local.files import make_folder
+from local.home.files import make_folder
 from local.objects import Object, Objects, check_key, etag_of
 from local.wire.http import BLOCK_BYTES
 from local.wire.operations import ServiceError

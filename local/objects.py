@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from local.files import make_file, make_folder
+from local.home.files import make_file, make_folder
 from local.s3_names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
 from local.wire.operations import ServiceError
 

@@ -10,9 +10,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from local.executions import RUNNING, ExecutionService, created_within, in_order, parsed, refuse_versions
-from local.home import Home
-from local.store import Record, Store
-from local.tags import add_tags, forget_tags
+from local.home.home import Home
+from local.home.store import Record, Store
+from local.home.tags import add_tags, forget_tags
 from local.wire.operations import Operation, Request, Response, ServiceError, page
 
 PIPELINES = "pipelines"

@@ -21,8 +21,8 @@ from typing import Any
 
 import psutil
 
-from local.files import make_file, make_folder
-from local.home import Home
+from local.home.files import make_file, make_folder
+from local.home.home import Home
 from local.sidecar import sidecar
 
 DEFAULT_INTERVAL_MS = 500  # API reference, ProfilerConfig

@@ -16,7 +16,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from local.store import Record
+from local.home.store import Record
 from local.wire.operations import invalid
 
 # With ScalingType Auto the service picks a scale and does not say how; two decades are where a

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from local.home import Home
-from local.store import Record, Store
-from local.tags import add_tags, forget_tags, untagged
+from local.home.home import Home
+from local.home.store import Record, Store
+from local.home.tags import add_tags, forget_tags, untagged
 from local.wire.operations import Operation, Request, Response, ServiceError, listed
 
 GROUPS = "model-package-groups"

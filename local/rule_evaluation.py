@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from local.container import base_environment, write_json
-from local.files import UMASK, make_file
-from local.home import Home
+from local.home.files import UMASK, make_file
+from local.home.home import Home
+from local.home.store import Record
 from local.profiler import output_url
 from local.rules import ACTIONS, RULES
-from local.store import Record
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
 from local.wire.operations import invalid
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from local.checksums import receive
-from local.home import ACCOUNT, Home
+from local.home.home import ACCOUNT, Home
 from local.multipart import Uploads
 from local.objects import Object, Objects
 from local.s3_headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import optuna
 
 from local.completion import complete
+from local.home.store import Record
 from local.hyperband import Resources, resources
 from local.median import MedianOfAverages
 from local.ranges import distributions, grid
-from local.store import Record
 from local.trials import TUNING_JOB, objective, ranges
 
 _ATTEMPTS = 5

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from local.definition import Definition
-from local.store import Record
+from local.home.store import Record
 
 _REUSABLE = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")
 

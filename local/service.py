@@ -15,21 +15,22 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 
-from local import browser, model_server, processing, tags, training
+from local import browser, model_server, processing, training
 from local.deployments import Deployments
-from local.disk import disk_fault
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
-from local.files import close_to_others, make_file
 from local.functions import FunctionService
-from local.home import Home
+from local.home import tags
+from local.home.disk import disk_fault
+from local.home.files import close_to_others, make_file
+from local.home.home import Home
+from local.home.store import Store
 from local.jobs import JobService
 from local.models import Models
 from local.pipelines import PipelineService
 from local.registry import Registry
 from local.s3 import S3
 from local.server import Server, application
-from local.store import Store
 from local.tuning import TuningService
 from local.wire.operations import ControlPlane
 

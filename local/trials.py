@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from local.store import Record, Store
+from local.home.store import Record, Store
 
 TUNING_JOB = "HyperParameterTuningJob"
 # What a TrainingJobDefinition shares with CreateTrainingJob.

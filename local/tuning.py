@@ -17,13 +17,13 @@ import optuna
 
 from local import metrics, warm_start
 from local.container import Start
-from local.disk import disk_fault
 from local.forks import starter
-from local.home import Home
+from local.home.disk import disk_fault
+from local.home.home import Home
+from local.home.store import PATIENCE_S, Record, Store
 from local.jobs import FAILURE_REASON_CHARACTERS, JobService
 from local.ranges import reversed_names
 from local.search import Search
-from local.store import PATIENCE_S, Record, Store
 from local.trials import TUNING_JOB as _KEY
 from local.trials import best_first, final, objective, ranges, service_fault, summaries, training_request
 from local.tuning_request import accept

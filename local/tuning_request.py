@@ -7,9 +7,9 @@ import math
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from local import completion, training, warm_start
+from local.home.store import Record, Store
 from local.hyperband import resources
 from local.ranges import MOST_JOBS, distributions
-from local.store import Record, Store
 from local.trials import TUNING_JOB, objective, ranges, training_request
 from local.wire.operations import Request, invalid
 

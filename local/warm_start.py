@@ -11,8 +11,8 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
+from local.home.store import Record, Store
 from local.ranges import MOST_JOBS, distributions, reversed_names
-from local.store import Record, Store
 from local.trials import TUNING_JOB, index, objective, ranges, summaries
 from local.wire.operations import ServiceError, invalid
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import scripts.command as command
-from local.files import close_tree_to_others, make_folder
+from local.home.files import close_tree_to_others, make_folder
 from scripts.download import download
 
 HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 import scripts.command as command
-from local.files import make_file, make_folder
+from local.home.files import make_file, make_folder
 
 TIMEOUT_S = 30  # without a byte
 _CHUNK = 1 << 16

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from entrypoints import contract
-from local.files import UMASK, make_folder
-from local.home import Home
+from local.home.files import UMASK, make_folder
+from local.home.home import Home
 from scripts.execution import Execution, seconds
 
 if TYPE_CHECKING:

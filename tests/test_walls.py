@@ -19,7 +19,7 @@ FORBIDDEN = [
     ("Only contract.py of the entry points is known outside", "local/scratch.py", "entrypoints.model"),
     ("The local service stands alone", "local/scratch.py", "config.settings"),
     ("The local service stands alone", "local/scratch.py", "sagemaker"),
-    ("A command for AWS does without the local service", "scripts/reporting/scratch.py", "local.home"),
+    ("A command for AWS does without the local service", "scripts/reporting/scratch.py", "local.home.home"),
     ("The entry points run in containers, alone", "entrypoints/scratch.py", "config.settings"),
 ]
 

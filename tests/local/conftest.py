@@ -16,11 +16,11 @@ from botocore.config import Config
 from local import calls
 from local.definition import parse_definition
 from local.executor import EXECUTIONS, Execution
-from local.home import Home
+from local.home.home import Home
+from local.home.store import Record, Store
 from local.parameters import values_at_start
 from local.s3 import S3
 from local.server import Server, application
-from local.store import Record, Store
 from local.wire.operations import ControlPlane, ServiceError
 from tests.local.definitions import PIPELINE
 from tests.local.fake_aws import FakeAws

@@ -14,10 +14,10 @@ import pytest
 from local.deployments import Deployments
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
-from local.home import Home
+from local.home.home import Home
+from local.home.store import Store
 from local.models import Models
 from local.registry import Registry
-from local.store import Store
 from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"

@@ -3,7 +3,7 @@
 import sqlite3
 import uuid
 
-from local.store import Store
+from local.home.store import Store
 
 MESSAGE = r"the disk that holds .* is full \(database or disk is full\); make room and start again"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from local import processing, training
-from local.home import Home
+from local.home.home import Home
+from local.home.store import Store
 from local.jobs import JobService
-from local.store import Store
 from local.wire.operations import ControlPlane
 
 ROLE = "arn:aws:iam::123456789012:role/execution"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from local import training
-from local.home import Home
+from local.home.home import Home
+from local.home.store import Record, Store
 from local.jobs import JobService
 from local.s3 import S3
 from local.server import Server, application
-from local.store import Record, Store
 from local.wire.operations import ControlPlane
 
 IMAGE = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest"

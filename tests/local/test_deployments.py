@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from local.disk import NotRecorded
+from local.home.disk import NotRecorded
 from tests.local.endpoint_service import Service, gone, serving
 
 

@@ -14,9 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.functions import FunctionService
+from local.home.store import Store
 from local.s3 import S3
 from local.server import Server, application
-from local.store import Store
 from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:deploy"

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from local import training
+from local.home.store import Store
 from local.jobs import JobService
-from local.store import Store
 from local.wire.operations import ServiceError
 from tests.local.full_disk import MESSAGE, fill, make_room
 from tests.local.job_requests import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local.home import Home
+from local.home.home import Home
 from tests.local.buckets import code, keys, put, raw
 
 SECRET = b"not an object"

@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 import pytest
 from botocore.exceptions import ClientError
 
-from local.home import ACCOUNT
+from local.home.home import ACCOUNT
 from local.s3 import S3
 from local.server import THREADS, Server, application
 from local.wire.http import ModelError, Response

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from local import training
-from local.home import Home
+from local.home.home import Home
 from local.jobs import JobService
 from local.trials import index
 from local.tuning import TuningService

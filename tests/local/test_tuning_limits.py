@@ -11,10 +11,10 @@ import time
 import pytest
 
 from local import training
-from local.disk import NotRecorded
-from local.home import Home
+from local.home.disk import NotRecorded
+from local.home.home import Home
+from local.home.store import Store
 from local.jobs import JobService
-from local.store import Store
 from local.tuning import TuningService
 from local.wire.operations import ServiceError
 from tests.local.full_disk import MESSAGE, fill

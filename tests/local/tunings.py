@@ -10,9 +10,9 @@ from typing import Any
 
 from local import training
 from local.container import Container
-from local.home import Home
+from local.home.home import Home
+from local.home.store import Record, Store
 from local.jobs import JobService
-from local.store import Record, Store
 from local.tuning import TuningService
 from local.wire.operations import ControlPlane
 

@@ -13,9 +13,9 @@ from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
 from smdebug.trials import create_trial
 
 from config.sections import Debugger
-from local.home import Home
+from local.home.home import Home
+from local.home.store import Store
 from local.service import LocalService
-from local.store import Store
 from tests.scripts.runs import CLASSES, ROOT, SMALL, STREAMED, make_pictures, start
 
 

@@ -20,7 +20,7 @@ from smdebug.core.writer import FileWriter
 from entrypoints.contract import EPOCH_COLUMNS, EVALUATION, PREDICTIONS, SPLIT_SUMMARY, STEP_COLUMNS
 from entrypoints.journal import table
 from entrypoints.metrics import multiclass_metrics
-from local.home import Home
+from local.home.home import Home
 from local.s3 import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane, ServiceError, invalid, page

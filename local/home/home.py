@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.files import close_to_others, make_folder
+from local.home.files import close_to_others, make_folder
 from local.s3_names import is_bucket_name, symlink_on_the_way, unfit
 
 ACCOUNT = "123456789012"

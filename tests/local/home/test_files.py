@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.files import close_tree_to_others, copy_tree, make_file, make_folder
+from local.home.files import close_tree_to_others, copy_tree, make_file, make_folder
 
 
 @pytest.fixture(params=[0o000, 0o022], autouse=True)
@@ -124,7 +124,7 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("local.files.shutil.copyfileobj", full)
+    monkeypatch.setattr("local.home.files.shutil.copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         copy_tree(tmp_path / "source", tmp_path / "target")
     assert not list((tmp_path / "target").iterdir())

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from local.disk import NotRecorded
-from local.store import Store
+from local.home.disk import NotRecorded
+from local.home.store import Store
 from tests.local.full_disk import MESSAGE, fill, make_room
 
 

@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from local.home import Home
+from local.home.home import Home
 
 
 def test_an_object_is_a_file_under_its_bucket(tmp_path):

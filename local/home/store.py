@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from local.disk import NotRecorded, database_full
-from local.files import close_to_others, make_file, make_folder
+from local.home.disk import NotRecorded, database_full
+from local.home.files import close_to_others, make_file, make_folder
 
 Record = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from local.store import Record, Store
+from local.home.store import Record, Store
 from local.wire.operations import Operation, Request
 
 TAGS = "tags"

@@ -1,0 +1,1 @@
+"""The folder and the records of everything that the local service keeps."""
