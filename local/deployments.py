@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 
 from local import traffic
-from local.container import base_environment
 from local.endpoint_configs import EndpointConfigs, variant_summary
 from local.home.disk import NotRecorded
 from local.home.home import Home
@@ -17,6 +16,7 @@ from local.home.store import Record, Store
 from local.home.tags import forget_tags
 from local.model_server import UVICORN, LaunchError, ModelServer, launch
 from local.models import Models
+from local.processes.container import base_environment
 from local.wire.operations import ServiceError
 
 ENDPOINTS = "endpoints"

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Self
 
 from local import training
-from local.container import Container, Process, Start, spawn
 from local.home.store import Record
+from local.processes.container import Container, Process, Start, spawn
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MESSAGE_BYTES = 1024  # pids and exit statuses

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from local.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.metrics import emitted
+from local.processes.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.profiler import profiled
 from local.rule_evaluation import RuleEvaluation, change_statuses, interrupted
 from local.wire.operations import Operation, Request, Response, ServiceError, listed

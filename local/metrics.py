@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.sidecar import sidecar
+from local.processes.sidecar import sidecar
 
 # Namespace and dimension: sagemaker.core.analytics.TrainingJobAnalytics.
 NAMESPACE = "/aws/sagemaker/TrainingJobs"

@@ -23,7 +23,7 @@ import psutil
 
 from local.home.files import make_file, make_folder
 from local.home.home import Home
-from local.sidecar import sidecar
+from local.processes.sidecar import sidecar
 
 DEFAULT_INTERVAL_MS = 500  # API reference, ProfilerConfig
 NODE = "algo-1"

@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from local.container import base_environment, write_json
 from local.home.files import UMASK, make_file
 from local.home.home import Home
 from local.home.store import Record
+from local.processes.container import base_environment, write_json
 from local.profiler import output_url
 from local.rules import ACTIONS, RULES
 from local.system_rules import PROFILER_REPORT, SYSTEM_RULES

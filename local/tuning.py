@@ -16,12 +16,12 @@ from itertools import repeat
 import optuna
 
 from local import metrics, warm_start
-from local.container import Start
 from local.forks import starter
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.jobs import FAILURE_REASON_CHARACTERS, JobService
+from local.processes.container import Start
 from local.ranges import reversed_names
 from local.search import Search
 from local.trials import TUNING_JOB as _KEY

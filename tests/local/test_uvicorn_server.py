@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 
 from local import uvicorn_server
-from local.container import base_environment
 from local.model_server import launch
+from local.processes.container import base_environment
 from local.uvicorn_server import MAX_HEAD_BYTES, Connection
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"

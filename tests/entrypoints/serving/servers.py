@@ -16,8 +16,8 @@ import httpx
 import psutil
 from PIL import Image
 
-from local.container import base_environment
 from local.model_server import UVICORN, ModelServer, launch
+from local.processes.container import base_environment
 from tests.entrypoints.pictures import COLORS, picture
 
 

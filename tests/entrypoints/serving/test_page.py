@@ -15,8 +15,8 @@ from PIL import Image
 
 from entrypoints.contract import MAX_BODY_BYTES
 from local.browser import answer
-from local.container import base_environment
 from local.model_server import launch
+from local.processes.container import base_environment
 from local.server import Server, application
 from tests.browser import CHROMIUM, Browser
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.container import Container, base_environment, last_lines, rewritten
+from local.processes.container import Container, base_environment, last_lines, rewritten
 from tests.local.processes import gone_soon
 
 

@@ -1,0 +1,1 @@
+"""Programs as processes, with the /opt/ml of a container."""
