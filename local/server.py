@@ -22,7 +22,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from local.s3_xml import error_document
+from local.s3.xml import error_document
 from local.wire.http import BLOCK_BYTES, ModelError, Request, Response
 from local.wire.operations import ControlPlane, ServiceError
 

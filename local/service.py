@@ -29,7 +29,7 @@ from local.jobs import JobService
 from local.models import Models
 from local.pipelines import PipelineService
 from local.registry import Registry
-from local.s3 import S3
+from local.s3.operations import S3
 from local.server import Server, application
 from local.tuning import TuningService
 from local.wire.operations import ControlPlane

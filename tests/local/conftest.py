@@ -19,7 +19,7 @@ from local.executor import EXECUTIONS, Execution
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.parameters import values_at_start
-from local.s3 import S3
+from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane, ServiceError
 from tests.local.definitions import PIPELINE

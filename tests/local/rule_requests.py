@@ -13,7 +13,7 @@ from local import training
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.jobs import JobService
-from local.s3 import S3
+from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane
 

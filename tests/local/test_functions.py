@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from local.functions import FunctionService
 from local.home.store import Store
-from local.s3 import S3
+from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane, ServiceError
 

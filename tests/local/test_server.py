@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.home.home import ACCOUNT
-from local.s3 import S3
+from local.s3.operations import S3
 from local.server import THREADS, Server, application
 from local.wire.http import ModelError, Response
 from local.wire.operations import ControlPlane, ServiceError

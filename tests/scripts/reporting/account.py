@@ -21,7 +21,7 @@ from entrypoints.contract import EPOCH_COLUMNS, EVALUATION, PREDICTIONS, SPLIT_S
 from entrypoints.journal import table
 from entrypoints.metrics import multiclass_metrics
 from local.home.home import Home
-from local.s3 import S3
+from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane, ServiceError, invalid, page
 from tests.scripts.reporting import answers

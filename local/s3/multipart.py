@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local.home.files import make_folder
-from local.objects import Object, Objects, check_key, etag_of
+from local.s3.objects import Object, Objects, check_key, etag_of
 from local.wire.http import BLOCK_BYTES
 from local.wire.operations import ServiceError
 

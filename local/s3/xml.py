@@ -9,7 +9,7 @@ from typing import Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from local.checksums import receive
+from local.s3.checksums import receive
 from local.wire.http import Request, Response
 from local.wire.operations import ServiceError
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
-from local.objects import CONTENT_TYPE, Object
+from local.s3.objects import CONTENT_TYPE, Object
 from local.wire.http import Request
 from local.wire.operations import ServiceError
 

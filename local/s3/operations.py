@@ -11,13 +11,13 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from local.checksums import receive
 from local.home.home import ACCOUNT, Home
-from local.multipart import Uploads
-from local.objects import Object, Objects
-from local.s3_headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
-from local.s3_listing import as_token, list_objects, token_of, whole_number
-from local.s3_xml import document, element, error_document, iso_time, read_xml, stamp, texts
+from local.s3.checksums import receive
+from local.s3.headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
+from local.s3.listing import as_token, list_objects, token_of, whole_number
+from local.s3.multipart import Uploads
+from local.s3.objects import Object, Objects
+from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts
 from local.wire.http import BLOCK_BYTES, Request, Response
 from local.wire.operations import ServiceError
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from local.objects import Object, Objects
-from local.s3_xml import document, element, stamp
+from local.s3.objects import Object, Objects
+from local.s3.xml import document, element, stamp
 from local.wire.http import Response
 from local.wire.operations import ServiceError
 
