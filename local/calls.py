@@ -13,8 +13,8 @@ from typing import Any
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from local.actions import LIST_TRIALS, Action
-from local.expressions import ExpressionError, as_text
+from local.definition.expressions import ExpressionError, as_text
+from local.definition.step_types import LIST_TRIALS, Action
 from local.home.disk import MAKE_ROOM
 
 POLL_S = 0.2

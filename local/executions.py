@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from local.definition import Definition, DefinitionError, parse_definition
+from local.definition.definition import Definition, DefinitionError, parse_definition
+from local.definition.expressions import as_text
+from local.definition.parameters import Value, values_at_start
+from local.definition.unsupported import unsupported
 from local.executor import EXECUTIONS, Execution, alphanumeric
-from local.expressions import as_text
 from local.home.store import Record, Store
-from local.parameters import Value, values_at_start
 from local.selection import select
-from local.support import unsupported
 from local.wire.operations import Operation, Request, Response, ServiceError, page
 
 RUNNING = ("Executing", "Stopping")

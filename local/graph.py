@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local.definition import Definition, Dependency
+from local.definition.definition import Definition, Dependency
 
 _TRIGGERED_BY = {
     "Completed": ("Succeeded",),

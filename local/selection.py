@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from local.definition import Definition
+from local.definition.definition import Definition
 from local.home.store import Record
 
 _REUSABLE = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")

@@ -14,11 +14,11 @@ import pytest
 from botocore.config import Config
 
 from local import calls
-from local.definition import parse_definition
+from local.definition.definition import parse_definition
+from local.definition.parameters import values_at_start
 from local.executor import EXECUTIONS, Execution
 from local.home.home import Home
 from local.home.store import Record, Store
-from local.parameters import values_at_start
 from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane, ServiceError

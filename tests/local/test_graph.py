@@ -1,6 +1,6 @@
 import pytest
 
-from local.definition import parse_definition
+from local.definition.definition import parse_definition
 from local.graph import progress
 from tests.local.definitions import EQUAL, condition, document, processing
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from local.expressions import ExpressionError, as_text, evaluate, lookup, parse, references, tokens
+from local.definition.expressions import ExpressionError, as_text, evaluate, lookup, parse, references, tokens
 
 VALUES = {"Parameters.Rate": 0.5, "Parameters.Count": 3, "Parameters.On": True, "Execution.PipelineName": "p"}
 

@@ -1,6 +1,6 @@
 import pytest
 
-from local.retry import delay_s, parse_retry_policy
+from local.definition.retry import delay_s, parse_retry_policy
 from tests.local.definitions import document, training
 from tests.local.executions import statuses
 from tests.local.fake_aws import client_error

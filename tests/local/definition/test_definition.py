@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from local.definition import DefinitionError, Dependency, parse_definition
-from local.support import unsupported
+from local.definition.definition import DefinitionError, Dependency, parse_definition
+from local.definition.unsupported import unsupported
 from tests.local.definitions import (
     EQUAL,
     REPORT,

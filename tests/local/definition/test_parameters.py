@@ -1,6 +1,6 @@
 import pytest
 
-from local.parameters import parse_parameter, values_at_start
+from local.definition.parameters import parse_parameter, values_at_start
 
 
 def declared(**entries):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from local.actions import ACTIONS
-from local.definition import Definition, Step
+from local.definition.definition import Definition, Step
+from local.definition.step_types import ACTIONS
 
 _RUN_HERE = (*ACTIONS, "Condition", "Fail", "Lambda")
 _SCRIPT_MODE = ("sagemaker_program", "sagemaker_submit_directory")

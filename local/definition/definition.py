@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from local.actions import ACTIONS, argument_problems, property_type
-from local.cache import CacheConfig, parse_cache_config
-from local.conditions import check_condition
-from local.entries import check_keys, list_of, strings
-from local.expressions import Reference, lookup, parse, references
-from local.parameters import Parameter, parse_parameter
-from local.retry import RetryPolicy, parse_retry_policy
+from local.definition.cache import CacheConfig, parse_cache_config
+from local.definition.checks import check_keys, list_of, strings
+from local.definition.conditions import check_condition
+from local.definition.expressions import Reference, lookup, parse, references
+from local.definition.parameters import Parameter, parse_parameter
+from local.definition.retry import RetryPolicy, parse_retry_policy
+from local.definition.step_types import ACTIONS, argument_problems, property_type
 
 # What Execution.<name> may name; all are strings.
 EXECUTION_VARIABLES = (

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.model import Shape
 from botocore.validate import ParamValidator
 
-from local.expressions import Join, Reference, Token
+from local.definition.expressions import Join, Reference, Token
 from local.wire.operations import service_model
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from local.cache import CacheConfig, cache_key, duration_s, parse_cache_config
+from local.definition.cache import CacheConfig, cache_key, duration_s, parse_cache_config
 from local.executor import EXECUTIONS
 from tests.local.definitions import document, get, processing
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local.entries import check_keys, list_of
+from local.definition.checks import check_keys, list_of
 
 _EXCEPTION_TYPES = (
     "Step.SERVICE_FAULT", "Step.THROTTLING",

@@ -1,7 +1,7 @@
 import pytest
 
-from local.conditions import check_condition, holds
-from local.expressions import ExpressionError
+from local.definition.conditions import check_condition, holds
+from local.definition.expressions import ExpressionError
 
 
 def compare(kind, left, right):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.entries import list_of
+from local.definition.checks import list_of
 
 Value = str | int | float | bool
 

@@ -1,0 +1,1 @@
+"""A pipeline definition: parsed, checked, and its parts' meaning."""
