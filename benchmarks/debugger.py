@@ -32,8 +32,8 @@ from benchmarks.processes import train
 from config.sections import Debugger
 from entrypoints.contract import TRAIN, TRAINING_EPOCHS, VALIDATION
 from entrypoints.debugger import CONFIG_VARIABLE
+from local.debugger.profiler import profiled
 from local.home.home import Home
-from local.profiler import profiled
 
 DATA = "data"  # the folder of the pictures, beside those of the runs
 TURN_S = 1.0

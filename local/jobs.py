@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
+from local.debugger.profiler import profiled
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.metrics import emitted
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
-from local.profiler import profiled
-from local.rule_evaluation import RuleEvaluation, change_statuses, interrupted
 from local.wire.operations import Operation, Request, Response, ServiceError, listed
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason

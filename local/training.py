@@ -9,7 +9,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from local import metrics, rule_evaluation
+from local import metrics
+from local.debugger import evaluation
 from local.home.files import copy_tree, make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
@@ -71,7 +72,7 @@ def accept(record: Record) -> None:
     tensors = record.get("DebugHookConfig", {}).get("LocalPath", _TENSORS)
     if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
         raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
-    rule_evaluation.accept(record)
+    evaluation.accept(record)
     record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
@@ -112,7 +113,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         copy_tree(checkpoints, ml / "checkpoints")
     if "DebugHookConfig" in record:
         # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
-        tensors = home.object_path(rule_evaluation.tensors_url(record))
+        tensors = home.object_path(evaluation.tensors_url(record))
         make_folder(tensors)
         link = _tensors(ml, record)
         make_folder(link.parent)

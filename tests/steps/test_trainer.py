@@ -5,8 +5,8 @@ import sys
 from typing import get_args, get_type_hints
 
 from config.sections import Debugger, Images
-from local.rules import RULES
-from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
+from local.debugger.system_rules import PROFILER_REPORT, SYSTEM_RULES
+from local.debugger.tensor_rules import RULES
 from steps.trainer import DEBUG_RULES, PROFILER_RULES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from smdebug.profiler.system_profiler_file_parser import ProfilerSystemEvent
 
-from local.system_rules import SYSTEM_RULES, Samples, judge, usage
+from local.debugger.system_rules import SYSTEM_RULES, Samples, judge, usage
 
 COUNT = 1200  # the rules' default patience is 1000 samples
 

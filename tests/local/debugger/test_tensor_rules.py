@@ -7,8 +7,8 @@ import re
 import pytest
 from smdebug.trials import create_trial
 
-from local.rules import RULES
-from local.tensors import NothingToJudge, Tensors
+from local.debugger.tensor_rules import RULES
+from local.debugger.tensors import NothingToJudge, Tensors
 
 # By default the first two are patient for longer than a small training takes; the third means big networks'
 # gradients, which differ by more than those of a bias of two values.

@@ -11,8 +11,8 @@ from smdebug.core.access_layer.utils import has_training_ended
 from smdebug.trials import create_trial
 from smdebug_rulesconfig.actions.actions import StopTraining
 
-from local import rule_evaluation
-from local.rule_evaluation import RuleEvaluation
+from local.debugger import evaluation
+from local.debugger.evaluation import RuleEvaluation
 from local.wire.operations import ServiceError
 from tests.local.rule_requests import REPORTS, TRAIN, judged_jobs, request, rule, statuses
 
@@ -79,7 +79,7 @@ def test_the_arn_of_an_evaluation_is_one_whatever_the_names():
     }
     rules = [rule("Overfit", given) for given in ("The losses, of each epoch: far apart?", "!?", "x" * 256)]
     record["DebugRuleConfigurations"] = rules
-    rule_evaluation.accept(record)
+    evaluation.accept(record)
     found = [status["RuleEvaluationJobArn"] for status in record["DebugRuleEvaluationStatuses"]]
     # botocore's service model: ProcessingJobArn
     pattern = r"arn:aws:sagemaker:r:\d{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
@@ -112,7 +112,7 @@ def test_a_closing_service_stops_the_evaluation(service, trials):
 def test_an_evaluation_that_an_earlier_service_did_not_end_is_stopped(service, store):
     record = request("pass", DebugRuleConfigurations=[rule("Overfit")])
     record |= {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/t"}
-    rule_evaluation.accept(record)
+    evaluation.accept(record)
     store.create("TrainingJob", "t", record | {"TrainingJobStatus": "Completed", "CreationTime": 1.0})
     service.recover()
     assert statuses(service.describe("t")) == {"Overfit": ("Stopped", "the local service ended")}
@@ -134,7 +134,7 @@ def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):
     record = request("pass", DebugRuleConfigurations=[rule("Overfit"), rule("VanishingGradient")])
     record |= {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/t"}
     evaluation = RuleEvaluation(home, record, {})
-    results = home.folder(rule_evaluation.FOLDER, "t") / "results.jsonl"
+    results = home.folder(evaluation.FOLDER, "t") / "results.jsonl"
     results.parent.mkdir(parents=True)
     found = {"name": "Overfit", "RuleEvaluationStatus": "IssuesFound", "StatusDetails": "far apart"}
     results.write_text(json.dumps(found) + '\n{"name": "Vanishing')
@@ -149,7 +149,7 @@ def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):
 
 
 def test_no_job_fails_for_its_rules(service, home):
-    (home.root / rule_evaluation.FOLDER).write_text("a file where the folder should be")
+    (home.root / evaluation.FOLDER).write_text("a file where the folder should be")
     asked = request(
         "pass", DebugRuleConfigurations=[rule("Overfit", action_json=StopTraining("t").serialize())]
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from local.tensors import NothingToJudge, Parameters, Series, Tensors, words
+from local.debugger.tensors import NothingToJudge, Parameters, Series, Tensors, words
 
 ACTIONS = "action_json"  # the rule parameter in which the SDK puts a rule's actions
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from smdebug_rulesconfig.profiler_rules import rules as defaults  # type: ignore[import-untyped]
 
-from local.rules import Finding
+from local.debugger.tensor_rules import Finding
 
 Values = np.ndarray[Any, Any]
 

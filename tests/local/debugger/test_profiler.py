@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import psutil
 from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader, S3SystemMetricsReader
 
-from local import profiler
-from local.profiler import profiled
+from local.debugger import profiler
+from local.debugger.profiler import profiled
 
 RECORD = {
     "TrainingJobName": "t",

@@ -1,4 +1,4 @@
-"""The program that evaluates a training job's rules: python -m local.rule_job REQUEST RESULTS.
+"""The program that evaluates a training job's rules: python -m local.debugger.evaluate REQUEST RESULTS.
 
 smdebug keeps global state and is slow to import. REQUEST is a JSON file, {"tensors": folder,
 "profile": folder, "rules": [{"name", "rule", "parameters", "reports": folder}]}; a rule with an action is
@@ -26,9 +26,9 @@ from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader  # n
 from smdebug.rules.action import Actions  # noqa: E402
 from smdebug.trials import create_trial  # noqa: E402
 
-from local.rules import ACTIONS, RULES, Finding  # noqa: E402
-from local.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage  # noqa: E402
-from local.tensors import DAMAGE, NothingToJudge, Tensors  # noqa: E402
+from local.debugger.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage  # noqa: E402
+from local.debugger.tensor_rules import ACTIONS, RULES, Finding  # noqa: E402
+from local.debugger.tensors import DAMAGE, NothingToJudge, Tensors  # noqa: E402
 
 _SHARE_OF_TIME = 0.05  # of one core, for looking at a running job
 _SHORTEST_PAUSE_S = 1.0

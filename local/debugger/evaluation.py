@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from local.debugger.profiler import output_url
+from local.debugger.system_rules import PROFILER_REPORT, SYSTEM_RULES
+from local.debugger.tensor_rules import ACTIONS, RULES
 from local.home.files import UMASK, make_file
 from local.home.home import Home
 from local.home.store import Record
 from local.processes.container import base_environment, write_json
-from local.profiler import output_url
-from local.rules import ACTIONS, RULES
-from local.system_rules import PROFILER_REPORT, SYSTEM_RULES
 from local.wire.operations import invalid
 
 FOLDER = "rule-evaluations"
@@ -112,7 +112,7 @@ class RuleEvaluation:
         self._record = record
         self._folder = home.folder(FOLDER, record.get("TrainingJobName", ""))
         self._environment = base_environment(service) | {
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             "SMDEBUG_LOG_LEVEL": "warning",
             "SMDEBUG_TRAINING_END_DELAY_REFRESH": "0",  # S3 may be late, these files are not
         }
@@ -166,7 +166,7 @@ class RuleEvaluation:
         with self._lock, (self._folder / "log.txt").open("ab") as log:
             if not self._stopped:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "local.rule_job", "request.json", "results.jsonl"],
+                    [sys.executable, "-m", "local.debugger.evaluate", "request.json", "results.jsonl"],
                     env=self._environment,
                     cwd=self._folder,
                     stdin=subprocess.PIPE,
