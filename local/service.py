@@ -19,7 +19,7 @@ from local import browser, model_server, processing, training
 from local.deployments import Deployments
 from local.endpoint_configs import EndpointConfigs
 from local.endpoints import Endpoints
-from local.functions import FunctionService
+from local.functions.functions import FunctionService
 from local.home import tags
 from local.home.disk import disk_fault
 from local.home.files import close_to_others, make_file

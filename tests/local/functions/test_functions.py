@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.functions import FunctionService
+from local.functions.functions import FunctionService
 from local.home.store import Store
 from local.s3.operations import S3
 from local.server import Server, application
