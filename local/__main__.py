@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from local.ending import end_soon
-from local.model_server import SERVERS, UVICORN, LaunchError
+from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.service import HomeInUse, LocalService
 
 

@@ -15,10 +15,13 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 
-from local import browser, model_server, processing, training
-from local.deployments import Deployments
-from local.endpoint_configs import EndpointConfigs
-from local.endpoints import Endpoints
+from local import processing, training
+from local.endpoints import browser, model_server
+from local.endpoints.configs import EndpointConfigs
+from local.endpoints.deployments import Deployments
+from local.endpoints.endpoints import Endpoints
+from local.endpoints.models import Models
+from local.endpoints.registry import Registry
 from local.functions.functions import FunctionService
 from local.home import tags
 from local.home.disk import disk_fault
@@ -26,9 +29,7 @@ from local.home.files import close_to_others, make_file
 from local.home.home import Home
 from local.home.store import Store
 from local.jobs import JobService
-from local.models import Models
 from local.pipelines import PipelineService
-from local.registry import Registry
 from local.s3.operations import S3
 from local.server import Server, application
 from local.tuning import TuningService

@@ -31,7 +31,7 @@ from config.settings import Settings
 from entrypoints import contract
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
 from local.ending import leave_on_signals
-from local.model_server import SERVERS, UVICORN, LaunchError
+from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download

@@ -11,13 +11,13 @@ from typing import Any
 import psutil
 import pytest
 
-from local.deployments import Deployments
-from local.endpoint_configs import EndpointConfigs
-from local.endpoints import Endpoints
+from local.endpoints.configs import EndpointConfigs
+from local.endpoints.deployments import Deployments
+from local.endpoints.endpoints import Endpoints
+from local.endpoints.models import Models
+from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
-from local.models import Models
-from local.registry import Registry
 from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"

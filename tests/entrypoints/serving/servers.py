@@ -16,7 +16,7 @@ import httpx
 import psutil
 from PIL import Image
 
-from local.model_server import UVICORN, ModelServer, launch
+from local.endpoints.model_server import UVICORN, ModelServer, launch
 from local.processes.container import base_environment
 from tests.entrypoints.pictures import COLORS, picture
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import ANY_IMAGE, CUSTOM_ATTRIBUTES, ENGINES
-from local.model_server import RAY, UVICORN, LaunchError, require
+from local.endpoints.model_server import RAY, UVICORN, LaunchError, require
 from tests.entrypoints.conftest import Run
 from tests.entrypoints.pictures import COLORS, write_classes
 from tests.entrypoints.serving.servers import served

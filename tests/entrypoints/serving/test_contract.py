@@ -19,7 +19,7 @@ from PIL import Image
 
 from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, JSON, NPY
 from entrypoints.serving import predictor
-from local.model_server import SERVERS, UVICORN, LaunchError, require
+from local.endpoints.model_server import SERVERS, UVICORN, LaunchError, require
 from tests.entrypoints.pictures import COLORS
 from tests.entrypoints.serving.servers import encoded, served
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES
-from local.model_server import ModelServer
+from local.endpoints.model_server import ModelServer
 from tests.entrypoints.serving.servers import encoded, served, workers
 
 KNOWN = {200, 400, 406, 413, 415}

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import MAX_BODY_BYTES
-from local.browser import answer
-from local.model_server import launch
+from local.endpoints.browser import answer
+from local.endpoints.model_server import launch
 from local.processes.container import base_environment
 from local.server import Server, application
 from tests.browser import CHROMIUM, Browser

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from entrypoints.contract import JPEG, JSON
-from local.model_server import ModelServer
+from local.endpoints.model_server import ModelServer
 from tests.entrypoints.serving import servers
 from tests.entrypoints.serving.servers import encoded, served, slow
 

@@ -1,9 +1,9 @@
 import pytest
 
+from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
 from local.home.tags import operations
-from local.registry import Registry
 from local.wire.operations import ControlPlane
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from local import traffic
-from local.model_server import LaunchError
+from local.endpoints import traffic
+from local.endpoints.model_server import LaunchError
 from tests.local.endpoint_service import refused, serving
 
 

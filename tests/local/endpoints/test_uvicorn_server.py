@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from local import uvicorn_server
-from local.model_server import launch
+from local.endpoints import uvicorn_server
+from local.endpoints.model_server import launch
+from local.endpoints.uvicorn_server import MAX_HEAD_BYTES, Connection
 from local.processes.container import base_environment
-from local.uvicorn_server import MAX_HEAD_BYTES, Connection
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
 APP = '''

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from local import browser
+from local.endpoints import browser
 from local.wire.http import ModelError, Request
 from local.wire.operations import ServiceError
 

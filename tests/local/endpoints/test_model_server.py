@@ -2,7 +2,7 @@
 
 import pytest
 
-from local import model_server
+from local.endpoints import model_server
 from local.wire.http import ModelError
 from tests.local.endpoint_service import APP, pack, serving
 

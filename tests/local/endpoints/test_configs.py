@@ -1,10 +1,10 @@
 import pytest
 
-from local.endpoint_configs import EndpointConfigs
+from local.endpoints.configs import EndpointConfigs
+from local.endpoints.models import Models
+from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
-from local.models import Models
-from local.registry import Registry
 from local.wire.operations import ControlPlane, ServiceError
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"

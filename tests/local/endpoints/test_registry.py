@@ -1,7 +1,7 @@
 import pytest
 
+from local.endpoints.registry import Registry
 from local.home.store import Store
-from local.registry import Registry
 from local.wire.operations import ControlPlane, ServiceError
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"

@@ -8,14 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from local import traffic
-from local.endpoint_configs import EndpointConfigs, variant_summary
+from local.endpoints import traffic
+from local.endpoints.configs import EndpointConfigs, variant_summary
+from local.endpoints.model_server import UVICORN, LaunchError, ModelServer, launch
+from local.endpoints.models import Models
 from local.home.disk import NotRecorded
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import forget_tags
-from local.model_server import UVICORN, LaunchError, ModelServer, launch
-from local.models import Models
 from local.processes.container import base_environment
 from local.wire.operations import ServiceError
 

@@ -38,7 +38,7 @@ APP = "app.py"
 # What serves an artifact: uvicorn, with the artifact's own worker processes, or Ray Serve as in SageMaker's
 # container, from an environment of its own.
 UVICORN, RAY = SERVERS = ("uvicorn", "ray")
-RAY_VENV = Path(__file__).parents[1] / ".venv-ray"
+RAY_VENV = Path(__file__).parents[2] / ".venv-ray"
 COMMANDS: dict[str, tuple[str | Path, ...]] = {
     # -P: what the artifact imports is not taken from this folder.
     UVICORN: (sys.executable, "-P", Path(__file__).with_name("uvicorn_server.py")),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from local import traffic
-from local.deployments import ENDPOINTS, Deployments
-from local.endpoint_configs import EndpointConfigs
+from local.endpoints import traffic
+from local.endpoints.configs import EndpointConfigs
+from local.endpoints.deployments import ENDPOINTS, Deployments
+from local.endpoints.model_server import ModelServer, Unanswered
 from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags
-from local.model_server import ModelServer, Unanswered
 from local.wire.http import ModelError
 from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
-from local.registry import Registry
 from local.wire.operations import Operation, Request, Response, ServiceError, listed
 
 MODELS = "models"

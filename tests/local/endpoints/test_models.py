@@ -1,9 +1,9 @@
 import pytest
 
+from local.endpoints.models import Models
+from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
-from local.models import Models
-from local.registry import Registry
 from local.wire.operations import ControlPlane, ServiceError
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/digits/1"

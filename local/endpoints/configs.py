@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
+from local.endpoints.models import Models
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
-from local.models import Models
 from local.wire.operations import Operation, Request, Response, invalid, listed
 
 CONFIGS = "endpoint-configs"
