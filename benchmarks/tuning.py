@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.training import usable
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION, VALIDATION_ACCURACY
 from entrypoints.dataset import DatasetError
-from local import forks
+from local.jobs import forks
 from local.service import LocalService
 from steps.code import bundles
 

@@ -15,7 +15,6 @@ from typing import IO, Any
 import boto3
 from botocore.config import Config
 
-from local import processing, training
 from local.endpoints import browser, model_server
 from local.endpoints.configs import EndpointConfigs
 from local.endpoints.deployments import Deployments
@@ -28,7 +27,8 @@ from local.home.disk import disk_fault
 from local.home.files import close_to_others, make_file
 from local.home.home import Home
 from local.home.store import Store
-from local.jobs import JobService
+from local.jobs import processing, training
+from local.jobs.jobs import JobService
 from local.pipelines import PipelineService
 from local.s3.operations import S3
 from local.server import Server, application

@@ -15,12 +15,13 @@ from itertools import repeat
 
 import optuna
 
-from local import metrics, warm_start
-from local.forks import starter
+from local import warm_start
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
-from local.jobs import FAILURE_REASON_CHARACTERS, JobService
+from local.jobs import metrics
+from local.jobs.forks import starter
+from local.jobs.jobs import FAILURE_REASON_CHARACTERS, JobService
 from local.processes.container import Start
 from local.ranges import reversed_names
 from local.search import Search

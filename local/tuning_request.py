@@ -6,9 +6,10 @@ import math
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from local import completion, training, warm_start
+from local import completion, warm_start
 from local.home.store import Record, Store
 from local.hyperband import resources
+from local.jobs import training
 from local.ranges import MOST_JOBS, distributions
 from local.trials import TUNING_JOB, objective, ranges, training_request
 from local.wire.operations import Request, invalid

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from local import processing, training
 from local.home.home import Home
 from local.home.store import Store
-from local.jobs import JobService
+from local.jobs import processing, training
+from local.jobs.jobs import JobService
 from local.wire.operations import ControlPlane
 
 ROLE = "arn:aws:iam::123456789012:role/execution"

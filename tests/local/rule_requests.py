@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from local import training
 from local.home.home import Home
 from local.home.store import Record, Store
-from local.jobs import JobService
+from local.jobs import training
+from local.jobs.jobs import JobService
 from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from local import training
 from local.home.home import Home
-from local.jobs import JobService
+from local.jobs import training
+from local.jobs.jobs import JobService
 from local.trials import index
 from local.tuning import TuningService
 from tests.local.processes import alive

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from local import training
 from local.home.disk import NotRecorded
 from local.home.home import Home
 from local.home.store import Store
-from local.jobs import JobService
+from local.jobs import training
+from local.jobs.jobs import JobService
 from local.tuning import TuningService
 from local.wire.operations import ServiceError
 from tests.local.full_disk import MESSAGE, fill
@@ -200,7 +200,7 @@ def test_a_job_that_gets_no_thread_has_ended(quick, monkeypatch):
 
 
 def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(quick, store, monkeypatch, tmp_path):
-    monkeypatch.setattr("local.jobs.PATIENCE_S", 0.1)
+    monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.1)
     monkeypatch.setattr("local.tuning.PATIENCE_S", 0.1)
     program = (
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path)!r}, 'go').exists(): time.sleep(0.02)"

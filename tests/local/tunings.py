@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from local import training
 from local.home.home import Home
 from local.home.store import Record, Store
-from local.jobs import JobService
+from local.jobs import training
+from local.jobs.jobs import JobService
 from local.processes.container import Container
 from local.tuning import TuningService
 from local.wire.operations import ControlPlane

@@ -105,12 +105,12 @@ def test_a_second_ctrl_c_ends_a_run_whose_service_hangs(tmp_path):
 def test_a_disk_that_is_full_when_a_job_begins_ends_the_run_with_what_to_do(tmp_path):
     pictures = make_pictures(tmp_path / "pictures", 3)
     full = (
-        "import local.jobs\n"
+        "import local.jobs.jobs\n"
         "fill = runpy.run_path('tests/local/full_disk.py')['fill']\n"
-        "def carry_out(self, *rest, original=local.jobs.JobService._carry_out):\n"
+        "def carry_out(self, *rest, original=local.jobs.jobs.JobService._carry_out):\n"
         "    fill(self._store)\n"
         "    return original(self, *rest)\n"
-        "local.jobs.JobService._carry_out = carry_out"
+        "local.jobs.jobs.JobService._carry_out = carry_out"
     )
     process = changed(full, "--data", pictures, "--home", tmp_path / "home", *SMALL)
     output, errors = process.communicate(timeout=120)

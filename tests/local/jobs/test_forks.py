@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import METRIC_REGEXES, MODEL_WEIGHTS, RANDOM_WEIGHTS
-from local import training
-from local.forks import Forks, starter
-from local.jobs import JobService
+from local.jobs import training
+from local.jobs.forks import Forks, starter
+from local.jobs.jobs import JobService
 from local.processes.container import spawn
 from steps.code import bundles
 from tests.local.processes import alive, gone_soon

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from local import metrics
-from local.metrics import DIMENSION, NAMESPACE, emitted, found, logged
+from local.jobs import metrics
+from local.jobs.metrics import DIMENSION, NAMESPACE, emitted, found, logged
 
 DEFINITIONS = [{"Name": "loss", "Regex": r"loss=(\S+)"}, {"Name": "accuracy", "Regex": r"accuracy=(\S+)"}]
 RECORD = {"TrainingJobName": "t", "AlgorithmSpecification": {"MetricDefinitions": DEFINITIONS}}

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-from local import training
 from local.home.store import Record
+from local.jobs import training
 from local.processes.container import Container, Process, Start, spawn
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")

@@ -9,7 +9,7 @@ from pathlib import Path
 from local.home.files import copy_tree, make_folder
 from local.home.home import Home
 from local.home.store import Record
-from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
+from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.processes.container import OPT_ML, Container, base_environment, rewritten, write_json
 from local.wire.operations import invalid
 

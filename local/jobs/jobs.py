@@ -15,7 +15,7 @@ from local.debugger.profiler import profiled
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
-from local.metrics import emitted
+from local.jobs.metrics import emitted
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
 from local.wire.operations import Operation, Request, Response, ServiceError, listed
 

@@ -9,12 +9,12 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from local import metrics
 from local.debugger import evaluation
 from local.home.files import copy_tree, make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
-from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
+from local.jobs import metrics
+from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
 from local.processes.container import OPT_ML, Container, base_environment, rewritten, write_json
 from local.wire.operations import invalid
 

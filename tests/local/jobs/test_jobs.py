@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from local import training
 from local.home.store import Store
-from local.jobs import JobService
+from local.jobs import training
+from local.jobs.jobs import JobService
 from local.wire.operations import ServiceError
 from tests.local.full_disk import MESSAGE, fill, make_room
 from tests.local.job_requests import (
@@ -107,7 +107,7 @@ def held(home, store):
 
 
 def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(home, store, held, monkeypatch):
-    monkeypatch.setattr("local.jobs.PATIENCE_S", 0.3)
+    monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.3)
     fill(store)
     (home.folder(training.FOLDER, "t") / "ml" / "go").touch()
     record = held.wait("t")
@@ -134,7 +134,7 @@ def test_a_job_ends_well_if_there_is_room_soon_enough(home, store, held):
 
 
 def test_a_job_can_be_stopped_while_no_record_can_be_written(store, held, monkeypatch):
-    monkeypatch.setattr("local.jobs.PATIENCE_S", 0.3)
+    monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.3)
     fill(store)
     store._connection.execute("PRAGMA query_only=1")  # not even a record that does not grow
     held.stop("t")
