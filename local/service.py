@@ -32,7 +32,7 @@ from local.jobs.jobs import JobService
 from local.pipelines import PipelineService
 from local.s3.operations import S3
 from local.server import Server, application
-from local.tuning import TuningService
+from local.tuning.tuning import TuningService
 from local.wire.operations import ControlPlane
 
 # How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for

@@ -13,7 +13,7 @@ from local.home.store import Record, Store
 from local.jobs import training
 from local.jobs.jobs import JobService
 from local.processes.container import Container
-from local.tuning import TuningService
+from local.tuning.tuning import TuningService
 from local.wire.operations import ControlPlane
 
 RATE = {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}

@@ -15,7 +15,6 @@ from itertools import repeat
 
 import optuna
 
-from local import warm_start
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
@@ -23,11 +22,20 @@ from local.jobs import metrics
 from local.jobs.forks import starter
 from local.jobs.jobs import FAILURE_REASON_CHARACTERS, JobService
 from local.processes.container import Start
-from local.ranges import reversed_names
-from local.search import Search
-from local.trials import TUNING_JOB as _KEY
-from local.trials import best_first, final, objective, ranges, service_fault, summaries, training_request
-from local.tuning_request import accept
+from local.tuning import warm_start
+from local.tuning.ranges import reversed_names
+from local.tuning.request import accept
+from local.tuning.search import Search
+from local.tuning.trials import TUNING_JOB as _KEY
+from local.tuning.trials import (
+    best_first,
+    final,
+    objective,
+    ranges,
+    service_fault,
+    summaries,
+    training_request,
+)
 from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed, matching, page
 
 _FOLDER = "tuning-jobs"

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from local.search import Search
+from local.tuning.search import Search
 from local.wire.operations import ServiceError
 from tests.local.tunings import RANGES, config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from local.home.store import Record
-from local.trials import TUNING_JOB, objective
+from local.tuning.trials import TUNING_JOB, objective
 from local.wire.operations import Request, invalid
 
 # "... failed to improve model performance by 1% or greater": BestObjectiveNotImproving in the API reference.

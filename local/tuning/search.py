@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import optuna
 
-from local.completion import complete
 from local.home.store import Record
-from local.hyperband import Resources, resources
-from local.median import MedianOfAverages
-from local.ranges import distributions, grid
-from local.trials import TUNING_JOB, objective, ranges
+from local.tuning.completion import complete
+from local.tuning.early_stopping import MedianOfAverages
+from local.tuning.hyperband import Resources, resources
+from local.tuning.ranges import distributions, grid
+from local.tuning.trials import TUNING_JOB, objective, ranges
 
 _ATTEMPTS = 5
 

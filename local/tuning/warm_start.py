@@ -12,8 +12,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 from local.home.store import Record, Store
-from local.ranges import MOST_JOBS, distributions, reversed_names
-from local.trials import TUNING_JOB, index, objective, ranges, summaries
+from local.tuning.ranges import MOST_JOBS, distributions, reversed_names
+from local.tuning.trials import TUNING_JOB, index, objective, ranges, summaries
 from local.wire.operations import ServiceError, invalid
 
 _MOST_PARENTS = 5

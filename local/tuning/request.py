@@ -6,12 +6,12 @@ import math
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from local import completion, warm_start
 from local.home.store import Record, Store
-from local.hyperband import resources
 from local.jobs import training
-from local.ranges import MOST_JOBS, distributions
-from local.trials import TUNING_JOB, objective, ranges, training_request
+from local.tuning import completion, warm_start
+from local.tuning.hyperband import resources
+from local.tuning.ranges import MOST_JOBS, distributions
+from local.tuning.trials import TUNING_JOB, objective, ranges, training_request
 from local.wire.operations import Request, invalid
 
 # "Resource Limits for Automatic Model Tuning" in the developer guide: what an account can be raised to.

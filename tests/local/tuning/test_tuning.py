@@ -8,8 +8,8 @@ import pytest
 from local.home.home import Home
 from local.jobs import training
 from local.jobs.jobs import JobService
-from local.trials import index
-from local.tuning import TuningService
+from local.tuning.trials import index
+from local.tuning.tuning import TuningService
 from tests.local.processes import alive
 from tests.local.tunings import OBJECTIVE, control_plane, finished, request, trials
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.completion import accept, complete
+from local.tuning.completion import accept, complete
 from local.wire.operations import ServiceError
 from tests.local.tunings import control_plane, finished, request, trials
 

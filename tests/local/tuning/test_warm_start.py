@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from local import warm_start
-from local.search import Search
+from local.tuning import warm_start
+from local.tuning.search import Search
 from local.wire.operations import ServiceError
 from tests.local.tunings import RATE, SIZE, config, control_plane, finished, request
 

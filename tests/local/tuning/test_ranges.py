@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-from local.ranges import distributions
+from local.tuning.ranges import distributions
 from local.wire.operations import ServiceError
 
 
