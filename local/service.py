@@ -29,7 +29,7 @@ from local.home.home import Home
 from local.home.store import Store
 from local.jobs import processing, training
 from local.jobs.jobs import JobService
-from local.pipelines import PipelineService
+from local.pipelines.pipelines import PipelineService
 from local.s3.operations import S3
 from local.server import Server, application
 from local.tuning.tuning import TuningService

@@ -13,12 +13,12 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from local import calls
 from local.definition.definition import parse_definition
 from local.definition.parameters import values_at_start
-from local.executor import EXECUTIONS, Execution
 from local.home.home import Home
 from local.home.store import Record, Store
+from local.pipelines import calls
+from local.pipelines.execution import EXECUTIONS, Execution
 from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.operations import ControlPlane, ServiceError

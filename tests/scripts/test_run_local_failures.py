@@ -81,8 +81,8 @@ def changed(change, *arguments):
 
 def test_a_second_ctrl_c_ends_a_run_whose_service_hangs(tmp_path):
     pictures, home = make_pictures(tmp_path / "pictures", 3), tmp_path / "home"
-    hung = "import threading, local.executions\n"
-    hung += "local.executions.ExecutionService.stop = lambda _: threading.Event().wait()"
+    hung = "import threading, local.pipelines.executions\n"
+    hung += "local.pipelines.executions.ExecutionService.stop = lambda _: threading.Event().wait()"
     process = changed(hung, "--data", pictures, "--home", home, *SMALL)
     while not list(home.glob("processing-jobs/*/log.txt")):
         assert process.poll() is None

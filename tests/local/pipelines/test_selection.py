@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from local.pipelines import PipelineService
+from local.pipelines.pipelines import PipelineService
 from local.wire.operations import ServiceError
 from tests.local.definitions import REPORT, condition, document, fail, get, processing, report, training
 from tests.local.pipelines import caller, create, run, start, steps

@@ -11,9 +11,9 @@ from local.definition.definition import Definition, DefinitionError, parse_defin
 from local.definition.expressions import as_text
 from local.definition.parameters import Value, values_at_start
 from local.definition.unsupported import unsupported
-from local.executor import EXECUTIONS, Execution, alphanumeric
 from local.home.store import Record, Store
-from local.selection import select
+from local.pipelines.execution import EXECUTIONS, Execution, alphanumeric
+from local.pipelines.selection import select
 from local.wire.operations import Operation, Request, Response, ServiceError, page
 
 RUNNING = ("Executing", "Stopping")

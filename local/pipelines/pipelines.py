@@ -9,10 +9,17 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from local.executions import RUNNING, ExecutionService, created_within, in_order, parsed, refuse_versions
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags
+from local.pipelines.executions import (
+    RUNNING,
+    ExecutionService,
+    created_within,
+    in_order,
+    parsed,
+    refuse_versions,
+)
 from local.wire.operations import Operation, Request, Response, ServiceError, page
 
 PIPELINES = "pipelines"

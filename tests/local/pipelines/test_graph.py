@@ -1,7 +1,7 @@
 import pytest
 
 from local.definition.definition import parse_definition
-from local.graph import progress
+from local.pipelines.graph import progress
 from tests.local.definitions import EQUAL, condition, document, processing
 
 

@@ -14,16 +14,16 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local.calls import Outcome, create_resource, invoke_function, iso_time
 from local.definition import retry
 from local.definition.cache import CacheConfig, cache_key
 from local.definition.conditions import holds
 from local.definition.definition import Definition, Step
 from local.definition.expressions import ExpressionError, Reference, as_text, evaluate, lookup
 from local.definition.step_types import ACTIONS, Action
-from local.graph import Progress, progress
 from local.home.disk import NotRecorded
 from local.home.store import PATIENCE_S, Record, Store
+from local.pipelines.calls import Outcome, create_resource, invoke_function, iso_time
+from local.pipelines.graph import Progress, progress
 
 EXECUTIONS = "pipeline-executions"
 

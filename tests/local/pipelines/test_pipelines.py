@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from local.pipelines import PipelineService
+from local.pipelines.pipelines import PipelineService
 from local.wire.operations import ServiceError
 from tests.local.definitions import PIPELINE, ROLE, document, get, processing
 from tests.local.pipelines import SIMPLE, caller, create, finished, refusal, run, start, steps

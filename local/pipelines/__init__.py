@@ -1,0 +1,1 @@
+"""The Pipelines service: pipelines, their executions, and the steps of these."""
