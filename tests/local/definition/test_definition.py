@@ -199,7 +199,7 @@ def test_what_does_not_run_here_is_named():
 
 
 def test_our_own_definition_runs_here():
-    definition = parse_definition((Path(__file__).parents[1] / "golden" / "definition.json").read_text())
+    definition = parse_definition((Path(__file__).parents[2] / "golden" / "definition.json").read_text())
     assert unsupported(definition) == []
 
 

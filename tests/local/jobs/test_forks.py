@@ -19,7 +19,7 @@ from local.jobs.forks import Forks, starter
 from local.jobs.jobs import JobService
 from local.processes.container import spawn
 from steps.code import bundles
-from tests.local.processes import alive, gone_soon
+from tests.local.liveness import alive, gone_soon
 
 DUMP = """
 import json, os, sys

@@ -5,7 +5,7 @@ import pytest
 from local.pipelines.pipelines import PipelineService
 from local.wire.operations import ServiceError
 from tests.local.definitions import PIPELINE, ROLE, document, get, processing
-from tests.local.pipelines import SIMPLE, caller, create, finished, refusal, run, start, steps
+from tests.local.pipeline_requests import SIMPLE, caller, create, finished, refusal, run, start, steps
 
 PARAMETERS = [
     {"Name": "Epochs", "Type": "Integer", "DefaultValue": 3},

@@ -6,7 +6,7 @@ import pytest
 from local.pipelines.pipelines import PipelineService
 from local.wire.operations import ServiceError
 from tests.local.definitions import REPORT, condition, document, fail, get, processing, report, training
-from tests.local.pipelines import caller, create, run, start, steps
+from tests.local.pipeline_requests import caller, create, run, start, steps
 
 SELECTIVE = document(
     processing("Split"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.processes.container import Container, base_environment, last_lines, rewritten
-from tests.local.processes import gone_soon
+from tests.local.liveness import gone_soon
 
 
 def container(tmp_path: Path, program: str) -> Container:

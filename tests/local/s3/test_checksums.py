@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.local.buckets import code, keys, raw
+from tests.local.s3.buckets import code, keys, raw
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])

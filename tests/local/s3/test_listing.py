@@ -3,7 +3,7 @@
 import boto3
 from moto import mock_aws
 
-from tests.local.buckets import code, keys, put
+from tests.local.s3.buckets import code, keys, put
 
 
 def test_empty_folders_and_symlinks_are_no_objects(s3, home, tmp_path):

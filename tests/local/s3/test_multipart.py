@@ -4,7 +4,7 @@ import os
 
 from boto3.s3.transfer import TransferConfig
 
-from tests.local.buckets import MIB, code, files, keys
+from tests.local.s3.buckets import MIB, code, files, keys
 
 
 def test_transfer_in_parts_and_ranges(s3, home, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from local.home.home import Home
-from tests.local.buckets import code, keys, put, raw
+from tests.local.s3.buckets import code, keys, put, raw
 
 SECRET = b"not an object"
 

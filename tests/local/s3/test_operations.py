@@ -7,7 +7,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.local.buckets import MIB, code, files, keys, put, raw
+from tests.local.s3.buckets import MIB, code, files, keys, put, raw
 
 
 def test_an_object_is_an_ordinary_file(s3, home):

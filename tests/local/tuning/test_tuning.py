@@ -10,7 +10,7 @@ from local.jobs import training
 from local.jobs.jobs import JobService
 from local.tuning.trials import index
 from local.tuning.tuning import TuningService
-from tests.local.processes import alive
+from tests.local.liveness import alive
 from tests.local.tunings import OBJECTIVE, control_plane, finished, request, trials
 
 
