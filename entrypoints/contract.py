@@ -83,7 +83,9 @@ ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
 EXECUTION_ROLE = "execution_role"
 DEPLOYMENT_CONFIG = "deployment_config"
-# ... and its answer, besides endpoint_name.
+# ... and its answer, besides endpoint_name. NONE, which no resource can be called, stands for no name at all.
+# The names become arguments of VerifyEndpoint's job, and CreateProcessingJob refuses an empty one.
+NONE = "-"
 DEPLOYED = "deployed"
 REASON = "reason"
 ENDPOINT_CONFIG_NAME = "endpoint_config_name"

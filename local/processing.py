@@ -6,7 +6,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
+from local.container import (
+    OPT_ML,
+    Container,
+    base_environment,
+    link_tree,
+    refuse_empty_words,
+    rewritten,
+    write_json,
+)
 from local.control import invalid
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
@@ -29,6 +37,7 @@ def accept(record: Record) -> None:
     """
     record.setdefault("StoppingCondition", {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_S})
     application = record["AppSpecification"]
+    refuse_empty_words(application)
     if not application.get("ContainerEntrypoint"):
         raise invalid(
             "AppSpecification.ContainerEntrypoint is missing: the local service runs the entrypoint as a"

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local import metrics, rule_evaluation
-from local.container import OPT_ML, Container, base_environment, link_tree, rewritten, write_json
+from local.container import (
+    OPT_ML,
+    Container,
+    base_environment,
+    link_tree,
+    refuse_empty_words,
+    rewritten,
+    write_json,
+)
 from local.control import invalid
 from local.home import Home
 from local.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
@@ -35,6 +43,7 @@ def accept(record: Record) -> None:
         ServiceError: ValidationException that names the member.
     """
     algorithm = record.get("AlgorithmSpecification", {})
+    refuse_empty_words(algorithm)
     hyperparameters = record.get("HyperParameters", {})
     script = {"sagemaker_program", "sagemaker_submit_directory"} <= hyperparameters.keys()
     if not script and not algorithm.get("ContainerEntrypoint"):
