@@ -19,5 +19,5 @@ def read_answer(content: bytes) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{error!r}") from error
     if label not in probabilities:
-        raise ValueError(f"the label {label} is none of the classes {', '.join(probabilities)}")
+        raise ValueError(f"the label {label} is none of the classes that have a probability")
     return {"label": label, "probabilities": probabilities}

@@ -39,6 +39,9 @@ EXIT_MESSAGE = "/opt/ml/output/message"
 SPLIT_SUMMARY = "summary.json"
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.json"
+# CheckAccuracy's property file, which holds a few numbers only: SageMaker reads 2 MB of one, and
+# evaluation.json, with its confusion matrix, has more from about 205 classes on.
+GATE = "gate.json"
 MODEL_ARCHIVE = "model.tar.gz"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
@@ -58,8 +61,10 @@ STEP_COLUMNS = (
 TRAINING_EPOCHS = "epochs.csv"
 EPOCH_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds", "validation_s")
 
-# Inside evaluation.json, the layout that Studio draws.
-ACCURACY_JSON_PATH = "multiclass_classification_metrics.accuracy.value"
+# Inside gate.json: the test accuracy (0..1), and how many pictures and classes it was measured on.
+ACCURACY = "accuracy"
+TEST_PICTURES = "test_pictures"
+TEST_CLASSES = "test_classes"
 
 # What the endpoint accepts and answers.
 JPEG = "image/jpeg"
@@ -83,7 +88,9 @@ ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
 EXECUTION_ROLE = "execution_role"
 DEPLOYMENT_CONFIG = "deployment_config"
-# ... and its answer, besides endpoint_name.
+# ... and its answer, besides endpoint_name. NONE, which no resource can be called, stands for no name at all.
+# The names become arguments of VerifyEndpoint's job, and CreateProcessingJob refuses an empty one.
+NONE = "-"
 DEPLOYED = "deployed"
 REASON = "reason"
 ENDPOINT_CONFIG_NAME = "endpoint_config_name"

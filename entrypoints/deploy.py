@@ -25,6 +25,7 @@ from entrypoints.contract import (
     EXECUTION_ROLE,
     MODEL_NAME,
     MODEL_PACKAGE_ARN,
+    NONE,
     PREVIOUS_ENDPOINT_CONFIG_NAME,
     REASON,
 )
@@ -68,10 +69,10 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
         return {
             DEPLOYED: False,
             REASON: f"the model package is {status}, not Approved: {package}",
-            ENDPOINT_NAME: "",
-            ENDPOINT_CONFIG_NAME: "",
-            PREVIOUS_ENDPOINT_CONFIG_NAME: "",
-            MODEL_NAME: "",
+            ENDPOINT_NAME: NONE,
+            ENDPOINT_CONFIG_NAME: NONE,
+            PREVIOUS_ENDPOINT_CONFIG_NAME: NONE,
+            MODEL_NAME: NONE,
         }
     check_instances(deployment_config, instance_count)
     model = name_for(package, package)
@@ -86,7 +87,7 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
         REASON: reason,
         ENDPOINT_NAME: endpoint,
         ENDPOINT_CONFIG_NAME: config,
-        PREVIOUS_ENDPOINT_CONFIG_NAME: previous,
+        PREVIOUS_ENDPOINT_CONFIG_NAME: previous or NONE,
         MODEL_NAME: model,
     }
 

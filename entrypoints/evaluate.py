@@ -19,14 +19,18 @@ from PIL import Image
 
 import entrypoints
 from entrypoints.contract import (
+    ACCURACY,
     ANY_IMAGE,
     ENGINES,
     EVALUATION,
+    GATE,
     MODEL_ARCHIVE,
     MODEL_CARD,
     PREDICTIONS,
     SAMPLE_ANSWERS,
     SAMPLES,
+    TEST_CLASSES,
+    TEST_PICTURES,
 )
 from entrypoints.metrics import multiclass_metrics
 from entrypoints.program import Parser, fail, write_bytes, write_json
@@ -89,7 +93,7 @@ def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> n
 
 
 def evaluate(artifact: Path, test: Path, output: Path) -> None:
-    """Predict every image below test/<class>/; write evaluation.json, predictions.json and samples/."""
+    """Predict the images below test/<class>/; write predictions, samples, evaluation and gate."""
     predictor = import_predictor(artifact)
     # It decodes with serving/image.py, so it must come after the artifact's package is in place.
     from entrypoints.dataset import DatasetError, read_split
@@ -100,7 +104,7 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
     except DatasetError as error:
         fail(str(error))
     if unknown := sorted(set(classes) - set(model.classes)):
-        fail(f"{test} has the class {unknown[0]!r}; the model knows {', '.join(model.classes)}")
+        fail(f"{test} has the class {unknown[0]!r}, which is none of the model's {len(model.classes)}")
     if not files:
         fail(f"{test} holds no images")
     scores = predict_files(predictor, model, [file for file, _ in files])
@@ -122,6 +126,14 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
     write_json(
         output / EVALUATION,
         {"multiclass_classification_metrics": metrics, "engine": model.engine, "engines": engines},
+    )
+    write_json(
+        output / GATE,
+        {
+            ACCURACY: metrics["accuracy"]["value"],
+            TEST_PICTURES: len(files),
+            TEST_CLASSES: len(set(labels.tolist())),
+        },
     )
     print(f"accuracy {metrics['accuracy']['value']:.4f} on {len(files)} images, engine {model.engine}")
 

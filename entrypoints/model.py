@@ -134,7 +134,7 @@ def write_artifact(
         write_bytes(unfinished / "app.py", ROOT_APP.encode())
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         write_bytes(unfinished / MODEL_WEIGHTS, save(state))
-        write_json(unfinished / MODEL_CARD, card)
+        write_json(unfinished / MODEL_CARD, card, indent=2)
         for name, data in engines.items():
             write_bytes(unfinished / name, data)
         for file in [path for path in unfinished.rglob("*") if path.is_file()]:

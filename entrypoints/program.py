@@ -65,7 +65,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON (NaN is refused: ValueError), whole or not at all."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """Write strict JSON (NaN is refused: ValueError), whole or not at all.
+
+    `indent` is for people; of what grows with pictures or classes it would make several times as much.
+    """
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False)
     write_bytes(path, text.encode() + b"\n")

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, files in classes.items():
             copy(dataset, files, targets[split] / name)
     report = summary(dataset, splits, args.seed)
-    write_json(args.summary / SPLIT_SUMMARY, report)
+    write_json(args.summary / SPLIT_SUMMARY, report, indent=2)
     for split, classes in splits.items():
         print(f"{split}: {sum(map(len, classes.values()))} images of {len(classes)} classes")
     for rejected in dataset.rejected:

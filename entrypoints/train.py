@@ -85,8 +85,8 @@ def train(hp: Hyperparameters) -> None:
     # Pictures
     classes, train_files = read_split(channel(TRAIN))
     validation_classes, validation_files = read_split(channel(VALIDATION))
-    if validation_classes != classes:
-        fail(f"train has the classes {', '.join(classes)}, validation has {', '.join(validation_classes)}")
+    if odd := sorted(set(classes) ^ set(validation_classes)):
+        fail(f"only {TRAIN if odd[0] in classes else VALIDATION} has the class {odd[0]!r}; give it to both")
     for split, files in ((TRAIN, train_files), (VALIDATION, validation_files)):
         if missing := set(range(len(classes))) - {label for _, label in files}:
             fail(f"{split} has no picture of the class {classes[min(missing)]!r}; give it some")

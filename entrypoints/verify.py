@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from entrypoints.answer import read_answer
-from entrypoints.contract import ANY_IMAGE, JSON, SAMPLE_ANSWERS
+from entrypoints.contract import ANY_IMAGE, JSON, NONE, SAMPLE_ANSWERS
 from entrypoints.deploy import BUSY, DeployError, bring_up, describe_endpoint, target
 from entrypoints.program import Parser, fail, write_bytes
 
@@ -126,8 +126,8 @@ def compare(question: dict[str, Any], answer: dict[str, Any], engine: str) -> No
     """
     expected, given, label = question["probabilities"], answer["probabilities"], answer["label"]
     where = f"{question['file']}, engine {engine or 'unknown'}, evaluated with {question['engine']}"
-    if given.keys() != expected.keys():
-        raise Unfit(f"the endpoint knows the classes {sorted(given)}, the evaluation {sorted(expected)}")
+    if odd := sorted(given.keys() ^ expected.keys()):
+        raise Unfit(f"only the {'endpoint' if odd[0] in given else 'evaluation'} knows the class {odd[0]!r}")
     factor = SAME_ENGINE if engine == question["engine"] else OTHER_ENGINE
     for name, probability in expected.items():
         low, high = bounds(probability, factor)
@@ -162,7 +162,7 @@ def restore(sagemaker: SageMakerClient, endpoint: str, config: str, previous: st
     served, status = target(current), current["EndpointStatus"]
     if served != config:
         return f"it serves {served}"
-    if not previous:
+    if previous == NONE:
         return "no endpoint config came before this one, so the endpoint is left as it is"
     if status in BUSY:
         return (
@@ -207,7 +207,7 @@ def clients(region: str) -> tuple[SageMakerClient, SageMakerRuntimeClient]:
 
 def verify(args: argparse.Namespace) -> tuple[str, int]:
     """What is to be said, and the exit code."""
-    if not args.endpoint:
+    if args.endpoint == NONE:
         return "nothing was deployed, so there is nothing to verify; DeployEndpoint tells why", 0
     sagemaker, runtime = clients(args.region)
     try:
@@ -221,9 +221,9 @@ def verify(args: argparse.Namespace) -> tuple[str, int]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(prog="verify", description=__doc__)
-    parser.add_argument("--endpoint", required=True, metavar="NAME", help="empty if nothing was deployed")
+    parser.add_argument("--endpoint", required=True, metavar="NAME", help=f"{NONE} if nothing was deployed")
     parser.add_argument("--config", required=True, metavar="NAME", help="the endpoint config it should serve")
-    parser.add_argument("--previous-config", required=True, metavar="NAME", help="empty if there was none")
+    parser.add_argument("--previous-config", required=True, metavar="NAME", help=f"{NONE} if there was none")
     parser.add_argument("--samples", required=True, type=Path, metavar="DIR")
     parser.add_argument("--message", required=True, type=Path, metavar="FILE", help="the job's exit message")
     parser.add_argument("--timeout-s", required=True, type=float, help="for each of the two deployments")

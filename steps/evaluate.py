@@ -1,7 +1,7 @@
 """EvaluateModel: predict the test images with the code that will serve."""
 
 from config import images
-from entrypoints.contract import ACCURACY_JSON_PATH, EVALUATION, SAMPLES, TEST
+from entrypoints.contract import EVALUATION, GATE, SAMPLES, TEST
 from steps import train
 from steps.context import Context
 from steps.processing import input_folder, output_folder, output_url, processing_step
@@ -9,7 +9,7 @@ from steps.sdk import Join, JsonGet, ProcessingStep, PropertyFile, TrainingStep
 
 NAME = "EvaluateModel"
 OUTPUT = "evaluation"
-REPORT = PropertyFile(name="EvaluationReport", output_name=OUTPUT, path=EVALUATION)
+RESULT = PropertyFile(name="EvaluationResult", output_name=OUTPUT, path=GATE)
 
 
 def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -> ProcessingStep:
@@ -26,16 +26,16 @@ def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -
             *("--test", input_folder(TEST)),
             *("--output", output_folder(OUTPUT)),
         ],
-        property_files=[REPORT],
+        property_files=[RESULT],
         name=NAME,
         display_name="Evaluate model",
         description="Predicts the held-out test images with the model's own serving code",
     )
 
 
-def accuracy(step: ProcessingStep) -> JsonGet:
-    """The test accuracy, 0..1, read from the step's evaluation.json."""
-    return JsonGet(step_name=step.name, property_file=REPORT, json_path=ACCURACY_JSON_PATH)
+def result(step: ProcessingStep, name: str) -> JsonGet:
+    """A number of the step's gate.json, such as ACCURACY."""
+    return JsonGet(step_name=step.name, property_file=RESULT, json_path=name)
 
 
 def report_url(step: ProcessingStep) -> Join:

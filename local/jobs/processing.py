@@ -10,7 +10,14 @@ from local.home.files import copy_tree, make_folder
 from local.home.home import Home
 from local.home.store import Record
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
-from local.processes.container import OPT_ML, Container, base_environment, rewritten, write_json
+from local.processes.container import (
+    OPT_ML,
+    Container,
+    base_environment,
+    refuse_empty_words,
+    rewritten,
+    write_json,
+)
 from local.wire.operations import invalid
 
 FOLDER = "processing-jobs"
@@ -30,6 +37,7 @@ def accept(record: Record) -> None:
     """
     record.setdefault("StoppingCondition", {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_S})
     application = record["AppSpecification"]
+    refuse_empty_words(application)
     if not application.get("ContainerEntrypoint"):
         raise invalid(
             "AppSpecification.ContainerEntrypoint is missing: the local service runs the entrypoint as a"

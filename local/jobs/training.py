@@ -15,7 +15,14 @@ from local.home.home import Home
 from local.home.store import Record
 from local.jobs import metrics
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
-from local.processes.container import OPT_ML, Container, base_environment, rewritten, write_json
+from local.processes.container import (
+    OPT_ML,
+    Container,
+    base_environment,
+    refuse_empty_words,
+    rewritten,
+    write_json,
+)
 from local.wire.operations import invalid
 
 FOLDER = "training-jobs"
@@ -38,6 +45,7 @@ def accept(record: Record) -> None:
         ServiceError: ValidationException that names the member.
     """
     algorithm = record.get("AlgorithmSpecification", {})
+    refuse_empty_words(algorithm)
     hyperparameters = record.get("HyperParameters", {})
     script = {"sagemaker_program", "sagemaker_submit_directory"} <= hyperparameters.keys()
     if not script and not algorithm.get("ContainerEntrypoint"):

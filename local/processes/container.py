@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local.home.files import UMASK, make_file, make_folder
+from local.wire.operations import invalid
 
 OPT_ML = "/opt/ml"
 # SageMaker sends SIGTERM and, 120 s later, SIGKILL (StopTrainingJob in the API reference).
@@ -34,6 +35,26 @@ def rewritten(value: Any, ml: Path) -> Any:
     if isinstance(value, dict):
         return {key: rewritten(item, ml) for key, item in value.items()}
     return value
+
+
+def refuse_empty_words(specification: Mapping[str, Any]) -> None:
+    """Refuse an empty word in the command of a job (its AppSpecification or AlgorithmSpecification).
+
+    botocore's model allows one; CreateProcessingJob refuses it, in these words
+    (https://github.com/aws/sagemaker-python-sdk/issues/3758). Not published, and so assumed: that it counts
+    from 0, that it says the same of ContainerEntrypoint, and that CreateTrainingJob refuses one too. A null
+    does not come here: botocore's model refuses it first, in its own words.
+
+    Raises:
+        ServiceError: ValidationException that names the member and the index.
+    """
+    for member in ("ContainerEntrypoint", "ContainerArguments"):
+        for index, word in enumerate(specification.get(member, [])):
+            if word == "":
+                raise invalid(
+                    f"Found null or empty string in {member} at index {index}. ContainerArguments and "
+                    "ContainerEntrypoint may not contain null or empty strings."
+                )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from entrypoints.contract import NONE
 from local.service import LocalService
 from tests.entrypoints.conftest import ROOT
 
@@ -92,7 +93,7 @@ class Account:
         return answer["EndpointStatus"], answer["EndpointConfigName"]
 
     def verify(
-        self, config: str, previous: str = "", endpoint: str = ENDPOINT, timeout_s: float = 60
+        self, config: str, previous: str = NONE, endpoint: str = ENDPOINT, timeout_s: float = 60
     ) -> tuple[int, str, str]:
         """Exit code, exit message, and all that was printed."""
         message = self.folder / "output" / "message"

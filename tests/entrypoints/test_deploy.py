@@ -42,7 +42,7 @@ DEPLOYED = {
     "deployed": True,
     "endpoint_name": ENDPOINT,
     "endpoint_config_name": CONFIG,
-    "previous_endpoint_config_name": "",
+    "previous_endpoint_config_name": "-",
     "model_name": MODEL,
 }
 UPDATED = {**DEPLOYED, "previous_endpoint_config_name": "earlier", "reason": "updated the endpoint"}
@@ -108,7 +108,7 @@ def test_out_of_service_with_the_same_config_is_updated(service: Service) -> Non
     assert service.deploy() == UPDATED
 
 
-@pytest.mark.parametrize(("noted", "previous"), [("earlier", "earlier"), (None, ""), (CONFIG, "")])
+@pytest.mark.parametrize(("noted", "previous"), [("earlier", "earlier"), (None, "-"), (CONFIG, "-")])
 def test_a_second_run_changes_nothing_and_still_knows_what_was_there(
     service: Service, noted: str | None, previous: str
 ) -> None:
@@ -213,7 +213,7 @@ def test_only_an_approved_package_is_deployed(service: Service, status: str) -> 
     assert answer["deployed"] is False
     assert status in answer["reason"]
     names = ("endpoint_name", "endpoint_config_name", "previous_endpoint_config_name", "model_name")
-    assert [answer[name] for name in names] == [""] * 4
+    assert [answer[name] for name in names] == ["-"] * 4
 
 
 def test_other_errors_reach_the_person(service: Service) -> None:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from entrypoints.evaluate import MAX_SAMPLE_BYTES, main
+from entrypoints.evaluate import MAX_SAMPLE_BYTES, evaluate, main
 from tests.entrypoints.conftest import Run
 from tests.entrypoints.pictures import write_classes
+
+PROPERTY_FILE_BYTES = 2 * 1024 * 1024
+RESULTS = ("evaluation.json", "predictions.json", "samples/answers.json", "gate.json")
 
 
 def evaluation(folder: Path) -> dict[str, dict[str, object]]:
@@ -36,6 +42,40 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     assert {entry["engine"] for entry in predictions} == {document["engine"]}
     same = {"accuracy": pytest.approx(6 / 7), "agreement": 1.0, "pictures": 7}
     assert document["engines"] == {"int8": same, "fp32": same}
+    gate = json.loads((tmp_path / "out" / "gate.json").read_text())
+    assert gate == {"accuracy": metrics["accuracy"]["value"], "test_pictures": 7, "test_classes": 2}
+
+
+def test_a_thousand_classes_leave_a_small_file_for_the_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:04} a species of butterflies" for number in range(1050)]
+    test = write_classes(tmp_path / "test", 1, {names[0]: (200, 30, 30)})
+    for name in names[1:]:
+        (test / name).mkdir()
+        os.link(test / names[0] / "0.png", test / name / "0.png")
+    scores = iter(np.eye(len(names), dtype=np.float32)[:, None])
+    predictor = SimpleNamespace(
+        InputError=ValueError,
+        load=lambda _: SimpleNamespace(classes=names, engine="fp32"),
+        decode=lambda *_: None,
+        predict=lambda *_: next(scores),
+        describe=lambda _, rows: [
+            {"label": names[row.argmax()], "probabilities": dict(zip(names, row.tolist(), strict=True))}
+            for row in rows
+        ],
+        engines=lambda _: ["fp32"],
+    )
+    monkeypatch.setattr("entrypoints.evaluate.import_predictor", lambda _: predictor)
+    monkeypatch.setattr("entrypoints.evaluate.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("entrypoints.metrics.RESAMPLES", 2)
+    evaluate(tmp_path / "artifact", test, tmp_path / "out")
+    gate, report = (tmp_path / "out" / name for name in ("gate.json", "evaluation.json"))
+    assert json.loads(gate.read_text()) == {"accuracy": 1.0, "test_pictures": 1050, "test_classes": 1050}
+    assert gate.stat().st_size < 100
+    # One number and one name a cell, no line of its own.
+    assert PROPERTY_FILE_BYTES < report.stat().st_size < 1050**2 * (len(names[0]) + len('"":0,') + 1)
+    assert all((tmp_path / "out" / name).read_text().count("\n") == 1 for name in RESULTS)
 
 
 def test_samples_are_test_pictures_of_every_class_with_their_answers(
@@ -90,7 +130,7 @@ def test_a_test_set_with_some_of_the_classes(archive: Path, tmp_path: Path, run:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("other class", "the class 'wasps'; the model knows ants, bees"),
+        ("other class", "the class 'wasps', which is none of the model's 2"),
         ("broken picture", "broken.png cannot be predicted: The body is not an image"),
     ],
 )

@@ -118,7 +118,7 @@ def test_an_endpoint_that_was_deleted_is_named(account: Account) -> None:
 
 
 def test_nothing_deployed_is_nothing_to_verify(account: Account) -> None:
-    code, message, printed = account.verify("", endpoint="")
+    code, message, printed = account.verify("-", endpoint="-")
     assert code == 0
     assert message in printed and "nothing was deployed" in message
 
@@ -196,8 +196,19 @@ def test_what_is_close_enough(question: dict[str, Any], given: dict[str, Any], e
             "says bees, which is not the class that it finds most probable",
         ),
         (QUESTION, answer(0.9, "wasps"), "int8", "says wasps"),
+        (
+            QUESTION,
+            {"label": "ants", "probabilities": {"ants": 0.9, "bees": 0.1, "wasps": 0.0}},
+            "int8",
+            "only the endpoint knows the class 'wasps'",
+        ),
         (QUESTION, answer(float("nan"), "ants"), "int8", "gives ants nan"),
-        (QUESTION, {"label": "ants", "probabilities": {"ants": 1.0}}, "int8", "knows the classes ['ants']"),
+        (
+            QUESTION,
+            {"label": "ants", "probabilities": {"ants": 1.0}},
+            "int8",
+            "only the evaluation knows the class 'bees'",
+        ),
     ],
 )
 def test_what_is_not(question: dict[str, Any], given: dict[str, Any], engine: str, complaint: str) -> None:

@@ -22,8 +22,8 @@ def test_the_property_file_is_in_the_output(steps, request_of):
     (output,) = step["Arguments"]["ProcessingOutputConfig"]["Outputs"]
     assert step["PropertyFiles"] == [
         {
-            "PropertyFileName": "EvaluationReport",
+            "PropertyFileName": "EvaluationResult",
             "OutputName": output["OutputName"],
-            "FilePath": "evaluation.json",
+            "FilePath": "gate.json",
         }
     ]

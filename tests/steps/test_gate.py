@@ -1,11 +1,14 @@
 from steps import deploy, gate, register, verify
 
-ACCURACY = {
-    "Std:JsonGet": {
-        "PropertyFile": {"Get": "Steps.EvaluateModel.PropertyFiles.EvaluationReport"},
-        "Path": "multiclass_classification_metrics.accuracy.value",
+ACCURACY, PICTURES, CLASSES = (
+    {
+        "Std:JsonGet": {
+            "PropertyFile": {"Get": "Steps.EvaluateModel.PropertyFiles.EvaluationResult"},
+            "Path": path,
+        }
     }
-}
+    for path in ("accuracy", "test_pictures", "test_classes")
+)
 THRESHOLD = {"Get": "Parameters.AccuracyThreshold"}
 
 
@@ -26,9 +29,9 @@ def test_the_condition_and_its_two_ways(steps, request_of):
     assert (fail["Name"], fail["Type"]) == ("AccuracyTooLow", "Fail")
 
 
-def test_the_failure_names_both_numbers(steps, request_of):
+def test_the_failure_names_both_numbers_and_what_the_accuracy_was_measured_on(steps, request_of):
     context, _, _, _, evaluating = steps()
     (fail,) = request_of(gate.build(context, evaluating, []))["Arguments"]["ElseSteps"]
     values = fail["Arguments"]["ErrorMessage"]["Std:Join"]["Values"]
-    assert ACCURACY in values
-    assert THRESHOLD in values
+    for number in (ACCURACY, PICTURES, CLASSES, THRESHOLD):
+        assert number in values

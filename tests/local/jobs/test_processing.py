@@ -127,6 +127,23 @@ def test_a_missing_input_fails_the_job_by_name(control):
     assert record["FailureReason"] == "ClientError: no objects under s3://b/in (input data)"
 
 
+@pytest.mark.parametrize("member", ["ContainerEntrypoint", "ContainerArguments"])
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("", r"^Found null or empty string in {0} at index 1\. ContainerArguments and ContainerEntrypoint "
+         r"may not contain null or empty strings\.$"),
+        (None, r"AppSpecification\.{0}\[1\], value: None"),
+    ],
+)  # fmt: skip
+def test_an_empty_word_in_the_command_is_refused(control, member, word, message):
+    request = processing_request("pass")
+    request["AppSpecification"][member][1] = word
+    with pytest.raises(ServiceError, match=message.format(member)):
+        control.call("CreateProcessingJob", request)
+    assert control.call("ListProcessingJobs", {})["ProcessingJobSummaries"] == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

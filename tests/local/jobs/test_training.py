@@ -213,6 +213,14 @@ def test_tensors_stay_in_the_folder_of_the_job(control, path):
         control.call("CreateTrainingJob", training_request("pass", DebugHookConfig=hook))
 
 
+@pytest.mark.parametrize("member", ["ContainerEntrypoint", "ContainerArguments"])
+def test_an_empty_word_in_the_command_is_refused(control, member):
+    request = training_request("pass")
+    request["AlgorithmSpecification"][member].insert(1, "")
+    with pytest.raises(ServiceError, match=f"Found null or empty string in {member} at index 1"):
+        control.call("CreateTrainingJob", request)
+
+
 @pytest.mark.parametrize(("regex", "message"), [("acc=(", "acc=(' is malformed"), ("acc=[0-9]+", "no group")])
 def test_a_metric_that_cannot_be_read_is_refused(control, regex, message):
     request = training_request("pass")
