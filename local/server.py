@@ -23,8 +23,9 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
 from local.s3.xml import error_document
-from local.wire.http import BLOCK_BYTES, ModelError, Request, Response
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ModelError, ServiceError
+from local.wire.http import BLOCK_BYTES, Request, Response
+from local.wire.operations import ControlPlane
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

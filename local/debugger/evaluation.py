@@ -20,7 +20,7 @@ from local.home.files import UMASK, make_file
 from local.home.home import Home
 from local.home.store import Record
 from local.processes.container import base_environment, write_json
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 FOLDER = "rule-evaluations"
 _SERVICE_ENDED = "the local service ended"

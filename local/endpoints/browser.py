@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from local.wire.http import ModelError, Request, Response
-from local.wire.operations import ServiceError
+from local.wire.errors import ModelError, ServiceError
+from local.wire.http import Request, Response
 
 ROUTES = {
     "GET": re.compile(r"/endpoints/([^/]+)(/?)"),

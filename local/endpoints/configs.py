@@ -8,7 +8,9 @@ from local.endpoints.models import Models
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
-from local.wire.operations import Operation, Request, Response, invalid, listed
+from local.wire.errors import invalid
+from local.wire.lists import listed
+from local.wire.operations import Operation, Request, Response
 
 CONFIGS = "endpoint-configs"
 

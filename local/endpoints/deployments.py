@@ -17,7 +17,7 @@ from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import forget_tags
 from local.processes.container import base_environment
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 
 ENDPOINTS = "endpoints"
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason

@@ -12,8 +12,9 @@ from local.endpoints.model_server import ModelServer, Unanswered
 from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags
-from local.wire.http import ModelError
-from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed
+from local.wire.errors import ModelError, ServiceError, invalid
+from local.wire.lists import listed
+from local.wire.operations import Operation, Request, Response
 
 # How long a broken connection waits for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
-from local.wire.operations import Operation, Request, Response, ServiceError, listed
+from local.wire.errors import ServiceError
+from local.wire.lists import listed
+from local.wire.operations import Operation, Request, Response
 
 GROUPS = "model-package-groups"
 PACKAGES = "model-packages"

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local.endpoints.model_server import LaunchError
 from local.home.store import Record
 from local.jobs.metrics import cloudwatch
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 # What each type of routing calls its size, with the percentages that it may have of the variant's instances
 # (API reference, TrafficRoutingConfig).

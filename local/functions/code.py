@@ -13,7 +13,8 @@ from pathlib import Path
 from local.home.files import close_tree_to_others, make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
-from local.wire.operations import Request, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import Request
 
 
 def invalid(message: str) -> ServiceError:

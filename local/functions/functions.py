@@ -22,7 +22,8 @@ from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.processes.container import base_environment
 from local.wire import rest_json
-from local.wire.operations import Operation, Request, Response, ServiceError, service_model
+from local.wire.errors import ServiceError
+from local.wire.operations import Operation, Request, Response, service_model
 
 FUNCTIONS = "functions"
 # What a function has unless the request says otherwise (API reference, CreateFunction).

@@ -17,7 +17,9 @@ from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.jobs.metrics import emitted
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
-from local.wire.operations import Operation, Request, Response, ServiceError, listed
+from local.wire.errors import ServiceError
+from local.wire.lists import listed
+from local.wire.operations import Operation, Request, Response
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
 _LAST_LINE_CHARACTERS = (

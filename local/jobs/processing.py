@@ -18,7 +18,7 @@ from local.processes.container import (
     rewritten,
     write_json,
 )
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 FOLDER = "processing-jobs"
 _LOCAL_PATH = f"{OPT_ML}/processing/"

@@ -23,7 +23,7 @@ from local.processes.container import (
     rewritten,
     write_json,
 )
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.

@@ -14,7 +14,9 @@ from local.definition.unsupported import unsupported
 from local.home.store import Record, Store
 from local.pipelines.execution import EXECUTIONS, Execution, alphanumeric
 from local.pipelines.selection import select
-from local.wire.operations import Operation, Request, Response, ServiceError, page
+from local.wire.errors import ServiceError
+from local.wire.lists import created_within, in_order, page
+from local.wire.operations import Operation, Request, Response
 
 RUNNING = ("Executing", "Stopping")
 
@@ -216,17 +218,6 @@ def _close(record: Record) -> None:
     for step in record["_steps"].values():
         if "EndTime" not in step:
             step.update(StepStatus=status, EndTime=now, FailureReason=_SERVICE_ENDED)
-
-
-def created_within(record: Record, request: Request) -> bool:
-    """Whether a record passes a List request's CreatedAfter and CreatedBefore."""
-    after, before = request.get("CreatedAfter", 0), request.get("CreatedBefore", float("inf"))
-    return bool(after <= record["CreationTime"] <= before)
-
-
-def in_order(records: list[Record], request: Request, key: str) -> list[Record]:
-    """The records by `key`, newest or last first unless the request asks otherwise; ties as they were."""
-    return sorted(records, key=lambda record: record[key], reverse=request.get("SortOrder") != "Ascending")
 
 
 def refuse_versions(request: Request) -> None:

@@ -12,15 +12,10 @@ from botocore.exceptions import ClientError
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags
-from local.pipelines.executions import (
-    RUNNING,
-    ExecutionService,
-    created_within,
-    in_order,
-    parsed,
-    refuse_versions,
-)
-from local.wire.operations import Operation, Request, Response, ServiceError, page
+from local.pipelines.executions import RUNNING, ExecutionService, parsed, refuse_versions
+from local.wire.errors import ServiceError
+from local.wire.lists import created_within, in_order, page
+from local.wire.operations import Operation, Request, Response
 
 PIPELINES = "pipelines"
 

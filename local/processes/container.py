@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local.home.files import UMASK, make_file, make_folder
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 OPT_ML = "/opt/ml"
 # SageMaker sends SIGTERM and, 120 s later, SIGKILL (StopTrainingJob in the API reference).

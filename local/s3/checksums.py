@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
+from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, Request
-from local.wire.operations import ServiceError
 
 LINE_BYTES = 8192
 

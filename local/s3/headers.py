@@ -8,8 +8,8 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
 from local.s3.objects import CONTENT_TYPE, Object
+from local.wire.errors import ServiceError
 from local.wire.http import Request
-from local.wire.operations import ServiceError
 
 KEPT = frozenset(
     {CONTENT_TYPE, "content-disposition", "content-encoding", "content-language", "cache-control", "expires"}

@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 
 from local.s3.objects import Object, Objects
 from local.s3.xml import document, element, stamp
+from local.wire.errors import ServiceError
 from local.wire.http import Response
-from local.wire.operations import ServiceError
 
 KEYS_MAX = 1000
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from local.home.files import make_folder
 from local.s3.objects import Object, Objects, check_key, etag_of
+from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES
-from local.wire.operations import ServiceError
 
 PARTS = 10_000
 PART_BYTES_MIN = 5 << 20

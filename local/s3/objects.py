@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from local.home.files import make_file, make_folder
 from local.s3.names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 
 CONTENT_TYPE = "content-type"
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"

@@ -18,8 +18,8 @@ from local.s3.listing import as_token, list_objects, token_of, whole_number
 from local.s3.multipart import Uploads
 from local.s3.objects import Object, Objects
 from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts
+from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, Request, Response
-from local.wire.operations import ServiceError
 
 # Query parameters that do not choose the operation.
 PARAMETERS = frozenset(

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from local.s3.checksums import receive
+from local.wire.errors import ServiceError
 from local.wire.http import Request, Response
-from local.wire.operations import ServiceError
 
 Xml = str
 

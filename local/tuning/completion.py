@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from local.home.store import Record
 from local.tuning.trials import TUNING_JOB, objective
-from local.wire.operations import Request, invalid
+from local.wire.errors import invalid
+from local.wire.operations import Request
 
 # "... failed to improve model performance by 1% or greater": BestObjectiveNotImproving in the API reference.
 _IMPROVEMENT = 0.01

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from local.home.store import Record
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 # HyperbandStrategyConfig in the API reference: where the service looks for a missing MaxResource.
 _EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")

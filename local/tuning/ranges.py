@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 
 from local.home.store import Record
-from local.wire.operations import invalid
+from local.wire.errors import invalid
 
 # With ScalingType Auto the service picks a scale and does not say how; two decades are where a
 # logarithmic scale starts to pay.

@@ -12,7 +12,8 @@ from local.tuning import completion, warm_start
 from local.tuning.hyperband import resources
 from local.tuning.ranges import MOST_JOBS, distributions
 from local.tuning.trials import TUNING_JOB, objective, ranges, training_request
-from local.wire.operations import Request, invalid
+from local.wire.errors import invalid
+from local.wire.operations import Request
 
 # "Resource Limits for Automatic Model Tuning" in the developer guide: what an account can be raised to.
 _MOST_RANDOM_JOBS = 10_000

@@ -36,7 +36,9 @@ from local.tuning.trials import (
     summaries,
     training_request,
 )
-from local.wire.operations import Operation, Request, Response, ServiceError, invalid, listed, matching, page
+from local.wire.errors import ServiceError, invalid
+from local.wire.lists import listed, matching, page
+from local.wire.operations import Operation, Request, Response
 
 _FOLDER = "tuning-jobs"
 _POLL_S = 0.5

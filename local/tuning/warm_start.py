@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from local.home.store import Record, Store
 from local.tuning.ranges import MOST_JOBS, distributions, reversed_names
 from local.tuning.trials import TUNING_JOB, index, objective, ranges, summaries
-from local.wire.operations import ServiceError, invalid
+from local.wire.errors import ServiceError, invalid
 
 _MOST_PARENTS = 5
 

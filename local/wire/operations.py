@@ -12,24 +12,11 @@ import botocore.session
 from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
+from local.wire.errors import ServiceError, invalid
+
 Request = dict[str, Any]
 Response = dict[str, Any]
 Operation = Callable[[Request], Response]
-
-
-class ServiceError(Exception):
-    """An error that AWS would answer: its code (e.g. ValidationException), a sentence, the HTTP status."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
-
-
-def invalid(message: str) -> ServiceError:
-    """SageMaker's answer to a request that it cannot accept."""
-    return ServiceError("ValidationException", message)
 
 
 @functools.cache
@@ -96,54 +83,3 @@ def shaped(value: Any, shape: Shape) -> Any:
     if isinstance(value, datetime):
         return value.timestamp()
     return value
-
-
-def listed(records: list[Request], request: Request, key: str, members: str) -> Response:
-    """One page of a List operation: `records` newest first, filtered and sorted by what `request` asks.
-
-    Understands what `matching` does, SortBy (Name, CreationTime, Status), SortOrder (default Descending, as
-    for jobs), MaxResults and NextToken.
-
-    Args:
-        key: the prefix of the records' own members, e.g. "TrainingJob" for TrainingJobName and ...Status.
-        members: the answer's list member, e.g. "TrainingJobSummaries".
-    """
-    by = {"Name": f"{key}Name", "Status": f"{key}Status"}.get(request.get("SortBy", ""), "CreationTime")
-    descending = request.get("SortOrder", "Descending") == "Descending"
-    found = sorted(matching(records, request, key), key=lambda record: record[by], reverse=descending)
-    return page(found, request, members)
-
-
-def matching(records: list[Request], request: Request, key: str) -> list[Request]:
-    """The records that a List operation asks for, `key` as for `listed`.
-
-    Understands NameContains, StatusEquals, CreationTimeAfter/Before and LastModifiedTimeAfter/Before.
-    """
-    name, status = f"{key}Name", f"{key}Status"
-    return [
-        record
-        for record in records
-        if request.get("NameContains", "").lower() in record[name].lower()
-        and request.get("StatusEquals", record.get(status)) == record.get(status)
-        and request.get("CreationTimeAfter", 0) <= record["CreationTime"]
-        and record["CreationTime"] <= request.get("CreationTimeBefore", float("inf"))
-        and request.get("LastModifiedTimeAfter", 0) <= record.get("LastModifiedTime", record["CreationTime"])
-        and record.get("LastModifiedTime", 0) <= request.get("LastModifiedTimeBefore", float("inf"))
-    ]
-
-
-def page(items: list[Any], request: Request, members: str) -> Response:
-    """MaxResults of `items` from NextToken on, as a List operation answers them.
-
-    Raises:
-        ServiceError: the token is not one that an earlier page ended with.
-    """
-    token = request.get("NextToken", "0")
-    if not (token.isascii() and token.isdigit()):
-        raise invalid(f"NextToken {token!r} is not valid")
-    start = int(token)
-    end = start + request.get("MaxResults", 100)
-    answer: Response = {members: items[start:end]}
-    if end < len(items):
-        answer["NextToken"] = str(end)
-    return answer

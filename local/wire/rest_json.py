@@ -11,7 +11,8 @@ from typing import Any
 from botocore.model import OperationModel, ServiceModel
 from botocore.validate import ParamValidator
 
-from local.wire.operations import Request, Response, ServiceError, shaped
+from local.wire.errors import ServiceError
+from local.wire.operations import Request, Response, shaped
 
 HttpAnswer = tuple[int, dict[str, str], bytes]
 

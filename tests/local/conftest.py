@@ -21,7 +21,8 @@ from local.pipelines import calls
 from local.pipelines.execution import EXECUTIONS, Execution
 from local.s3.operations import S3
 from local.server import Server, application
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import ControlPlane
 from tests.local.definitions import PIPELINE
 from tests.local.fake_aws import FakeAws
 

@@ -18,7 +18,8 @@ from local.endpoints.models import Models
 from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import ControlPlane
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/e"
 APP = """

@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import ControlPlane
 from tests.local.definitions import ROLE, document, processing
 
 SIMPLE = document(processing("Split"))

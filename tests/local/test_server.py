@@ -14,8 +14,9 @@ from botocore.exceptions import ClientError
 from local.home.home import ACCOUNT
 from local.s3.operations import S3
 from local.server import THREADS, Server, application
-from local.wire.http import ModelError, Response
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ModelError, ServiceError
+from local.wire.http import Response
+from local.wire.operations import ControlPlane
 
 NPY = "application/x-npy"
 

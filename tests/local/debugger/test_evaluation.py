@@ -13,7 +13,7 @@ from smdebug_rulesconfig.actions.actions import StopTraining
 
 from local.debugger import evaluation
 from local.debugger.evaluation import RuleEvaluation
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.rule_requests import REPORTS, TRAIN, judged_jobs, request, rule, statuses
 
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from local.endpoints import browser
-from local.wire.http import ModelError, Request
-from local.wire.operations import ServiceError
+from local.wire.errors import ModelError, ServiceError
+from local.wire.http import Request
 
 HOST = "127.0.0.1:4566"
 PAGE = "/endpoints/flowers/"

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from local.wire.http import ModelError
-from local.wire.operations import ServiceError
+from local.wire.errors import ModelError, ServiceError
 from tests.local.endpoint_service import ARN, gone, refused, serving
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from local.endpoints import model_server
-from local.wire.http import ModelError
+from local.wire.errors import ModelError
 from tests.local.endpoint_service import APP, pack, serving
 
 

@@ -4,7 +4,8 @@ from local.endpoints.models import Models
 from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import ControlPlane
 
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/digits/1"
 ENVIRONMENT = {"A": "1", "B": "1"}

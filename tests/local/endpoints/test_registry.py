@@ -2,7 +2,8 @@ import pytest
 
 from local.endpoints.registry import Registry
 from local.home.store import Store
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import ControlPlane
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"
 PACKAGE = "arn:aws:sagemaker:us-east-1:123456789012:model-package/digits"

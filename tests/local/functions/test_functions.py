@@ -17,7 +17,8 @@ from local.functions.functions import FunctionService
 from local.home.store import Store
 from local.s3.operations import S3
 from local.server import Server, application
-from local.wire.operations import ControlPlane, ServiceError
+from local.wire.errors import ServiceError
+from local.wire.operations import ControlPlane
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:deploy"
 ROLE = "arn:aws:iam::123456789012:role/lambda"

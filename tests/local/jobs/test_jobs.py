@@ -12,7 +12,7 @@ import pytest
 from local.home.store import Store
 from local.jobs import training
 from local.jobs.jobs import JobService
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.full_disk import MESSAGE, fill, make_room
 from tests.local.job_requests import (
     control_plane,

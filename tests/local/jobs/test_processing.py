@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.job_requests import control_plane, finished, job_services, processing_request, put
 
 

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from local.pipelines.pipelines import PipelineService
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.definitions import PIPELINE, ROLE, document, get, processing
 from tests.local.pipeline_requests import SIMPLE, caller, create, finished, refusal, run, start, steps
 

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from local.pipelines.pipelines import PipelineService
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.definitions import REPORT, condition, document, fail, get, processing, report, training
 from tests.local.pipeline_requests import caller, create, run, start, steps
 

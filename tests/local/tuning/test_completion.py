@@ -3,7 +3,7 @@
 import pytest
 
 from local.tuning.completion import accept, complete
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.tunings import control_plane, finished, request, trials
 
 

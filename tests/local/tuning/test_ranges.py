@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from local.tuning.ranges import distributions
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.tunings import control_plane, request
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from local.tuning.search import Search
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.tunings import RANGES, config
 
 

@@ -16,7 +16,7 @@ from local.home.store import Store
 from local.jobs import training
 from local.jobs.jobs import JobService
 from local.tuning.tuning import TuningService
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.full_disk import MESSAGE, fill
 from tests.local.tunings import control_plane, finished, prepare, request, trials
 

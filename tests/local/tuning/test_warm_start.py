@@ -6,7 +6,7 @@ import pytest
 
 from local.tuning import warm_start
 from local.tuning.search import Search
-from local.wire.operations import ServiceError
+from local.wire.errors import ServiceError
 from tests.local.tunings import RATE, SIZE, config, control_plane, finished, request
 
 JOB = {

@@ -23,7 +23,9 @@ from entrypoints.metrics import multiclass_metrics
 from local.home.home import Home
 from local.s3.operations import S3
 from local.server import Server, application
-from local.wire.operations import ControlPlane, ServiceError, invalid, page
+from local.wire.errors import ServiceError, invalid
+from local.wire.lists import page
+from local.wire.operations import ControlPlane
 from tests.scripts.reporting import answers
 from tests.scripts.reporting.answers import (
     BEGAN,

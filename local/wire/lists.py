@@ -1,0 +1,71 @@
+"""List operations: what they filter by, their order, and their pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.wire.errors import invalid
+
+Record = dict[str, Any]
+
+
+def listed(records: list[Record], request: Record, key: str, members: str) -> Record:
+    """One page of a List operation: `records` newest first, filtered and sorted by what `request` asks.
+
+    Understands what `matching` does, SortBy (Name, CreationTime, Status), SortOrder (default Descending, as
+    for jobs), MaxResults and NextToken.
+
+    Args:
+        key: the prefix of the records' own members, e.g. "TrainingJob" for TrainingJobName and ...Status.
+        members: the answer's list member, e.g. "TrainingJobSummaries".
+    """
+    by = {"Name": f"{key}Name", "Status": f"{key}Status"}.get(request.get("SortBy", ""), "CreationTime")
+    descending = request.get("SortOrder", "Descending") == "Descending"
+    found = sorted(matching(records, request, key), key=lambda record: record[by], reverse=descending)
+    return page(found, request, members)
+
+
+def matching(records: list[Record], request: Record, key: str) -> list[Record]:
+    """The records that a List operation asks for, `key` as for `listed`.
+
+    Understands NameContains, StatusEquals, CreationTimeAfter/Before and LastModifiedTimeAfter/Before.
+    """
+    name, status = f"{key}Name", f"{key}Status"
+    return [
+        record
+        for record in records
+        if request.get("NameContains", "").lower() in record[name].lower()
+        and request.get("StatusEquals", record.get(status)) == record.get(status)
+        and request.get("CreationTimeAfter", 0) <= record["CreationTime"]
+        and record["CreationTime"] <= request.get("CreationTimeBefore", float("inf"))
+        and request.get("LastModifiedTimeAfter", 0) <= record.get("LastModifiedTime", record["CreationTime"])
+        and record.get("LastModifiedTime", 0) <= request.get("LastModifiedTimeBefore", float("inf"))
+    ]
+
+
+def page(items: list[Any], request: Record, members: str) -> Record:
+    """MaxResults of `items` from NextToken on, as a List operation answers them.
+
+    Raises:
+        ServiceError: the token is not one that an earlier page ended with.
+    """
+    token = request.get("NextToken", "0")
+    if not (token.isascii() and token.isdigit()):
+        raise invalid(f"NextToken {token!r} is not valid")
+    start = int(token)
+    end = start + request.get("MaxResults", 100)
+    answer: Record = {members: items[start:end]}
+    if end < len(items):
+        answer["NextToken"] = str(end)
+    return answer
+
+
+def created_within(record: Record, request: Record) -> bool:
+    """Whether a record passes a List request's CreatedAfter and CreatedBefore."""
+    after, before = request.get("CreatedAfter", 0), request.get("CreatedBefore", float("inf"))
+    return bool(after <= record["CreationTime"] <= before)
+
+
+def in_order(records: list[Record], request: Record, key: str) -> list[Record]:
+    """The records by `key`, newest or last first unless the request asks otherwise; ties as they were."""
+    return sorted(records, key=lambda record: record[key], reverse=request.get("SortOrder") != "Ascending")
