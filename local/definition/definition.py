@@ -15,7 +15,7 @@ from local.definition.conditions import check_condition
 from local.definition.expressions import Reference, lookup, parse, references
 from local.definition.parameters import Parameter, parse_parameter
 from local.definition.retry import RetryPolicy, parse_retry_policy
-from local.definition.step_types import ACTIONS, argument_problems, property_type
+from local.definition.step_types import STEP_TYPES, argument_problems, property_type
 
 # What Execution.<name> may name; all are strings.
 EXECUTION_VARIABLES = (
@@ -152,9 +152,8 @@ def _parse_step(entry: dict[str, Any], inherited: tuple[Dependency, ...]) -> tup
     kind, arguments = entry.get("Type"), entry.get("Arguments", {})
     if not isinstance(kind, str) or not isinstance(arguments, dict):
         raise ValueError("a step has a Type and an object of Arguments")
-    runs_here = kind in (*ACTIONS, "Condition", "Fail", "Lambda")
     unknown = sorted(set(entry) - _STEP_KEYS)
-    if unknown and runs_here:
+    if unknown and kind in STEP_TYPES:
         raise ValueError(f"unknown key {unknown[0]!r}")
     branches: dict[bool, Any] = {}
     if kind == "Condition":
@@ -226,9 +225,9 @@ def _linked(step: Step, parameters: Mapping[str, Parameter], steps: Mapping[str,
         for name, file in step.property_files.items():
             if file.output not in _output_names(step):
                 raise ValueError(f"PropertyFile {name!r} names {file.output!r}, which is not an output")
-        problems = step.type in ACTIONS and argument_problems(ACTIONS[step.type], step.arguments, types)
-        if problems:
-            raise ValueError(f"Arguments do not fit {ACTIONS[step.type].create}: {problems}")
+        kind = STEP_TYPES.get(step.type)
+        if kind and kind.resource and (problems := argument_problems(kind, step.arguments, types)):
+            raise ValueError(f"Arguments do not fit {kind.create}: {problems}")
     except ValueError as error:
         raise DefinitionError(f"step {step.name!r}: {error}") from None
     return replace(step, upstream=upstream)
@@ -261,13 +260,13 @@ def _reference_type(
         return "String"
     if step.type in ("Condition", "Fail"):
         raise ValueError(f"Get {reference.text}: a {step.type} step has no such property")
-    if step.type not in ACTIONS:
+    if step.type not in STEP_TYPES:
         return None
     output = path[2] if path[:2] == ("ProcessingOutputConfig", "Outputs") and len(path) > 2 else None
     if isinstance(output, str) and output not in _output_names(step):
         raise ValueError(f"Get {reference.text}: step {step.name!r} has no output {output!r}")
     try:
-        return property_type(ACTIONS[step.type], path)
+        return property_type(STEP_TYPES[step.type], path)
     except ValueError as error:
         raise ValueError(f"Get {reference.text}: {error}") from None
 

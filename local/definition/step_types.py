@@ -1,8 +1,8 @@
-"""What each type of step asks of SageMaker, and the types of what it answers, from botocore's model."""
+"""The types of steps, and what each asks of SageMaker and is answered, from botocore's model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +12,62 @@ from botocore.validate import ParamValidator
 from local.definition.expressions import Join, Reference, Token
 from local.wire.operations import service_model
 
+# The hyperparameters by which the training toolkit runs a script.
+_SCRIPT_MODE = ("sagemaker_program", "sagemaker_submit_directory")
+
+Arguments = Mapping[str, Any]
+
+
+def _runs(_arguments: Arguments) -> Iterator[str]:
+    yield from ()
+
+
+def _only_with_entrypoint(arguments: Arguments) -> Iterator[str]:
+    if not arguments["AppSpecification"].get("ContainerEntrypoint"):
+        image = arguments["AppSpecification"]["ImageUri"]
+        yield f"no ContainerEntrypoint: what the image {image} itself starts does not run here"
+
+
+def _only_programs(arguments: Arguments, hyperparameters: str = "HyperParameters") -> Iterator[str]:
+    algorithm = arguments["AlgorithmSpecification"]
+    script = all(key in (arguments.get(hyperparameters) or {}) for key in _SCRIPT_MODE)
+    if not script and not algorithm.get("ContainerEntrypoint"):
+        image = algorithm.get("TrainingImage") or algorithm.get("AlgorithmName")
+        yield (
+            f"neither the hyperparameters {' and '.join(_SCRIPT_MODE)} nor a ContainerEntrypoint:"
+            f" the built-in algorithm of the image {image} does not run here"
+        )
+
+
+def _only_one_definition(arguments: Arguments) -> Iterator[str]:
+    if "TrainingJobDefinitions" in arguments or "TrainingJobDefinition" not in arguments:
+        yield "a tuning job needs one TrainingJobDefinition; TrainingJobDefinitions do not run here"
+    else:
+        yield from _only_programs(arguments["TrainingJobDefinition"], "StaticHyperParameters")
+
 
 @dataclass(frozen=True)
-class Action:
-    """A step type that creates a SageMaker resource.
+class StepType:
+    """A type of step, and the SageMaker resource that it creates, if any.
 
-    `cache_key` are the arguments that decide whether an earlier run may be reused (developer guide,
-    "Caching pipeline steps", default keys by step type); empty where the type is never cached.
+    Args:
+        resource: what its calls are named after: Create..., Describe...; "" for a type that creates nothing.
+        metadata: the key of its ARN in ListPipelineExecutionSteps.
+        is_job: whether the step waits for the resource's end.
+        name_characters: the most that the resource's name may have; 0 for one that SageMaker names itself.
+        trials: the operation whose answer a reference may name, besides Describe's.
+        cache_key: the arguments that decide whether an earlier run may be reused (developer guide, "Caching
+            pipeline steps", default keys by step type); empty where the type is never cached.
+        unsupported: why a step with such arguments cannot run here, sentence by sentence.
     """
 
-    resource: str
-    metadata: str
-    is_job: bool
+    resource: str = ""
+    metadata: str = ""
+    is_job: bool = False
+    name_characters: int = 63
+    trials: str = ""
     cache_key: tuple[str, ...] = ()
+    unsupported: Callable[[Arguments], Iterator[str]] = _runs
 
     @property
     def create(self) -> str:
@@ -33,6 +76,10 @@ class Action:
     @property
     def describe(self) -> str:
         return f"Describe{self.resource}"
+
+    @property
+    def stop(self) -> str:
+        return f"Stop{self.resource}"
 
     @property
     def name_key(self) -> str:
@@ -47,36 +94,45 @@ class Action:
         return f"{self.resource}Status"
 
 
-ACTIONS = {
-    "Processing": Action(
-        "ProcessingJob", "ProcessingJob", True, ("AppSpecification", "Environment", "ProcessingInputs")
+# Every type that runs here. One that creates a job needs a row here and a kind of job (jobs/jobs.py).
+STEP_TYPES: Mapping[str, StepType] = {
+    "Processing": StepType(
+        resource="ProcessingJob",
+        metadata="ProcessingJob",
+        is_job=True,
+        cache_key=("AppSpecification", "Environment", "ProcessingInputs"),
+        unsupported=_only_with_entrypoint,
     ),
-    "Training": Action(
-        "TrainingJob",
-        "TrainingJob",
-        True,
-        (
+    "Training": StepType(
+        resource="TrainingJob",
+        metadata="TrainingJob",
+        is_job=True,
+        cache_key=(
             "AlgorithmSpecification", "CheckpointConfig", "DebugHookConfig", "DebugRuleConfigurations",
             "Environment", "HyperParameters", "InputDataConfig",
         ),
+        unsupported=_only_programs,
     ),
-    "Tuning": Action(
-        "HyperParameterTuningJob",
-        "TuningJob",
-        True,
-        (
+    "Tuning": StepType(
+        resource="HyperParameterTuningJob",
+        metadata="TuningJob",
+        is_job=True,
+        name_characters=32,
+        trials="ListTrainingJobsForHyperParameterTuningJob",
+        cache_key=(
             "HyperParameterTuningJobConfig", "TrainingJobDefinitions",
             "TrainingJobDefinition.AlgorithmSpecification", "TrainingJobDefinition.HyperParameterRanges",
             "TrainingJobDefinition.InputDataConfig", "TrainingJobDefinition.StaticHyperParameters",
             "TrainingJobDefinition.TuningObjective",
         ),
+        unsupported=_only_one_definition,
     ),
-    "Model": Action("Model", "Model", False),
-    "RegisterModel": Action("ModelPackage", "RegisterModel", False),
+    "Model": StepType(resource="Model", metadata="Model"),
+    "RegisterModel": StepType(resource="ModelPackage", metadata="RegisterModel", name_characters=0),
+    "Condition": StepType(),
+    "Fail": StepType(),
+    "Lambda": StepType(),
 }  # fmt: skip
-
-# A reference to a tuning job may name what either call answers.
-LIST_TRIALS = "ListTrainingJobsForHyperParameterTuningJob"
 
 _TYPES = {
     "string": "String", "timestamp": "String", "integer": "Integer", "long": "Integer",
@@ -86,13 +142,13 @@ _TYPES = {
 _SAMPLES = {"String": "x" * 64, "Integer": 1000, "Float": 1000.5, "Boolean": True}
 
 
-def property_type(action: Action, path: Sequence[Token]) -> str:
+def property_type(kind: StepType, path: Sequence[Token]) -> str:
     """The type (String, Integer, Float or Boolean) of a property of a step.
 
     Raises:
         ValueError: the service answers no such property, or a structure.
     """
-    operations = [action.describe, *([LIST_TRIALS] if action.resource == "HyperParameterTuningJob" else [])]
+    operations = [kind.describe, *([kind.trials] if kind.trials else [])]
     shapes: list[Any] = [service_model().operation_model(operation).output_shape for operation in operations]
     shape = next((shape for shape in shapes if path[0] in shape.members), shapes[0])
     for token in path:
@@ -103,21 +159,21 @@ def property_type(action: Action, path: Sequence[Token]) -> str:
         elif shape.type_name == "map" and isinstance(token, str):
             shape = shape.value
         else:
-            raise ValueError(f"{action.describe} answers no {token!r} there")
+            raise ValueError(f"{kind.describe} answers no {token!r} there")
     if shape.type_name not in _TYPES:
         raise ValueError(f"it is a {shape.type_name}, not a value")
     return _TYPES[str(shape.type_name)]
 
 
-def argument_problems(action: Action, arguments: Any, types: Mapping[Reference, str | None]) -> str:
+def argument_problems(kind: StepType, arguments: Any, types: Mapping[Reference, str | None]) -> str:
     """What botocore finds wrong with a step's parsed arguments, on one line; empty if nothing.
 
     Each expression is replaced by a sample of its type; `types` has those of the references.
     """
-    shape: Any = service_model().operation_model(action.create).input_shape
+    shape: Any = service_model().operation_model(kind.create).input_shape
     sample = _sampled(arguments, shape, types)
-    if isinstance(sample, dict) and action.resource != "ModelPackage":
-        sample = {action.name_key: "name", **sample}
+    if isinstance(sample, dict) and kind.name_characters:
+        sample = {kind.name_key: "name", **sample}
     report: str = ParamValidator().validate(sample, shape).generate_report()
     return report.replace("\n", "; ")
 

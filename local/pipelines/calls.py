@@ -14,7 +14,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from local.definition.expressions import ExpressionError, as_text
-from local.definition.step_types import LIST_TRIALS, Action
+from local.definition.step_types import StepType
 from local.home.disk import MAKE_ROOM
 
 POLL_S = 0.2
@@ -44,7 +44,7 @@ def iso_time(seconds: float) -> str:
 
 def create_resource(
     sagemaker: Any,
-    action: Action,
+    kind: StepType,
     name: str,
     arguments: Mapping[str, Any],
     report: Report,
@@ -55,20 +55,19 @@ def create_resource(
     Raises:
         botocore.exceptions.BotoCoreError: arguments that botocore refuses, or no connection.
     """
-    registers = action.resource == "ModelPackage"
     try:
-        named = arguments if registers else {**arguments, action.name_key: name}
-        arn = getattr(sagemaker, xform_name(action.create))(**named)[action.arn_key]
-        report(StepStatus="Executing", Metadata={action.metadata: {"Arn": arn}})
-        if action.is_job:
-            return _await_job(sagemaker, action, name, report, stopping)
-        return Outcome("Succeeded", _describe(sagemaker, action, arn if registers else name))
+        named = {**arguments, kind.name_key: name} if kind.name_characters else arguments
+        arn = getattr(sagemaker, xform_name(kind.create))(**named)[kind.arn_key]
+        report(StepStatus="Executing", Metadata={kind.metadata: {"Arn": arn}})
+        if kind.is_job:
+            return _await_job(sagemaker, kind, name, report, stopping)
+        return Outcome("Succeeded", _describe(sagemaker, kind, name if kind.name_characters else arn))
     except ClientError as error:
         return _refused(error, "sagemaker")
 
 
-def _describe(sagemaker: Any, action: Action, name: str) -> dict[str, Any]:
-    return _as_json(getattr(sagemaker, xform_name(action.describe))(**{action.name_key: name}))
+def _describe(sagemaker: Any, kind: StepType, name: str) -> dict[str, Any]:
+    return _as_json(getattr(sagemaker, xform_name(kind.describe))(**{kind.name_key: name}))
 
 
 def _as_json(answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,36 +77,36 @@ def _as_json(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _await_job(
-    sagemaker: Any, action: Action, name: str, report: Report, stopping: threading.Event
+    sagemaker: Any, kind: StepType, name: str, report: Report, stopping: threading.Event
 ) -> Outcome:
     stop_sent = False
     while True:
-        description = _describe(sagemaker, action, name)
-        if description[action.status_key] in _ENDED:
+        description = _describe(sagemaker, kind, name)
+        if description[kind.status_key] in _ENDED:
             break
         if stopping.is_set() and not stop_sent:
             report(StepStatus="Stopping")
-            _stop_job(sagemaker, action, name)
+            _stop_job(sagemaker, kind, name)
             stop_sent = True
         time.sleep(POLL_S)
-    if action.resource == "HyperParameterTuningJob":
-        description["TrainingJobSummaries"] = _ranked_trials(sagemaker, description)
-    return _job_outcome(action, description)
+    if kind.trials:
+        description["TrainingJobSummaries"] = _ranked_trials(sagemaker, kind, description)
+    return _job_outcome(kind, description)
 
 
-def _stop_job(sagemaker: Any, action: Action, name: str) -> None:
+def _stop_job(sagemaker: Any, kind: StepType, name: str) -> None:
     try:
-        getattr(sagemaker, xform_name(f"Stop{action.resource}"))(**{action.name_key: name})
+        getattr(sagemaker, xform_name(kind.stop))(**{kind.name_key: name})
     except ClientError:
         # The service refuses to stop a job that has just ended.
-        if _describe(sagemaker, action, name)[action.status_key] not in _ENDED:
+        if _describe(sagemaker, kind, name)[kind.status_key] not in _ENDED:
             raise
 
 
-def _ranked_trials(sagemaker: Any, description: Mapping[str, Any]) -> Any:
+def _ranked_trials(sagemaker: Any, kind: StepType, description: Mapping[str, Any]) -> Any:
     """The trials that reported the objective, the best first, which the Describe call does not answer."""
     objective = description["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective", {})
-    answer = getattr(sagemaker, xform_name(LIST_TRIALS))(
+    answer = getattr(sagemaker, xform_name(kind.trials))(
         HyperParameterTuningJobName=description["HyperParameterTuningJobName"],
         SortBy="FinalObjectiveMetricValue",
         SortOrder="Ascending" if objective.get("Type") == "Minimize" else "Descending",
@@ -116,8 +115,8 @@ def _ranked_trials(sagemaker: Any, description: Mapping[str, Any]) -> Any:
     return _as_json(answer)["TrainingJobSummaries"]
 
 
-def _job_outcome(action: Action, description: dict[str, Any]) -> Outcome:
-    status, reason = description[action.status_key], description.get("FailureReason", "")
+def _job_outcome(kind: StepType, description: dict[str, Any]) -> Outcome:
+    status, reason = description[kind.status_key], description.get("FailureReason", "")
     if status == "Completed":
         return Outcome("Succeeded", description)
     if status == "Stopped":
@@ -125,7 +124,7 @@ def _job_outcome(action: Action, description: dict[str, Any]) -> Outcome:
     exception_type = None
     # A full disk is no exception of a retry policy: its attempts, minutes apart, would only put off the news.
     internal = reason.startswith("InternalServerError") and MAKE_ROOM not in reason
-    if internal and action.resource != "HyperParameterTuningJob":
+    if internal and kind.resource != "HyperParameterTuningJob":
         exception_type = "SageMaker.JOB_INTERNAL_ERROR"
     elif reason.startswith("CapacityError"):
         exception_type = "SageMaker.CAPACITY_ERROR"

@@ -12,8 +12,10 @@ from local.definition.expressions import as_text
 from local.definition.parameters import Value, values_at_start
 from local.definition.unsupported import unsupported
 from local.home.store import Record, Store
-from local.pipelines.execution import EXECUTIONS, Execution, alphanumeric
+from local.pipelines.execution import Execution
+from local.pipelines.record import EXECUTIONS
 from local.pipelines.selection import select
+from local.pipelines.steps import alphanumeric
 from local.wire.errors import ServiceError
 from local.wire.lists import created_within, in_order, page
 from local.wire.operations import Operation, Request, Response

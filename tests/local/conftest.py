@@ -18,7 +18,8 @@ from local.definition.parameters import values_at_start
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.pipelines import calls
-from local.pipelines.execution import EXECUTIONS, Execution
+from local.pipelines.execution import Execution
+from local.pipelines.record import EXECUTIONS
 from local.s3.operations import S3
 from local.server import Server, application
 from local.wire.errors import ServiceError

@@ -18,6 +18,7 @@ _KINDS = {
     "HyperParameterTuningJob": "hyper-parameter-tuning-job",
     "Model": "model",
     "ModelPackage": "model-package",
+    "TransformJob": "transform-job",
 }
 
 

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from local.definition.cache import CacheConfig, cache_key, duration_s, parse_cache_config
-from local.pipelines.execution import EXECUTIONS
+from local.pipelines.record import EXECUTIONS
 from tests.local.definitions import document, get, processing
 
 HOUR, DAY = 3600, 86_400

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from local.pipelines.execution import EXECUTIONS
+from local.pipelines.record import EXECUTIONS
 from tests.local.definitions import (
     FUNCTION,
     PIPELINE,
@@ -277,7 +277,7 @@ def test_an_unforeseen_error_is_recorded_and_raised(prepare, store, aws, monkeyp
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("local.pipelines.execution.PATIENCE_S", 0.1)
+    monkeypatch.setattr("local.pipelines.record.PATIENCE_S", 0.1)
 
 
 @pytest.mark.usefixtures("impatient")
