@@ -24,7 +24,7 @@ import yaml
 from benchmarks.load import HOST
 from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, MODEL_CARD, MODEL_WEIGHTS
 from local.endpoints.model_server import RAY, RAY_ENVIRONMENT, UVICORN, LaunchError, launch
-from local.processes.container import base_environment
+from local.processes.environment import base_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,14 +6,10 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-
-import boto3
-from botocore.config import Config
 
 from local.endpoints import browser, model_server
 from local.endpoints.configs import EndpointConfigs
@@ -33,6 +29,7 @@ from local.pipelines.pipelines import PipelineService
 from local.s3.operations import S3
 from local.server import Server, application
 from local.tuning.tuning import TuningService
+from local.wire import clients
 from local.wire.operations import ControlPlane
 
 # How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
@@ -129,15 +126,7 @@ class LocalService:
 
     def client(self, service: str) -> Any:
         """A boto3 client that talks to this service, whatever the person's AWS configuration says."""
-        create: Callable[..., Any] = boto3.session.Session().client
-        return create(
-            service,
-            endpoint_url=self.url,
-            region_name=self.home.region,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(max_pool_connections=50, read_timeout=900),
-        )
+        return clients.client(service, self.environment(), max_pool_connections=50, read_timeout=900)
 
     def start(self) -> None:
         """Answer requests; take up what an earlier service on this home left.

@@ -19,7 +19,8 @@ from local.debugger.tensor_rules import ACTIONS, RULES
 from local.home.files import UMASK, make_file
 from local.home.home import Home
 from local.home.store import Record
-from local.processes.container import base_environment, write_json
+from local.processes.environment import base_environment
+from local.processes.files import write_json
 from local.wire.errors import invalid
 
 FOLDER = "rule-evaluations"

@@ -16,7 +16,7 @@ from local.home.disk import NotRecorded
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import forget_tags
-from local.processes.container import base_environment
+from local.processes.environment import base_environment
 from local.wire.errors import ServiceError
 
 ENDPOINTS = "endpoints"

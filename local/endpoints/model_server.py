@@ -20,7 +20,7 @@ from zlib import error as ZlibError
 import urllib3
 
 from local.home.files import UMASK, close_tree_to_others, make_file, make_folder
-from local.processes.container import last_lines
+from local.processes.files import last_lines
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
 # (developer guide, "Use your own inference code with hosting services").

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local.endpoints.model_server import LaunchError
 from local.home.store import Record
-from local.jobs.metrics import cloudwatch
+from local.wire import clients
 from local.wire.errors import invalid
 
 # What each type of routing calls its size, with the percentages that it may have of the variant's instances
@@ -57,7 +57,7 @@ def heed_alarms(config: Record, service: Mapping[str, str]) -> None:
     if not names:
         return
     try:
-        alarms = cloudwatch(service).describe_alarms(AlarmNames=names)["MetricAlarms"]
+        alarms = clients.client("cloudwatch", service).describe_alarms(AlarmNames=names)["MetricAlarms"]
     except (BotoCoreError, ClientError) as error:
         raise LaunchError(f"the alarms of the update cannot be looked at: {error}") from None
     for alarm in alarms:

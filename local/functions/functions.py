@@ -20,7 +20,7 @@ from local.functions.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
 from local.home.files import make_file
 from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
-from local.processes.container import base_environment
+from local.processes.environment import base_environment
 from local.wire import rest_json
 from local.wire.errors import ServiceError
 from local.wire.operations import Operation, Request, Response, service_model

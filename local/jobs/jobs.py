@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
 from local.debugger.profiler import profiled
@@ -16,8 +17,9 @@ from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.jobs.metrics import emitted
-from local.processes.container import STOP_TIMEOUT_S, Container, Start, last_lines, spawn
-from local.wire.errors import ServiceError
+from local.processes.container import STOP_TIMEOUT_S, Container, Start, spawn
+from local.processes.files import last_lines
+from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
 
@@ -271,3 +273,23 @@ def failure_reason(log: Path, exit_status: int) -> str:
     toolkit = next((i for i, line in enumerate(lines) if line.endswith(_TOOLKIT_REPORT)), len(lines))
     said = next((line.strip() for line in reversed(lines[:toolkit]) if line.strip()), "it wrote nothing")
     return f"AlgorithmError: {said[:_LAST_LINE_CHARACTERS]}, exit code: {exit_status} (log: {log})"
+
+
+def refuse_empty_words(specification: Mapping[str, Any]) -> None:
+    """Refuse an empty word in the command of a job (its AppSpecification or AlgorithmSpecification).
+
+    botocore's model allows one; CreateProcessingJob refuses it, in these words
+    (https://github.com/aws/sagemaker-python-sdk/issues/3758). Not published, and so assumed: that it counts
+    from 0, that it says the same of ContainerEntrypoint, and that CreateTrainingJob refuses one too. A null
+    does not come here: botocore's model refuses it first, in its own words.
+
+    Raises:
+        ServiceError: ValidationException that names the member and the index.
+    """
+    for member in ("ContainerEntrypoint", "ContainerArguments"):
+        for index, word in enumerate(specification.get(member, [])):
+            if word == "":
+                raise invalid(
+                    f"Found null or empty string in {member} at index {index}. ContainerArguments and "
+                    "ContainerEntrypoint may not contain null or empty strings."
+                )

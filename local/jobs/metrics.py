@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.processes.sidecar import sidecar
+from local.wire import clients
 
 # Namespace and dimension: sagemaker.core.analytics.TrainingJobAnalytics.
 NAMESPACE = "/aws/sagemaker/TrainingJobs"
@@ -84,7 +84,7 @@ def _send(
             for name, value in found(lines, definitions)
         ]
         for start in range(0, len(data), 1000):  # API reference: at most so many in one request
-            client = client or cloudwatch(service)
+            client = client or clients.client("cloudwatch", service)
             client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + 1000])
 
 
@@ -96,18 +96,6 @@ def _lines(log: Path, place: int) -> tuple[list[str], int]:
         file.seek(place)
         whole, newline, _ = file.read().rpartition(b"\n")
     return whole.decode("utf-8", "replace").splitlines(), place + len(whole) + len(newline)
-
-
-def cloudwatch(service: Mapping[str, str]) -> Any:
-    """A client of CloudWatch; `service` is the environment that makes boto3 talk to this service."""
-    # A session of its own: boto3's default one is not made for several threads.
-    return boto3.session.Session().client(
-        "cloudwatch",
-        endpoint_url=service["AWS_ENDPOINT_URL"],
-        region_name=service["AWS_DEFAULT_REGION"],
-        aws_access_key_id=service["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=service["AWS_SECRET_ACCESS_KEY"],
-    )
 
 
 def _number(text: str | None) -> float:

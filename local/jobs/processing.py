@@ -6,18 +6,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.home.files import copy_tree, make_folder
+from local.home.files import make_folder
 from local.home.home import Home
 from local.home.store import Record
-from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind
-from local.processes.container import (
-    OPT_ML,
-    Container,
-    base_environment,
-    refuse_empty_words,
-    rewritten,
-    write_json,
-)
+from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
+from local.jobs.opt_ml import OPT_ML, rewritten
+from local.processes.container import Container
+from local.processes.environment import base_environment
+from local.processes.files import write_json
+from local.s3.transfer import copy_tree
 from local.wire.errors import invalid
 
 FOLDER = "processing-jobs"

@@ -7,7 +7,7 @@ import pytest
 from config.parameters import check_assignments, execution_parameters
 from config.settings import load
 from config.values import SettingsError
-from local.processes.container import refuse_empty_words
+from local.jobs.jobs import refuse_empty_words
 from tests.entrypoints.stubbed_sagemaker import CONFIG, Service
 
 OUTPUT = re.compile(r"Steps\.DeployEndpoint\.OutputParameters\['(\w+)'\]")

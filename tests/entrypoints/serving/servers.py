@@ -17,7 +17,7 @@ import psutil
 from PIL import Image
 
 from local.endpoints.model_server import UVICORN, ModelServer, launch
-from local.processes.container import base_environment
+from local.processes.environment import base_environment
 from tests.entrypoints.pictures import COLORS, picture
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from entrypoints.contract import MAX_BODY_BYTES
 from local.endpoints.browser import answer
 from local.endpoints.model_server import launch
-from local.processes.container import base_environment
+from local.processes.environment import base_environment
 from local.server import Server, application
 from tests.browser import CHROMIUM, Browser
 

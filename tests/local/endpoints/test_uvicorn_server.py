@@ -13,7 +13,7 @@ import uvicorn
 from local.endpoints import uvicorn_server
 from local.endpoints.model_server import launch
 from local.endpoints.uvicorn_server import MAX_HEAD_BYTES, Connection
-from local.processes.container import base_environment
+from local.processes.environment import base_environment
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
 APP = '''

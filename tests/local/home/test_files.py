@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from local.home.files import close_tree_to_others, copy_tree, make_file, make_folder
+from local.home.files import close_tree_to_others, make_file, make_folder
+from local.s3.transfer import copy_tree
 
 
 @pytest.fixture(params=[0o000, 0o022], autouse=True)

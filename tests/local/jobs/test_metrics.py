@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from local.jobs import metrics
 from local.jobs.metrics import DIMENSION, NAMESPACE, emitted, found, logged
 
 DEFINITIONS = [{"Name": "loss", "Regex": r"loss=(\S+)"}, {"Name": "accuracy", "Regex": r"accuracy=(\S+)"}]
@@ -61,10 +60,10 @@ def test_a_job_without_metrics_sends_none(tmp_path):
 
 
 def test_no_job_fails_for_a_cloudwatch_that_cannot_be_reached(tmp_path, service, monkeypatch, caplog):
-    def refuse(_service):
+    def refuse(_name, _service):
         raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
 
-    monkeypatch.setattr(metrics, "cloudwatch", refuse)
+    monkeypatch.setattr("local.wire.clients.client", refuse)
     log = tmp_path / "log.txt"
     log.write_text("loss=0.5\n")
     with emitted(log, RECORD, service):

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from local.processes.container import Container, base_environment, last_lines, rewritten
+from local.jobs.opt_ml import rewritten
+from local.processes.container import Container
+from local.processes.environment import base_environment
+from local.processes.files import last_lines
 from tests.local.liveness import gone_soon
 
 
