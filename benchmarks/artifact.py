@@ -57,6 +57,6 @@ def archive(channels: dict[str, Path], folder: Path) -> Path:
     """
     train(channels, None, HYPERPARAMETERS, folder / "trained")
     path = folder / "model.tar.gz"
-    with tarfile.open(path, "w") as tar:
+    with tarfile.open(path, "w:gz", compresslevel=0) as tar:
         tar.add(folder / "trained", ".")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import os
 import tarfile
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
@@ -39,19 +41,30 @@ QUEUE = 1000  # files at a time that are given out to threads
 # Of a larger test split so many pictures, spread evenly, tell how the artifact's engines compare.
 COMPARED_PICTURES = 1000
 SAMPLE_PICTURES = 8
+# What tarfile makes of a damaged archive, besides its own errors.
+DAMAGE = (EOFError, OSError, ZlibError, LookupError, ValueError, ArithmeticError, RecursionError)
 # The endpoint takes larger bodies; a question to it need not be one.
 MAX_SAMPLE_BYTES = 5_000_000
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extract model.tar.gz; members that would leave the folder are refused (tarfile's "data" filter)."""
+    """Extract model.tar.gz, verified to its end; what would leave the folder is refused ("data" filter)."""
     if not archive.is_file():
         fail(f"{archive} does not exist; --model must be the folder that holds {MODEL_ARCHIVE}")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        fail(f"{archive} cannot be unpacked: {error}")
+        with gzip.open(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                tar.extractall(folder, filter="data")
+            # At a header that is none, tarfile ends as at the end; and it never comes to gzip's checksum.
+            stream.seek(tar.offset)
+            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"no header at byte {tar.offset:,} of the tar archive, nor its end")
+            while stream.read(1 << 20):
+                pass
+    except (tarfile.TarError, *DAMAGE) as error:
+        reason = f"{type(error).__name__}: {error}"
+        hint = "make room if the disk is full, else give a whole .tar.gz archive"
+        fail(f"{archive} cannot be unpacked; {hint}: {reason}")
     for name, hint in (
         (MODEL_CARD, "give a model artifact of this pipeline"),
         (ENGINES["fp32"], "train it with engines=1; tuning trials leave the engines out"),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from local.endpoints import traffic
 from local.endpoints.configs import EndpointConfigs, variant_summary
-from local.endpoints.model_server import UVICORN, LaunchError, ModelServer, launch
+from local.endpoints.model_server import UVICORN, LaunchError, MachineError, ModelServer, launch
 from local.endpoints.models import Models
-from local.home.disk import NotRecorded
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import forget_tags
@@ -21,12 +21,18 @@ from local.wire.errors import ServiceError
 
 ENDPOINTS = "endpoints"
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
+# What says nothing against a model: its endpoint may come up at another time.
+REASONS_OF_THIS_MACHINE = (MachineError, OSError, MemoryError)
+
+log = logging.getLogger(__name__)
 
 
 class Deployments:
     """The servers of the endpoints in the store, by the endpoint's name; `stop` ends all of them.
 
-    An endpoint whose server ends by itself is Failed; nothing restarts it but a new deployment.
+    An endpoint whose server ends by itself is Failed; a new deployment restarts it, or the next start of the
+    service. `_again` in its record is the status in which `resume` then takes it up; without it, the endpoint
+    stays Failed.
     """
 
     def __init__(
@@ -46,6 +52,9 @@ class Deployments:
         self._server = server
         self._servers: dict[str, ModelServer] = {}
         self._threads: list[threading.Thread] = []
+        self._failures: dict[str, Exception] = {}  # what ended the latest work on an endpoint
+        self._claims: list[str] = []
+        self._left = {record["EndpointName"] for record in store.list(ENDPOINTS)}  # for `resume`
         self._stopping = threading.Event()
         self._lock = threading.Lock()
 
@@ -53,52 +62,109 @@ class Deployments:
         """The server that the endpoint has now."""
         return self._servers.get(name)
 
+    @contextlib.contextmanager
+    def claimed(self, name: str) -> Iterator[None]:
+        """While a request begins work on an endpoint: its record says so before there is a thread."""
+        with self._lock:
+            self._claims.append(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claims.remove(name)
+
     def create(self, name: str) -> None:
         """Start the server of an endpoint that is Creating, in the background."""
         self._background(self._start, name)
 
     def update(self, name: str, config: str, deployment: Record) -> None:
         """Move an endpoint that is Updating to another config, in the background."""
-        self._background(self._replace, name, config, deployment)
+        self._background(self._serve, name, config, None, deployment)
 
     def delete(self, name: str) -> None:
         """End the server of an endpoint that is Deleting, and forget it, in the background."""
         self._background(self._remove, name)
 
-    def notice_exit(self, name: str) -> None:
-        """Mark an endpoint as Failed whose server has ended by itself."""
-        server = self._servers.get(name)
-        if server is None or server.exit_status is None:
+    def notice(self, name: str) -> None:
+        """Record what nothing else does: that an endpoint's server, or the work on it, ended by itself."""
+        if self._stopping.is_set():
             return
-
-        def fail(record: Record) -> None:
-            if record["EndpointStatus"] == "InService":  # an update in progress may yet mend it
-                record |= _failed(name, server.obituary)
-
         with contextlib.suppress(KeyError):  # deleted meanwhile
-            self._store.keep(ENDPOINTS, name, fail)
+            record = self._store.get(ENDPOINTS, name)
+            settled = dict(record)
+            self._settle(settled)
+            if settled != record:
+                self._store.keep(ENDPOINTS, name, self._settle)
 
-    def notice_exits(self) -> None:
+    def notice_all(self) -> None:
         """The same for all endpoints."""
-        for name in list(self._servers):
-            self.notice_exit(name)
+        for record in self._store.list(ENDPOINTS):
+            self.notice(record["EndpointName"])
+
+    def _settle(self, record: Record) -> None:
+        name = record["EndpointName"]
+        if not self._worked_on(name):
+            self._end_work(record)
+        server = self._servers.get(name)
+        # An update in progress may yet mend it.
+        if record["EndpointStatus"] == "InService" and server is not None and server.exit_status is not None:
+            record |= _failed(name, server.obituary, again="SystemUpdating")
+
+    def _worked_on(self, name: str) -> bool:
+        with self._lock:
+            threads = [thread for thread in self._threads if thread.name == f"endpoint-{name}"]
+            return name in self._left or name in self._claims or any(it.is_alive() for it in threads)
+
+    def _end_work(self, record: Record) -> None:
+        """Let a record of work in progress say that it has ended without success, and why."""
+        name, status = record["EndpointName"], record["EndpointStatus"]
+        error = self._failures.get(name)
+        if status == "Updating":
+            # A failed update leaves the endpoint InService on its old configuration, with a
+            # FailureReason (aws-controllers-k8s/sagemaker-controller#7).
+            record |= {
+                "EndpointStatus": "InService",
+                "FailureReason": _reason(name, _told(error)),
+                "PendingDeploymentSummary": None,
+                "LastModifiedTime": time.time(),
+            }
+        elif status == "Deleting":
+            record |= _failed(name, f"it is not deleted yet; delete it again: {_told(error)}")
+        elif status in ("Creating", "SystemUpdating"):
+            # SageMaker replaces an instance that fails; a creation that fails it does not try again.
+            nothing_against_it = error is None or isinstance(error, REASONS_OF_THIS_MACHINE)
+            again = status == "SystemUpdating" or nothing_against_it
+            record |= _failed(name, _told(error), status if again else None)
 
     def resume(self) -> None:
         """Take up the endpoints of an earlier process of the service, each in the background.
 
-        Those that served are SystemUpdating until they serve again; an update that was cut short is
-        given up, a creation starts anew, a deletion is finished.
+        Those that served are SystemUpdating until they serve again, also those whose server ended; an update
+        that was cut short is given up; a creation starts anew, also one that this machine made fail; a
+        deletion is finished.
         """
         for record in self._store.list(ENDPOINTS):
             name, status = record["EndpointName"], record["EndpointStatus"]
+            if name not in self._left:  # of a request that came first
+                continue
+            if status == "Failed":
+                status = record.get("_again") or status
             if status == "Deleting":
                 self._background(self._remove, name)
             elif status == "Creating":
+                self._set(name, EndpointStatus=status, FailureReason=None, _again=None)
                 self._background(self._start, name)
             elif status != "Failed":
                 note = "The local service stopped during the update." if status == "Updating" else None
-                self._set(name, EndpointStatus="SystemUpdating", PendingDeploymentSummary=None)
+                self._set(
+                    name,
+                    EndpointStatus="SystemUpdating",
+                    FailureReason=None,
+                    PendingDeploymentSummary=None,
+                    _again=None,
+                )
                 self._background(self._start, name, note)
+            self._left.remove(name)
 
     def stop(self) -> None:
         """End all servers and threads; the records stay, so that `resume` takes up what served."""
@@ -107,8 +173,9 @@ class Deployments:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
-        for name in list(self._servers):
-            self._servers.pop(name).stop()
+        with contextlib.ExitStack() as each:  # also after one that raises
+            for name in list(self._servers):
+                each.callback(self._servers.pop(name).stop)
 
     def _background(self, work: Callable[..., None], name: str, *arguments: object) -> None:
         """Work on an endpoint in a thread, once what was begun on it before is done: a server may still end.
@@ -124,27 +191,26 @@ class Deployments:
             def wait_and_work() -> None:
                 for thread in earlier:
                     thread.join()
-                work(name, *arguments)
+                self._failures.pop(name, None)
+                try:
+                    work(name, *arguments)
+                except LaunchError as error:
+                    self._give_up(name, error)
+                except Exception as error:  # the outermost line of a thread: the record says what ended it
+                    log.exception("The work on endpoint %s has ended.", name)
+                    self._give_up(name, error)
 
             thread = threading.Thread(target=wait_and_work, name=f"endpoint-{name}")
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        self._failures[name] = error
+        with contextlib.suppress(KeyError):  # deleted meanwhile
+            self._store.keep(ENDPOINTS, name, self._end_work)
 
     def _start(self, name: str, note: str | None = None) -> None:
-        config = self._store.get(ENDPOINTS, name)["EndpointConfigName"]
-        try:
-            self._serve(name, config, note)
-        except LaunchError as error:
-            self._set(name, **_failed(name, str(error)))
-
-    def _replace(self, name: str, config: str, deployment: Record) -> None:
-        try:
-            self._serve(name, config, deployment=deployment)
-        except LaunchError as error:
-            # A failed update leaves the endpoint InService on its old configuration, with a
-            # FailureReason (aws-controllers-k8s/sagemaker-controller#7).
-            reason = _reason(name, str(error))
-            self._set(name, EndpointStatus="InService", FailureReason=reason, PendingDeploymentSummary=None)
+        self._serve(name, self._store.get(ENDPOINTS, name)["EndpointConfigName"], note)
 
     def _serve(
         self, name: str, config_name: str, note: str | None = None, deployment: Record | None = None
@@ -163,30 +229,39 @@ class Deployments:
                 base_environment(self._environment()) | container.environment,
                 self._server,
             )
-        except (LaunchError, OSError) as error:  # OSError: a full disk, no more processes
+        except LaunchError as error:
             raise LaunchError(f"{container.model_data_url}: {error}") from None
-        try:
+        except OSError as error:  # a full disk, no more processes
+            message = f"{container.model_data_url}: {error}; mend that on this machine, then deploy it again"
+            raise MachineError(message) from None
+        with contextlib.ExitStack() as undo:
+            undo.callback(server.stop)
             server.wait_until_healthy(self._stopping)
             traffic.heed_alarms(deployment or {}, self._environment())
-        except LaunchError:
-            server.stop()
-            raise
-        if self._stopping.is_set():
-            server.stop()
-            return
-        old = self._servers.get(name)
-        self._servers[name] = server
-        self._set(
-            name,
-            EndpointStatus="InService",
-            EndpointConfigName=config_name,
-            FailureReason=note,
-            PendingDeploymentSummary=None,
-            ProductionVariants=[variant_summary(variant)],
-        )
+            if self._stopping.is_set():
+                return
+            old = self._servers.get(name)
+            undo.callback(self._move, name, old)
+            self._move(name, server)
+            self._set(
+                name,
+                EndpointStatus="InService",
+                EndpointConfigName=config_name,
+                FailureReason=note,
+                PendingDeploymentSummary=None,
+                ProductionVariants=[variant_summary(variant)],
+            )
+            undo.pop_all()
         if old is not None:
             old.drain(self._stopping)
             old.stop()
+
+    def _move(self, name: str, server: ModelServer | None) -> None:
+        """Send an endpoint's requests to a server from now on."""
+        if server is None:
+            self._servers.pop(name, None)
+        else:
+            self._servers[name] = server
 
     def _remove(self, name: str) -> None:
         server = self._servers.pop(name, None)
@@ -196,21 +271,38 @@ class Deployments:
         folder = self._home.folder(ENDPOINTS, name)
         if folder.exists():
             shutil.rmtree(folder)
-        try:
-            forget_tags(self._store, self._home.arn("endpoint", name))
-            self._store.delete(ENDPOINTS, name)
-        except NotRecorded as error:  # a full disk: it can be deleted again
-            self._set(name, **_failed(name, str(error)))
+        forget_tags(self._store, self._home.arn("endpoint", name))
+        self._store.delete(ENDPOINTS, name)
 
     def _set(self, name: str, **members: object) -> None:
         changes = {**members, "LastModifiedTime": time.time()}
         self._store.keep(ENDPOINTS, name, lambda record: record.update(changes))
 
 
-def _failed(name: str, message: str) -> Record:
-    """What changes of an endpoint that nothing serves any more: it has no instances, either."""
-    return {"EndpointStatus": "Failed", "FailureReason": _reason(name, message), "ProductionVariants": None}
+def _failed(name: str, message: str, again: str | None = None) -> Record:
+    """What changes of an endpoint that nothing serves any more: it has no instances, either.
+
+    Args:
+        again: the status in which the next start of the service takes it up; None to let it be.
+    """
+    owner = f"{name}, which the local service tries again when it next starts" if again else name
+    return {
+        "EndpointStatus": "Failed",
+        "FailureReason": _reason(owner, message),
+        "ProductionVariants": None,
+        "LastModifiedTime": time.time(),
+        "_again": again,
+    }
 
 
-def _reason(name: str, message: str) -> str:
-    return f"Endpoint {name}: {message}"[:FAILURE_REASON_CHARACTERS]
+def _reason(endpoint: str, message: str) -> str:
+    return f"Endpoint {endpoint}: {message}"[:FAILURE_REASON_CHARACTERS]
+
+
+def _told(error: Exception | None) -> str:
+    """What ended the work on an endpoint; None: it had not even begun."""
+    if error is None:
+        return "the work on it did not begin; the output of the local service says why; deploy it again"
+    if isinstance(error, LaunchError):
+        return str(error)
+    return f"the output of the local service says where this happened: {type(error).__name__}: {error}"

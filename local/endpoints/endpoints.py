@@ -56,16 +56,17 @@ class Endpoints:
             "CreationTime": now,
             "LastModifiedTime": now,
         }
-        try:
-            self._store.create(ENDPOINTS, name, record)
-        except KeyError:
-            raise invalid(f'Cannot create already existing endpoint "{arn}".') from None
-        add_tags(self._store, arn, request.get("Tags", []))
-        self._deployments.create(name)
+        with self._deployments.claimed(name):
+            try:
+                self._store.create(ENDPOINTS, name, record)
+            except KeyError:
+                raise invalid(f'Cannot create already existing endpoint "{arn}".') from None
+            add_tags(self._store, arn, request.get("Tags", []))
+            self._deployments.create(name)
         return record
 
     def _describe(self, request: Request) -> Response:
-        self._deployments.notice_exit(request["EndpointName"])
+        self._deployments.notice(request["EndpointName"])
         return self._stored(request["EndpointName"], self._store.get)
 
     def _stored(self, name: str, read: Callable[[str, str], Record]) -> Record:
@@ -75,7 +76,7 @@ class Endpoints:
             raise invalid(f'Could not find endpoint "{self._home.arn("endpoint", name)}".') from None
 
     def _list(self, request: Request) -> Response:
-        self._deployments.notice_exits()
+        self._deployments.notice_all()
         return listed(self._store.list(ENDPOINTS), request, "Endpoint", "Endpoints")
 
     def _update(self, request: Request) -> Response:
@@ -93,10 +94,10 @@ class Endpoints:
                 record["LastDeploymentConfig"] = deployment or None
 
         name = request["EndpointName"]
-        self._deployments.notice_exit(name)
-        record = self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
-        latest = record.get("LastDeploymentConfig") or {}
-        self._deployments.update(name, config, latest)
+        self._deployments.notice(name)
+        with self._deployments.claimed(name):
+            record = self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
+            self._deployments.update(name, config, record.get("LastDeploymentConfig") or {})
         return record
 
     def _configured(self, request: Request) -> tuple[str, Record]:
@@ -112,8 +113,10 @@ class Endpoints:
             record |= {"EndpointStatus": "Deleting", "LastModifiedTime": time.time()}
 
         name = request["EndpointName"]
-        self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
-        self._deployments.delete(name)
+        self._deployments.notice(name)
+        with self._deployments.claimed(name):
+            self._stored(name, lambda kind, key: self._store.update(kind, key, begin))
+            self._deployments.delete(name)
         return {}
 
     def invoke(self, name: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -151,12 +154,12 @@ class Endpoints:
             if self._deployments.server(name) not in (None, server):  # an update came between
                 return self._ask(name, ask)
             server.wait(EXIT_GRACE_S)
-            self._deployments.notice_exit(name)
+            self._deployments.notice(name)
             message = str(error) if server.exit_status is None else server.obituary
             raise ModelError(0, message, str(server.log)) from None
 
     def _serving(self, name: str) -> tuple[Record, ModelServer]:
-        self._deployments.notice_exit(name)
+        self._deployments.notice(name)
         try:
             record = self._store.get(ENDPOINTS, name)
         except KeyError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gzip
 import os
 import re
 import shutil
@@ -15,7 +17,6 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from zlib import error as ZlibError
 
 import urllib3
 
@@ -35,6 +36,13 @@ STOP_TIMEOUT_S = 5.0
 REQUEST_HEADERS = ("content-type", "accept")
 RESPONSE_HEADERS = ("content-type",)
 APP = "app.py"
+# How deep a model's folders may lie: they are removed by recursion, with a file open in each.
+DEEPEST_FOLDER = 100
+# What the machine, and not the archive, does to the unpacking of one.
+MACHINE_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES,
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
 # What serves an artifact: uvicorn, with the artifact's own worker processes, or Ray Serve as in SageMaker's
 # container, from an environment of its own.
 UVICORN, RAY = SERVERS = ("uvicorn", "ray")
@@ -54,6 +62,10 @@ RAY_ENVIRONMENT = {
 
 class LaunchError(Exception):
     """Why a model cannot be served, in one paragraph that names the missing piece or ends with the log."""
+
+
+class MachineError(LaunchError):
+    """The same, where nothing is wrong with the model: this machine lacks disk, memory or processes."""
 
 
 class Unanswered(Exception):
@@ -214,7 +226,9 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
         server: one of SERVERS.
 
     Raises:
-        LaunchError: no such archive, not a safe tar archive, or no app.py at its root; `server` is missing.
+        LaunchError: no such archive, damaged, not a safe tar archive, or no app.py at its root; `server` is
+            missing.
+        OSError: the disk is full, or there are no more processes.
     """
     require(server)
     make_folder(folder)
@@ -222,38 +236,62 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
     model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
     try:
         _unpack(archive, model)
-    except LaunchError:
+        log_path = folder / "server.log"
+        make_file(log_path)
+        with log_path.open("ab") as log:
+            start = log.tell()
+            process = subprocess.Popen(
+                COMMANDS[server],
+                env={**RAY_ENVIRONMENT, **environment, "PYTHONPATH": str(model)},
+                cwd=model,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                umask=UMASK,
+            )
+    except BaseException:
         shutil.rmtree(model)
         raise
-    log_path = folder / "server.log"
-    make_file(log_path)
-    with log_path.open("ab") as log:
-        start = log.tell()
-        process = subprocess.Popen(
-            COMMANDS[server],
-            env={**RAY_ENVIRONMENT, **environment, "PYTHONPATH": str(model)},
-            cwd=model,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=UMASK,
-        )
     return ModelServer(process, model, log_path, start)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack model data, a .tar.gz archive (API reference, ContainerDefinition), to its verified end."""
     if not archive.is_file():
         raise LaunchError("the model data does not exist")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+        with gzip.open(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                tar.extractall(folder, filter=_admitted)
+            # At a header that is none, tarfile ends as at the end; and it never comes to gzip's checksum.
+            stream.seek(tar.offset)
+            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"no header at byte {tar.offset:,} of the tar archive, nor its end")
+            while stream.read(1 << 20):
+                pass
         close_tree_to_others(folder)
-    except (tarfile.TarError, EOFError, OSError, ZlibError) as error:
-        raise LaunchError(f"the model data cannot be unpacked: {error}") from None
+    except Exception as error:  # of a damaged header tarfile raises KeyError, ValueError, RecursionError ...
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in MACHINE_ERRORS):
+            raise
+        raise LaunchError(
+            "the model data cannot be unpacked, it is damaged or not a safe .tar.gz archive; put a whole one "
+            f"there and deploy it again: {type(error).__name__}: {error}"
+        ) from error
     if not (folder / APP).is_file():
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise LaunchError(f"the model data has no {APP} with an ASGI `app` at its root, only: {found}")
+
+
+def _admitted(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """tarfile's "data" filter, which also refuses what is too deep, and what the disk cannot hold."""
+    if member.name.count("/") > DEEPEST_FOLDER:
+        raise tarfile.ReadError(f"{member.name[:60]!r}... lies more than {DEEPEST_FOLDER} folders deep")
+    if member.size < 0:  # tarfile would go back, and never end
+        raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
+    if member.isreg() and member.size > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), member.name)
+    return tarfile.data_filter(member, folder)
 
 
 def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

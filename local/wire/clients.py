@@ -21,7 +21,7 @@ def client(service: str, environment: Mapping[str, str], **config: Any) -> Any:
     return create(
         service,
         endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name=environment["AWS_REGION"],
+        region_name=environment["AWS_DEFAULT_REGION"],
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         config=Config(**config),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import error as ZlibError
 
 import numpy as np
 
@@ -64,14 +66,16 @@ def output_files(store: Store, job: Mapping[str, Any]) -> dict[str, bytes]:
     wanted = {TRAINING_STEPS, TRAINING_EPOCHS}
     found = {}
     try:
-        with store.open(uri) as body, tarfile.open(fileobj=body, mode="r|gz") as archive:
-            for member in archive:
-                file = archive.extractfile(member)
-                if file is not None and member.name.removeprefix("./") in wanted:
-                    found[member.name.removeprefix("./")] = file.read()
-                if found.keys() == wanted:
-                    break
-    except (tarfile.TarError, EOFError, OSError) as error:
+        with store.open(uri) as body, gzip.GzipFile(fileobj=body) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    file = archive.extractfile(member)
+                    if file is not None and member.name.removeprefix("./") in wanted:
+                        found[member.name.removeprefix("./")] = file.read()
+            # tarfile reads no further than the tar archive's end; gzip's checksum and length come after it.
+            while stream.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, OSError, ZlibError) as error:
         raise Unavailable(f"{uri} cannot be unpacked ({error}); its upload may be incomplete.") from error
     return found
 

@@ -140,6 +140,14 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def change_in_the_middle(archive: Path) -> None:
+    """Write 4,000 other bytes into an archive of stored blocks, whose weights do not show it."""
+    content = bytearray(archive.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = bytes(byte ^ 1 for byte in content[middle : middle + 4000])
+    archive.write_bytes(content)
+
+
 @pytest.fixture
 def archive(artifact: Path, tmp_path: Path) -> Path:
     """A folder that holds the artifact as model.tar.gz."""

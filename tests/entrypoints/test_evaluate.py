@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from entrypoints.evaluate import MAX_SAMPLE_BYTES, evaluate, main
-from tests.entrypoints.conftest import Run
+from tests.entrypoints.conftest import Run, change_in_the_middle
 from tests.entrypoints.pictures import write_classes
 
 PROPERTY_FILE_BYTES = 2 * 1024 * 1024
@@ -157,6 +158,9 @@ def test_a_bad_test_set_is_one_line(
         ("no engines", "it has no model.onnx; train it with engines=1"),
         ("leaves the folder", "cannot be unpacked"),
         ("truncated archive", "cannot be unpacked"),
+        ("damaged archive", "else give a whole .tar.gz archive: BadGzipFile: CRC check failed"),
+        ("deep archive", "RecursionError"),
+        ("no end", "ReadError: no header at byte 1,024 of the tar archive, nor its end"),
     ],
 )
 def test_a_bad_archive_is_one_line(
@@ -167,6 +171,16 @@ def test_a_bad_archive_is_one_line(
         packed.unlink()
     elif damage == "truncated archive":
         packed.write_bytes(packed.read_bytes()[:20_000])
+    elif damage == "damaged archive":
+        change_in_the_middle(packed)
+    elif damage == "deep archive":
+        with tarfile.open(packed, "w:gz") as tar:
+            tar.addfile(tarfile.TarInfo("/".join("d" * 1500)))
+    elif damage == "no end":
+        with tarfile.open(packed, "w:gz") as tar:
+            tar.addfile(tarfile.TarInfo("model.json"))
+            tar.addfile(tarfile.TarInfo("model.onnx"))
+        packed.write_bytes(gzip.compress(gzip.decompress(packed.read_bytes())[:1024]))
     else:
         (tmp_path / "file").write_text("x")
         member = {"no artifact": "file", "no engines": "model.json", "leaves the folder": "../file"}[damage]

@@ -157,3 +157,24 @@ def gone(pid: int) -> bool:
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     return not psutil.pid_exists(pid)
+
+
+@contextlib.contextmanager
+def restarted(service: Service, root: Path) -> Iterator[Service]:
+    """A later Service on the same home folder, which takes up what the earlier one left."""
+    service.deployments.stop()
+    again = Service(root)
+    try:
+        again.deployments.resume()
+        yield again
+    finally:
+        again.close()
+
+
+def deleted(service: Service) -> bool:
+    """Whether DeleteEndpoint is allowed, and the endpoint gone, within a moment."""
+    service.call("DeleteEndpoint", {"EndpointName": "e"})
+    deadline = time.monotonic() + 10
+    while service.call("ListEndpoints", {})["Endpoints"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not service.call("ListEndpoints", {})["Endpoints"]

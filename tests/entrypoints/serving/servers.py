@@ -32,7 +32,7 @@ def served(
     changed = shutil.copytree(artifact, folder / "artifact")
     for name in ("app.py", "deployment.py"):
         (changed / name).write_text(changes + (changed / name).read_text())
-    with tarfile.open(folder / "model.tar.gz", "w") as tar:
+    with tarfile.open(folder / "model.tar.gz", "w:gz", compresslevel=0) as tar:
         tar.add(changed, ".")
     variables = base_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **environment})
     running = launch(folder / "model.tar.gz", folder, variables, server)

@@ -19,7 +19,9 @@ from PIL import Image
 
 from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, JSON, NPY
 from entrypoints.serving import predictor
-from local.endpoints.model_server import SERVERS, UVICORN, LaunchError, require
+from local.endpoints.model_server import SERVERS, UVICORN, LaunchError, launch, require
+from local.processes.environment import base_environment
+from tests.entrypoints.conftest import change_in_the_middle
 from tests.entrypoints.pictures import COLORS
 from tests.entrypoints.serving.servers import encoded, served
 
@@ -257,6 +259,13 @@ def test_too_many_requests_are_refused_at_once_and_the_others_answered(client: h
     assert {answer.json()["code"] for answer, _ in refused} == {"busy"}
     assert np.median([seconds for _, seconds in refused]) < max(accepted)
     assert post(client, WHOLE).status_code == 200
+
+
+def test_a_damaged_artifact_is_not_served(archive: Path, tmp_path: Path) -> None:
+    """Its weights would load, and answer something else."""
+    change_in_the_middle(archive / "model.tar.gz")
+    with pytest.raises(LaunchError, match=r"damaged .* put a whole one there .*: CRC check failed"):
+        launch(archive / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
 
 
 def test_uvicorn_is_always_tested() -> None:

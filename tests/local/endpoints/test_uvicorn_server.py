@@ -135,7 +135,7 @@ def test_an_artifact_is_served_so(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "from tags import SIZE\n" + APP.replace("size, more = 0", "size, more = SIZE")
     )
-    with tarfile.open(tmp_path / "model.tar.gz", "w") as tar:
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         for name in ("app.py", "tags.py"):
             tar.add(tmp_path / name, name)
     server = launch(tmp_path / "model.tar.gz", tmp_path / "endpoint", base_environment({}))

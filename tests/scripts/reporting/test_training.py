@@ -208,6 +208,23 @@ def test_a_damaged_archive(account, collect):
     assert report.training.epochs == report.training.steps
 
 
+def test_an_archive_with_another_checksum(account, collect):
+    """What is damaged may well be digits."""
+    archive = account.path(f"train/{TRAINING_JOB}/output/output.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:-8] + bytes(8))
+    assert "cannot be unpacked (CRC check failed" in collect().training.steps.reason
+
+
+@pytest.mark.parametrize("place", [9_000, 12_000])
+def test_an_archive_that_is_damaged_inside_a_file(account, collect, place):
+    """At one place zlib complains, at the other the checksum does."""
+    account.put_output({"steps.csv": "".join(str(number**3) for number in range(5000))})
+    archive = account.path(f"train/{TRAINING_JOB}/output/output.tar.gz")
+    content = archive.read_bytes()
+    archive.write_bytes(content[:place] + bytes([0x55]) * 2000 + content[place + 2000 :])
+    assert "cannot be unpacked (" in collect().training.steps.reason
+
+
 def test_files_of_an_older_training(account, collect):
     account.put_output({"metrics.json": "{}"})
     assert "left no steps.csv" in collect().training.steps.reason
