@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.processes import train  # noqa: E402
 from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
+from entrypoints.dataset import spread  # noqa: E402
 
 # The mean of the hymenoptera pictures, which are JPEG files of 110 KB.
 WIDTH, HEIGHT = 485, 386
@@ -44,8 +45,7 @@ def generate(folder: Path) -> dict[str, Path]:
 def jpegs(folder: Path) -> list[Path]:
     """Up to SENT JPEG files below a folder, spread evenly over it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and is_jpeg(path))
-    count = min(SENT, len(files))
-    return [files[number * len(files) // count] for number in range(count)]
+    return spread(files, SENT)
 
 
 def is_jpeg(path: Path) -> bool:

@@ -32,12 +32,14 @@ from torchvision import transforms  # noqa: E402
 
 from benchmarks.alone import RESNET18_MACS  # noqa: E402
 from benchmarks.processes import train  # noqa: E402
-from entrypoints.contract import TRAIN, VALIDATION  # noqa: E402
+from entrypoints.backbones import BACKBONES  # noqa: E402
+from entrypoints.contract import BACKBONE, TRAIN, VALIDATION  # noqa: E402
 from entrypoints.dataset import DatasetError, check_dataset, read_split  # noqa: E402
 from entrypoints.hyperparameters import Hyperparameters  # noqa: E402
-from entrypoints.model import MEAN, STD, build, cut  # noqa: E402
+from entrypoints.inputs import VIEW_SCALE  # noqa: E402
+from entrypoints.model import build, cut  # noqa: E402
 from entrypoints.split import copy  # noqa: E402
-from entrypoints.train import VIEW_SCALE, supports_bfloat16  # noqa: E402
+from entrypoints.train import supports_bfloat16  # noqa: E402
 
 TUTORIAL_EPOCHS = 25
 PLAIN_EPOCHS = 10
@@ -49,6 +51,7 @@ RECIPE: dict[str, Any] = {"epochs": 10, "learning_rate": 0.0003}
 WITHOUT_ENGINES = {"engines": 0}
 FLOOR_BATCH = 32
 FLOOR_RUNS = 10
+NETWORK = BACKBONES[BACKBONE]
 
 
 class Folder(Dataset[tuple[torch.Tensor, int]]):
@@ -87,7 +90,7 @@ def loop(data: Path, weights: Path, seed: int, epochs: int, plan: int, tuned: bo
     bfloat16 where the processor has it, channels_last, batches of 32, AdamW 1e-3, cosine over `plan` epochs.
     """
     torch.manual_seed(seed)
-    end = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    end = [transforms.ToTensor(), transforms.Normalize(NETWORK.mean, NETWORK.std)]
     augment = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
     center = [transforms.Resize(256), transforms.CenterCrop(224)]
     pictures = Folder(data / "train", transforms.Compose([*augment, *end]))
@@ -98,7 +101,7 @@ def loop(data: Path, weights: Path, seed: int, epochs: int, plan: int, tuned: bo
     )
     validation_loader = DataLoader(validation, batch, num_workers=WORKERS)
     layout = torch.channels_last if tuned else torch.contiguous_format
-    network = build(len(read_split(data / "train")[0]), weights).to(memory_format=layout)
+    network = build(NETWORK, len(read_split(data / "train")[0]), weights).to(memory_format=layout)
     if tuned:
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
         schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan)
@@ -149,8 +152,8 @@ def work(images: int, validation_images: int) -> tuple[float, float]:
     """Floating point operations of RECIPE and of the tutorial's loop, from decoded pictures on."""
     hp = Hyperparameters(**RECIPE)
     side, view_side = hp.image_size, round(hp.image_size * VIEW_SCALE)
-    frozen, trained = cut(build(2, None), "layer4")
-    everything = cut(build(2, None), "all")[1]
+    frozen, trained = cut(NETWORK, build(NETWORK, 2, None), "last_block")
+    everything = cut(NETWORK, build(NETWORK, 2, None), "all")[1]
 
     def count(layers: Sequence[nn.Module], pixels: int, backward: bool = False) -> float:
         """For one picture: through all layers, of which only the last one trains."""
