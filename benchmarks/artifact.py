@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks.processes import train
 from entrypoints.contract import TRAIN, VALIDATION
+from entrypoints.dataset import spread
 
 # The mean of the hymenoptera pictures, which are JPEG files of 110 KB.
 WIDTH, HEIGHT = 485, 386
@@ -40,8 +41,7 @@ def generate(folder: Path) -> dict[str, Path]:
 def jpegs(folder: Path) -> list[Path]:
     """Up to SENT JPEG files below a folder, spread evenly over it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and is_jpeg(path))
-    count = min(SENT, len(files))
-    return [files[number * len(files) // count] for number in range(count)]
+    return spread(files, SENT)
 
 
 def is_jpeg(path: Path) -> bool:

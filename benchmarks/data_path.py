@@ -21,15 +21,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from entrypoints.backbones import BACKBONES
 from entrypoints.batches import Budget, Pictures, augmentation
+from entrypoints.contract import BACKBONE
 from entrypoints.dataset import DatasetError, check_dataset
+from entrypoints.image import decode
 from entrypoints.model import Normalize, build, cut
-from entrypoints.serving.image import decode
 from entrypoints.train import supports_bfloat16
 
 SIDE, RESIZE, BATCH = 224, 256, 32
 CROP_SCALE = 0.08
 RUNS = 9
+NETWORK = BACKBONES[BACKBONE]
 
 
 def median_s(action: Callable[[], object]) -> float:
@@ -44,7 +47,7 @@ def median_s(action: Callable[[], object]) -> float:
 
 def training_step() -> Callable[[], None]:
     """One step of full fine-tuning, from the normalized pixels to the changed weights, as in train.py."""
-    trained = cut(build(2, None), "all")[1][1:].train()
+    trained = cut(NETWORK, build(NETWORK, 2, None), "all")[1][1:].train()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(trained.parameters(), fused=True)
     inputs = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
@@ -68,7 +71,7 @@ def measure(files: Sequence[Path]) -> dict[str, Any]:
     indices = torch.arange(BATCH)
     kept, read_again = Pictures(files, RESIZE, Budget(1 << 20)), Pictures(files, RESIZE, Budget(0))
     augment = augmentation(SIDE, CROP_SCALE, horizontal_flip=True)
-    normalize = Normalize()
+    normalize = Normalize(NETWORK)
     views = [augment(picture) for picture in kept[indices]]
     pixels = torch.stack(views)
     stages: dict[str, Callable[[], object]] = {

@@ -28,12 +28,14 @@ from torchvision import transforms
 
 from benchmarks.alone import RESNET18_MACS
 from benchmarks.processes import train
-from entrypoints.contract import TRAIN, VALIDATION
+from entrypoints.backbones import BACKBONES
+from entrypoints.contract import BACKBONE, TRAIN, VALIDATION
 from entrypoints.dataset import DatasetError, check_dataset, read_split
 from entrypoints.hyperparameters import Hyperparameters
-from entrypoints.model import MEAN, STD, build, cut
+from entrypoints.inputs import VIEW_SCALE
+from entrypoints.model import build, cut
 from entrypoints.split import copy
-from entrypoints.train import VIEW_SCALE, supports_bfloat16
+from entrypoints.train import supports_bfloat16
 
 TUTORIAL_EPOCHS = 25
 PLAIN_EPOCHS = 10
@@ -45,6 +47,7 @@ RECIPE: dict[str, Any] = {"epochs": 10, "learning_rate": 0.0003}
 WITHOUT_ENGINES = {"engines": 0}
 FLOOR_BATCH = 32
 FLOOR_RUNS = 10
+NETWORK = BACKBONES[BACKBONE]
 
 
 class Folder(Dataset[tuple[torch.Tensor, int]]):
@@ -83,7 +86,7 @@ def loop(data: Path, weights: Path, seed: int, epochs: int, plan: int, tuned: bo
     bfloat16 where the processor has it, channels_last, batches of 32, AdamW 1e-3, cosine over `plan` epochs.
     """
     torch.manual_seed(seed)
-    end = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    end = [transforms.ToTensor(), transforms.Normalize(NETWORK.mean, NETWORK.std)]
     augment = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
     center = [transforms.Resize(256), transforms.CenterCrop(224)]
     pictures = Folder(data / "train", transforms.Compose([*augment, *end]))
@@ -94,7 +97,7 @@ def loop(data: Path, weights: Path, seed: int, epochs: int, plan: int, tuned: bo
     )
     validation_loader = DataLoader(validation, batch, num_workers=WORKERS)
     layout = torch.channels_last if tuned else torch.contiguous_format
-    network = build(len(read_split(data / "train")[0]), weights).to(memory_format=layout)
+    network = build(NETWORK, len(read_split(data / "train")[0]), weights).to(memory_format=layout)
     if tuned:
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(network.parameters(), 1e-3, fused=True)
         schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan)
@@ -145,8 +148,8 @@ def work(images: int, validation_images: int) -> tuple[float, float]:
     """Floating point operations of RECIPE and of the tutorial's loop, from decoded pictures on."""
     hp = Hyperparameters(**RECIPE)
     side, view_side = hp.image_size, round(hp.image_size * VIEW_SCALE)
-    frozen, trained = cut(build(2, None), "layer4")
-    everything = cut(build(2, None), "all")[1]
+    frozen, trained = cut(NETWORK, build(NETWORK, 2, None), "last_block")
+    everything = cut(NETWORK, build(NETWORK, 2, None), "all")[1]
 
     def count(layers: Sequence[nn.Module], pixels: int, backward: bool = False) -> float:
         """For one picture: through all layers, of which only the last one trains."""

@@ -85,7 +85,7 @@ def request(name: str, trials: int, hyperparameters: dict[str, str]) -> dict[str
                 "sagemaker_program": "timed.py",
                 "sagemaker_submit_directory": "s3://benchmark/sourcedir.tar.gz",
                 "sagemaker_torch_distributed_enabled": "true",  # as in the pipeline's definition
-                "trainable": "layer4",
+                "trainable": "last_block",
                 "engines": "0",
                 **hyperparameters,
             },

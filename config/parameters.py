@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from config.settings import Settings
 from config.values import Between, Given, Matches, SettingsError, convert
+from entrypoints.contract import BACKBONE, MIN_IMAGE_PX, RANDOM_WEIGHTS
 
 S3_URI = Matches(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/].*)?/?", "an S3 URI such as s3://bucket/folder")
 INSTANCE_TYPE = Matches(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.m5.xlarge")
@@ -70,7 +71,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
             "PretrainedWeightsUrl",
             Annotated[str, S3_URI],
             random_weights_url,
-            "one ResNet18 weights file, or the marker RANDOM_WEIGHTS",
+            f"one {BACKBONE} weights file, or the marker {RANDOM_WEIGHTS}",
         ),
         Parameter("ProcessingInstanceType", _InstanceType, "ml.m5.xlarge", "splits the dataset"),
         Parameter("TrainingInstanceType", _InstanceType, training, "tunes and trains"),
@@ -78,7 +79,10 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         Parameter("EvaluationInstanceType", _InstanceType, "ml.m5.xlarge", "evaluates the model"),
         Parameter("Epochs", _Count, 10, "passes over the training images, per training job"),
         Parameter(
-            "ImageSize", Annotated[int, Between(32, 1024)], 224, "side of the model's input, in pixels"
+            "ImageSize",
+            Annotated[int, Between(MIN_IMAGE_PX, 1024)],
+            224,
+            "side of the model's input, in pixels",
         ),
         Parameter(
             "AccuracyThreshold", Annotated[float, Between(0, 1)], 0.9, "lowest test accuracy to register"

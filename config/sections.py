@@ -63,7 +63,7 @@ class Training:
     entrypoints/hyperparameters.py says what each does, and knows more of them.
     """
 
-    trainable: Literal["auto", "head", "layer4", "all"] = "auto"  # which layers
+    trainable: Literal["auto", "head", "last_block", "all"] = "auto"  # which layers
     class_weights: bool = False  # each class counts the same, however many pictures it has
     patience: Annotated[int, Between(0)] = 0  # stop after so many epochs without a better one; 0: never
     views: Annotated[int, Between(1)] = 4  # random crops of each picture, where layers are frozen

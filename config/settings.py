@@ -7,15 +7,17 @@ What may change from execution to execution is an execution parameter instead (p
 
 import difflib
 import os
+import sys
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
 from config.sections import Debugger, Images, Retries, Training, Tuning
 from config.values import Between, Given, Matches, SettingsError, convert, words
+from entrypoints.contract import RENAMED_TRAINABLE
 
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
@@ -42,6 +44,9 @@ _DURATION = Matches(
     r"(?i)P?(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?",
     "an ISO 8601 duration such as P30D or PT12H, or empty for no caching",
 )
+
+# What values were called before, by key: understood, with a line on stderr that names the new word.
+RENAMED = {"training.trainable": RENAMED_TRAINABLE}
 
 SECTIONS = ("tags", "tuning", "training", "debugger", "images", "deployment", "retries")
 
@@ -120,6 +125,10 @@ def load(
         **_from_environment(os.environ if environ is None else environ),
         **_from_overrides(overrides),
     }
+    for key, words_now in RENAMED.items():
+        if key in given and (now := words_now.get(str(given[key].value))):
+            print(f"warning: {given[key].error(key, f'now called {now!r}; write that')}", file=sys.stderr)
+            given[key] = replace(given[key], value=now)
     settings: Settings = _build(Settings, "", given)
     for key, entry in given.items():
         raise entry.error(key, f"no such setting{_suggestion(key)}")

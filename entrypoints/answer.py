@@ -1,9 +1,17 @@
-"""An endpoint's answer to a picture, as its client reads it."""
+"""An endpoint's answer to a picture, as its clients wait for it and read it."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
+ATTEMPTS = 8  # of one request, in all
+BUSY = 503
 
 
 def read_answer(content: bytes) -> dict[str, Any]:
@@ -21,3 +29,19 @@ def read_answer(content: bytes) -> dict[str, Any]:
     if label not in probabilities:
         raise ValueError(f"the label {label} is none of the classes that have a probability")
     return {"label": label, "probabilities": probabilities}
+
+
+def retry_while_busy(runtime: SageMakerRuntimeClient) -> None:
+    """Let a client ask again, up to ATTEMPTS times, where the container's own queue is full.
+
+    botocore retries a 503 of SageMaker itself; the container's comes inside a ModelError, with status 424.
+    """
+    events: Any = runtime.meta.events  # its stub lets handlers answer nothing
+    events.register("needs-retry.sagemaker-runtime.InvokeEndpoint", _delay)
+
+
+def _delay(attempts: int, response: tuple[Any, Mapping[str, Any]] | None, **_: Any) -> float | None:
+    """Seconds until the next attempt, at random so that clients spread; None leaves it to botocore."""
+    if response is None or response[1].get("OriginalStatusCode") != BUSY or attempts >= ATTEMPTS:
+        return None
+    return random.uniform(0, 0.1 * 2**attempts)

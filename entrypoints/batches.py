@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from entrypoints.dataset import DatasetError
-from entrypoints.serving.image import ImageError, decode, preprocess
+from entrypoints.image import ImageError, decode, preprocess
 
 # Pictures are cut to at most this ratio of their sides before they are kept.
 MAX_ASPECT = 2.0

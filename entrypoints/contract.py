@@ -14,6 +14,14 @@ TEST = "test"
 # The one file of the `pretrained` channel that means: start from random weights.
 RANDOM_WEIGHTS = "RANDOM_WEIGHTS"
 
+# The network that is trained unless the hyperparameter `backbone` names another: a row of backbones.py.
+BACKBONE = "ResNet18"
+# The least side of its pictures. It halves them five times: below this its last block strides over 1 x 1
+# pixel, whose gradient oneDNN (torch 2.14.1) leaves uninitialised in bfloat16.
+MIN_IMAGE_PX = 32
+# What values of the hyperparameter `trainable` were called before.
+RENAMED_TRAINABLE = {"layer4": "last_block"}
+
 # One line of the log per epoch. SageMaker searches it with the regexes below, group 1 is the number.
 # The order and the names are those of `metric_line`.
 TRAIN_LOSS = "train:loss"

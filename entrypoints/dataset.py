@@ -10,15 +10,16 @@ from __future__ import annotations
 import mimetypes
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
 from entrypoints.contract import TEST, TRAIN, VALIDATION
-from entrypoints.serving.image import ImageError, decode
+from entrypoints.image import ImageError, decode
 
 CLASSES = "classes"  # layout: one folder per class
 READY_MADE = "ready-made"  # layout: train and val folders, perhaps test, each with one folder per class
@@ -28,6 +29,9 @@ LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 # Training, validation and test each need one image of a class.
 MIN_IMAGES = 3
 QUEUE = 1000  # files at a time that are given out to threads
+
+LabelledFiles = list[tuple[Path, int]]  # pictures, each with the index of its class
+T = TypeVar("T")
 
 # A fresh instance knows Python's own table only, and not the machine's /etc/mime.types.
 _TYPES = mimetypes.MimeTypes()
@@ -96,7 +100,7 @@ def check_dataset(folder: Path) -> Dataset:
     return dataset
 
 
-def read_split(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+def read_split(folder: Path) -> tuple[tuple[str, ...], LabelledFiles]:
     """Read one split as the split program wrote it: class names, and (file, index of its class) pairs.
 
     Decodes nothing. Class names and files come sorted.
@@ -110,10 +114,16 @@ def read_split(folder: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     if not folders:
         raise DatasetError(f"{folder} has no class folders")
     classes = tuple(sorted(folders))
-    files: list[tuple[Path, int]] = []
+    files: LabelledFiles = []
     for index, name in enumerate(classes):
         files += [(file, index) for file in _files(folder.resolve(), folders[name], [])]
     return classes, files
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of the items, evenly over all: where files are sorted by class, of every class."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
 
 
 def relative(path: os.PathLike[str], root: Path) -> str:

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from entrypoints import image
+from entrypoints.backbones import Backbone
 from entrypoints.batches import batched, read_squares
 from entrypoints.contract import ENGINES
+from entrypoints.dataset import LabelledFiles, spread
 from entrypoints.model import build
 from entrypoints.program import fail
 from entrypoints.serving import predictor
@@ -41,13 +44,15 @@ COMPARED_PICTURES = 4
 BATCH = 16
 OPSET = 17
 
-T = TypeVar("T")
 Labels = npt.NDArray[np.int64]
-LabelledFiles = Sequence[tuple[Path, int]]
 
 
 def make(
-    network: nn.Module, card: Mapping[str, Any], train_files: LabelledFiles, validation_files: LabelledFiles
+    backbone: Backbone,
+    network: nn.Module,
+    card: Mapping[str, Any],
+    train_files: LabelledFiles,
+    validation_files: LabelledFiles,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The engines as files by name, and what model.json says about them under "engines".
 
@@ -62,7 +67,7 @@ def make(
     calibration = [file for file, _ in spread(train_files, CALIBRATION_PICTURES)]
     validation = spread(validation_files, VALIDATION_PICTURES)
     files, labels = [file for file, _ in validation], np.array([label for _, label in validation])
-    copied = build(len(card["classes"]), None).eval()
+    copied = build(backbone, len(card["classes"]), None).eval()
     copied.load_state_dict(network.state_dict())
     reduce_range = not predictor.has_vnni()
     with tempfile.TemporaryDirectory() as folder:
@@ -100,18 +105,12 @@ def make(
     return {ENGINES[name]: data for name, data in engines.items()}, said
 
 
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly over all: where files are sorted by class, of every class."""
-    count = min(count, len(items))
-    return [items[number * len(items) // count] for number in range(count)]
-
-
 def inputs(files: Sequence[Path], card: Mapping[str, Any]) -> Iterator[predictor.Inputs]:
     """Batches of pictures as serving gives them to an engine."""
     how = card["preprocessing"]
     for part in batched(files, BATCH):
         pixels = read_squares(part, how["image_size"], how["resize"]).numpy()
-        yield np.stack([predictor.normalize(picture, how["mean"], how["std"]) for picture in pixels])
+        yield np.stack([image.normalize(picture, how["mean"], how["std"]) for picture in pixels])
 
 
 def export(network: nn.Module, image_size: int, path: Path) -> None:

@@ -80,8 +80,11 @@ def import_predictor(artifact: Path) -> ModuleType:
     """
     entrypoints.__path__.insert(0, str(artifact / "entrypoints"))
     predictor = importlib.import_module("entrypoints.serving.predictor")
-    if not Path(str(predictor.__file__)).is_relative_to(artifact):
-        raise RuntimeError(f"the predictor came from {predictor.__file__}, not from the artifact {artifact}")
+    for module in (predictor, predictor.image):
+        if not Path(str(module.__file__)).is_relative_to(artifact):
+            raise RuntimeError(
+                f"{module.__name__} came from {module.__file__}, not from the artifact {artifact}"
+            )
     return predictor
 
 
@@ -108,8 +111,8 @@ def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> n
 def evaluate(artifact: Path, test: Path, output: Path) -> None:
     """Predict the images below test/<class>/; write predictions, samples, evaluation and gate."""
     predictor = import_predictor(artifact)
-    # It decodes with serving/image.py, so it must come after the artifact's package is in place.
-    from entrypoints.dataset import DatasetError, read_split
+    # It decodes with image.py, so it must come after the artifact's package is in place.
+    from entrypoints.dataset import DatasetError, read_split, spread
 
     model = predictor.load(artifact)
     try:
@@ -133,7 +136,10 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
         }
         for (file, label), answer in zip(files, predictor.describe(model, scores), strict=True)
     ]
-    engines = compare_engines(predictor, artifact, model, [file for file, _ in files], labels, scores)
+    compared = spread(range(len(files)), COMPARED_PICTURES)
+    engines = compare_engines(
+        predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
+    )
     write_json(output / PREDICTIONS, predictions)
     write_samples(output / SAMPLES, test.resolve(), predictions)
     write_json(
@@ -161,21 +167,19 @@ def compare_engines(
 ) -> dict[str, dict[str, float]]:
     """Accuracy of each engine in the artifact, and its agreement with the one that was evaluated.
 
-    `labels` and `scores` (of the model's engine) have a row per file; at most COMPARED_PICTURES files count.
+    `labels` and `scores` (of the model's engine) have a row per file.
     """
-    count = min(len(files), COMPARED_PICTURES)
-    chosen = np.arange(count) * len(files) // count
-    evaluated = scores[chosen].argmax(axis=1)
+    evaluated = scores.argmax(axis=1)
     compared = {}
     for name in predictor.engines(artifact):
         predicted = evaluated
         if name != model.engine:
             other = predictor.load(artifact, name)
-            predicted = predict_files(predictor, other, [files[i] for i in chosen.tolist()]).argmax(axis=1)
+            predicted = predict_files(predictor, other, files).argmax(axis=1)
         compared[name] = {
-            "accuracy": float(np.mean(predicted == labels[chosen])),
+            "accuracy": float(np.mean(predicted == labels)),
             "agreement": float(np.mean(predicted == evaluated)),
-            "pictures": count,
+            "pictures": len(files),
         }
     return compared
 

@@ -6,10 +6,13 @@ import argparse
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from entrypoints.backbones import BACKBONES
+from entrypoints.contract import BACKBONE, MIN_IMAGE_PX, RENAMED_TRAINABLE
 from entrypoints.program import Parser
 
 
@@ -17,6 +20,7 @@ from entrypoints.program import Parser
 class Hyperparameters:
     """Everything about a training that is not data. Sizes are in pixels."""
 
+    backbone: str = BACKBONE  # which network: a row of backbones.py
     learning_rate: float = 2e-3  # the peak
     batch_size: int = 32
     epochs: int = 6
@@ -26,18 +30,23 @@ class Hyperparameters:
     label_smoothing: float = 0.1
     crop_scale: float = 0.0  # smallest share of the picture's area that a training crop keeps; 0: see `crops`
     horizontal_flip: int = -1  # 1: mirrors half of the training pictures, 0: none; -1: see `crops`
-    trainable: str = "auto"  # which layers: head, layer4 (with the head) or all; auto: see `layers`
+    trainable: str = "auto"  # which layers: head, last_block (with the head) or all; auto: see `layers`
     views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
     class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
     patience: int = 0  # stop after so many epochs in a row without a better one; 0: never
     memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is computed anew
     engines: int = 1  # 1: the artifact holds what serves it; 0: weights only, for trials that nobody serves
 
+    @property
+    def resize(self) -> int:
+        """A picture's shorter side before its middle is cut out: 256 for 224, as in torchvision's recipe."""
+        return round(self.image_size * 8 / 7)
+
     def layers(self, pretrained: bool) -> str:
-        """`trainable`, decided: auto is layer4 on top of pretrained layers and all where they are random."""
+        """`trainable`, decided: auto is last_block on top of pretrained layers, all where they are random."""
         if self.trainable != "auto":
             return self.trainable
-        return "layer4" if pretrained else "all"
+        return "last_block" if pretrained else "all"
 
     def crops(self, pretrained: bool) -> tuple[float, bool]:
         """`crop_scale` and whether to mirror, decided.
@@ -57,18 +66,17 @@ class Hyperparameters:
 
 # What each value must satisfy, in words.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "backbone": (lambda v: v in BACKBONES, " or ".join(BACKBONES)),
     "learning_rate": (lambda v: 0 < v < math.inf, "above 0"),
     "batch_size": (lambda v: v >= 1, "at least 1"),
     "epochs": (lambda v: v >= 1, "at least 1"),
-    # A ResNet18 halves the sides five times. Below 32 its last block strides over 1 x 1 pixel, whose gradient
-    # oneDNN (torch 2.14.1) leaves uninitialised in bfloat16.
-    "image_size": (lambda v: v >= 32, "at least 32"),
+    "image_size": (lambda v: v >= MIN_IMAGE_PX, f"at least {MIN_IMAGE_PX}"),
     "seed": (lambda v: 0 <= v < 2**32, "between 0 and 2^32 - 1"),
     "weight_decay": (lambda v: 0 <= v < math.inf, "at least 0"),
     "label_smoothing": (lambda v: 0 <= v < 1, "at least 0 and below 1"),
     "crop_scale": (lambda v: 0 <= v <= 1, "between 0 and 1"),
     "horizontal_flip": (lambda v: v in (-1, 0, 1), "-1, 0 or 1"),
-    "trainable": (lambda v: v in ("auto", "head", "layer4", "all"), "auto, head, layer4 or all"),
+    "trainable": (lambda v: v in ("auto", "head", "last_block", "all"), "auto, head, last_block or all"),
     "views": (lambda v: v >= 1, "at least 1"),
     "class_weights": (lambda v: v in (0, 1), "0 or 1"),
     "patience": (lambda v: v >= 0, "at least 0"),
@@ -102,6 +110,9 @@ def _reader(name: str, kind: type[Any]) -> Callable[[str], Any]:
 
     def read(text: str) -> Any:
         value = unquote(text)
+        if name == "trainable" and value in RENAMED_TRAINABLE:
+            value = RENAMED_TRAINABLE[value]
+            print(f"warning: trainable {unquote(text)} is now called {value}; write that", file=sys.stderr)
         try:
             number = kind(value)
         except ValueError:

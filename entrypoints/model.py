@@ -1,4 +1,4 @@
-"""ResNet18: its weights from a channel, and the artifact it becomes."""
+"""A network: its weights from a channel, and the artifact it becomes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import get_model
 
+from entrypoints import image
+from entrypoints.backbones import Backbone
 from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS
 from entrypoints.program import write_bytes, write_json
-
-# The pixel statistics that torchvision's ImageNet weights were trained with
-# (torchvision.transforms._presets.ImageClassification).
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -37,12 +34,6 @@ from entrypoints.serving.app import app
 
 __all__ = ["app"]
 """
-
-
-# From the pixels to the scores, in the order of torchvision's ResNet.forward.
-STEM = ("conv1", "bn1", "relu", "maxpool")
-LAYERS = (*STEM, "layer1", "layer2", "layer3", "layer4", "avgpool", "flatten", "fc")
-FIRST_TRAINED = {"head": "fc", "layer4": "layer4", "all": "normalize"}
 
 
 class WeightsError(ValueError):
@@ -69,26 +60,29 @@ def find_weights(channel: Path) -> Path | None:
     return weights[0] if weights else None
 
 
-def build(classes: int, weights: Path | None) -> nn.Module:
-    """A ResNet18 with a random head; the rest comes from a torchvision state dict, or is random too.
+def build(backbone: Backbone, classes: int, weights: Path | None) -> nn.Module:
+    """The network with a random head; the rest comes from a torchvision state dict, or is random too.
 
     Raises:
-        WeightsError: the file is unreadable or is not the state dict of a ResNet18.
+        WeightsError: the file is unreadable or is not the state dict of such a network.
     """
-    network: nn.Module = resnet18(weights=None, num_classes=classes)
+    network: nn.Module = get_model(backbone.architecture, weights=None, num_classes=classes)
     if weights is not None:
-        state = {k: v for k, v in _read_state(weights).items() if not k.startswith("fc.")}
-        expected = {k: v for k, v in network.state_dict().items() if not k.startswith("fc.")}
-        _compare(weights, state, expected)
+        head = f"{backbone.head}."
+        state = {k: v for k, v in _read_state(weights).items() if not k.startswith(head)}
+        expected = {k: v for k, v in network.state_dict().items() if not k.startswith(head)}
+        _compare(weights, backbone, state, expected)
         network.load_state_dict(state, strict=False)
     return network.to(memory_format=torch.channels_last)
 
 
 def normalize(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """uint8 pixels of shape N x 3 x H x W to float32 in channels_last; as serving/predictor.py does it."""
+    """uint8 pixels of shape N x 3 x H x W to float32 in channels_last; as `image.normalize` does it."""
     count, _, height, width = pixels.shape
     # Row by row with its channels side by side: processors are slow where only three numbers lie together.
-    scale, shift = (torch.tensor(v, device=pixels.device).mul(255).repeat(width) for v in (std, mean))
+    shift, scale = (
+        torch.from_numpy(v).to(pixels.device).repeat(width) for v in image.shift_and_scale(mean, std)
+    )
     rows = pixels.permute(0, 2, 3, 1).reshape(count, height, width * 3).float()
     return rows.sub_(shift).div_(scale).view(count, height, width, 3).permute(0, 3, 1, 2)
 
@@ -96,20 +90,25 @@ def normalize(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
 class Normalize(nn.Module):
     """uint8 pixels of shape N x 3 x H x W to the network's input."""
 
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.mean, self.std = backbone.mean, backbone.std
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return normalize(pixels, MEAN, STD)
+        return normalize(pixels, self.mean, self.std)
 
 
-def cut(network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequential]:
+def cut(backbone: Backbone, network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequential]:
     """The frozen and the trained part of a network, sharing its weights: scores = trained(frozen(pixels)).
 
-    `trainable` is head, layer4 or all, where the frozen part is empty. Frozen layers are in eval mode: batch
-    norm keeps the statistics that its weights were trained with.
+    `trainable` is head, last_block or all, where the frozen part is empty. Frozen layers are in eval mode:
+    batch norm keeps the statistics that its weights were trained with.
     """
-    added = {"normalize": Normalize(), "flatten": nn.Flatten()}
-    children = dict(network.named_children()) | added
-    names = ["normalize", *LAYERS]
-    first = names.index(FIRST_TRAINED[trainable])
+    children = {**dict(network.named_children()), "normalize": Normalize(backbone), "flatten": nn.Flatten()}
+    names = ["normalize", *backbone.layers]
+    first = names.index(
+        {"head": backbone.head, "last_block": backbone.last_block, "all": names[0]}[trainable]
+    )
     frozen, trained = (
         nn.Sequential(OrderedDict((name, children[name]) for name in part))
         for part in (names[:first], names[first:])
@@ -147,7 +146,9 @@ def serving_files() -> dict[str, str]:
     """The code that serves: its files in this package -> their places in the artifact."""
     serving = sorted((PACKAGE / "serving").glob("[!.]*"))
     names = [f"serving/{path.name}" for path in serving if path.suffix in (".py", ".html")]
-    return {name: f"entrypoints/{name}" for name in ("__init__.py", "contract.py", *names)} | ROOT_FILES
+    return {
+        name: f"entrypoints/{name}" for name in ("__init__.py", "contract.py", "image.py", *names)
+    } | ROOT_FILES
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -166,7 +167,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _compare(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+def _compare(
+    path: Path, backbone: Backbone, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> None:
     for what, keys in (
         ("lacks", expected.keys() - state.keys()),
         ("has besides", state.keys() - expected.keys()),
@@ -177,4 +180,4 @@ def _compare(path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[st
     ):
         if keys:
             some = ", ".join(sorted(keys)[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-            raise WeightsError(f"{path} is not a ResNet18 of torchvision: it {what} {some}")
+            raise WeightsError(f"{path} is not a {backbone.name} of torchvision: it {what} {some}")

@@ -7,16 +7,20 @@ from typing import Any
 
 from torch import nn
 
+from entrypoints.backbones import Backbone
+
 WARM_UP = 0.2  # share of all steps
 # Layers near the input change little between tasks; they learn this much slower when they come pretrained.
 PRETRAINED_RATE = 0.1
-FRESH_LAYERS = ("layer4.", "fc.")
 
 
-def parameter_groups(network: nn.Module, learning_rate: float, pretrained: bool) -> list[dict[str, Any]]:
-    """Optimizer groups: weights that come pretrained learn slower than fresh ones."""
-    fresh = [p for name, p in network.named_parameters() if name.startswith(FRESH_LAYERS)]
-    trunk = [p for name, p in network.named_parameters() if not name.startswith(FRESH_LAYERS)]
+def parameter_groups(
+    backbone: Backbone, network: nn.Module, learning_rate: float, pretrained: bool
+) -> list[dict[str, Any]]:
+    """Optimizer groups: what comes pretrained learns slower, but for the last block and the head."""
+    layers = (f"{backbone.last_block}.", f"{backbone.head}.")
+    fresh = [p for name, p in network.named_parameters() if name.startswith(layers)]
+    trunk = [p for name, p in network.named_parameters() if not name.startswith(layers)]
     trunk_rate = learning_rate * (PRETRAINED_RATE if pretrained else 1)
     return [{"params": fresh, "lr": learning_rate}, {"params": trunk, "lr": trunk_rate}]
 

@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from entrypoints.answer import read_answer
+from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
 from entrypoints.contract import ANY_IMAGE, JSON, NONE, SAMPLE_ANSWERS
 from entrypoints.deploy import BUSY, DeployError, bring_up, describe_endpoint, target
 from entrypoints.program import Parser, fail, write_bytes
@@ -30,8 +30,6 @@ OTHER_ENGINE = 3.0
 SLACK = 0.01
 POLL_S = 1.0
 REPORT_S = 60.0
-ATTEMPTS = 8
-BUSY_CONTAINER_S = 2.0
 EXIT_MESSAGE_BYTES = 1024  # botocore's service model, ExitMessage
 
 
@@ -181,16 +179,6 @@ def restore(sagemaker: SageMakerClient, endpoint: str, config: str, previous: st
     return f"the previous endpoint config {previous} did not come back, the endpoint is {status}: {reason}"
 
 
-def container_is_busy(response: Any, attempts: int, **_: object) -> float | None:
-    """Seconds until the next attempt where the container itself answered 503; None for no other attempt.
-
-    A hook of botocore's retries, which do not know this answer: it comes as a ModelError.
-    """
-    if attempts >= ATTEMPTS or response is None:
-        return None
-    return BUSY_CONTAINER_S if response[1].get("OriginalStatusCode") == 503 else None
-
-
 def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
@@ -200,8 +188,7 @@ def clients(region: str) -> tuple[SageMakerClient, SageMakerRuntimeClient]:
     config = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
     session = boto3.Session(region_name=region)
     runtime = session.client("sagemaker-runtime", config=config)
-    # boto3's stubs know hooks without an answer only.
-    runtime.meta.events.register("needs-retry.sagemaker-runtime.InvokeEndpoint", container_is_busy)  # type: ignore[arg-type]
+    retry_while_busy(runtime)
     return session.client("sagemaker", config=config), runtime
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import tarfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -14,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 import scripts.command as command
-from entrypoints.answer import read_answer
+from entrypoints import image
+from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
 from entrypoints.contract import JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
-from entrypoints.serving import image
 
 if TYPE_CHECKING:
     import boto3
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
 
 REQUESTS = 8  # at a time
-ATTEMPTS = 8
-BUSY = 503
 # How the files begin that are sent as they are (WEBP: with a length between, see `_content_type`).
 SIGNATURES = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG}
 HEAD_BYTES = 12
@@ -42,19 +39,8 @@ def connect(session: boto3.Session) -> SageMakerRuntimeClient:
         max_pool_connections=REQUESTS, retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS}
     )
     runtime = session.client("sagemaker-runtime", config=config)
-    events: Any = runtime.meta.events  # its stub lets handlers answer nothing
-    events.register("needs-retry.sagemaker-runtime.InvokeEndpoint", _delay_when_busy)
+    retry_while_busy(runtime)
     return runtime
-
-
-def _delay_when_busy(attempts: int, response: tuple[Any, Mapping[str, Any]] | None, **_: Any) -> float | None:
-    """Seconds until the next attempt where the container's queue is full; None leaves it to botocore.
-
-    botocore knows a 503 of SageMaker itself; the container's comes inside a ModelError, with status 424.
-    """
-    if response is None or response[1].get("OriginalStatusCode") != BUSY or attempts >= ATTEMPTS:
-        return None
-    return random.uniform(0, 0.1 * 2**attempts)
 
 
 def predict_picture(source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient) -> Prediction:
@@ -123,8 +109,7 @@ def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDA
         OSError: the file cannot be read.
     """
     pixels = image.preprocess(image.decode(source), preprocessing["image_size"], preprocessing["resize"])
-    mean, std = (np.array(preprocessing[key], np.float32).reshape(3, 1, 1) for key in ("mean", "std"))
-    return ((pixels.astype(np.float32) / 255 - mean) / std)[np.newaxis].astype(np.float32)
+    return image.normalize(pixels, preprocessing["mean"], preprocessing["std"])[np.newaxis]
 
 
 def check(source: Path | bytes) -> None:

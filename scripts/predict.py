@@ -39,7 +39,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import scripts.command as command
 from entrypoints.contract import MAX_BODY_BYTES
 from entrypoints.dataset import LITTER
-from entrypoints.serving.image import FORMATS, ImageError
+from entrypoints.image import FORMATS, ImageError
 from scripts.formats import WRITERS, both_terminals
 from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
 

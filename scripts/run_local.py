@@ -29,6 +29,7 @@ import scripts.command as command
 from config.parameters import check_assignments, dataset_url, execution_parameters
 from config.settings import Settings
 from entrypoints import contract
+from entrypoints.backbones import BACKBONES
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
 from local.ending import leave_on_signals
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
 
 HOME = Path(".local-sagemaker")
 POLL_S = 0.3
-# torchvision's ResNet18_Weights.IMAGENET1K_V1; the file's name ends in the beginning of its sha256.
-IMAGENET_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
-IMAGENET_SHA256 = "f37072fd"
 # The digits are small and plain: fewer pixels and epochs than the parameters' defaults are enough.
 DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
 
@@ -85,7 +83,9 @@ def find_weights(weights: str, home: Path) -> Path | None:
     if weights == "none":
         return None
     if weights == "imagenet":
-        return download(IMAGENET_URL, home / "weights" / Path(IMAGENET_URL).name, IMAGENET_SHA256)
+        network = BACKBONES[contract.BACKBONE]
+        file = home / "weights" / Path(network.weights_url).name
+        return download(network.weights_url, file, network.weights_sha256)
     path = Path(weights)
     if not path.is_file():
         command.fail(f"--weights {weights!r} is no file; give none, imagenet or the path of a weights file")
@@ -255,7 +255,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
     parser.add_argument(
-        "--weights", metavar="FILE", default="none", help="none, imagenet or a ResNet18 weights file (none)"
+        "--weights",
+        metavar="FILE",
+        default="none",
+        help=f"none, imagenet or a {contract.BACKBONE} weights file (none)",
     )
     parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
     parser.add_argument(

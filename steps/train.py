@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from entrypoints.contract import BACKBONE
 from steps import tune
 from steps.context import Context
 from steps.sdk import ProcessingStep, TrainingStep, TuningStep
@@ -12,13 +13,14 @@ NAME = "TrainModel"
 
 def build(context: Context, splitting: ProcessingStep, tuning: TuningStep) -> TrainingStep:
     """A training job; `debugger.enabled` decides whether Debugger and Profiler take part."""
-    hyperparameters = {name: tune.best(tuning, name) for name in (tune.LEARNING_RATE, tune.BATCH_SIZE)}
+    hyperparameters = {name: tune.best(tuning, name) for name in tune.SEARCHED}
     make_trainer = debugged_trainer if context.settings.debugger.enabled else plain_trainer
     trainer = make_trainer(context, "train", hyperparameters).with_metric_definitions(METRIC_DEFINITIONS)
     return TrainingStep(
         name=NAME,
         display_name="Train model",
-        description="Trains ResNet18 with the best hyperparameters and packs the model with its serving code",
+        description=f"Trains {BACKBONE} with the best hyperparameters and packs the model with its serving "
+        "code",
         step_args=trainer.train(input_data_config=channels(context, splitting)),
         cache_config=context.cache(),
         retry_policies=context.job_retries(),

@@ -1,5 +1,6 @@
 """TuneHyperparameters: search learning rate and batch size by validation accuracy."""
 
+from collections.abc import Callable
 from typing import Any
 
 from config.sections import Tuning
@@ -17,8 +18,15 @@ from steps.sdk import (
 from steps.trainer import METRIC_DEFINITIONS, channels, plain_trainer
 
 NAME = "TuneHyperparameters"
-LEARNING_RATE = "learning_rate"
-BATCH_SIZE = "batch_size"
+
+# What is searched: a hyperparameter of entrypoints/hyperparameters.py, and its range as the settings have it.
+# TrainModel gets the best value of each.
+SEARCHED: dict[str, Callable[[Tuning], Any]] = {
+    "learning_rate": lambda tuning: ContinuousParameter(
+        tuning.learning_rate_min, tuning.learning_rate_max, scaling_type="Logarithmic"
+    ),
+    "batch_size": lambda tuning: CategoricalParameter(list(tuning.batch_sizes)),
+}
 
 
 def build(context: Context, splitting: ProcessingStep) -> TuningStep:
@@ -30,12 +38,7 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
         objective_metric_name=VALIDATION_ACCURACY,
         objective_type="Maximize",
         metric_definitions=METRIC_DEFINITIONS,
-        hyperparameter_ranges={
-            LEARNING_RATE: ContinuousParameter(
-                tuning.learning_rate_min, tuning.learning_rate_max, scaling_type="Logarithmic"
-            ),
-            BATCH_SIZE: CategoricalParameter(list(tuning.batch_sizes)),
-        },
+        hyperparameter_ranges={name: make_range(tuning) for name, make_range in SEARCHED.items()},
         strategy=tuning.strategy,
         max_jobs=tuning.jobs,
         max_parallel_jobs=tuning.parallel_jobs,

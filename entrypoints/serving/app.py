@@ -22,13 +22,17 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES, CUSTOM_ATTRIBUTES, JSON
+from entrypoints.contract import (
+    ACCEPTED_CONTENT_TYPES,
+    ANSWERED_CONTENT_TYPES,
+    CUSTOM_ATTRIBUTES,
+    JSON,
+    MAX_BODY_BYTES,
+)
 from entrypoints.serving.frames import ARTIFACT, error
 from entrypoints.serving.workers import COUNT_VARIABLE, Busy, Pool, Processes, cores
 
 PAGE = Path(__file__).with_name("page.html")
-# SageMaker's own limit for the body of InvokeEndpoint.
-MAX_BODY_BYTES = 25_000_000
 # Of all requests together, those that still arrive included: ten of the largest, thousands of usual ones.
 MAX_HELD_BYTES = 10 * MAX_BODY_BYTES
 # The largest body at 10 Mbit/s. SageMaker gives an invocation 60 s.

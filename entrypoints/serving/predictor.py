@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,13 +18,11 @@ import numpy.typing as npt
 import onnxruntime
 from numpy.lib import format as npy
 
-from entrypoints.contract import ENGINES, JSON, MODEL_CARD, NPY
-from entrypoints.serving import image
+from entrypoints import image
+from entrypoints.contract import ENGINES, JSON, MIN_IMAGE_PX, MODEL_CARD, NPY
 
 # The name that the engines' only input goes by.
 INPUT = "input"
-# A ResNet18 halves the sides five times.
-MIN_TENSOR_PX = 32
 # Pictures in one JSON body.
 MAX_IMAGES = 64
 # Inputs that are predicted at a time: larger batches are no faster on one thread and take more memory.
@@ -192,15 +189,6 @@ def encode(model: Model, scores: Scores, accept: str, single: bool) -> bytes:
     return file.getvalue()
 
 
-def normalize(pixels: npt.NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Inputs:
-    """uint8 pixels of shape 3 x H x W to float32: (pixel / 255 - mean) / std per channel."""
-    shift, scale = (np.array(values, np.float32).reshape(3, 1, 1) * np.float32(255) for values in (mean, std))
-    inputs: Inputs = pixels.astype(np.float32)
-    inputs -= shift
-    inputs /= scale
-    return inputs
-
-
 def _read(model: Model, body: bytes, content_type: str) -> tuple[Inputs, bool]:
     """The network's input, and whether it is one picture, not a list."""
     if content_type == NPY:
@@ -219,7 +207,7 @@ def _read_picture(model: Model, body: bytes, name: str) -> Inputs:
         picture = image.decode(body)
     except image.ImageError as error:
         raise InputError("invalid_image", f"{name} {error}.") from None
-    return normalize(image.preprocess(picture, model.image_size, model.resize), model.mean, model.std)
+    return image.normalize(image.preprocess(picture, model.image_size, model.resize), model.mean, model.std)
 
 
 def _read_json(body: bytes) -> tuple[list[bytes], bool]:
@@ -251,10 +239,10 @@ def _read_tensor(body: bytes) -> Inputs:
         raise InputError("invalid_tensor", "The body is not a NumPy .npy file.") from None
     if dtype != np.float32:
         raise InputError("invalid_tensor", f"The tensor's type must be float32, not {dtype}.")
-    if len(shape) != 4 or shape[1] != 3 or shape[0] < 1 or min(shape[2:]) < MIN_TENSOR_PX:
+    if len(shape) != 4 or shape[1] != 3 or shape[0] < 1 or min(shape[2:]) < MIN_IMAGE_PX:
         raise InputError(
             "invalid_tensor",
-            f"The tensor's shape must be N x 3 x H x W, H and W at least {MIN_TENSOR_PX}, not {shape}.",
+            f"The tensor's shape must be N x 3 x H x W, H and W at least {MIN_IMAGE_PX}, not {shape}.",
         )
     data = memoryview(body)[file.tell() :]
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from PIL import Image, ImageOps
 
-from entrypoints.serving import image
+from entrypoints import image
 from scripts.reporting.parts import Picture
 from scripts.reporting.store import Store, Unavailable, parallel
 

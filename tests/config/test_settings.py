@@ -248,3 +248,29 @@ def test_settings_load_without_the_sdk_or_boto3():
     root = Path(__file__).resolve().parents[2]
     run = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
     assert not {"sagemaker", "boto3", "botocore"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "overrides", "source"),
+    [
+        ('[training]\ntrainable = "layer4"\n', {}, (), "pipeline.toml"),
+        (
+            "",
+            {"PIPELINE_TRAINING__TRAINABLE": "layer4"},
+            (),
+            "environment variable PIPELINE_TRAINING__TRAINABLE",
+        ),
+        ("", {}, ("training.trainable=layer4",), "--set"),
+    ],
+)
+def test_the_old_word_for_the_last_block_is_understood(write, capsys, text, environ, overrides, source):
+    assert load(write(text), environ, overrides).training.trainable == "last_block"
+    assert capsys.readouterr().err == (
+        f"warning: training.trainable = 'layer4' (from {source}): now called 'last_block'; write that\n"
+    )
+
+
+def test_a_word_that_never_was_is_refused_and_the_new_one_is_silent(write, capsys):
+    assert "one of auto, head, last_block, all" in refused(write('[training]\ntrainable = "layer3"\n'))
+    assert load(write('[training]\ntrainable = "last_block"\n'), {}).training.trainable == "last_block"
+    assert capsys.readouterr().err == ""

@@ -18,7 +18,8 @@ import torch
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.dataset import read_split
 from entrypoints.engines import make
-from entrypoints.model import MEAN, STD, build, write_artifact
+from entrypoints.model import build, write_artifact
+from tests.entrypoints.networks import RESNET18
 from tests.entrypoints.pictures import COLORS, write_classes
 
 ROOT = Path(__file__).parents[2]
@@ -116,13 +117,13 @@ def run_toolkit(
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked artifact with both engines that tells the two colours apart: red is ants, blue is bees."""
     torch.manual_seed(0)
-    network = build(len(COLORS), None)
+    network = build(RESNET18, len(COLORS), None)
     with torch.no_grad():
         # Without training: the pooled features of the two colours decide.
         network.eval()
         features = torch.nn.Sequential(*list(network.children())[:-1])
         colors = torch.tensor(list(COLORS.values())).float().view(2, 3, 1, 1).expand(2, 3, 32, 32) / 255
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (RESNET18.mean, RESNET18.std))
         centers = features((colors - mean) / std).flatten(1)
         difference = centers[0] - centers[1]
         direction = 4 * difference / difference.square().sum()
@@ -132,10 +133,15 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifact")
     card = {
         "classes": list(COLORS),
-        "preprocessing": {"image_size": 32, "resize": 37, "mean": list(MEAN), "std": list(STD)},
+        "preprocessing": {
+            "image_size": 32,
+            "resize": 37,
+            "mean": list(RESNET18.mean),
+            "std": list(RESNET18.std),
+        },
     }
     _, pictures = read_split(write_classes(tmp_path_factory.mktemp("pictures"), 8))
-    files, said = make(network, card, pictures, pictures)
+    files, said = make(RESNET18, network, card, pictures, pictures)
     write_artifact(folder, network, {**card, "engines": said}, files)
     return folder
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
-from entrypoints.answer import read_answer
+from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
 
 
 def test_numbers_may_come_as_integers_or_texts() -> None:
@@ -28,3 +31,19 @@ def test_numbers_may_come_as_integers_or_texts() -> None:
 def test_what_is_no_answer_says_why(content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         read_answer(content)
+
+
+def test_a_container_under_load_is_asked_again_and_not_for_ever() -> None:
+    handlers: dict[str, Any] = {}
+    retry_while_busy(
+        SimpleNamespace(meta=SimpleNamespace(events=SimpleNamespace(register=handlers.__setitem__)))
+    )
+    [(event, delay)] = handlers.items()
+    assert event == "needs-retry.sagemaker-runtime.InvokeEndpoint"
+    http = AWSResponse("", 424, {}, None)
+    busy, wrong = ((http, {"OriginalStatusCode": status}) for status in (503, 400))
+    for attempt in range(1, ATTEMPTS):
+        assert 0 <= delay(attempts=attempt, response=busy, operation=None) <= 0.1 * 2**attempt
+    assert delay(attempts=ATTEMPTS, response=busy) is None
+    assert delay(attempts=1, response=wrong) is None
+    assert delay(attempts=1, response=None) is None

@@ -131,7 +131,7 @@ def start(job: Path, arguments: Sequence[object], checkpoints: Path | None) -> s
     )
 
 
-@pytest.mark.parametrize("trainable", ["layer4", "all"])
+@pytest.mark.parametrize("trainable", ["last_block", "all"])
 def test_a_killed_training_ends_with_the_same_model(tmp_path: Path, artifact: Path, trainable: str) -> None:
     for name in ("train", "validation"):
         write_classes(tmp_path / name, 5)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.dataset import CLASSES, READY_MADE, DatasetError, check_dataset, read_split
+from entrypoints.dataset import CLASSES, READY_MADE, DatasetError, check_dataset, read_split, spread
 from tests.entrypoints.pictures import picture, write_classes
 
 
@@ -212,3 +212,8 @@ def test_read_split(dataset: Path) -> None:
     ]
     with pytest.raises(DatasetError, match="no class folders"):
         read_split(dataset / "ants")
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, ["a", "c"]), (4, list("abcd")), (9, list("abcd"))])
+def test_a_part_is_spread_over_the_whole(count: int, expected: list[str]) -> None:
+    assert spread("abcd", count) == expected

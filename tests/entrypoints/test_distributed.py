@@ -60,7 +60,7 @@ found["mean"] = norm.running_mean.item()
 networks, build, metric_line = [], train.build, train.metric_line
 train.build = lambda *arguments: networks.append(build(*arguments)) or networks[-1]
 hyperparameters = Hyperparameters(
-    epochs=3, batch_size=4, image_size=32, trainable="layer4", views=2, engines=0
+    epochs=3, batch_size=4, image_size=32, trainable="last_block", views=2, engines=0
 )
 
 
@@ -174,7 +174,7 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
     write_classes(tmp_path / "input/data/validation", 5)
     (tmp_path / "input/data/pretrained").mkdir()
     shutil.copy(artifact / "model.safetensors", tmp_path / "input/data/pretrained")
-    hyperparameters = {"epochs": 8, "batch_size": 16, "image_size": 32, "trainable": "layer4"}
+    hyperparameters = {"epochs": 8, "batch_size": 16, "image_size": 32, "trainable": "last_block"}
     result = run_toolkit(
         tmp_path,
         {

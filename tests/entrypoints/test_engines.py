@@ -11,13 +11,14 @@ import torch
 from entrypoints import engines
 from entrypoints.contract import MODEL_CARD, PNG
 from entrypoints.dataset import read_split
-from entrypoints.model import MEAN, STD, build
+from entrypoints.model import build
 from entrypoints.serving import predictor
+from tests.entrypoints.networks import RESNET18
 from tests.entrypoints.pictures import COLORS, write_classes
 
 CARD = {
     "classes": list(COLORS),
-    "preprocessing": {"image_size": 32, "resize": 37, "mean": list(MEAN), "std": list(STD)},
+    "preprocessing": {"image_size": 32, "resize": 37, "mean": list(RESNET18.mean), "std": list(RESNET18.std)},
 }
 
 
@@ -33,7 +34,7 @@ def test_engines_answer_alike_and_as_the_network_for_every_picture(artifact: Pat
 
     _, pictures = read_split(write_classes(tmp_path / "unseen", 25))
     files, labels = [file for file, _ in pictures], [label for _, label in pictures]
-    network = build(len(COLORS), None).eval()
+    network = build(RESNET18, len(COLORS), None).eval()
     network.load_state_dict(load_file(artifact / "model.safetensors"))
     batch = np.concatenate(list(engines.inputs(files, CARD)))
     with torch.inference_mode():
@@ -60,7 +61,7 @@ def test_layers_with_equal_biases_are_in_int8_too(tmp_path: Path) -> None:
     """Those of a network that nothing has trained are all 0."""
     _, pictures = read_split(write_classes(tmp_path / "pictures", 4))
     fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
-    engines.export(build(2, None).eval(), 32, fp32)
+    engines.export(build(RESNET18, 2, None).eval(), 32, fp32)
     engines.quantize(fp32, int8, engines.inputs([file for file, _ in pictures], CARD), True)
     graph = onnx.load(int8).graph
     kinds = {constant.name: constant.data_type for constant in graph.initializer}
@@ -78,7 +79,7 @@ def hair_splitter(tmp_path: Path) -> tuple[torch.nn.Module, list[tuple[Path, int
     """Pictures of one colour, and a network that tells them apart by the last digits of its features."""
     torch.manual_seed(0)
     _, pictures = read_split(write_classes(tmp_path, 16, dict.fromkeys(COLORS, COLORS["ants"])))
-    network = build(2, None).eval()
+    network = build(RESNET18, 2, None).eval()
     body = torch.nn.Sequential(*list(network.children())[:-1])
     with torch.no_grad():
         [batch] = engines.inputs([file for file, _ in pictures[:16]], CARD)
@@ -95,7 +96,7 @@ def test_int8_that_answers_otherwise_is_left_out(
     hair_splitter: tuple[torch.nn.Module, list[tuple[Path, int]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     network, pictures = hair_splitter
-    files, said = engines.make(network, CARD, pictures, pictures)
+    files, said = engines.make(RESNET18, network, CARD, pictures, pictures)
     assert list(files) == ["model.onnx"]
     assert list(said["int8"]) == ["left_out"]
     assert "of 32 validation pictures; at least 99.5% are needed" in said["int8"]["left_out"]
@@ -108,11 +109,6 @@ def test_an_engine_that_is_not_the_network_stops_the_training(
     session = predictor.load(artifact, "fp32").session
     batch = np.ones((1, 3, 32, 32), np.float32)
     with pytest.raises(SystemExit) as stopped:
-        engines.compare(build(len(COLORS), None).eval(), session, batch)
+        engines.compare(build(RESNET18, len(COLORS), None).eval(), session, batch)
     assert stopped.value.code == 1
     assert "scores differ from torch's by" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("count", "expected"), [(2, ["a", "c"]), (4, list("abcd")), (9, list("abcd"))])
-def test_a_part_is_spread_over_the_whole(count: int, expected: list[str]) -> None:
-    assert engines.spread("abcd", count) == expected

@@ -108,11 +108,22 @@ def test_samples_are_test_pictures_of_every_class_with_their_answers(
         assert {**answer, "file": ""} == expected[original.relative_to(test).as_posix()]
 
 
-def test_the_artifact_s_own_predictor_predicts(artifact: Path, tmp_path: Path, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("module", "line", "other"),
+    [
+        ("serving/predictor.py", "    return scores", "    return -scores"),
+        ("image.py", "    return inputs", "    return inputs[::-1].copy()"),  # blue for red
+    ],
+)
+def test_the_artifact_s_own_code_predicts(
+    artifact: Path, tmp_path: Path, run: Run, module: str, line: str, other: str
+) -> None:
     copied = tmp_path / "artifact"
     shutil.copytree(artifact, copied)
-    predictor = copied / "entrypoints/serving/predictor.py"
-    predictor.write_text(predictor.read_text().replace("\n    return scores\n", "\n    return -scores\n"))
+    code = copied / "entrypoints" / module
+    before = code.read_text()
+    code.write_text(before.replace(f"\n{line}\n", f"\n{other}\n"))
+    assert code.read_text() != before
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz", compresslevel=0) as tar:
         tar.add(copied, ".")
     test = write_classes(tmp_path / "test", 2)

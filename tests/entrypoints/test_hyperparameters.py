@@ -51,10 +51,16 @@ def test_an_error_names_the_hyperparameter(
 
 
 def test_auto_trains_what_is_not_pretrained() -> None:
-    assert parse([]).layers(pretrained=True) == "layer4"
+    assert parse([]).layers(pretrained=True) == "last_block"
     assert parse([]).layers(pretrained=False) == "all"
     assert parse(["--trainable", "all"]).layers(pretrained=True) == "all"
     assert parse(["--trainable", '"head"']).layers(pretrained=True) == "head"
+
+
+def test_the_old_word_for_the_last_block_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parse(["--trainable", '"layer4"']) == parse(["--trainable", "last_block"])
+    error = capsys.readouterr().err
+    assert error == "warning: trainable layer4 is now called last_block; write that\n"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,16 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet34
+from torchvision.transforms import v2
 
-from entrypoints.model import MEAN, STD, WeightsError, build, cut, find_weights, normalize
+from entrypoints import image
+from entrypoints.model import WeightsError, build, cut, find_weights, normalize
+from tests.entrypoints.networks import RESNET18
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def test_all_but_the_head_is_loaded(tmp_path: Path, weights: Path, suffix: str) 
         torch.save(state, path)
     else:
         save_file(state, path)
-    network = build(3, path)
+    network = build(RESNET18, 3, path)
     assert torch.equal(network.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
     assert network.state_dict()["fc.weight"].shape == (3, 512)
 
@@ -67,13 +71,13 @@ def test_other_keys_are_named(tmp_path: Path, weights: Path) -> None:
         changed = {key: value for key, value in {**state, **change}.items() if value is not None}
         torch.save(changed, tmp_path / "other.pth")
         with pytest.raises(WeightsError, match=message):
-            build(2, tmp_path / "other.pth")
+            build(RESNET18, 2, tmp_path / "other.pth")
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     torch.save(resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
     with pytest.raises(WeightsError, match=r"not a ResNet18 .* has besides layer1\.2\.bn1\.bias, .* more"):
-        build(2, tmp_path / "resnet34.pth")
+        build(RESNET18, 2, tmp_path / "resnet34.pth")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -85,13 +89,13 @@ def test_truncated_weights_are_refused(tmp_path: Path, weights: Path, suffix: st
         shutil.copy(weights, path)
     os.truncate(path, path.stat().st_size - 1000)
     with pytest.raises(WeightsError, match=rf"weights{suffix} cannot be read as weights: .+"):
-        build(2, path)
+        build(RESNET18, 2, path)
 
 
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
     torch.save(resnet18(weights=None), tmp_path / "module.pth")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        build(2, tmp_path / "module.pth")
+        build(RESNET18, 2, tmp_path / "module.pth")
 
 
 def test_an_error_without_a_message_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,29 +104,29 @@ def test_an_error_without_a_message_is_named(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("entrypoints.model.torch.load", fail)
     with pytest.raises(WeightsError, match="cannot be read as weights: EOFError"):
-        build(2, tmp_path / "weights.pth")
+        build(RESNET18, 2, tmp_path / "weights.pth")
 
 
 def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        build(2, tmp_path / "text.pth")
+        build(RESNET18, 2, tmp_path / "text.pth")
     torch.save({"epoch": 3, "model": {}}, tmp_path / "checkpoint.pth")
     torch.save({1: torch.zeros(2)}, tmp_path / "numbered.pth")
     for name in ("checkpoint.pth", "numbered.pth"):
         with pytest.raises(WeightsError, match="is not a state dict"):
-            build(2, tmp_path / name)
+            build(RESNET18, 2, tmp_path / name)
 
 
 @pytest.mark.parametrize(
     ("trainable", "first"),
-    [("head", "fc.weight"), ("layer4", "layer4.0.conv1.weight"), ("all", "conv1.weight")],
+    [("head", "fc.weight"), ("last_block", "layer4.0.conv1.weight"), ("all", "conv1.weight")],
 )
 def test_a_cut_network_gives_the_scores_of_the_whole(trainable: str, first: str) -> None:
-    network = build(3, None).eval()
+    network = build(RESNET18, 3, None).eval()
     pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
-    expected = network(normalize(pixels, MEAN, STD))
-    frozen, trained = cut(network, trainable)
+    expected = network(normalize(pixels, RESNET18.mean, RESNET18.std))
+    frozen, trained = cut(RESNET18, network, trainable)
     torch.testing.assert_close(trained(frozen(pixels)), expected)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert learning[0] == first
@@ -130,11 +134,22 @@ def test_a_cut_network_gives_the_scores_of_the_whole(trainable: str, first: str)
 
 
 def test_frozen_layers_keep_their_statistics() -> None:
-    network = build(3, None)
-    frozen, trained = cut(network, "layer4")
+    network = build(RESNET18, 3, None)
+    frozen, trained = cut(RESNET18, network, "last_block")
     trained.train()
     before = {name: value.clone() for name, value in network.named_buffers()}
     trained(frozen(torch.randint(256, (4, 3, 64, 64), dtype=torch.uint8)))
     changed = {name for name, value in network.named_buffers() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith("layer4.") for name in changed)
+
+
+def test_training_and_serving_normalize_alike() -> None:
+    """Over every value of a pixel in every channel, in torchvision's terms too."""
+    mean, std = RESNET18.mean, RESNET18.std
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 48), np.uint8)
+    pixels.reshape(3, -1)[:, :256] = np.arange(256)
+    ours = image.normalize(pixels, mean, std)
+    assert np.array_equal(ours, normalize(torch.from_numpy(pixels)[None], mean, std)[0].numpy())
+    theirs = v2.Normalize(mean, std)(torch.from_numpy(pixels).float() / 255)
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)

@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from entrypoints.optimizer import one_cycle, parameter_groups
+from tests.entrypoints.networks import RESNET18
 
 
 def test_pretrained_layers_learn_slower() -> None:
     network = torch.nn.ModuleDict({"conv1": torch.nn.Linear(1, 1), "fc": torch.nn.Linear(1, 1)})
-    fresh, trunk = parameter_groups(network, 1e-2, pretrained=True)
+    fresh, trunk = parameter_groups(RESNET18, network, 1e-2, pretrained=True)
     assert (fresh["lr"], trunk["lr"]) == (1e-2, pytest.approx(1e-3))
     assert fresh["params"] == list(network["fc"].parameters())
-    assert parameter_groups(network, 1e-2, pretrained=False)[1]["lr"] == 1e-2
+    assert parameter_groups(RESNET18, network, 1e-2, pretrained=False)[1]["lr"] == 1e-2
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 100])

@@ -47,6 +47,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
         "deployment.py",
         "entrypoints/__init__.py",
         "entrypoints/contract.py",
+        "entrypoints/image.py",
         *(f"entrypoints/serving/{name}" for name in serving - {"deployment.py"}),
         "model.int8.onnx",
         "model.json",
@@ -112,7 +113,7 @@ def test_only_what_is_trainable_changes(
     assert changed == {name for name in state if name.startswith(learned)}
 
 
-@pytest.mark.parametrize("trainable", ["head", "layer4", "all"])
+@pytest.mark.parametrize("trainable", ["head", "last_block", "all"])
 @pytest.mark.usefixtures("pretrained")
 def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []

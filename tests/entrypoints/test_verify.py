@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.stub import Stubber
 
 from entrypoints import verify
@@ -220,11 +219,3 @@ def test_what_is_not(question: dict[str, Any], given: dict[str, Any], engine: st
 def test_of_two_labels_as_probable_either_will_do() -> None:
     question = {**QUESTION, "probabilities": {"ants": 0.501, "bees": 0.499}}
     verify.compare(question, answer(0.4995), "int8")
-
-
-def test_a_container_under_load_is_asked_again_and_not_for_ever() -> None:
-    busy = (AWSResponse("", 424, {}, None), {"OriginalStatusCode": 503})
-    assert verify.container_is_busy(busy, attempts=1) == verify.BUSY_CONTAINER_S
-    assert verify.container_is_busy(busy, attempts=verify.ATTEMPTS) is None
-    assert verify.container_is_busy((busy[0], {"OriginalStatusCode": 400}), attempts=1) is None
-    assert verify.container_is_busy(None, attempts=1) is None

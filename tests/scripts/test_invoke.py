@@ -9,8 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 from PIL import Image
 
+from entrypoints.answer import ATTEMPTS
 from scripts.command import Failure
-from scripts.invoke import ATTEMPTS, connect, model_card, predict_picture, predict_tensor, transform
+from scripts.invoke import connect, model_card, predict_picture, predict_tensor, transform
 from tests.scripts.conftest import BUCKET
 from tests.scripts.runtime import ANSWER, ENDPOINT, SCRIPT, THROTTLED, UNAVAILABLE, model_error, npy
 
@@ -136,7 +137,7 @@ def test_the_tensor_is_what_the_endpoint_makes_of_the_picture(picture):
     theirs = np.asarray(predictor.decode(SimpleNamespace(**PREPROCESSING), picture.read_bytes(), "image/png"))
     ours = transform(picture, PREPROCESSING)
     assert (ours.dtype, ours.shape) == (np.float32, (1, 3, 16, 16))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_an_artifact_of_another_origin_has_no_model_card(deployed, s3):

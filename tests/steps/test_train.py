@@ -1,3 +1,7 @@
+from typing import get_args, get_type_hints
+
+import pytest
+
 from config.sections import Debugger, Training
 from entrypoints.hyperparameters import Hyperparameters, parse
 
@@ -45,3 +49,11 @@ def test_the_settings_of_training_reach_the_trials_and_the_training(steps, reque
 
 def test_the_settings_of_training_are_the_programs_own_defaults():
     assert parse([f"--{name}={value}" for name, value in Training().hyperparameters().items()]) == parse([])
+
+
+def test_the_program_takes_every_choice_of_trainable_and_no_other(capsys):
+    choices = get_args(get_type_hints(Training)["trainable"])
+    assert [parse([f"--trainable={choice}"]).trainable for choice in choices] == list(choices)
+    with pytest.raises(SystemExit):
+        parse(["--trainable=none"])
+    assert f"must be {', '.join(choices[:-1])} or {choices[-1]}, not none" in capsys.readouterr().err

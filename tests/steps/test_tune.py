@@ -1,7 +1,11 @@
 import re
+from dataclasses import fields
 
 from config.sections import Tuning
 from entrypoints.contract import metric_line
+from entrypoints.hyperparameters import Hyperparameters
+from steps import tune
+from steps.sdk import ContinuousParameter
 
 
 def test_the_search(steps, request_of):
@@ -80,3 +84,20 @@ def test_internal_errors_of_a_tuning_job_are_not_in_its_retries(steps, request_o
         "SageMaker.CAPACITY_ERROR",
         "SageMaker.RESOURCE_LIMIT",
     }
+
+
+def test_whatever_is_searched_reaches_the_training_at_its_best(steps, request_of, monkeypatch):
+    """A third hyperparameter is one line: TrainModel need not be told."""
+    monkeypatch.setitem(tune.SEARCHED, "weight_decay", lambda _: ContinuousParameter(0.01, 0.1))
+    _, _, tuning, training, _ = steps()
+    ranges = request_of(tuning)["Arguments"]["HyperParameterTuningJobConfig"]["ParameterRanges"]
+    searched = {item["Name"] for kind in ranges.values() for item in kind}
+    assert searched == {"learning_rate", "batch_size", "weight_decay"}
+    hyperparameters = request_of(training)["Arguments"]["HyperParameters"]
+    best = "Steps.TuneHyperparameters.BestTrainingJob.TunedHyperParameters"
+    for name in searched:
+        assert hyperparameters[name] == {"Get": f"{best}['{name}']"}
+
+
+def test_the_training_program_knows_what_is_searched():
+    assert tune.SEARCHED.keys() <= {field.name for field in fields(Hyperparameters)}

@@ -57,21 +57,6 @@ def test_a_picture_from_bytes_to_answer(model: predictor.Model) -> None:
     assert np.array_equal(np.load(BytesIO(predictor.encode(model, scores, NPY, single=True))), scores)
 
 
-def test_training_and_serving_normalize_alike() -> None:
-    """Over every value of a pixel in every channel, in torchvision's terms too."""
-    import torch
-    from torchvision.transforms import v2
-
-    from entrypoints.model import MEAN, STD, normalize
-
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 48), np.uint8)
-    pixels.reshape(3, -1)[:, :256] = np.arange(256)
-    ours = predictor.normalize(pixels, MEAN, STD)
-    assert np.array_equal(ours, normalize(torch.from_numpy(pixels)[None], MEAN, STD)[0].numpy())
-    theirs = v2.Normalize(MEAN, STD)(torch.from_numpy(pixels).float() / 255)
-    np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
-
-
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
 def test_tensors_are_taken_as_they_are(model: predictor.Model, order: str, version: tuple[int, int]) -> None:

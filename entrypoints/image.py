@@ -1,9 +1,13 @@
-"""From the bytes of a picture to RGB pixels: one way, for the split, training, evaluation and serving."""
+"""From the bytes of a picture to the network's input: one way, everywhere from the split to the endpoint.
+
+This file travels inside the model artifact, beside what serves it.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -84,6 +88,24 @@ def preprocess(image: Image.Image, image_size: int, resize: int) -> npt.NDArray[
     box = (left, top, left + side, top + side)
     square = image.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def normalize(
+    pixels: npt.NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]
+) -> npt.NDArray[np.float32]:
+    """uint8 pixels of shape 3 x H x W to float32: (pixel / 255 - mean) / std per channel."""
+    shift, scale = (values.reshape(3, 1, 1) for values in shift_and_scale(mean, std))
+    inputs = pixels.astype(np.float32)
+    inputs -= shift
+    inputs /= scale
+    return inputs
+
+
+def shift_and_scale(
+    mean: Sequence[float], std: Sequence[float]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """What `normalize` subtracts from the pixels of each channel, and what it divides the rest by."""
+    return np.array(mean, np.float32) * np.float32(255), np.array(std, np.float32) * np.float32(255)
 
 
 def _empty(source: bytes | Path) -> bool:

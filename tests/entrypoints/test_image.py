@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from entrypoints.serving.image import ImageError, decode, preprocess
+from entrypoints.image import ImageError, decode, preprocess
 from tests.entrypoints.pictures import picture
 
 
