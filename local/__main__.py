@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from local.ending import end_soon
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
+from local.processes.ending import end_soon
 from local.service import HomeInUse, LocalService
 
 

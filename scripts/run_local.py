@@ -31,8 +31,8 @@ from config.settings import Settings
 from entrypoints import contract
 from entrypoints.backbones import BACKBONES
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
-from local.ending import leave_on_signals
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
+from local.processes.ending import leave_on_signals
 from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download

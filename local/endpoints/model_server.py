@@ -8,7 +8,6 @@ import gzip
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import urllib3
 
 from local.home.files import UMASK, close_tree_to_others, make_file, make_folder
+from local.processes.container import end_group
 from local.processes.files import last_lines
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
@@ -300,13 +300,3 @@ def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str
         for name, value in headers.items()
         if name.lower() in names or name.lower().startswith("x-amzn-sagemaker-")
     }
-
-
-def end_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """SIGTERM to a process and, `timeout_s` later, SIGKILL to its whole group."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout_s)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

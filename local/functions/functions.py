@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.endpoints.model_server import end_group
 from local.functions.code import code_folder, invalid, kept_code
 from local.functions.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
 from local.home.files import make_file
 from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
+from local.processes.container import end_group
 from local.processes.environment import base_environment
 from local.wire import rest_json
 from local.wire.errors import ServiceError

@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.endpoints.model_server import end_group
 from local.home.files import UMASK
+from local.processes.container import end_group
 
 HANDLER = Path(__file__).with_name("handler.py")
 # Importing the handler has 10 seconds before the function's own timeout begins to count (Lambda

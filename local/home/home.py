@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.home.files import close_to_others, make_folder
-from local.s3.names import is_bucket_name, symlink_on_the_way, unfit
+from local.home.names import is_bucket_name, symlink_on_the_way, unfit
 
 ACCOUNT = "123456789012"
 

@@ -107,3 +107,13 @@ class Container:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
+
+
+def end_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """SIGTERM to a process and, `timeout_s` later, SIGKILL to its whole group."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from local.home.files import make_file, make_folder
-from local.s3.names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
+from local.home.names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
 from local.wire.errors import ServiceError
 
 CONTENT_TYPE = "content-type"

@@ -19,8 +19,8 @@ import boto3
 import psutil
 import pytest
 
-from local import ending
 from local import service as service_module
+from local.processes import ending
 from local.service import HomeInUse, LocalService
 from tests.local.endpoint_service import APP
 from tests.local.job_requests import processing_request, training_request

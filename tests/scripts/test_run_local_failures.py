@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from local.ending import GRACE_S
+from local.processes.ending import GRACE_S
 from local.service import LocalService
 from tests.local.full_disk import MESSAGE
 from tests.scripts.runs import ROOT, SMALL, make_pictures, start
