@@ -397,6 +397,16 @@ def test_a_link_of_a_foreign_page_leads_nowhere(scene: Scene, browser: Browser, 
     browser.wait_for("document.body?.innerText.includes('comes from another web site')")
 
 
+def test_an_object_that_is_a_page_is_a_foreign_one(scene: Scene, browser: Browser) -> None:
+    page = "<script>document.title = 'ran'</script>"
+    scene.s3.put_object(Bucket="pictures", Key="evil.html", Body=page.encode(), ContentType="text/html")
+    browser.open(scene.s3.generate_presigned_url("get_object", {"Bucket": "pictures", "Key": "evil.html"}))
+    assert browser.evaluate("document.title") == "ran"
+    assert statuses(browser, POST, scene, scene.service.url) == [403] * len(ATTACKS)
+    scene.s3.delete_object(Bucket="pictures", Key="evil.html")
+    assert scene.harm() == []
+
+
 def test_a_person_goes_on_working(scene: Scene, browser: Browser) -> None:
     browser.open(f"{scene.service.url}/endpoints/e/")
     assert browser.evaluate("document.body.innerText") == "own page"
