@@ -23,6 +23,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
 from local.s3.xml import error_document
+from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
 from local.wire.http import BLOCK_BYTES, Request, Response
 from local.wire.operations import ControlPlane
@@ -64,7 +65,8 @@ def application(
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
 
-    Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked.
+    Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked, but
+    requests of other web sites are refused and no answer is for them to read (local/wire/guard.py).
     """
 
     def sagemaker(request: Request) -> Response:
@@ -91,9 +93,12 @@ def application(
     handlers = {"s3": s3, "sagemaker": sagemaker, "lambda": call_function}
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response = guard.without_cors(start_response)
         request = _request(environ)
         service = _service(request)
         try:
+            if (reason := guard.refusal(request.headers, environ["REQUEST_URI"])) is not None:
+                raise ServiceError("AccessDenied", reason, 403)
             if service is None:
                 return _send(environ, start_response, _unsigned(request, browse))
             if service not in handlers:
@@ -121,7 +126,14 @@ def moto() -> WSGIApplication:
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    dispatcher: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+    def create(backend: str) -> WSGIApplication:
+        # /moto-api: no part of AWS; resets the services, and writes and replays files of requests.
+        if backend.startswith("moto_api"):
+            raise ServiceError("AccessDenied", "moto's own interface is closed; use the services of AWS", 403)
+        service: WSGIApplication = create_backend_app(backend)
+        return service
+
+    dispatcher: WSGIApplication = DomainDispatcherApplication(create)
     return dispatcher
 
 
@@ -185,7 +197,9 @@ def _refuse(service: str | None, request: Request, error: ServiceError) -> Respo
             "OriginalMessage": error.original_message,
             "LogStreamArn": error.log_stream_arn,
         }
-    return Response(error.status, headers | {"content-type": JSON_1_1}, json.dumps(document).encode())
+    # Without a service it may be a browser that asks, which shows nothing of a type that it does not know.
+    content_type = JSON_1_1 if service else "application/json"
+    return Response(error.status, headers | {"content-type": content_type}, json.dumps(document).encode())
 
 
 def _send(environ: WSGIEnvironment, start_response: StartResponse, response: Response) -> Iterable[bytes]:

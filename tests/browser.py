@@ -27,9 +27,13 @@ KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 
 class Browser:
-    """One page; `events` holds what Chromium told of it: requests, console, exceptions, file choosers."""
+    """One page; `events` holds what Chromium told of it: requests, console, exceptions, file choosers.
 
-    def __init__(self, profile: Path) -> None:
+    Args:
+        options: of Chromium, besides OPTIONS.
+    """
+
+    def __init__(self, profile: Path, *options: str) -> None:
         assert CHROMIUM is not None
         commands, self._commands = os.pipe()
         self._messages, messages = os.pipe()
@@ -39,7 +43,7 @@ class Browser:
                 os.dup2(end, number)
 
         self._process = subprocess.Popen(
-            [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            [CHROMIUM, *OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=at_3_and_4, pass_fds=(3, 4),
         )  # fmt: skip

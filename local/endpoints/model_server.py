@@ -7,6 +7,7 @@ import errno
 import gzip
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,9 @@ COMMANDS: dict[str, tuple[str | Path, ...]] = {
     RAY: (RAY_VENV / "bin" / "python", Path(__file__).with_name("ray_server.py")),
 }
 RAY_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",
+    # Ray's own ports listen on every interface, and run programs for whoever has the token.
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_COLOR_PREFIX": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

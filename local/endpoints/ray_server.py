@@ -2,13 +2,15 @@
 
 A program for the environment that scripts/ray.sh makes; it runs in the folder of an unpacked model artifact.
 /ping asks Ray whether it is healthy; POST /invocations goes to POST /, with the headers that the container
-passes on. What else the application answers, its page among it, is passed on as it is.
+passes on. What else the application answers, its page among it, is passed on as it is. Other web sites are
+refused (wire/guard.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import runpy
 import socket
 import sys
 import tempfile
@@ -27,6 +29,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+# By its path: where Ray is, this folder is no package.
+guarded = runpy.run_path(str(Path(__file__).parents[1] / "wire" / "guard.py"))["guarded"]
 HOST = "127.0.0.1"
 REQUEST_HEADERS = ("accept", "content-type", "content-length")
 RESPONSE_HEADERS = ("allow", "content-type", "retry-after")
@@ -116,7 +120,7 @@ async def main() -> None:
     with ray_serve(port):
         adapter = build(f"http://{HOST}:{port}")
         server = uvicorn.Server(
-            uvicorn.Config(adapter, HOST, port=0, access_log=False, ws="none", timeout_keep_alive=75)
+            uvicorn.Config(guarded(adapter), HOST, port=0, access_log=False, ws="none", timeout_keep_alive=75)
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch(server))

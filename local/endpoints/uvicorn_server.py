@@ -1,15 +1,21 @@
 """uvicorn as an endpoint's server, for the app.py in its folder, with bounds that uvicorn leaves open.
 
-An application limits the bodies of requests; of their heads it learns only when they are complete.
+An application limits the bodies of requests; of their heads it learns only when they are complete. Nor does
+it know of browsers on its machine: other web sites are refused here (wire/guard.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import runpy
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+# By its path: nothing of this folder can be imported where an artifact is served.
+guarded = runpy.run_path(str(Path(__file__).parents[1] / "wire" / "guard.py"))["guarded"]
 HOST = "127.0.0.1"
 MAX_HEAD_BYTES = 65_536
 # For the head of a request, and for the rest of a body that was answered before it had arrived.
@@ -25,6 +31,10 @@ class Connection(HttpToolsProtocol):
     _sending = False
     _in_head = False
     _head_bytes = 0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.app = guarded(self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

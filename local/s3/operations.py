@@ -161,6 +161,9 @@ class S3:
             "last-modified": formatdate(found.modified, usegmt=True),
             "accept-ranges": "bytes",
             "content-length": str(stop - start),
+            # In a browser an object is a page at the service's own address, so its scripts could ask whatever
+            # the service's own pages may (guard.py). This gives it an origin of its own.
+            "content-security-policy": "sandbox allow-scripts",
         }
         if part:
             headers["content-range"] = f"bytes {start}-{stop - 1}/{found.size}"

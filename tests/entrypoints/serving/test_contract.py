@@ -76,6 +76,13 @@ def test_healthy_once_it_has_predicted(client: httpx.Client) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}])
+def test_other_web_sites_are_refused(client: httpx.Client, headers: dict[str, str]) -> None:
+    for method, path in (("GET", "/"), ("POST", "/invocations"), ("POST", "/")):
+        answer = client.request(method, path, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
 @pytest.mark.parametrize("path", ["/invocations", "/"])
 @pytest.mark.parametrize(
     ("content_type", "image_format"),
@@ -221,7 +228,7 @@ def test_the_page(client: httpx.Client) -> None:
 
 def test_a_slow_client_is_given_up(client: httpx.Client) -> None:
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as slow:
-        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n")
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n")
         slow.sendall(b"Content-Length: 1000\r\n\r\n\xff\xd8")
         assert post(client, WHOLE).status_code == 200
         answer = b""

@@ -95,10 +95,8 @@ def test_who_has_gone_is_not_predicted_for(running: Served) -> None:
         asked = [pool.submit(invoke, client, body) for _ in range(2)]
         until(answering)
         with socket.create_connection(("127.0.0.1", server.port)) as gone:
-            head = (
-                f"POST /?gone HTTP/1.1\r\nHost: x\r\nContent-Type: {JPEG}\r\nContent-Length: 5\r\n\r\nworse"
-            )
-            gone.sendall(head.encode())
+            head = f"POST /?gone HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JPEG}\r\nContent-Length: 5"
+            gone.sendall(f"{head}\r\n\r\nworse".encode())
         assert {request.result().status_code for request in asked} == {200}
     until(lambda: '"status": 499, "bytes": 5,' in server.log.read_text())
 

@@ -1,8 +1,16 @@
 """The server of an endpoint's model: one that does not come up, one that answers an error or too late."""
 
+import contextlib
+import json
+import tarfile
+import threading
+from http.client import HTTPConnection, HTTPException
+
+import psutil
 import pytest
 
 from local.endpoints import model_server
+from local.processes.environment import base_environment
 from local.wire.errors import ModelError
 from tests.local.endpoint_service import APP, pack, serving
 
@@ -81,3 +89,45 @@ def test_an_invocation_that_takes_too_long_is_an_error(service, monkeypatch):
         service.invoke(b"sleep")
     assert caught.value.original_status == 0
     assert service.describe()["EndpointStatus"] == "InService"
+
+
+def test_rays_own_ports_run_nothing_for_strangers(tmp_path):
+    """Ray's agents listen on every interface: https://docs.ray.io/en/latest/ray-security/index.html"""
+    try:
+        model_server.require(model_server.RAY)
+    except model_server.LaunchError as missing:
+        pytest.skip(str(missing))
+    files = {
+        "app.py": "",
+        "config.yaml": "applications: [{name: a, route_prefix: /, import_path: 'deployment:app'}]",
+        "deployment.py": "from ray import serve\n\n\n@serve.deployment\nclass D: ...\n\n\napp = D.bind()",
+    }
+    with tarfile.open(tmp_path / "model.tar.gz", "w") as tar:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+            tar.add(tmp_path / name, name)
+    server = model_server.launch(
+        tmp_path / "model.tar.gz", tmp_path / "endpoint", base_environment({}), model_server.RAY
+    )
+    try:
+        server.wait_until_healthy(threading.Event())
+        statuses = [
+            submit(connection.laddr, f"touch {tmp_path}/ran")
+            for process in psutil.Process(server.pid).children(recursive=True)
+            if process.name().startswith("ray::Dashboard")
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert 401 in statuses and 200 not in statuses, statuses
+        assert not (tmp_path / "ran").exists()
+    finally:
+        server.stop()
+
+
+def submit(address, program):
+    """The status of the answer to Ray's JobAgent API; None from a port that speaks something else."""
+    connection = HTTPConnection(address.ip, address.port, timeout=10)
+    with contextlib.closing(connection), contextlib.suppress(HTTPException, OSError):
+        connection.request("POST", "/api/job_agent/jobs/", json.dumps({"entrypoint": program}))
+        return connection.getresponse().status
+    return None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 import tarfile
 import threading
@@ -15,7 +16,7 @@ from local.endpoints.model_server import launch
 from local.endpoints.uvicorn_server import MAX_HEAD_BYTES, Connection
 from local.processes.environment import base_environment
 
-HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
+HEAD = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n"
 APP = '''
 async def app(scope, receive, send):
     """Reads the body, unless its path is /refuse, and answers with its size."""
@@ -129,6 +130,26 @@ def test_a_large_head_is_taken(port: int) -> None:
         assert client.recv(65536).endswith(b"1 bytes")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Host: evil.example",
+        b"Host: 127.0.0.1\r\nHost: evil.example",
+        b"Host: 127.0.0.1\r\nOrigin: http://evil.example",
+        b"Host: 127.0.0.1\r\nSec-Fetch-Site: same-site",
+    ],
+)
+def test_other_web_sites_are_refused(port: int, lines: bytes) -> None:
+    with connect(port) as client:
+        for method in (b"GET", b"POST"):
+            client.sendall(method + b" / HTTP/1.1\r\n" + lines + b"\r\nContent-Length: 1\r\n\r\na")
+            answer = client.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 403")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "forbidden"
+        client.sendall(HEAD % 1 + b"Origin: http://127.0.0.1\r\n\r\na")
+        assert client.recv(65536).endswith(b"1 bytes")
+
+
 def test_an_artifact_is_served_so(tmp_path: Path) -> None:
     # tags.py: the name of a module of the local service.
     (tmp_path / "tags.py").write_text("SIZE = 0")
@@ -145,6 +166,9 @@ def test_an_artifact_is_served_so(tmp_path: Path) -> None:
         with connect(server.port) as client:
             client.sendall(HEAD % 0 + b"X-Name: " + b"a" * (MAX_HEAD_BYTES + 1))
             assert client.recv(65536).endswith(b"larger than 65536 bytes.")
+        with connect(server.port) as client:
+            client.sendall(HEAD % 0 + b"Origin: http://evil.example\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 403")
         assert server.invoke(b"abc", {})[2] == b"3 bytes"
     finally:
         server.stop()
