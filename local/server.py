@@ -1,20 +1,12 @@
-"""One HTTP endpoint for every AWS service, routed by the service that a request is signed for."""
+"""HTTP alone: a WSGI application at a port of this machine."""
 
 from __future__ import annotations
 
 import errno
-import functools
-import json
-import logging
 import re
 import socket
 import threading
-import uuid
-from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING
 
 import waitress
 from waitress import wasyncore
@@ -22,198 +14,15 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
 
-from local.s3.xml import error_document
-from local.wire import guard
-from local.wire.errors import ModelError, ServiceError
-from local.wire.http import BLOCK_BYTES, Request, Response
-from local.wire.operations import ControlPlane
-
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
 
 HOST = "127.0.0.1"
 # Each call of a model or function that is still running holds one.
 THREADS = 32
 REQUEST_BYTES_MAX = 1 << 40  # S3's own limits are lower
-JSON_1_1 = "application/x-amz-json-1.1"
-TARGET_PREFIX = "SageMaker."
-INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
-# AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
-CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 UNDERSCORED_METADATA = re.compile(rb"^(x-amz-meta-[\w-]*_[\w-]*):([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 METADATA_NAME = re.compile(rb"^X-Amz-Meta-[^:]*", re.MULTILINE)
-GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
-
-# Status, headers and body of the answer.
-Answer = tuple[int, Mapping[str, str], bytes]
-# Endpoint name, body and headers of InvokeEndpoint.
-Invoke = Callable[[str, bytes, Mapping[str, str]], Answer]
-# What browsers ask for, without a signature; None if it is nothing that they get.
-Browse = Callable[[Request], Response | None]
-# Method, path, query, headers and body of a request to Lambda.
-Functions = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Answer]
-
-log = logging.getLogger(__name__)
-
-
-def application(
-    s3: Callable[[Request], Response],
-    control: ControlPlane,
-    invoke: Invoke,
-    functions: Functions,
-    browse: Browse,
-) -> WSGIApplication:
-    """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
-
-    Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked, but
-    requests of other web sites are refused and no answer is for them to read (local/wire/guard.py).
-    """
-
-    def sagemaker(request: Request) -> Response:
-        if endpoint := INVOCATIONS.fullmatch(request.path):
-            return Response(*invoke(endpoint[1], request.body.read(), request.headers))
-        target = request.headers.get("x-amz-target", "")
-        if not target.startswith(TARGET_PREFIX):
-            raise ServiceError(
-                "UnknownOperationException",
-                f"The local service has no {request.method} {request.path} of SageMaker",
-                404,
-            )
-        try:
-            arguments = json.loads(request.body.read() or b"{}")
-        except ValueError:
-            raise ServiceError("SerializationException", "The body of the request is not JSON") from None
-        answer = control.call(target.removeprefix(TARGET_PREFIX), arguments)
-        return Response(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
-
-    def call_function(request: Request) -> Response:
-        body = request.body.read()
-        return Response(*functions(request.method, request.path, request.query, request.headers, body))
-
-    handlers = {"s3": s3, "sagemaker": sagemaker, "lambda": call_function}
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response = guard.without_cors(start_response)
-        request = _request(environ)
-        service = _service(request)
-        try:
-            if (reason := guard.refusal(request.headers, environ["REQUEST_URI"])) is not None:
-                raise ServiceError("AccessDenied", reason, 403)
-            if service is None:
-                return _send(environ, start_response, _unsigned(request, browse))
-            if service not in handlers:
-                return moto()(environ, start_response)
-            return _send(environ, start_response, handlers[service](request))
-        except ServiceError as error:
-            refusal = error
-        except NotImplementedError as error:  # moto, of an operation that it lacks
-            refusal = ServiceError("NotImplemented", str(error), 501)
-        except OSError as error:  # a full disk, a file that may not be read: not the service's own error
-            refusal = ServiceError("InternalFailure", str(error), 500)
-        except Exception as error:  # the outermost line of a request: AWS, too, answers for its own mistakes
-            log.exception("%s %s", request.method, request.path)
-            refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
-        return _send(environ, start_response, _refuse(service, request, refusal))
-
-    return answer
-
-
-@functools.cache
-def moto() -> WSGIApplication:
-    """moto's application of all AWS services, which routes by the credential scope, too.
-
-    Its import takes a second, hence not before the first request for it.
-    """
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
-    def create(backend: str) -> WSGIApplication:
-        # /moto-api: no part of AWS; resets the services, and writes and replays files of requests.
-        if backend.startswith("moto_api"):
-            raise ServiceError("AccessDenied", "moto's own interface is closed; use the services of AWS", 403)
-        service: WSGIApplication = create_backend_app(backend)
-        return service
-
-    dispatcher: WSGIApplication = DomainDispatcherApplication(create)
-    return dispatcher
-
-
-def _request(environ: WSGIEnvironment) -> Request:
-    headers = {
-        name[5:].replace("_", "-").lower() if name.isupper() else name[5:]: value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
-    headers |= {
-        name: environ[key]
-        for name, key in (("content-type", "CONTENT_TYPE"), ("content-length", "CONTENT_LENGTH"))
-        if key in environ
-    }
-    return Request(
-        method=environ["REQUEST_METHOD"],
-        # WSGI hands over bytes, written as Latin-1.
-        path=environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),
-        query=dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)),
-        headers=headers,
-        body=environ["wsgi.input"],
-    )
-
-
-def _service(request: Request) -> str | None:
-    """The service in the scope of the request's credentials; None without credentials."""
-    authorization = request.headers.get("authorization", "")
-    in_header = CREDENTIAL.search(authorization)
-    scope = (in_header[1] if in_header else request.query.get("X-Amz-Credential", "")).split("/")
-    if len(scope) >= 4:
-        return scope[-2].lower()
-    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope.
-    return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None
-
-
-def _unsigned(request: Request, browse: Browse) -> Response:
-    if (request.method, request.path) == ("GET", "/"):
-        return Response(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
-    if (answer := browse(request)) is not None:
-        return answer
-    raise ServiceError(
-        "MissingAuthenticationToken",
-        "The request has no AWS signature, which tells the service that it is for; any credentials do",
-        403,
-    )
-
-
-def _refuse(service: str | None, request: Request, error: ServiceError) -> Response:
-    """The error in the protocol that the client speaks: S3's XML, the query protocol's, or JSON."""
-    if service == "s3":
-        return error_document(error, request.path)
-    headers = {"x-amzn-errortype": error.code}
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        told = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
-        body = f"<ErrorResponse><Error>{told}</Error></ErrorResponse>"
-        return Response(error.status, headers | {"content-type": "text/xml"}, body.encode())
-    document: dict[str, Any] = {"__type": error.code, "message": error.message}
-    if isinstance(error, ModelError):
-        document |= {
-            "OriginalStatusCode": error.original_status,
-            "OriginalMessage": error.original_message,
-            "LogStreamArn": error.log_stream_arn,
-        }
-    # Without a service it may be a browser that asks, which shows nothing of a type that it does not know.
-    content_type = JSON_1_1 if service else "application/json"
-    return Response(error.status, headers | {"content-type": content_type}, json.dumps(document).encode())
-
-
-def _send(environ: WSGIEnvironment, start_response: StartResponse, response: Response) -> Iterable[bytes]:
-    request_id = str(uuid.uuid4())
-    headers = {"x-amzn-requestid": request_id, "x-amz-request-id": request_id, **response.headers}
-    body = response.body
-    if isinstance(body, bytes):
-        headers.setdefault("content-length", str(len(body)))
-    status = f"{response.status} {HTTPStatus(response.status).phrase}"
-    start_response(status, list(headers.items()))
-    if not isinstance(body, bytes):
-        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](body, BLOCK_BYTES)
-        return wrapped
-    return [] if environ["REQUEST_METHOD"] == "HEAD" or not body else [body]
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]

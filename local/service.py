@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from local.application import application
 from local.endpoints import browser, model_server
 from local.endpoints.configs import EndpointConfigs
 from local.endpoints.deployments import Deployments
@@ -27,7 +28,7 @@ from local.jobs import processing, training
 from local.jobs.jobs import JobService
 from local.pipelines.pipelines import PipelineService
 from local.s3.operations import S3
-from local.server import Server, application
+from local.server import Server
 from local.tuning.tuning import TuningService
 from local.wire import clients
 from local.wire.operations import ControlPlane

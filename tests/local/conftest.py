@@ -13,6 +13,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from local.application import application
 from local.definition.definition import parse_definition
 from local.definition.parameters import values_at_start
 from local.home.home import Home
@@ -21,7 +22,7 @@ from local.pipelines import calls
 from local.pipelines.execution import Execution
 from local.pipelines.record import EXECUTIONS
 from local.s3.operations import S3
-from local.server import Server, application
+from local.server import Server
 from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane
 from tests.local.definitions import PIPELINE

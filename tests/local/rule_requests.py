@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from local.application import application
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.jobs import training
 from local.jobs.jobs import JobService
 from local.s3.operations import S3
-from local.server import Server, application
+from local.server import Server
 from local.wire.operations import ControlPlane
 
 IMAGE = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest"

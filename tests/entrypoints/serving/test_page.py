@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import MAX_BODY_BYTES
+from local.application import application
 from local.endpoints.browser import answer
 from local.endpoints.model_server import launch
 from local.processes.environment import base_environment
-from local.server import Server, application
+from local.server import Server
 from tests.browser import CHROMIUM, Browser
 
 PAGE = Path(__file__).resolve().parents[3] / "entrypoints" / "serving" / "page.html"

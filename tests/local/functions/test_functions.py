@@ -13,10 +13,11 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local.application import application
 from local.functions.functions import FunctionService
 from local.home.store import Store
 from local.s3.operations import S3
-from local.server import Server, application
+from local.server import Server
 from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane
 

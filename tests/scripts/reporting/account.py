@@ -20,9 +20,10 @@ from smdebug.core.writer import FileWriter
 from entrypoints.contract import EPOCH_COLUMNS, EVALUATION, PREDICTIONS, SPLIT_SUMMARY, STEP_COLUMNS
 from entrypoints.journal import table
 from entrypoints.metrics import multiclass_metrics
+from local.application import application
 from local.home.home import Home
 from local.s3.operations import S3
-from local.server import Server, application
+from local.server import Server
 from local.wire.errors import ServiceError, invalid
 from local.wire.lists import page
 from local.wire.operations import ControlPlane

@@ -11,9 +11,10 @@ from http.client import HTTPConnection
 import pytest
 from botocore.exceptions import ClientError
 
+from local.application import application
 from local.home.home import ACCOUNT
 from local.s3.operations import S3
-from local.server import THREADS, Server, application
+from local.server import THREADS, Server
 from local.wire.errors import ModelError, ServiceError
 from local.wire.http import Response
 from local.wire.operations import ControlPlane
