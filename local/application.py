@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from local.s3.xml import error_document
 from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
-from local.wire.http import BLOCK_BYTES, Request, Response
+from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 from local.wire.operations import ControlPlane
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 # Endpoint name, body and headers of InvokeEndpoint.
 Invoke = Callable[[str, bytes, Mapping[str, str]], Answer]
 # What browsers ask for, without a signature; None if it is nothing that they get.
-Browse = Callable[[Request], Response | None]
+Browse = Callable[[HttpRequest], HttpResponse | None]
 # Method, path, query, headers and body of a request to Lambda.
 Functions = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Answer]
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def application(
-    s3: Callable[[Request], Response],
+    s3: Callable[[HttpRequest], HttpResponse],
     control: ControlPlane,
     invoke: Invoke,
     functions: Functions,
@@ -54,9 +54,9 @@ def application(
     requests of other web sites are refused and no answer is for them to read (local/wire/guard.py).
     """
 
-    def sagemaker(request: Request) -> Response:
+    def sagemaker(request: HttpRequest) -> HttpResponse:
         if endpoint := INVOCATIONS.fullmatch(request.path):
-            return Response(*invoke(endpoint[1], request.body.read(), request.headers))
+            return HttpResponse(*invoke(endpoint[1], request.body.read(), request.headers))
         target = request.headers.get("x-amz-target", "")
         if not target.startswith(TARGET_PREFIX):
             raise ServiceError(
@@ -69,11 +69,11 @@ def application(
         except ValueError:
             raise ServiceError("SerializationException", "The body of the request is not JSON") from None
         answer = control.call(target.removeprefix(TARGET_PREFIX), arguments)
-        return Response(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
+        return HttpResponse(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
 
-    def call_function(request: Request) -> Response:
+    def call_function(request: HttpRequest) -> HttpResponse:
         body = request.body.read()
-        return Response(*functions(request.method, request.path, request.query, request.headers, body))
+        return HttpResponse(*functions(request.method, request.path, request.query, request.headers, body))
 
     handlers = {"s3": s3, "sagemaker": sagemaker, "lambda": call_function}
 
@@ -122,7 +122,7 @@ def moto() -> WSGIApplication:
     return dispatcher
 
 
-def _request(environ: WSGIEnvironment) -> Request:
+def _request(environ: WSGIEnvironment) -> HttpRequest:
     headers = {
         name[5:].replace("_", "-").lower() if name.isupper() else name[5:]: value
         for name, value in environ.items()
@@ -133,7 +133,7 @@ def _request(environ: WSGIEnvironment) -> Request:
         for name, key in (("content-type", "CONTENT_TYPE"), ("content-length", "CONTENT_LENGTH"))
         if key in environ
     }
-    return Request(
+    return HttpRequest(
         method=environ["REQUEST_METHOD"],
         # WSGI hands over bytes, written as Latin-1.
         path=environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace"),
@@ -143,7 +143,7 @@ def _request(environ: WSGIEnvironment) -> Request:
     )
 
 
-def _service(request: Request) -> str | None:
+def _service(request: HttpRequest) -> str | None:
     """The service in the scope of the request's credentials; None without credentials."""
     authorization = request.headers.get("authorization", "")
     in_header = CREDENTIAL.search(authorization)
@@ -154,9 +154,9 @@ def _service(request: Request) -> str | None:
     return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None
 
 
-def _unsigned(request: Request, browse: Browse) -> Response:
+def _unsigned(request: HttpRequest, browse: Browse) -> HttpResponse:
     if (request.method, request.path) == ("GET", "/"):
-        return Response(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
+        return HttpResponse(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
     if (answer := browse(request)) is not None:
         return answer
     raise ServiceError(
@@ -166,7 +166,7 @@ def _unsigned(request: Request, browse: Browse) -> Response:
     )
 
 
-def _refuse(service: str | None, request: Request, error: ServiceError) -> Response:
+def _refuse(service: str | None, request: HttpRequest, error: ServiceError) -> HttpResponse:
     """The error in the protocol that the client speaks: S3's XML, the query protocol's, or JSON."""
     if service == "s3":
         return error_document(error, request.path)
@@ -174,7 +174,7 @@ def _refuse(service: str | None, request: Request, error: ServiceError) -> Respo
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         told = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
         body = f"<ErrorResponse><Error>{told}</Error></ErrorResponse>"
-        return Response(error.status, headers | {"content-type": "text/xml"}, body.encode())
+        return HttpResponse(error.status, headers | {"content-type": "text/xml"}, body.encode())
     document: dict[str, Any] = {"__type": error.code, "message": error.message}
     if isinstance(error, ModelError):
         document |= {
@@ -184,10 +184,10 @@ def _refuse(service: str | None, request: Request, error: ServiceError) -> Respo
         }
     # Without a service it may be a browser that asks, which shows nothing of a type that it does not know.
     content_type = JSON_1_1 if service else "application/json"
-    return Response(error.status, headers | {"content-type": content_type}, json.dumps(document).encode())
+    return HttpResponse(error.status, headers | {"content-type": content_type}, json.dumps(document).encode())
 
 
-def _send(environ: WSGIEnvironment, start_response: StartResponse, response: Response) -> Iterable[bytes]:
+def _send(environ: WSGIEnvironment, start_response: StartResponse, response: HttpResponse) -> Iterable[bytes]:
     request_id = str(uuid.uuid4())
     headers = {"x-amzn-requestid": request_id, "x-amz-request-id": request_id, **response.headers}
     body = response.body

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+from collections import ChainMap
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from local.tuning.tuning import TuningService
 from local.wire import clients
 from local.wire.operations import ControlPlane
 
+JOB_KINDS = (training.KIND, processing.KIND)
 # How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
 # a person who has pressed Ctrl-C.
 ENDING_S = 10.0
@@ -68,9 +70,8 @@ class LocalService:
         self.home.make()
         self._lock = _lock(self.home.root / "service.json")
         store = self._store = Store(self.home.database)
-        self._training = JobService(self.home, store, training.KIND, self.environment)
-        self._processing = JobService(self.home, store, processing.KIND, self.environment)
-        self._tuning = TuningService(self.home, store, self._training)
+        self._jobs = {kind: JobService(self.home, store, kind, self.environment) for kind in JOB_KINDS}
+        self._tuning = TuningService(self.home, store, self._jobs[training.KIND])
         registry = Registry(self.home, store)
         models = Models(self.home, store, registry)
         configs = EndpointConfigs(self.home, store, models)
@@ -78,23 +79,10 @@ class LocalService:
         endpoints = Endpoints(self.home, store, configs, self._deployments)
         self._functions = FunctionService(self.home, store, self.environment)
         self._pipelines = PipelineService(self.home, store, self.client)
-        control = ControlPlane(
-            {
-                name: operation
-                for part in (
-                    self._training,
-                    self._processing,
-                    self._tuning,
-                    registry,
-                    models,
-                    configs,
-                    endpoints,
-                    self._pipelines,
-                )
-                for name, operation in part.operations().items()
-            }
-            | tags.operations(store)
-        )
+        operations = [jobs.operations() for jobs in self._jobs.values()]
+        operations += [part.operations() for part in (self._tuning, registry, models, configs, endpoints)]
+        operations += [self._pipelines.operations(), tags.operations(store)]
+        control = ControlPlane(dict(ChainMap(*operations)))
         app = application(
             S3(self.home).handle,
             control,
@@ -136,8 +124,10 @@ class LocalService:
             OSError: the port is taken, or the disk is full.
         """
         try:
-            for part in (self._training, self._processing, self._tuning, self._pipelines):
-                part.recover()
+            for jobs in self._jobs.values():
+                jobs.recover()
+            self._tuning.recover()
+            self._pipelines.recover()
             self._server.start()
             # Past the file's buffer: what a full disk does not take would be in the way of closing it.
             os.write(self._lock.fileno(), json.dumps({"url": self.url, "pid": os.getpid()}).encode())
@@ -171,14 +161,14 @@ class LocalService:
             last_first.callback(self._server.stop)
             last_first.callback(self._deployments.stop)
             last_first.callback(self._functions.stop)
-            last_first.callback(self._processing.close)
-            last_first.callback(self._training.close)
+            for jobs in self._jobs.values():
+                last_first.callback(jobs.close)
             last_first.callback(self._tuning.close)
             last_first.callback(self._pipelines.stop)
 
     def _kill(self) -> None:
-        self._training.kill()
-        self._processing.kill()
+        for jobs in self._jobs.values():
+            jobs.kill()
         self._functions.stop()
 
     def __enter__(self) -> LocalService:

@@ -15,6 +15,13 @@ LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["t
 FORBIDDEN = [
     ("The layers import only from below", "steps/scratch.py", "pipeline.definition"),
     ("The layers import only from below", "config/scratch.py", "steps.code"),
+    ("The wings of the local service import only from below", "local/wire/scratch.py", "local.home.store"),
+    (
+        "The wings of the local service import only from below",
+        "local/endpoints/scratch.py",
+        "local.functions.code",
+    ),
+    ("The wings of the local service import only from below", "local/scratch.py", "json"),
     ("Only contract.py of the entry points is known outside", "steps/scratch.py", "entrypoints.scratch"),
     ("Only contract.py of the entry points is known outside", "local/scratch.py", "entrypoints.model"),
     ("The local service stands alone", "local/scratch.py", "config.settings"),

@@ -40,7 +40,7 @@ def tensors_url(record: Record) -> str:
     return f"{record['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{record['TrainingJobName']}/debug-output"
 
 
-def accept(record: Record) -> None:
+def check(record: Record) -> None:
     """Add the statuses of a new job's rules; a rule that is not known here is Stopped at once, and says so.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from local.wire.errors import ModelError, ServiceError
-from local.wire.http import Request, Response
+from local.wire.http import HttpRequest, HttpResponse
 
 ROUTES = {
     "GET": re.compile(r"/endpoints/([^/]+)(/?)"),
@@ -24,10 +24,10 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 def answer(
-    request: Request,
+    request: HttpRequest,
     invoke: Callable[[str, bytes, Mapping[str, str]], Answer],
     page: Callable[[str], Answer],
-) -> Response | None:
+) -> HttpResponse | None:
     """The answer to a request without a signature; None if it is for none of the addresses above.
 
     Args:
@@ -40,19 +40,19 @@ def answer(
         return None
     try:
         if request.method == "POST":
-            return Response(*invoke(found[1], request.body.read(), request.headers))
+            return HttpResponse(*invoke(found[1], request.body.read(), request.headers))
         if not found[2]:  # the page's own addresses are relative
-            return Response(308, {"location": f"{quote(request.path)}/"})
-        return Response(*page(found[1]))
+            return HttpResponse(308, {"location": f"{quote(request.path)}/"})
+        return HttpResponse(*page(found[1]))
     except ModelError as error:
         if error.original_status == 0:
             return _tell(502, error.code, f"The endpoint did not answer: {error.original_message}")
         json_headers = {"content-type": "application/json"}
-        return Response(error.original_status, json_headers, error.original_message.encode())
+        return HttpResponse(error.original_status, json_headers, error.original_message.encode())
     except ServiceError as error:
         return _tell(404, error.code, error.message)
 
 
-def _tell(status: int, code: str, message: str) -> Response:
+def _tell(status: int, code: str, message: str) -> HttpResponse:
     body = json.dumps({"code": code, "message": message}).encode()
-    return Response(status, {"content-type": "application/json"}, body)
+    return HttpResponse(status, {"content-type": "application/json"}, body)

@@ -6,17 +6,16 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
-from local.debugger.profiler import profiled
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
-from local.jobs.metrics import emitted
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, spawn
 from local.processes.files import last_lines
 from local.wire.errors import ServiceError, invalid
@@ -35,23 +34,31 @@ class JobError(Exception):
     """Why a job failed, as its FailureReason says it: 'ClientError: ...' or 'AlgorithmError: ...'."""
 
 
+def _unwatched(_home: Home, _record: Record, _service: Mapping[str, str]) -> AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
 @dataclass(frozen=True)
 class JobKind:
-    """What tells training from processing jobs.
+    """What tells one kind of job from another.
 
-    `accept` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes
-    the job's folder and gives its process (JobError if an input is missing); `finish` puts what the job
-    leaves into S3; `observe` adds to the record what is known of a job however it ended.
+    `check` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes the
+    job's folder and gives its process (JobError if an input is missing); `watch` is what goes on beside that
+    process; `upload` puts what the job leaves into S3; `conclude` adds to the record what is known of a job
+    however it ended; `clear` removes what nobody needs any more.
     """
 
     key: str  # the prefix of its members: "TrainingJob" for TrainingJobName, ...
     resource: str  # in ARNs: "training-job"
     folder: str  # under the home folder
     period: str  # the prefix of its start and end times: "Training"
-    accept: Callable[[Record], None]
+    check: Callable[[Record], None]
     prepare: Callable[[Home, Record, Mapping[str, str]], Container]
-    finish: Callable[[Home, Record], None]
-    observe: Callable[[Home, Record], None]
+    upload: Callable[[Home, Record], None]
+    conclude: Callable[[Home, Record], None]
+    clear: Callable[[Home, Record], None]
+    watch: Callable[[Home, Record, Mapping[str, str]], AbstractContextManager[None]] = _unwatched
+    uploads_when_stopped: bool = False
 
 
 class JobService:
@@ -99,7 +106,7 @@ class JobService:
             "CreationTime": now,
             "LastModifiedTime": now,
         }
-        self._kind.accept(record)
+        self._kind.check(record)
         with self._lock:
             if self._closed:
                 raise ServiceError("InternalFailure", "the local service is ending", 500)
@@ -218,15 +225,15 @@ class JobService:
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
         rules.begin()
-        with profiled(self._home, record), emitted(self.log(name), record, self.environment()):
+        with self._kind.watch(self._home, record, self.environment()):
             exit_status = container.run(limit, start)
         if exit_status is None or container.stopping:
-            if self._kind.key == "TrainingJob":  # a stopped training job keeps its model (API reference)
-                self._kind.finish(self._home, record)
+            if self._kind.uploads_when_stopped:
+                self._kind.upload(self._home, record)
             return "Stopped", "" if exit_status is not None else f"MaxRuntimeExceeded: {limit} s"
         if exit_status != 0:
             return "Failed", failure_reason(self.log(name), exit_status)
-        self._kind.finish(self._home, record)
+        self._kind.upload(self._home, record)
         return "Completed", ""
 
     def _end(self, name: str, status: str, reason: str) -> None:
@@ -234,7 +241,8 @@ class JobService:
         try:
             record = self.describe(name)
             self._mark_ended(record, status, reason)
-            self._kind.observe(self._home, record)  # reads the log and removes files: not in a transaction
+            self._kind.conclude(self._home, record)  # reads and removes files: not in a transaction
+            self._kind.clear(self._home, record)
             self._store.update(self._kind.key, name, lambda stored: stored.update(record), PATIENCE_S)
         except OSError as error:
             fault = disk_fault(error, self._home.root)
@@ -243,7 +251,7 @@ class JobService:
             self._fail(name, fault)
 
     def _fail(self, name: str, fault: str) -> None:
-        """End a job for a fault of the service: without `observe`, which may be what failed.
+        """End a job for a fault of the service: without `conclude`, which may be what failed.
 
         Whatever the disk does: a job without a thread that is not known to have ended is waited for forever.
         """

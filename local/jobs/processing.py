@@ -26,7 +26,7 @@ def _ml(home: Home, record: Record) -> Path:
     return home.folder(FOLDER, record["ProcessingJobName"]) / "ml"
 
 
-def accept(record: Record) -> None:
+def check(record: Record) -> None:
     """Refuse what a process on this machine cannot do.
 
     Raises:
@@ -101,7 +101,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     )
 
 
-def finish(home: Home, record: Record) -> None:
+def upload(home: Home, record: Record) -> None:
     """Put the outputs into S3."""
     ml = _ml(home, record)
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
@@ -110,14 +110,17 @@ def finish(home: Home, record: Record) -> None:
             copy_tree(Path(rewritten(target["LocalPath"], ml)), home.object_path(target["S3Uri"]))
 
 
-def observe(home: Home, record: Record) -> None:
-    """Read the exit message; of a job that ended well only the log stays."""
-    ml = _ml(home, record)
-    message = ml / "output" / "message"
+def conclude(home: Home, record: Record) -> None:
+    """Add the exit message."""
+    message = _ml(home, record) / "output" / "message"
     if message.exists():
         record["ExitMessage"] = message.read_text("utf-8", "replace")[:1024]
+
+
+def clear(home: Home, record: Record) -> None:
+    """Remove the folder of a job that ended well, but for the log."""
     if record["ProcessingJobStatus"] == "Completed":
-        shutil.rmtree(ml)
+        shutil.rmtree(_ml(home, record))
 
 
 KIND = JobKind(
@@ -125,8 +128,9 @@ KIND = JobKind(
     resource="processing-job",
     folder=FOLDER,
     period="Processing",
-    accept=accept,
+    check=check,
     prepare=prepare,
-    finish=finish,
-    observe=observe,
+    upload=upload,
+    conclude=conclude,
+    clear=clear,
 )

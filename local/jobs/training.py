@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from local.debugger import evaluation
+from local.debugger.profiler import profiled
 from local.home.files import make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
@@ -34,7 +36,7 @@ def folder(home: Home, record: Record) -> Path:
     return home.folder(FOLDER, record["TrainingJobName"])
 
 
-def accept(record: Record) -> None:
+def check(record: Record) -> None:
     """Refuse what a process on this machine cannot do, and complete a new job's record.
 
     Raises:
@@ -76,7 +78,7 @@ def accept(record: Record) -> None:
     tensors = record.get("DebugHookConfig", {}).get("LocalPath", _TENSORS)
     if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
         raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
-    evaluation.accept(record)
+    evaluation.check(record)
     record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
@@ -186,7 +188,7 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
     )
 
 
-def finish(home: Home, record: Record) -> None:
+def upload(home: Home, record: Record) -> None:
     """Put the model and the output data where SageMaker puts them in S3."""
     ml = folder(home, record) / "ml"
     model = home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
@@ -195,11 +197,18 @@ def finish(home: Home, record: Record) -> None:
         archive(ml / "output" / "data", model.with_name("output.tar.gz"))
 
 
-def observe(home: Home, record: Record) -> None:
+@contextmanager
+def watch(home: Home, record: Record, service: Mapping[str, str]) -> Iterator[None]:
+    """Sample the machine, and send metrics to CloudWatch, while the program runs."""
+    log = folder(home, record) / "log.txt"
+    with profiled(home, record), metrics.emitted(log, record, service):
+        yield
+
+
+def conclude(home: Home, record: Record) -> None:
     """Add the final metrics and the secondary status, end the tensors, and keep the checkpoints.
 
-    SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too. Of a job
-    that ended well only the log stays.
+    SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too.
     """
     status = record["TrainingJobStatus"]
     exceeded = record.get("FailureReason", "").startswith("MaxRuntimeExceeded")
@@ -219,7 +228,12 @@ def observe(home: Home, record: Record) -> None:
         make_file(tensors / _END_OF_TENSORS)
     if "CheckpointConfig" in record and (ml / "checkpoints").exists():
         copy_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
-    if status == "Completed" and ml.exists():
+
+
+def clear(home: Home, record: Record) -> None:
+    """Remove the folder of a job that ended well, but for the log."""
+    ml = folder(home, record) / "ml"
+    if record["TrainingJobStatus"] == "Completed" and ml.exists():
         shutil.rmtree(ml)
 
 
@@ -228,8 +242,11 @@ KIND = JobKind(
     resource="training-job",
     folder=FOLDER,
     period="Training",
-    accept=accept,
+    check=check,
     prepare=prepare,
-    finish=finish,
-    observe=observe,
+    watch=watch,
+    upload=upload,
+    conclude=conclude,
+    clear=clear,
+    uploads_when_stopped=True,  # "a stopped training job keeps its model" (API reference, StopTrainingJob)
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 from local.wire.errors import ServiceError
-from local.wire.http import BLOCK_BYTES, Request
+from local.wire.http import BLOCK_BYTES, HttpRequest
 
 LINE_BYTES = 8192
 
@@ -39,7 +39,7 @@ _DIGESTS: dict[str, Callable[[], _Digest]] = {
 }
 
 
-def receive(request: Request, file: BinaryIO) -> dict[str, str]:
+def receive(request: HttpRequest, file: BinaryIO) -> dict[str, str]:
     """Copy the request's body into `file`, block by block.
 
     Returns:
@@ -68,7 +68,7 @@ def receive(request: Request, file: BinaryIO) -> dict[str, str]:
     return {name: expected[name] for name in digests if name.startswith("x-amz-checksum-")}
 
 
-def _blocks(request: Request, trailers: dict[str, str]) -> Iterator[bytes]:
+def _blocks(request: HttpRequest, trailers: dict[str, str]) -> Iterator[bytes]:
     if request.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
         return _chunks(request.body, trailers)
     return iter(lambda: request.body.read(BLOCK_BYTES), b"")

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from local.s3.objects import CONTENT_TYPE, Object
 from local.wire.errors import ServiceError
-from local.wire.http import Request
+from local.wire.http import HttpRequest
 
 KEPT = frozenset(
     {CONTENT_TYPE, "content-disposition", "content-encoding", "content-language", "cache-control", "expires"}
@@ -41,7 +41,7 @@ def refuse_headers(headers: Mapping[str, str]) -> None:
             raise ServiceError("NotImplemented", f"The local S3 has nothing behind the header {name}", 501)
 
 
-def only_new(request: Request) -> bool:
+def only_new(request: HttpRequest) -> bool:
     """Whether the write must not replace an object (If-None-Match: *)."""
     if "if-match" in request.headers:
         raise ServiceError("NotImplemented", "The local S3 has no If-Match for writes", 501)
@@ -50,7 +50,7 @@ def only_new(request: Request) -> bool:
     return "if-none-match" in request.headers
 
 
-def copy_source(request: Request) -> tuple[str, str]:
+def copy_source(request: HttpRequest) -> tuple[str, str]:
     """Bucket and key of the header x-amz-copy-source."""
     path, _, version = request.headers["x-amz-copy-source"].partition("?")
     if version:

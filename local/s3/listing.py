@@ -11,12 +11,12 @@ from xml.sax.saxutils import escape
 from local.s3.objects import Object, Objects
 from local.s3.xml import document, element, stamp
 from local.wire.errors import ServiceError
-from local.wire.http import Response
+from local.wire.http import HttpResponse
 
 KEYS_MAX = 1000
 
 
-def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> Response:
+def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
     """The answer to ListObjectsV2 or, without list-type=2, to ListObjects."""
     second = query.get("list-type") == "2"
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")

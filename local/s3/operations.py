@@ -19,7 +19,7 @@ from local.s3.multipart import Uploads
 from local.s3.objects import Object, Objects
 from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts
 from local.wire.errors import ServiceError
-from local.wire.http import BLOCK_BYTES, Request, Response
+from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 
 # Query parameters that do not choose the operation.
 PARAMETERS = frozenset(
@@ -32,7 +32,7 @@ PARAMETERS = frozenset(
 )  # fmt: skip
 SIGNING = re.compile("x-amz-", re.IGNORECASE)
 
-_Operation = Callable[[Request, str, str], Response]
+_Operation = Callable[[HttpRequest, str, str], HttpResponse]
 
 
 class S3:
@@ -67,14 +67,14 @@ class S3:
             ("object", "GET", "uploadId"): self._list_parts,
         }
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer, S3's XML error document included."""
         try:
             return self._dispatch(request)
         except ServiceError as error:
             return error_document(error, request.path)
 
-    def _dispatch(self, request: Request) -> Response:
+    def _dispatch(self, request: HttpRequest) -> HttpResponse:
         path = _bucket_path(request)
         bucket, _, key = path.partition("/")
         level = "object" if key else "bucket" if path else "service"
@@ -92,7 +92,7 @@ class S3:
             raise ServiceError("AccessDenied", f"The owner of every local bucket is {ACCOUNT}", 403)
         return operation(request, bucket, key)
 
-    def _list_buckets(self, request: Request, _bucket: str, _key: str) -> Response:
+    def _list_buckets(self, request: HttpRequest, _bucket: str, _key: str) -> HttpResponse:
         query = request.query
         prefix, after = query.get("prefix", ""), token_of(query)
         limit = whole_number(query, "max-buckets", 10_000)
@@ -109,7 +109,7 @@ class S3:
             element("ContinuationToken", as_token(buckets[limit - 1][0])) if more else "",
         )
 
-    def _create_bucket(self, request: Request, bucket: str, _key: str) -> Response:
+    def _create_bucket(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         region = self._home.region
         wanted = texts(read_xml(request), "LocationConstraint") or ["us-east-1"]
         if wanted != [region]:
@@ -119,25 +119,25 @@ class S3:
         # In us-east-1, and only there, S3 lets an owner create a bucket again.
         if not self._objects.create_bucket(bucket) and region != "us-east-1":
             raise ServiceError("BucketAlreadyOwnedByYou", f"You own {bucket} already", 409)
-        return Response(headers={"location": f"/{bucket}"})
+        return HttpResponse(headers={"location": f"/{bucket}"})
 
-    def _head_bucket(self, _request: Request, bucket: str, _key: str) -> Response:
+    def _head_bucket(self, _request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
-        return Response(headers={"x-amz-bucket-region": self._home.region})
+        return HttpResponse(headers={"x-amz-bucket-region": self._home.region})
 
-    def _get_bucket_location(self, _request: Request, bucket: str, _key: str) -> Response:
+    def _get_bucket_location(self, _request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
         region = self._home.region
         return document("LocationConstraint", "" if region == "us-east-1" else region)
 
-    def _delete_bucket(self, _request: Request, bucket: str, _key: str) -> Response:
+    def _delete_bucket(self, _request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.delete_bucket(bucket)
-        return Response(204)
+        return HttpResponse(204)
 
-    def _list_objects(self, request: Request, bucket: str, _key: str) -> Response:
+    def _list_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         return list_objects(self._objects, bucket, request.query)
 
-    def _get_object(self, request: Request, bucket: str, key: str) -> Response:
+    def _get_object(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         with contextlib.ExitStack() as stack:
             if request.method == "HEAD":
                 found, file = self._objects.find(bucket, key), None
@@ -167,9 +167,9 @@ class S3:
         }
         if part:
             headers["content-range"] = f"bytes {start}-{stop - 1}/{found.size}"
-        return Response(206 if part else 200, headers, file or b"")
+        return HttpResponse(206 if part else 200, headers, file or b"")
 
-    def _put_object(self, request: Request, bucket: str, key: str) -> Response:
+    def _put_object(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
         new = only_new(request)
         if "x-amz-copy-source" in request.headers:
@@ -178,9 +178,9 @@ class S3:
             with temporary.open("wb") as file:
                 checked = receive(request, file)
             found = self._objects.put(bucket, key, temporary, kept_headers(request.headers), new)
-        return Response(headers={"etag": found.etag, **checked})
+        return HttpResponse(headers={"etag": found.etag, **checked})
 
-    def _copy_object(self, request: Request, bucket: str, key: str, new: bool) -> Response:
+    def _copy_object(self, request: HttpRequest, bucket: str, key: str, new: bool) -> HttpResponse:
         replace = request.headers.get("x-amz-metadata-directive", "COPY") == "REPLACE"
         from_bucket, from_key = copy_source(request)
         if (from_bucket, from_key) == (bucket, key) and not replace:
@@ -193,7 +193,7 @@ class S3:
             found = self._objects.put(bucket, key, temporary, headers, new)
         return document("CopyObjectResult", stamp(found))
 
-    def _copy_content(self, request: Request, temporary: Path) -> Object:
+    def _copy_content(self, request: HttpRequest, temporary: Path) -> Object:
         source, file = self._objects.open(*copy_source(request))
         with temporary.open("wb") as target, file or io.BytesIO() as content:
             check_conditions(request.headers, "x-amz-copy-source-", source)
@@ -204,11 +204,11 @@ class S3:
                 start += target.write(block)
         return source
 
-    def _delete_object(self, _request: Request, bucket: str, key: str) -> Response:
+    def _delete_object(self, _request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         self._objects.delete(bucket, key)
-        return Response(204)
+        return HttpResponse(204)
 
-    def _delete_objects(self, request: Request, bucket: str, _key: str) -> Response:
+    def _delete_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
         wanted = read_xml(request)
         if texts(wanted, "VersionId"):
@@ -221,7 +221,7 @@ class S3:
             *(element("Deleted", element("Key", escape(key))) for key in keys if not quiet),
         )
 
-    def _create_multipart_upload(self, request: Request, bucket: str, key: str) -> Response:
+    def _create_multipart_upload(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         upload = self._uploads.create(bucket, key, kept_headers(request.headers))
         return document(
             "InitiateMultipartUploadResult",
@@ -230,7 +230,7 @@ class S3:
             element("UploadId", upload),
         )
 
-    def _upload_part(self, request: Request, bucket: str, key: str) -> Response:
+    def _upload_part(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         upload, number = request.query["uploadId"], whole_number(request.query, "partNumber", 0)
         with self._objects.temporary() as temporary:
             if "x-amz-copy-source" in request.headers:
@@ -240,9 +240,9 @@ class S3:
             with temporary.open("wb") as file:
                 checked = receive(request, file)
             part = self._uploads.put(bucket, key, upload, number, temporary)
-        return Response(headers={"etag": part.etag, **checked})
+        return HttpResponse(headers={"etag": part.etag, **checked})
 
-    def _complete_multipart_upload(self, request: Request, bucket: str, key: str) -> Response:
+    def _complete_multipart_upload(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         root = read_xml(request)
         chosen = [
             (int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", ""))
@@ -258,11 +258,11 @@ class S3:
             element("ETag", escape(found.etag)),
         )
 
-    def _abort_multipart_upload(self, request: Request, bucket: str, key: str) -> Response:
+    def _abort_multipart_upload(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         self._uploads.abort(bucket, key, request.query["uploadId"])
-        return Response(204)
+        return HttpResponse(204)
 
-    def _list_parts(self, request: Request, bucket: str, key: str) -> Response:
+    def _list_parts(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         parts = self._uploads.parts(bucket, key, request.query["uploadId"])
         return document(
             "ListPartsResult",
@@ -276,7 +276,7 @@ class S3:
             ),
         )
 
-    def _list_multipart_uploads(self, _request: Request, bucket: str, _key: str) -> Response:
+    def _list_multipart_uploads(self, _request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         return document(
             "ListMultipartUploadsResult",
             element("Bucket", bucket),
@@ -293,7 +293,7 @@ class S3:
         )
 
 
-def _bucket_path(request: Request) -> str:
+def _bucket_path(request: HttpRequest) -> str:
     """bucket/key, from the path or, for http://bucket.localhost/key, with the bucket from the host.
 
     Whether there can be such a bucket and such a key is for Objects to say.

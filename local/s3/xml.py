@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from local.s3.checksums import receive
 from local.wire.errors import ServiceError
-from local.wire.http import Request, Response
+from local.wire.http import HttpRequest, HttpResponse
 
 Xml = str
 
@@ -38,16 +38,16 @@ def iso_time(seconds: float) -> Xml:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def document(name: str, *content: Xml) -> Response:
+def document(name: str, *content: Xml) -> HttpResponse:
     """The answer whose root element is `name`."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{element(name, "".join(content))}'
-    return Response(headers={"content-type": "application/xml"}, body=text.encode())
+    return HttpResponse(headers={"content-type": "application/xml"}, body=text.encode())
 
 
-def error_document(error: ServiceError, resource: str) -> Response:
+def error_document(error: ServiceError, resource: str) -> HttpResponse:
     """The error as S3 writes it; 304 (not modified) has no document."""
     if error.status == 304:
-        return Response(304)
+        return HttpResponse(304)
     answer = document(
         "Error",
         element("Code", error.code),
@@ -57,7 +57,7 @@ def error_document(error: ServiceError, resource: str) -> Response:
     return dataclasses.replace(answer, status=error.status)
 
 
-def read_xml(request: Request) -> ElementTree.Element:
+def read_xml(request: HttpRequest) -> ElementTree.Element:
     """The root of the document in the body; an empty one for an empty body."""
     body = io.BytesIO()
     receive(request, body)

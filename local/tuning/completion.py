@@ -13,7 +13,7 @@ from local.wire.operations import Request
 _IMPROVEMENT = 0.01
 
 
-def accept(request: Request) -> None:
+def check(request: Request) -> None:
     """Refuse what is not done here.
 
     Raises:

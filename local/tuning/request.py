@@ -21,7 +21,7 @@ _MOST_PARALLEL_JOBS = 100
 _MOST_HYPERPARAMETERS = 100  # "Define Hyperparameter Ranges" in the developer guide
 
 
-def accept(store: Store, request: Request) -> None:
+def check(store: Store, request: Request) -> None:
     """Refuse what the service refuses or what is not done here.
 
     Raises:
@@ -42,7 +42,7 @@ def accept(store: Store, request: Request) -> None:
         raise invalid(f"StrategyConfig is for Strategy Hyperband, not {config['Strategy']}")
     if f"{TUNING_JOB}Objective" not in config:
         raise invalid(f"{TUNING_JOB}Objective is missing")
-    completion.accept(request)
+    completion.check(request)
     if "AutoParameters" in ranges(request):
         raise invalid("ParameterRanges.AutoParameters are for Autotune, which does not run locally")
     choices = distributions(ranges(request))
@@ -64,8 +64,8 @@ def accept(store: Store, request: Request) -> None:
     metric = objective(request)["MetricName"]
     if metric not in names:
         raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
-    warm_start.accept(store, request, jobs)
-    training.accept(training_request(request, "trial", {}))  # refuses what every trial would
+    warm_start.check(store, request, jobs)
+    training.check(training_request(request, "trial", {}))  # refuses what every trial would
 
 
 def _accept_limits(config: Record, choices: dict[str, BaseDistribution]) -> int:

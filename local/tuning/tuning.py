@@ -24,7 +24,7 @@ from local.jobs.jobs import FAILURE_REASON_CHARACTERS, JobService
 from local.processes.container import Start
 from local.tuning import warm_start
 from local.tuning.ranges import reversed_names
-from local.tuning.request import accept
+from local.tuning.request import check
 from local.tuning.search import Search
 from local.tuning.trials import TUNING_JOB as _KEY
 from local.tuning.trials import (
@@ -73,7 +73,7 @@ class TuningService:
         Raises:
             ServiceError: the name is taken, a range is wrong, or the job asks for what is not done here.
         """
-        accept(self._store, request)
+        check(self._store, request)
         name = request[f"{_KEY}Name"]
         arn = self._home.arn("hyper-parameter-tuning-job", name)
         now = time.time()

@@ -36,7 +36,7 @@ def parents(store: Store, record: Record) -> list[Record]:
     return found
 
 
-def accept(store: Store, request: Record, own_jobs: int) -> None:
+def check(store: Store, request: Record, own_jobs: int) -> None:
     """Refuse parents that the service refuses; `own_jobs` are the most that the new job starts itself.
 
     Raises:

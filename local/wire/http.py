@@ -10,7 +10,7 @@ BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """One HTTP request; `path` and `query` are decoded, header names are lower-case."""
 
     method: str
@@ -21,7 +21,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Response:
+class HttpResponse:
     """One HTTP answer; a file is sent from where it stands to the Content-Length, then closed."""
 
     status: int = 200

@@ -16,7 +16,7 @@ from local.home.home import ACCOUNT
 from local.s3.operations import S3
 from local.server import THREADS, Server
 from local.wire.errors import ModelError, ServiceError
-from local.wire.http import Response
+from local.wire.http import HttpResponse
 from local.wire.operations import ControlPlane
 
 NPY = "application/x-npy"
@@ -54,7 +54,7 @@ def functions(method, path, query, _headers, body):
 
 
 def browse(request):
-    return Response(200, {"content-type": "text/html"}, b"<p>") if request.path == "/page" else None
+    return HttpResponse(200, {"content-type": "text/html"}, b"<p>") if request.path == "/page" else None
 
 
 @pytest.fixture

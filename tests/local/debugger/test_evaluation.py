@@ -79,7 +79,7 @@ def test_the_arn_of_an_evaluation_is_one_whatever_the_names():
     }
     rules = [rule("Overfit", given) for given in ("The losses, of each epoch: far apart?", "!?", "x" * 256)]
     record["DebugRuleConfigurations"] = rules
-    evaluation.accept(record)
+    evaluation.check(record)
     found = [status["RuleEvaluationJobArn"] for status in record["DebugRuleEvaluationStatuses"]]
     # botocore's service model: ProcessingJobArn
     pattern = r"arn:aws:sagemaker:r:\d{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
@@ -112,7 +112,7 @@ def test_a_closing_service_stops_the_evaluation(service, trials):
 def test_an_evaluation_that_an_earlier_service_did_not_end_is_stopped(service, store):
     record = request("pass", DebugRuleConfigurations=[rule("Overfit")])
     record |= {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/t"}
-    evaluation.accept(record)
+    evaluation.check(record)
     store.create("TrainingJob", "t", record | {"TrainingJobStatus": "Completed", "CreationTime": 1.0})
     service.recover()
     assert statuses(service.describe("t")) == {"Overfit": ("Stopped", "the local service ended")}

@@ -7,7 +7,7 @@ import pytest
 
 from local.endpoints import browser
 from local.wire.errors import ModelError, ServiceError
-from local.wire.http import Request
+from local.wire.http import HttpRequest
 
 PAGE = "/endpoints/flowers/"
 INVOCATIONS = "/endpoints/flowers/invocations"
@@ -29,7 +29,7 @@ def page(name):
 
 def ask(method, path, body=b""):
     headers = {"host": "127.0.0.1:4566", "content-type": "image/png"}
-    return browser.answer(Request(method, path, {}, headers, io.BytesIO(body)), invoke, page)
+    return browser.answer(HttpRequest(method, path, {}, headers, io.BytesIO(body)), invoke, page)
 
 
 def test_the_page_and_its_predictions():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.tuning.completion import accept, complete
+from local.tuning.completion import check, complete
 from local.wire.errors import ServiceError
 from tests.local.tunings import control_plane, finished, request, trials
 
@@ -58,9 +58,9 @@ def test_without_criteria_nothing_is_enough():
 
 
 def test_convergence_is_refused():
-    accept(job(ConvergenceDetected={"CompleteOnConvergence": "Disabled"}))
+    check(job(ConvergenceDetected={"CompleteOnConvergence": "Disabled"}))
     with pytest.raises(ServiceError, match="ConvergenceDetected does not run locally"):
-        accept(job(ConvergenceDetected={"CompleteOnConvergence": "Enabled"}))
+        check(job(ConvergenceDetected={"CompleteOnConvergence": "Enabled"}))
 
 
 def test_early_stopping_ends_a_trial_below_the_median(control):

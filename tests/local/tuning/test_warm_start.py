@@ -114,13 +114,13 @@ def test_the_search_starts_where_the_parents_ended(store):
 
 def refused(store, child, own_jobs=1):
     with pytest.raises(ServiceError) as caught:
-        warm_start.accept(store, child, own_jobs)
+        warm_start.check(store, child, own_jobs)
     return caught.value.message
 
 
 def test_good_parents_are_accepted(family):
-    warm_start.accept(family, job(), 4)
-    warm_start.accept(family, job("TransferLearning"), 747)
+    warm_start.check(family, job(), 4)
+    warm_start.check(family, job("TransferLearning"), 747)
 
 
 def test_parents_that_the_service_refuses(family):
@@ -169,7 +169,7 @@ def test_a_parent_that_does_not_fit(family, change, message):
     assert message in refused(family, child)
     if "another " in message and "type" not in message:
         child["WarmStartConfig"]["WarmStartType"] = "TransferLearning"
-        warm_start.accept(family, child, 4)
+        warm_start.check(family, child, 4)
 
 
 @pytest.fixture
