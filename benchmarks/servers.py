@@ -269,7 +269,7 @@ def ray_example(replicas: int) -> Callable[[Place], contextlib.AbstractContextMa
             config = yaml.safe_dump({"applications": [application]})
             (folder / "config.yaml").write_text(config, encoding="utf-8")
             # The same adapter as in front of ours.
-            command = [str(python), str(ROOT / "local" / "ray_server.py")]
+            command = [str(python), str(ROOT / "local" / "endpoints" / "ray_server.py")]
             variables = {**RAY_ENVIRONMENT, "PYTHONPATH": str(folder)}
             with started(place, command, variables, folder, None) as server:
                 yield server

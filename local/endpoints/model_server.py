@@ -51,7 +51,7 @@ RAY_VENV = Path(__file__).parents[2] / ".venv-ray"
 COMMANDS: dict[str, tuple[str | Path, ...]] = {
     # -P: what the artifact imports is not taken from this folder.
     UVICORN: (sys.executable, "-P", Path(__file__).with_name("uvicorn_server.py")),
-    RAY: (RAY_VENV / "bin" / "python", Path(__file__).with_name("ray_server.py")),
+    RAY: (RAY_VENV / "bin" / "python", "-P", Path(__file__).with_name("ray_server.py")),
 }
 RAY_ENVIRONMENT = {
     # Ray's own ports listen on every interface, and run programs for whoever has the token.

@@ -19,7 +19,7 @@ from pathlib import Path
 from local.home.files import UMASK
 from local.processes.container import end_group
 
-HANDLER = Path(__file__).with_name("handler.py")
+HANDLER = Path(__file__).with_name("runtime.py")
 # Importing the handler has 10 seconds before the function's own timeout begins to count (Lambda
 # developer guide, "Lambda execution environment lifecycle").
 INIT_TIMEOUT_S = 10.0

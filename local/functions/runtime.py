@@ -1,4 +1,4 @@
-"""Runs one Lambda handler: `python -P handler.py HANDLER FOLDER READY_FD TIMEOUT_S ARN REQUEST_ID`.
+"""Runs one Lambda handler: `python -P runtime.py HANDLER FOLDER READY_FD TIMEOUT_S ARN REQUEST_ID`.
 
 A program of its own that imports nothing of the local service. The event is FOLDER/event.json; the
 answer becomes FOLDER/answer.json or FOLDER/error.json, so what the handler prints is only its log. One

@@ -219,7 +219,7 @@ def test_a_function_past_its_timeout_is_ended(aws):
     assert answer["FunctionError"] == "Unhandled"
     assert payload["errorMessage"].endswith("Task timed out after 1.00 seconds")
     assert time.monotonic() - begin < 10
-    assert not [child for child in psutil.Process().children() if "handler.py" in " ".join(child.cmdline())]
+    assert not [child for child in psutil.Process().children() if "runtime.py" in " ".join(child.cmdline())]
 
 
 def test_stopping_the_service_ends_a_running_invocation(service, aws):
