@@ -1,10 +1,13 @@
 """S3 stays in its folder, whatever a request names and wherever a symbolic link leads."""
 
+import io
 from pathlib import Path
 
 import pytest
 
 from local.home.home import Home
+from local.s3.operations import S3
+from local.wire.http import HttpRequest
 from tests.local.s3.buckets import code, keys, put, raw
 
 SECRET = b"not an object"
@@ -66,11 +69,13 @@ def test_no_key_leaves_its_bucket(server, home, key):
 
 @pytest.mark.parametrize("host", ["...localhost", ".localhost", "..localhost", ".uploads.localhost:80"])
 def test_no_host_names_what_is_no_bucket(server, home, host):
+    """Neither for the server, which refuses such a host, nor for S3 behind it."""
     before = everything(home)
     for path in ("/secret", "/", "/pictures/a", "//secret", "/../secret"):
         for method in ("GET", "PUT", "DELETE"):
-            status, answer = raw(server, method, path, headers={"Host": host})
-            assert (status, b"<Code>InvalidBucketName</Code>" in answer) == (400, True), (method, path)
+            assert raw(server, method, path, headers={"Host": host})[0] == 403
+            answer = S3(home).handle(HttpRequest(method, path, {}, {"host": host}, io.BytesIO()))
+            assert (answer.status, b"<Code>InvalidBucketName</Code>" in answer.body) == (400, True)
     assert everything(home) == before
 
 
