@@ -36,5 +36,10 @@ def disk_fault(error: BaseException, home: Path) -> str | None:
     return None
 
 
+def says_full(text: str) -> bool:
+    """Whether a program says that the disk is full, in the words of the operating system."""
+    return any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EDQUOT))
+
+
 def _full(folder: Path, reason: str) -> str:
     return f"the disk that holds {folder} is full ({reason}); {MAKE_ROOM}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
-from local.home.disk import disk_fault
+from local.home.disk import MAKE_ROOM, disk_fault, says_full
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, spawn
@@ -280,7 +280,13 @@ def failure_reason(log: Path, exit_status: int) -> str:
     # The toolkit's own report comes last, and names the exit code of the script only.
     toolkit = next((i for i, line in enumerate(lines) if line.endswith(_TOOLKIT_REPORT)), len(lines))
     said = next((line.strip() for line in reversed(lines[:toolkit]) if line.strip()), "it wrote nothing")
-    return f"AlgorithmError: {said[:_LAST_LINE_CHARACTERS]}, exit code: {exit_status} (log: {log})"
+    said = f"{said[:_LAST_LINE_CHARACTERS]}, exit code: {exit_status} (log: {log})"
+    # On AWS an instance's disk is the job's own; here it is that of all jobs, and none is to blame.
+    return (
+        f"InternalServerError: the disk is full; {MAKE_ROOM}: {said}"
+        if says_full(said)
+        else f"AlgorithmError: {said}"
+    )
 
 
 def refuse_empty_words(specification: Mapping[str, Any]) -> None:

@@ -102,6 +102,14 @@ def test_a_job_cannot_change_the_object_it_replaced(control, home):
     assert home.object_path("s3://b/out/sub/copy.txt").read_text() == "hello!"
 
 
+def test_a_program_that_finds_the_disk_full_is_not_to_blame(control, home):
+    put(home, "s3://b/in/a.txt", "x")
+    program = "import errno, os; raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'model.tar.gz')"
+    control.call("CreateProcessingJob", processing_request(program))
+    reason = finished(control, "ProcessingJob", "p")["FailureReason"]
+    assert reason.startswith("InternalServerError: the disk is full; make room and start again: OSError: ")
+
+
 def test_a_failed_program_tells_its_last_lines_and_leaves_no_output(control, home):
     put(home, "s3://b/in/a.txt", "x")
     program = "import sys; open(sys.argv[2] + '/half', 'w').write('x'); sys.exit('the reason')"
