@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -16,7 +17,11 @@ _BLOCK_BYTES = 1 << 20
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, unless it is there."""
+    """Make a folder, and those above it that are missing, unless it is there.
+
+    Raises:
+        NotADirectoryError: it, or one above it, is a file.
+    """
     try:
         path.mkdir(0o700)
     except FileNotFoundError:
@@ -24,7 +29,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(0o700, exist_ok=True)
     except FileExistsError:
         if not path.is_dir():
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def make_file(path: Path) -> None:
