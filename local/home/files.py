@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -11,7 +12,11 @@ UMASK = 0o077
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, unless it is there."""
+    """Make a folder, and those above it that are missing, unless it is there.
+
+    Raises:
+        NotADirectoryError: it, or one above it, is a file.
+    """
     try:
         path.mkdir(0o700)
     except FileNotFoundError:
@@ -19,7 +24,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(0o700, exist_ok=True)
     except FileExistsError:
         if not path.is_dir():
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def make_file(path: Path) -> None:

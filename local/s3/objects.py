@@ -241,7 +241,7 @@ class Objects:
                     raise IsADirectoryError
                 self._keep_headers(bucket, found, headers)
                 content.replace(path)
-            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            except (NotADirectoryError, IsADirectoryError):
                 raise ServiceError(
                     "InvalidRequest",
                     f"The local S3 keeps objects as files; the key {key!r} cannot stand beside another key "

@@ -32,10 +32,9 @@ def test_what_is_there_stays(tmp_path):
     make_file(tmp_path / "file")
     make_folder(tmp_path)
     assert (tmp_path / "file").read_text() == "x"
-    with pytest.raises(FileExistsError):
-        make_folder(tmp_path / "file")
-    with pytest.raises(NotADirectoryError):
-        make_folder(tmp_path / "file" / "below")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError):
+            make_folder(path)
 
 
 def test_a_tree_is_closed_and_nothing_behind_its_links(tmp_path):

@@ -75,7 +75,7 @@ def test_jobs_are_listed_by_their_last_change(control, home):
         assert len(control.call("ListTrainingJobs", limits)["TrainingJobSummaries"]) == count
 
 
-@pytest.mark.parametrize("part", ["prepare", "finish", "observe"])
+@pytest.mark.parametrize("part", ["prepare", "upload", "conclude"])
 def test_a_full_disk_fails_the_job_and_says_so(home, store, part):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/home/x")
@@ -150,7 +150,7 @@ def test_an_error_of_the_service_itself_does_not_leave_a_job_running(home, store
         raise RuntimeError("a bug")
 
     put(home, "s3://b/in/x.txt", "w")
-    service = JobService(home, store, dataclasses.replace(training.KIND, observe=observe), dict)
+    service = JobService(home, store, dataclasses.replace(training.KIND, conclude=observe), dict)
     service.create(training_request("pass"))
     record = service.wait("t")
     assert record["TrainingJobStatus"] == "Failed"
