@@ -140,20 +140,25 @@ def without_effect(
 ) -> list[str]:
     """The overrides that change nothing for whoever reads only the settings `reads`, keys and sections.
 
-    One without which `load` fails is not among them: a setting without a default has to come from somewhere.
+    Those that are left make the settings load: one without a default has to come from somewhere, and some
+    have to agree with others.
     """
-
-    def has_effect(override: str) -> bool:
-        key = _key(override)
+    for key in map(_key, overrides):
         if any(key == read or key.startswith(f"{read}.") for read in reads):
-            return True
-        try:
-            load(path, environ, [other for other in overrides if _key(other) != key])
-        except SettingsError:
-            return True
-        return False
+            continue
+        rest = [other for other in overrides if _key(other) != key]
+        if _loads(path, environ, rest):
+            dropped = [override for override in overrides if _key(override) == key]
+            return [*dropped, *without_effect(path, environ, rest, reads)]
+    return []
 
-    return [override for override in overrides if not has_effect(override)]
+
+def _loads(path: Path | None, environ: Mapping[str, str], overrides: Sequence[str]) -> bool:
+    try:
+        load(path, environ, overrides)
+    except SettingsError:
+        return False
+    return True
 
 
 def _key(override: str) -> str:

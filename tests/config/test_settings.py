@@ -223,6 +223,15 @@ def test_a_malformed_override(write):
 def test_overrides_of_what_nobody_reads_have_no_effect(write, reads, ignored):
     overrides = ["name=flowers", "tuning.jobs=9", "tags.team=vision"]
     assert without_effect(write(""), {}, overrides, reads) == ignored
+    assert without_effect(write(""), {}, 2 * ["input_mode=FastFile"], reads) == 2 * ["input_mode=FastFile"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_overrides_that_agree_with_each_other_only_have_no_effect(write, order):
+    overrides = ["tuning.jobs=1", "tuning.parallel_jobs=1"][::order]  # the default of parallel_jobs is 2
+    assert sorted(without_effect(write(""), {}, overrides, ())) == sorted(overrides)
+    given = {"PIPELINE_TUNING__JOBS": "1"}
+    assert without_effect(write(""), given, ["tuning.parallel_jobs=1"], ()) == []
 
 
 def test_an_override_that_nothing_else_gives_has_an_effect(write):
