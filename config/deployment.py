@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from config.values import Between, Matches, SettingsError
+from config.values import Between, Checked, Matches, SettingsError
 
 # What shifting traffic in steps calls the size of a step, and its least percentage of the instances
 # (API reference, TrafficRoutingConfig; at most half of them in both).
@@ -13,7 +13,7 @@ _SIZES = {"CANARY": ("CanarySize", 1), "LINEAR": ("LinearStepSize", 10)}
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Deployment(Checked):
     """[deployment]: blue/green updates of the endpoint, and what rolls them back by itself."""
 
     # Limits: BlueGreenUpdatePolicy, TrafficRoutingConfig and AutoRollbackConfig in the API reference.
@@ -54,14 +54,6 @@ class Deployment:
         return config
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
-        """Refuse what the fields allow one by one and SageMaker does not together.
-
-        Args:
-            refuse: makes the error of a field's name and what to do about it.
-
-        Raises:
-            SettingsError: one line.
-        """
         if self.traffic_routing in _SIZES and self.step_percent < _SIZES[self.traffic_routing][1]:
             raise refuse("step_percent", "a LINEAR step is at least 10 % of the instances")
         if len(self.alarms) > 10:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from config.settings import Settings
-from config.values import Between, Given, Matches, SettingsError, convert
+from config.values import Between, Entry, Matches, SettingsError, convert
 from entrypoints.contract import BACKBONE, MIN_IMAGE_PX, RANDOM_WEIGHTS
 
 S3_URI = Matches(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/].*)?/?", "an S3 URI such as s3://bucket/folder")
@@ -122,7 +122,7 @@ def check_assignments(
         name, equals, value = assignment.partition("=")
         if not equals:
             raise SettingsError(f"{source} {assignment!r}: write Name=value, e.g. AccuracyThreshold=0.8")
-        given = Given(value, source, text=True)
+        given = Entry(value, source, text=True)
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from config.values import Between, Matches, SettingsError
+from config.values import Between, Checked, Matches, SettingsError
 
 _VERSION = Matches(r"\d+(\.\d+)*", 'a version in quotes such as "2.13"')
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(Checked):
     """[tuning]: the hyperparameter tuning job."""
 
     # Limits: "Resource Limits for Automatic Model Tuning" in the developer guide.
@@ -30,14 +30,6 @@ class Tuning:
     max_jobs_not_improving: Annotated[int, Between(3)] | None = None  # by 1 % or more
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
-        """Refuse what the fields allow one by one and SageMaker does not together.
-
-        Args:
-            refuse: makes the error of a field's name and what to do about it.
-
-        Raises:
-            SettingsError: one line.
-        """
         if self.parallel_jobs > self.jobs:
             raise refuse(
                 "parallel_jobs", f"more than tuning.jobs = {self.jobs}; lower it or raise tuning.jobs"

@@ -9,14 +9,14 @@ import difflib
 import os
 import sys
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
 from config.sections import Debugger, Images, Retries, Training, Tuning
-from config.values import Between, Given, Matches, SettingsError, convert, words
+from config.values import Between, Checked, Entry, Matches, SettingsError, convert, words
 from entrypoints.contract import RENAMED_TRAINABLE
 
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
@@ -48,11 +48,9 @@ _DURATION = Matches(
 # What values were called before, by key: understood, with a line on stderr that names the new word.
 RENAMED = {"training.trainable": RENAMED_TRAINABLE}
 
-SECTIONS = ("tags", "tuning", "training", "debugger", "images", "deployment", "retries")
-
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """Everything a deployment decides. Build it with `load`, which checks it."""
 
     bucket: Annotated[str, _BUCKET]
@@ -77,6 +75,12 @@ class Settings:
     images: Images = field(default_factory=Images)
     deployment: Deployment = field(default_factory=Deployment)
     retries: Retries = field(default_factory=Retries)
+
+    def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
+        if self.use_spot and self.max_wait_s < self.max_runtime_s:
+            raise refuse(
+                "max_wait_s", f"less than max_runtime_s = {self.max_runtime_s}; raise it or lower that"
+            )
 
     @property
     def pipeline_name(self) -> str:
@@ -165,7 +169,7 @@ def _key(override: str) -> str:
     return override.partition("=")[0].strip()
 
 
-def _from_file(path: Path) -> dict[str, Given]:
+def _from_file(path: Path) -> dict[str, Entry]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -174,13 +178,13 @@ def _from_file(path: Path) -> dict[str, Given]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    return {key: Given(value, path.name, text=False) for key, value in _flatten(document)}
+    return {key: Entry(value, path.name, text=False) for key, value in _flatten(document)}
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         # An empty section of ours says nothing; any other is a key that `load` will not know.
-        if value == {} and prefix + key in SECTIONS:
+        if value == {} and prefix + key in _sections():
             continue
         if isinstance(value, dict) and value:
             yield from _flatten(value, f"{prefix}{key}.")
@@ -188,9 +192,18 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + key, value
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+def _sections() -> set[str]:
+    hints = get_type_hints(Settings)
     return {
-        name.removeprefix(PREFIX).lower().replace("__", "."): Given(
+        name
+        for name, hint in hints.items()
+        if is_dataclass(hint) or get_origin(hint) is get_origin(Mapping[str, str])
+    }
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Entry]:
+    return {
+        name.removeprefix(PREFIX).lower().replace("__", "."): Entry(
             value, f"environment variable {name}", text=True
         )
         for name, value in environ.items()
@@ -198,21 +211,21 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     }
 
 
-def _from_overrides(overrides: Sequence[str]) -> dict[str, Given]:
+def _from_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
     given = {}
     for override in overrides:
         _, equals, value = override.partition("=")
         if not equals or not _key(override):
             raise SettingsError(f"--set {override!r}: write key=value, e.g. tuning.jobs=4")
-        given[_key(override)] = Given(value.strip(), "--set", text=True)
+        given[_key(override)] = Entry(value.strip(), "--set", text=True)
     return given
 
 
-def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
+def _build(kind: Any, prefix: str, given: dict[str, Entry]) -> Any:
     """An instance of the dataclass `kind` from the keys under `prefix`, which are taken out of `given`."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
-    taken: dict[str, Given] = {}
+    taken: dict[str, Entry] = {}
     for item in fields(kind):
         key, hint = prefix + item.name, hints[item.name]
         if is_dataclass(hint):
@@ -230,13 +243,11 @@ def _build(kind: Any, prefix: str, given: dict[str, Given]) -> Any:
     built = kind(**values)
 
     def refuse(name: str, remedy: str) -> SettingsError:
-        entry = taken.get(name) or Given(getattr(built, name), "the default", text=False)
+        entry = taken.get(name) or Entry(getattr(built, name), "the default", text=False)
         return entry.error(prefix + name, remedy)
 
-    if isinstance(built, Tuning | Deployment):
+    if isinstance(built, Checked):
         built.check(refuse)
-    if isinstance(built, Settings) and built.use_spot and built.max_wait_s < built.max_runtime_s:
-        raise refuse("max_wait_s", f"less than max_runtime_s = {built.max_runtime_s}; raise it or lower that")
     return built
 
 

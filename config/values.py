@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -42,8 +43,23 @@ class Matches:
         return self.words
 
 
+class Checked:
+    """Settings that the types of their fields do not check alone."""
+
+    def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
+        """Refuse what the fields allow one by one and SageMaker does not together.
+
+        Args:
+            refuse: makes the error of a field's name and what to do about it.
+
+        Raises:
+            SettingsError: one line.
+        """
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Given:
+class Entry:
     """A value, where it came from, and whether it is still the text that a person typed."""
 
     value: Any
@@ -55,7 +71,7 @@ class Given:
         return SettingsError(f"{key} = {shown} (from {self.source}): {remedy}")
 
 
-def convert(hint: Any, key: str, given: Given, expected: str = "") -> Any:
+def convert(hint: Any, key: str, given: Entry, expected: str = "") -> Any:
     """The value of `given` as the annotation `hint` wants it.
 
     Text of a shell is read, values of a file are taken as they are; `expected` says what is wanted
@@ -77,7 +93,7 @@ def convert(hint: Any, key: str, given: Given, expected: str = "") -> Any:
             items = [item.strip() for item in items.strip("[]").split(",") if item.strip()]
         if not isinstance(items, list):
             raise refusal
-        return tuple(convert(arguments[0], key, Given(item, given.source, given.text)) for item in items)
+        return tuple(convert(arguments[0], key, Entry(item, given.source, given.text)) for item in items)
     if origin is Literal:
         for choice in arguments:
             if given.value == (str(choice) if given.text else choice):
