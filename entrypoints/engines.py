@@ -50,14 +50,14 @@ Labels = npt.NDArray[np.int64]
 def make(
     backbone: Backbone,
     network: nn.Module,
-    card: Mapping[str, Any],
+    model_card: Mapping[str, Any],
     train_files: LabelledFiles,
     validation_files: LabelledFiles,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The engines as files by name, and what model.json says about them under "engines".
 
-    The network may be on any device; `card` is the rest of model.json. int8 has a file when it agrees with
-    fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}.
+    The network may be on any device; `model_card` is the rest of model.json. int8 has a file when it agrees
+    with fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}.
 
     Raises:
         DatasetError: a file is no picture.
@@ -67,18 +67,18 @@ def make(
     calibration = [file for file, _ in spread(train_files, CALIBRATION_PICTURES)]
     validation = spread(validation_files, VALIDATION_PICTURES)
     files, labels = [file for file, _ in validation], np.array([label for _, label in validation])
-    copied = build(backbone, len(card["classes"]), None).eval()
+    copied = build(backbone, len(model_card["classes"]), None).eval()
     copied.load_state_dict(network.state_dict())
     reduce_range = not predictor.has_vnni()
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / file for name, file in ENGINES.items()}
-        export(copied, card["preprocessing"]["image_size"], paths["fp32"])
-        quantize(paths["fp32"], paths["int8"], inputs(calibration, card), reduce_range)
+        export(copied, model_card["preprocessing"]["image_size"], paths["fp32"])
+        quantize(paths["fp32"], paths["int8"], inputs(calibration, model_card), reduce_range)
         sessions = {
             name: predictor.open_session(path, torch.get_num_threads()) for name, path in paths.items()
         }
-        compare(copied, sessions["fp32"], next(inputs(files[:COMPARED_PICTURES], card)))
-        answers = predicted(sessions, inputs(files, card))
+        compare(copied, sessions["fp32"], next(inputs(files[:COMPARED_PICTURES], model_card)))
+        answers = predicted(sessions, inputs(files, model_card))
         engines = {name: path.read_bytes() for name, path in paths.items()}
     accuracy = {name: float(np.mean(labels == answer)) for name, answer in answers.items()}
     agreement = float(np.mean(answers["fp32"] == answers["int8"]))
@@ -105,9 +105,9 @@ def make(
     return {ENGINES[name]: data for name, data in engines.items()}, said
 
 
-def inputs(files: Sequence[Path], card: Mapping[str, Any]) -> Iterator[predictor.Inputs]:
+def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[predictor.Inputs]:
     """Batches of pictures as serving gives them to an engine."""
-    how = card["preprocessing"]
+    how = model_card["preprocessing"]
     for part in batched(files, BATCH):
         pixels = read_squares(part, how["image_size"], how["resize"]).numpy()
         yield np.stack([image.normalize(picture, how["mean"], how["std"]) for picture in pixels])

@@ -118,7 +118,7 @@ def cut(backbone: Backbone, network: nn.Module, trainable: str) -> tuple[nn.Sequ
 
 
 def write_artifact(
-    folder: Path, network: nn.Module, card: Mapping[str, Any], engines: Mapping[str, bytes]
+    folder: Path, network: nn.Module, model_card: Mapping[str, Any], engines: Mapping[str, bytes]
 ) -> None:
     """Write the unpacked model artifact, whole or not at all: weights, model.json and what serves them.
 
@@ -133,7 +133,7 @@ def write_artifact(
         write_bytes(unfinished / "app.py", ROOT_APP.encode())
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         write_bytes(unfinished / MODEL_WEIGHTS, save(state))
-        write_json(unfinished / MODEL_CARD, card, indent=2)
+        write_json(unfinished / MODEL_CARD, model_card, indent=2)
         for name, data in engines.items():
             write_bytes(unfinished / name, data)
         for file in [path for path in unfinished.rglob("*") if path.is_file()]:

@@ -197,7 +197,7 @@ def train(hp: Hyperparameters) -> None:
 
     # Artifact
     trained.load_state_dict(best_state)
-    card = {
+    model_card = {
         "architecture": backbone.architecture,
         "classes": list(classes),
         "preprocessing": {
@@ -218,9 +218,11 @@ def train(hp: Hyperparameters) -> None:
         if hp.engines:
             from entrypoints.engines import make  # its libraries are not where trials run
 
-            engines, card["engines"] = make(backbone, network, card, splits.train, splits.validation)
+            engines, model_card["engines"] = make(
+                backbone, network, model_card, splits.train, splits.validation
+            )
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
-            write_artifact(artifact, network, card, engines)
+            write_artifact(artifact, network, model_card, engines)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
 
 

@@ -33,7 +33,7 @@ REPORT_S = 60.0
 EXIT_MESSAGE_BYTES = 1024  # botocore's service model, ExitMessage
 
 
-class Unfit(Exception):
+class VerificationError(Exception):
     """Why the endpoint must not stay as it is; the message is one line."""
 
 
@@ -51,18 +51,19 @@ def check(
         samples: the folder with test pictures and the evaluation's answers (answers.json).
 
     Raises:
-        Unfit: it does not come up, serves another config, or does not answer as the evaluation did.
+        VerificationError: it does not come up, serves another config, or answers otherwise than the
+            evaluation did.
     """
     current = wait_while_busy(sagemaker, endpoint, timeout_s)
     if current is None:
-        raise Unfit(f"there is no endpoint {endpoint}")
+        raise VerificationError(f"there is no endpoint {endpoint}")
     status, reason = current["EndpointStatus"], current.get("FailureReason", "no reason given")
     if status in BUSY:
-        raise Unfit(f"endpoint {endpoint} is still {status} after {timeout_s:g} s")
+        raise VerificationError(f"endpoint {endpoint} is still {status} after {timeout_s:g} s")
     if status != "InService":
-        raise Unfit(f"endpoint {endpoint} is {status}: {reason}")
+        raise VerificationError(f"endpoint {endpoint} is {status}: {reason}")
     if current["EndpointConfigName"] != config:
-        raise Unfit(f"endpoint {endpoint} does not serve {config}: {reason}")
+        raise VerificationError(f"endpoint {endpoint} does not serve {config}: {reason}")
     questions = read_questions(samples)
     for question in questions:
         compare(question, *ask(runtime, endpoint, samples / question["file"]))
@@ -93,9 +94,9 @@ def read_questions(samples: Path) -> list[dict[str, Any]]:
             for entry in json.loads(path.read_text("utf-8"))
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Unfit(f"{path} is not what the evaluation writes: {error!r}") from error
+        raise VerificationError(f"{path} is not what the evaluation writes: {error!r}") from error
     if not questions:
-        raise Unfit(f"{path} holds no test pictures to ask about")
+        raise VerificationError(f"{path} holds no test pictures to ask about")
     return questions
 
 
@@ -107,38 +108,42 @@ def ask(runtime: SageMakerRuntimeClient, endpoint: str, picture: Path) -> tuple[
         )
         content = response["Body"].read()
     except (OSError, ClientError, BotoCoreError) as error:
-        raise Unfit(f"the endpoint does not answer {picture.name}: {one_line(error)}") from error
+        raise VerificationError(f"the endpoint does not answer {picture.name}: {one_line(error)}") from error
     try:
         answer = read_answer(content)
     except ValueError as error:
-        raise Unfit(
+        raise VerificationError(
             f"the endpoint's answer to {picture.name} is not one of a classifier: {one_line(error)}"
         ) from error
     return answer, response.get("CustomAttributes", "").removeprefix("engine=")
 
 
 def compare(question: dict[str, Any], answer: dict[str, Any], engine: str) -> None:
-    """Raise Unfit unless every probability is within `bounds` of the evaluation's.
+    """Raise VerificationError unless every probability is within `bounds` of the evaluation's.
 
     So the label is the evaluation's, or one that came as close to it.
     """
     expected, given, label = question["probabilities"], answer["probabilities"], answer["label"]
     where = f"{question['file']}, engine {engine or 'unknown'}, evaluated with {question['engine']}"
     if odd := sorted(given.keys() ^ expected.keys()):
-        raise Unfit(f"only the {'endpoint' if odd[0] in given else 'evaluation'} knows the class {odd[0]!r}")
+        raise VerificationError(
+            f"only the {'endpoint' if odd[0] in given else 'evaluation'} knows the class {odd[0]!r}"
+        )
     factor = SAME_ENGINE if engine == question["engine"] else OTHER_ENGINE
     for name, probability in expected.items():
         low, high = bounds(probability, factor)
         if low <= given[name] <= high:  # NaN is not
             continue
         if label != question["predicted"]:
-            raise Unfit(f"the endpoint says {label}, the evaluation {question['predicted']} ({where})")
-        raise Unfit(
+            raise VerificationError(
+                f"the endpoint says {label}, the evaluation {question['predicted']} ({where})"
+            )
+        raise VerificationError(
             f"the endpoint gives {name} {given[name]:.4f}, the evaluation {probability:.4f}; from {low:.4f} "
             f"to {high:.4f} would do ({where})"
         )
     if given.get(label) != max(given.values()):
-        raise Unfit(
+        raise VerificationError(
             f"the endpoint says {label}, which is not the class that it finds most probable ({where})"
         )
 
@@ -199,7 +204,7 @@ def verify(args: argparse.Namespace) -> tuple[str, int]:
     sagemaker, runtime = clients(args.region)
     try:
         return check(sagemaker, runtime, args.endpoint, args.config, args.samples, args.timeout_s), 0
-    except Unfit as problem:
+    except VerificationError as problem:
         done = restore(sagemaker, args.endpoint, args.config, args.previous_config, args.timeout_s)
         return f"{problem}; {done}", 1
     except (ClientError, BotoCoreError) as error:

@@ -175,11 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         soft_wrap=True,
     )
     if done.extra:
-        _settle(s3, url, done.extra, arguments)
+        delete_or_tell(s3, url, done.extra, arguments)
     return 0
 
 
-def _settle(s3: S3Client, url: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
+def delete_or_tell(s3: S3Client, url: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
     """Delete what is in S3 and not in the folder, or say that the pipeline will train on it."""
     bucket, _ = split_url(url)
     for key in extra[:LISTED]:

@@ -29,7 +29,7 @@ from entrypoints.contract import (
     JSON,
     MAX_BODY_BYTES,
 )
-from entrypoints.serving.frames import ARTIFACT, error
+from entrypoints.serving.protocol import ARTIFACT, error
 from entrypoints.serving.workers import COUNT_VARIABLE, Busy, Pool, Processes, cores
 
 PAGE = Path(__file__).with_name("page.html")

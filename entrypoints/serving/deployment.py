@@ -4,7 +4,7 @@ from ray import serve  # type: ignore[import-not-found]  # in the serving image 
 from starlette.applications import Starlette
 
 from entrypoints.serving.app import build
-from entrypoints.serving.frames import ARTIFACT, TIMEOUT_S
+from entrypoints.serving.protocol import ARTIFACT, TIMEOUT_S
 from entrypoints.serving.replica import InProcess
 from entrypoints.serving.workers import cores
 

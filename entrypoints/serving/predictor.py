@@ -74,10 +74,10 @@ def load(folder: Path, engine: str | None = None) -> Model:
     Raises:
         FileNotFoundError: model.json is missing, or the engine is; the message is one line.
     """
-    card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
+    model_card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
     kept = engines(folder)
     if engine is None and kept:
-        int8_fits = "int8" in kept and (card["engines"]["int8"]["reduce_range"] or has_vnni())
+        int8_fits = "int8" in kept and (model_card["engines"]["int8"]["reduce_range"] or has_vnni())
         engine = "int8" if int8_fits else "fp32"
     if engine not in kept:
         raise FileNotFoundError(
@@ -86,11 +86,11 @@ def load(folder: Path, engine: str | None = None) -> Model:
             else f"the model artifact {folder} holds no {ENGINES['fp32']}: it was trained with engines=0, as "
             "tuning trials are, and cannot be served; train it with engines=1"
         )
-    how = card["preprocessing"]
+    how = model_card["preprocessing"]
     return Model(
         session=open_session(folder / ENGINES[engine]),
         engine=engine,
-        classes=tuple(card["classes"]),
+        classes=tuple(model_card["classes"]),
         image_size=how["image_size"],
         resize=how["resize"],
         mean=tuple(how["mean"]),

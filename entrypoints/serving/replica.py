@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from entrypoints.serving import worker
-from entrypoints.serving.frames import TIMEOUT_S, Answer
+from entrypoints.serving.protocol import TIMEOUT_S, Answer
 from entrypoints.serving.workers import Pool
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from entrypoints.serving import predictor
-from entrypoints.serving.frames import ARTIFACT, FRAME, TIMEOUT_S, Answer, error
+from entrypoints.serving.protocol import ARTIFACT, FRAME, TIMEOUT_S, Answer, error
 
 # Pillow decodes image.py's 100 million pixels to 0.4 GB and turns them upright in as much again; what takes
 # more is refused. On Linux this counts the memory that the process asks for, its libraries' 0.3 GB included.

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
-from entrypoints.serving.frames import FRAME, TIMEOUT_S, Answer, error
+from entrypoints.serving.protocol import FRAME, TIMEOUT_S, Answer, error
 
 # The name and the meaning are those of SageMaker's inference toolkit.
 COUNT_VARIABLE = "SAGEMAKER_MODEL_SERVER_WORKERS"

@@ -17,7 +17,7 @@ from local.wire.errors import ServiceError
 from local.wire.operations import Request
 
 
-def invalid(message: str) -> ServiceError:
+def invalid_parameter(message: str) -> ServiceError:
     """Lambda's answer to a request that it cannot accept."""
     return ServiceError("InvalidParameterValueException", message)
 
@@ -49,7 +49,7 @@ def kept_code(home: Home, folder: Path, code: Request) -> Record:
             archive.extractall(partial)
     except zipfile.BadZipFile:
         message = "Could not unzip uploaded file. Please check your file, then try to upload again."
-        raise invalid(message) from None
+        raise invalid_parameter(message) from None
     close_tree_to_others(partial)
     make_file(target.with_suffix(".zip"))
     target.with_suffix(".zip").write_bytes(data)
@@ -62,11 +62,13 @@ def _archive(home: Home, code: Request) -> bytes:
         try:
             return base64.b64decode(code["ZipFile"], validate=True)
         except binascii.Error:
-            raise invalid("ZipFile is not base64.") from None
+            raise invalid_parameter("ZipFile is not base64.") from None
     if "S3Bucket" not in code or "S3Key" not in code:
-        raise invalid("Please provide a source for function code.")
+        raise invalid_parameter("Please provide a source for function code.")
     try:
         return home.object_path(f"s3://{code['S3Bucket']}/{code['S3Key']}").read_bytes()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         message = "Error occurred while GetObject. S3 Error Code: NoSuchKey."
-        raise invalid(f"{message} s3://{code['S3Bucket']}/{code['S3Key']} does not exist.") from None
+        raise invalid_parameter(
+            f"{message} s3://{code['S3Bucket']}/{code['S3Key']} does not exist."
+        ) from None

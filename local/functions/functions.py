@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.functions.code import code_folder, invalid, kept_code
+from local.functions.code import code_folder, invalid_parameter, kept_code
 from local.functions.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
 from local.home.files import make_file
 from local.home.home import ACCOUNT, Home
@@ -91,7 +91,9 @@ class FunctionService:
         name = _name(request["FunctionName"])
         _refuse_unsupported(request)
         if "Handler" not in request or "Runtime" not in request:
-            raise invalid("Runtime and Handler are mandatory for functions created with deployment packages.")
+            raise invalid_parameter(
+                "Runtime and Handler are mandatory for functions created with deployment packages."
+            )
         arn = self._arn(name)
         record: Record = {
             "FunctionName": name,
@@ -165,7 +167,7 @@ class FunctionService:
         records = sorted(self._store.list(FUNCTIONS), key=lambda record: str(record["FunctionName"]))
         marker, count = request.get("Marker", "0"), request.get("MaxItems", 50)
         if not (marker.isascii() and marker.isdigit()):
-            raise invalid(f"Marker {marker!r} is not valid")
+            raise invalid_parameter(f"Marker {marker!r} is not valid")
         start = int(marker)
         more = str(start + count) if start + count < len(records) else None
         return {"Functions": records[start : start + count], "NextMarker": more}
@@ -189,7 +191,7 @@ class FunctionService:
         if kind == "DryRun":
             return {"StatusCode": 204, "Payload": b""}
         if kind != "RequestResponse":
-            raise invalid(f"the local service invokes functions synchronously only, not as {kind}")
+            raise invalid_parameter(f"the local service invokes functions synchronously only, not as {kind}")
         event = request["Payload"] or b"{}"
         if len(event) > PAYLOAD_BYTES:
             message = f"Request must be smaller than {PAYLOAD_BYTES} bytes for the InvokeFunction operation"
@@ -259,7 +261,7 @@ def _name(name_or_arn: str) -> str:
     """
     name = name_or_arn.rpartition("function:")[2].removesuffix(":$LATEST")
     if not re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name):
-        raise invalid(
+        raise invalid_parameter(
             f"{name_or_arn} is not the name of a function: up to 64 letters, digits, hyphens and "
             "underscores, without a version or an alias"
         )
@@ -270,12 +272,12 @@ def _refuse_unsupported(request: Request) -> None:
     """Refuse what the local service would otherwise have to leave out."""
     runtime = request.get("Runtime", "python3")
     if not runtime.startswith("python3"):
-        raise invalid(f"the local service runs Python functions only, not {runtime}")
+        raise invalid_parameter(f"the local service runs Python functions only, not {runtime}")
     if request.get("PackageType", "Zip") != "Zip":
-        raise invalid("the local service runs functions from zip archives only, not from images")
+        raise invalid_parameter("the local service runs functions from zip archives only, not from images")
     for member in ("Layers", "FileSystemConfigs", "Publish"):
         if request.get(member):
-            raise invalid(f"the local service does not support {member} of a function")
+            raise invalid_parameter(f"the local service does not support {member} of a function")
 
 
 def _revision() -> Record:
