@@ -9,8 +9,9 @@ RAY := .venv-ray/complete
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
 
+# Two at a time; tests of one module one after the other, since they share what they were given.
 test: $(ENVIRONMENT)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadscope
 
 check: $(ENVIRONMENT)
 	.venv/bin/ruff check .
