@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from local.home.disk import MAKE_ROOM, says_full
 from local.s3.xml import error_document
 from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
@@ -94,7 +95,8 @@ def application(
         except NotImplementedError as error:  # moto, of an operation that it lacks
             refusal = ServiceError("NotImplemented", str(error), 501)
         except OSError as error:  # a full disk, a file that may not be read: not the service's own error
-            refusal = ServiceError("InternalFailure", str(error), 500)
+            advice = f"; {MAKE_ROOM}" if says_full(str(error)) and MAKE_ROOM not in str(error) else ""
+            refusal = ServiceError("InternalFailure", f"{error}{advice}", 500)
         except Exception as error:  # the outermost line of a request: AWS, too, answers for its own mistakes
             log.exception("%s %s", request.method, request.path)
             refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
@@ -111,7 +113,11 @@ def moto() -> WSGIApplication:
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    def create(backend: str) -> WSGIApplication:
+    def create(backend: str | None) -> WSGIApplication:
+        if backend is None:
+            raise ServiceError(
+                "UnknownOperationException", "the local service has no such service of AWS", 404
+            )
         # /moto-api: no part of AWS; resets the services, and writes and replays files of requests.
         if backend.startswith("moto_api"):
             raise ServiceError("AccessDenied", "moto's own interface is closed; use the services of AWS", 403)

@@ -13,6 +13,9 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import WSGITask
+from waitress.utilities import Error
+
+from local.wire import guard
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -21,18 +24,30 @@ HOST = "127.0.0.1"
 # Each call of a model or function that is still running holds one.
 THREADS = 32
 REQUEST_BYTES_MAX = 1 << 40  # S3's own limits are lower
+FOREIGN_BYTES_MAX = 1 << 16  # less is answered in the words of the service that was asked
 UNDERSCORED_METADATA = re.compile(rb"^(x-amz-meta-[\w-]*_[\w-]*):([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 METADATA_NAME = re.compile(rb"^X-Amz-Meta-[^:]*", re.MULTILINE)
+
+
+class _Forbidden(Error):  # type: ignore[misc]
+    code, reason = 403, "Forbidden"
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Keeps S3 metadata whose names have an underscore, which WSGI cannot tell from a dash.
 
-    Takes `Expect: 100-continue` of an empty body for what it is; waitress would never answer.
+    Takes `Expect: 100-continue` of an empty body for what it is; waitress would never answer. Refuses a
+    foreign web site's body before it is received: waitress would write it to the disk first.
     """
+
+    content_length: int
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
+        headers = {name.replace("_", "-").lower(): value for name, value in self.headers.items()}
+        reason = guard.refusal(headers, self.first_line.split(b" ")[1].decode("latin-1"))
+        if reason is not None and (self.chunked or self.content_length > FOREIGN_BYTES_MAX):
+            self.error, self.body_rcv, self.content_length = _Forbidden(reason), None, 0
         if self.content_length == 0 and not self.chunked:
             self.expect_continue = False
         for name, value in UNDERSCORED_METADATA.findall(header_plus):

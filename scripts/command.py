@@ -7,14 +7,16 @@ Exit codes: 0 done, 1 the answer is no (a gate, a refused question), 2 wrong inp
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from botocore.exceptions import (
@@ -69,6 +71,15 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """An argument that is empty, as a shell variable that is not set, must not stand for a default."""
+        given = sys.argv[1:] if args is None else list(args)
+        if any(argument == "" or re.fullmatch("--[a-z-]+=", argument) for argument in given):
+            self.error(
+                "an argument is empty, perhaps a shell variable that is not set; fill it in or leave it out"
+            )
+        return super().parse_known_args(given, namespace)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {_one_line(message)}; see {self.prog} --help\n")
 
@@ -266,11 +277,14 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        _say(
-            f"{error.filename}: {error.strerror}; check the path, its permissions and the free space"
-            if error.filename
-            else str(error)
-        )
+        if error.filename:
+            _say(f"{error.filename}: {error.strerror}; check the path, its permissions and the free space")
+        elif error.errno == errno.ENOSPC:
+            _say(
+                f"a disk is full ({error.strerror}); make room where the command writes, then start it again"
+            )
+        else:
+            _say(str(error))
         code = 2
     sys.exit(code)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 WORKERS = 8  # below botocore's ten connections per client
-SAMPLED = 5  # objects of a folder; what systems leave behind, .DS_Store, may come before the first picture
+SAMPLED = 5  # objects of a folder, pictures first
 
 
 def note(url: str) -> dict[str, str]:
@@ -93,6 +93,22 @@ def refuse_nesting(
                 _refuse_inside(url, f"{root}{parent}", reason)
 
 
+def refuse_another(url: str, wanted: Collection[str], there: Collection[str]) -> None:
+    """Refuse to mix a dataset with one of other classes at the same prefix.
+
+    One that shares a class with what is there is a later version of it. Arguments as for `refuse_nesting`.
+
+    Raises:
+        Failure: no class is the same.
+    """
+    old, new = ({key.rpartition("/")[0].rpartition("/")[2] for key in keys} for keys in (there, wanted))
+    if old and not old & new:
+        command.fail(
+            f"{url} holds another dataset (its class {min(old)!r}; this one has {min(new)!r}), and whoever "
+            f"trains on it would train on both; upload to a prefix of its own, such as {url[:-1]}-2/"
+        )
+
+
 def _owners(
     pool: ThreadPoolExecutor, s3: S3Client, bucket: str, keys: Sequence[str]
 ) -> Iterator[tuple[str, str | None]]:
@@ -102,14 +118,15 @@ def _owners(
 def _shows_dataset(s3: S3Client, bucket: str, parent: str, folder: str) -> str:
     """How a folder shows that its parent is a dataset; "" if it does not."""
     url = f"s3://{bucket}/{parent}"
-    page = s3.list_objects_v2(Bucket=bucket, Prefix=folder, MaxKeys=SAMPLED)
-    for key in (item["Key"] for item in page.get("Contents", [])):
+    page = s3.list_objects_v2(Bucket=bucket, Prefix=folder)
+    keys = [item["Key"] for item in page.get("Contents", [])]
+    for key in sorted(keys, key=lambda key: not _is_picture(key))[:SAMPLED]:
         found = owner(s3, bucket, key)
         if found is not None:
             return f"in the dataset {url} (it holds s3://{bucket}/{key})" if found == url else ""
         # Pictures right in a folder make it a class of its parent; a folder "train" makes it a split dataset.
         in_class = "/" not in key[len(folder) :] or folder == f"{parent}train/"
-        if in_class and (mimetypes.guess_type(key)[0] or "").startswith("image/"):
+        if in_class and _is_picture(key):
             return f"in {url}, which seems to be a dataset (it holds s3://{bucket}/{key})"
     return ""
 
@@ -135,3 +152,7 @@ def _refuse_inside(url: str, outer: str, where: str) -> NoReturn:
 def _folders(s3: S3Client, bucket: str, prefix: str) -> Iterator[str]:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
     return (item["Prefix"] for page in pages for item in page.get("CommonPrefixes", []))
+
+
+def _is_picture(key: str) -> bool:
+    return (mimetypes.guess_type(key)[0] or "").startswith("image/")

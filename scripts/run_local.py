@@ -112,7 +112,7 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=command.console, transient=True) as progress:
-        done = upload(dataset, url, s3, progress)
+        done = upload(dataset, url, s3, progress, replaces=True)
     ours = owned(s3, bucket, done.extra, url)
     if others := sorted(set(done.extra) - set(ours)):
         command.fail(

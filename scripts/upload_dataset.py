@@ -27,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import scripts.command as command
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
-from scripts.owners import WORKERS, note, owned, refuse_nesting
+from scripts.owners import WORKERS, note, owned, refuse_another, refuse_nesting
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -47,15 +47,18 @@ class Upload:
     extra: tuple[str, ...]
 
 
-def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress) -> Upload:
+def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replaces: bool = False) -> Upload:
     """Put the usable pictures of a dataset under s3://bucket/prefix, each at its path in the dataset.
 
     An object with the same size and SHA-256 (kept as user metadata) is not sent again; one that cannot
     prove its content, or carries no note of its dataset, is.
 
+    Args:
+        replaces: whether it takes the place of whatever dataset is there.
+
     Raises:
-        Failure: the URL or a file's name does not suit S3, a file cannot be read, or the URL lies above
-            another dataset or in it.
+        Failure: the URL or a file's name does not suit S3, a file cannot be read, or another dataset lies
+            there, above or below.
         ClientError: S3 refused.
         KeyboardInterrupt: interrupted; the message says how many pictures are there.
     """
@@ -65,6 +68,8 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress) -> Uplo
     keys = {prefix + _relative(file, dataset.root): file for file in files}
     sizes = _list(s3, bucket, prefix)
     refuse_nesting(s3, url, dataset.root.name, keys.keys(), sizes)
+    if not replaces:
+        refuse_another(url, keys.keys(), sizes)
     task = progress.add_task(f"uploading to {url}", total=len(keys))
     executor = ThreadPoolExecutor(WORKERS)
     noted = note(url)
@@ -147,6 +152,8 @@ def _put(
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
+    if arguments.to:
+        arguments.reads = ("region",)  # the others make the default of --to
     settings = command.settings(arguments)
     url = arguments.to or command.default(settings, "InputDataUrl")
     bucket, prefix = split_url(url)

@@ -27,6 +27,8 @@ FORBIDDEN = [
     ("The local service stands alone", "local/scratch.py", "config.settings"),
     ("The local service stands alone", "local/scratch.py", "sagemaker"),
     ("A command for AWS does without the local service", "scripts/reporting/scratch.py", "local.home.home"),
+    ("No program needs a test or a benchmark", "entrypoints/scratch.py", "benchmarks.load"),
+    ("No program needs a test or a benchmark", "steps/scratch.py", "tests.browser"),
     ("The entry points run in containers, alone", "entrypoints/scratch.py", "config.settings"),
 ]
 

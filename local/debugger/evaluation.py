@@ -1,4 +1,4 @@
-"""The rules of a training job: their statuses, and the process that evaluates them (rule_job.py)."""
+"""The rules of a training job: their statuses, and the process that evaluates them (evaluate.py)."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class RuleEvaluation:
                 )
 
     def _request(self) -> Record:
-        """What rule_job.py reads."""
+        """What evaluate.py reads."""
         debugged = "DebugHookConfig" in self._record
         profiled = "S3OutputPath" in self._record.get("ProfilerConfig", {})
         return {

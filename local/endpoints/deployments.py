@@ -91,17 +91,17 @@ class Deployments:
             return
         with contextlib.suppress(KeyError):  # deleted meanwhile
             record = self._store.get(ENDPOINTS, name)
-            settled = dict(record)
-            self._settle(settled)
-            if settled != record:
-                self._store.keep(ENDPOINTS, name, self._settle)
+            corrected = dict(record)
+            self._correct(corrected)
+            if corrected != record:
+                self._store.keep(ENDPOINTS, name, self._correct)
 
     def notice_all(self) -> None:
         """The same for all endpoints."""
         for record in self._store.list(ENDPOINTS):
             self.notice(record["EndpointName"])
 
-    def _settle(self, record: Record) -> None:
+    def _correct(self, record: Record) -> None:
         name = record["EndpointName"]
         if not self._worked_on(name):
             self._end_work(record)

@@ -107,7 +107,7 @@ def _ranked_trials(sagemaker: Any, kind: StepType, description: Mapping[str, Any
     """The trials that reported the objective, the best first, which the Describe call does not answer."""
     objective = description["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective", {})
     answer = getattr(sagemaker, xform_name(kind.trials))(
-        HyperParameterTuningJobName=description["HyperParameterTuningJobName"],
+        **{kind.name_key: description[kind.name_key]},
         SortBy="FinalObjectiveMetricValue",
         SortOrder="Ascending" if objective.get("Type") == "Minimize" else "Descending",
         MaxResults=_MAX_REFERABLE_TRIALS,
@@ -124,7 +124,7 @@ def _job_outcome(kind: StepType, description: dict[str, Any]) -> Outcome:
     exception_type = None
     # A full disk is no exception of a retry policy: its attempts, minutes apart, would only put off the news.
     internal = reason.startswith("InternalServerError") and MAKE_ROOM not in reason
-    if internal and kind.resource != "HyperParameterTuningJob":
+    if internal and not kind.trials:
         exception_type = "SageMaker.JOB_INTERNAL_ERROR"
     elif reason.startswith("CapacityError"):
         exception_type = "SageMaker.CAPACITY_ERROR"

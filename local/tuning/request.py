@@ -56,7 +56,7 @@ def check(store: Store, request: Request) -> None:
             f"{count} hyperparameters with _tuning_objective_metric,"
             f" at most {_MOST_HYPERPARAMETERS} are allowed"
         )
-    jobs = _accept_limits(config, choices)
+    jobs = _check_limits(config, choices)
     names = {
         entry["Name"]
         for entry in request["TrainingJobDefinition"]["AlgorithmSpecification"].get("MetricDefinitions", [])
@@ -68,7 +68,7 @@ def check(store: Store, request: Request) -> None:
     training.check(training_request(request, "trial", {}))  # refuses what every trial would
 
 
-def _accept_limits(config: Record, choices: dict[str, BaseDistribution]) -> int:
+def _check_limits(config: Record, choices: dict[str, BaseDistribution]) -> int:
     """The number of training jobs that the tuning job may start."""
     strategy, limits = config["Strategy"], config["ResourceLimits"]
     jobs: int | None = limits.get("MaxNumberOfTrainingJobs")

@@ -92,7 +92,7 @@ class Search:
     def stops(self, trial: optuna.Trial, step: int, value: float) -> bool:
         """Whether a running trial is to stop, having reported the objective for the `step`-th time (from 1).
 
-        Source: median.py and HyperbandStrategyConfig in the API reference.
+        Source: early_stopping.py and HyperbandStrategyConfig in the API reference.
         """
         with self._turn:
             trial.report(value, step)

@@ -185,6 +185,23 @@ def test_what_moto_lacks_is_an_error_in_the_clients_protocol(client):
     assert "simulate_principal_policy" in refused["Error"]["Message"]
 
 
+def test_a_service_that_nobody_has_is_refused(client, caplog):
+    with pytest.raises(ClientError) as caught:
+        client("translate").list_languages()
+    assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
+def test_a_foreign_sites_body_is_refused_before_it_comes(server, length):
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        head = f"POST /x HTTP/1.1\r\nHost: {host}\r\nOrigin: http://evil.example\r\n{length}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = connection.recv(4096).decode()
+    assert answer.startswith("HTTP/1.1 403 ") and "http://evil.example" in answer
+
+
 def test_requests_without_credentials(server):
     status, headers, body = get(server, "/")
     assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")

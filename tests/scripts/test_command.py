@@ -57,6 +57,11 @@ def test_an_unknown_option_is_one_line(run, refused, script):
     refused(run(script, "--colour"), script, "--help")
 
 
+@pytest.mark.parametrize("arguments", [[""], ["--set="], ["--local", ""]])
+def test_an_empty_argument_stands_for_no_default(run, refused, arguments):
+    refused(run("delete_endpoint.py", *arguments), "delete_endpoint.py: an argument is empty")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

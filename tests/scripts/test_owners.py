@@ -57,6 +57,35 @@ def test_above_what_another_tool_put_there(refused, s3, upload, put):
     assert keys(s3) == before
 
 
+def test_a_dataset_of_other_classes_at_the_same_prefix(
+    refused, s3, run, url, upload, put, tmp_path, pictures
+):
+    """Neither mixed with what an upload put there nor, by --delete, in its place; a later version may."""
+    assert upload(f"{DATA}wild").returncode == 0
+    put("birds/hawk/1.png", "birds/owl/1.png")
+    before = keys(s3)
+    refused(
+        upload(f"{DATA}birds"), f"{DATA}birds/ holds another dataset (its class 'hawk'", f"{DATA}birds-2/"
+    )
+    other = tmp_path / "other"
+    for name in ("rose", "tulip"):
+        (other / name).mkdir(parents=True)
+        for picture in (pictures / "ants").iterdir():
+            (other / name / picture.name).write_bytes(picture.read_bytes())
+    refused(
+        run(SCRIPT, other, "--to", f"{DATA}wild", "--delete", "--yes", "--local", url),
+        "holds another dataset",
+    )
+    assert keys(s3) == before
+    (pictures / "ants" / "0.png").unlink()
+    assert upload(f"{DATA}wild").returncode == 0
+
+
+def test_a_folder_may_begin_with_what_is_no_picture(refused, upload, put):
+    put(*(f"txt/hawk/.{number}.txt" for number in range(20)), "txt/hawk/1.png", "txt/owl/1.png")
+    refused(upload(f"{DATA}txt/mine"), f"in {DATA}txt/, which seems to be a dataset")
+
+
 def test_inside_another_dataset(refused, s3, upload):
     assert upload(f"{DATA}große Blumen").returncode == 0
     before = keys(s3)

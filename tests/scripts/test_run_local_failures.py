@@ -67,6 +67,7 @@ def test_an_interrupted_run_leaves_no_process_and_says_what_was_kept(tmp_path, s
 def changed(change, *arguments):
     """Start run_local.py as a person does, in a process where something of the service is changed first."""
     program = f"import runpy, sys\nsys.argv[0] = 'run_local.py'\n{change}\n"
+    program += f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"  # as Python does for a file
     program += f"runpy.run_path({str(ROOT / 'scripts' / 'run_local.py')!r}, run_name='__main__')"
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],

@@ -133,15 +133,13 @@ def test_an_evaluation_that_breaks_is_an_error_that_names_its_log(service, home,
 def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):
     record = request("pass", DebugRuleConfigurations=[rule("Overfit"), rule("VanishingGradient")])
     record |= {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/t"}
-    evaluation = RuleEvaluation(home, record, {})
+    running = RuleEvaluation(home, record, {})
     results = home.folder(evaluation.FOLDER, "t") / "results.jsonl"
     results.parent.mkdir(parents=True)
     found = {"name": "Overfit", "RuleEvaluationStatus": "IssuesFound", "StatusDetails": "far apart"}
     results.write_text(json.dumps(found) + '\n{"name": "Vanishing')
-    evaluation.stop()
-    changes = {
-        name: (c["RuleEvaluationStatus"], c["StatusDetails"]) for name, c in evaluation.finish().items()
-    }
+    running.stop()
+    changes = {name: (c["RuleEvaluationStatus"], c["StatusDetails"]) for name, c in running.finish().items()}
     assert changes == {
         "Overfit": ("IssuesFound", "far apart"),
         "VanishingGradient": ("Stopped", "the local service ended"),
