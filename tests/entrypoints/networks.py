@@ -1,4 +1,4 @@
-"""Rows of backbones.py: the one that is trained, one that nobody knows yet, and one that trains in no time."""
+"""Rows of backbones.py: the one that is trained, one that nobody knows yet, one that trains in no time."""
 
 from __future__ import annotations
 

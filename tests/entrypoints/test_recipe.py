@@ -126,7 +126,7 @@ def test_an_epoch_shows_each_picture_once_in_an_order_of_its_own_and_then_valida
     orders = []
     for first in range(0, len(numbers), BATCHES + 1):
         *batches, validation = numbers[first : first + BATCHES + 1]
-        orders.append(sum(batches, []))
+        orders.append([number for batch in batches for number in batch])
         assert validation == VALIDATION
     everything = list(range(10))
     assert [sorted(order) for order in orders] == [everything] * HP.epochs
@@ -200,7 +200,7 @@ def test_training_pictures_are_cropped_and_mirrored(
     assert len(set((across * down).tolist())) > 20
 
 
-def test_the_card_says_what_was_trained_and_how(given: Given, job: Path) -> None:
+def test_the_card_says_what_was_trained_and_how(job: Path) -> None:
     write_weights(job)
     train(HP)
     card = json.loads((job / "model/model.json").read_text())
