@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import torch
 
+from entrypoints.backbones import BACKBONES
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.dataset import read_split
 from entrypoints.engines import make
 from entrypoints.model import build, write_artifact
-from tests.entrypoints.networks import RESNET18
+from tests.entrypoints.networks import RESNET18, TINY, tiny_network
 from tests.entrypoints.pictures import COLORS, write_classes
 
 ROOT = Path(__file__).parents[2]
@@ -198,3 +199,10 @@ def keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def alone(one_thread: None, no_checkpoints: None, keep_signals: None) -> None:
     """A training in this process leaves the others of this process as they are."""
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network TINY has a row: for what has nothing to do with the network that is trained."""
+    monkeypatch.setitem(BACKBONES, TINY.name, TINY)
+    monkeypatch.setattr("entrypoints.model.get_model", tiny_network)

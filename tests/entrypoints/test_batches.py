@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +20,11 @@ from entrypoints.batches import (
     shuffled,
     steps_per_epoch,
 )
+from entrypoints.contract import PNG
 from entrypoints.dataset import read_split
+from entrypoints.model import normalize
+from entrypoints.serving import predictor
+from tests.entrypoints.networks import RESNET18
 from tests.entrypoints.pictures import picture
 
 
@@ -120,9 +126,15 @@ def test_reseeding_repeats_what_its_numbers_name() -> None:
     assert len(set(map(tuple, draws))) == 4
 
 
-def test_squares(dataset: Path) -> None:
-    files = [file for file, _ in read_split(dataset)[1]]
-    assert read_squares(files, 28, 32).shape == (12, 3, 28, 28)
+def test_squares_are_what_serving_makes_of_the_same_pictures(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, (file, size) in enumerate(zip(files, ((24, 20), (300, 40), (30, 90)), strict=True)):
+        picture(size=size, seed=number).save(file)
+    model = predictor.Model(cast(Any, None), "", (), 28, 32, RESNET18.mean, RESNET18.std)
+    served = [predictor.decode(model, file.read_bytes(), PNG) for file in files]
+    squares = read_squares(files, 28, 32)
+    assert (squares.dtype, squares.shape) == (torch.uint8, (3, 3, 28, 28))
+    assert np.array_equal(normalize(squares, RESNET18.mean, RESNET18.std).numpy(), np.concatenate(served))
 
 
 def test_augmentation_gives_squares_and_flips_only_when_asked() -> None:

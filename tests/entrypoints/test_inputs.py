@@ -85,9 +85,24 @@ def test_views_come_round_again_from_memory(splits: tuple[Path, Path]) -> None:
     kept.begin(5)
     assert torch.equal(kept[EVERYTHING[3:5]], epochs[0][3:5])
     assert list(kept.validation()) and len(frozen.seen) == before
-    # Smaller than what is served, and never below what the network takes.
-    assert {shape[2] for shape in frozen.seen if shape[0] == len(EVERYTHING)} == {32}
     assert kept[EVERYTHING].shape == (8, 3)
+
+
+@pytest.mark.parametrize(("served", "seen"), [(224, 160), (98, 70), (40, 32), (32, 32)])
+def test_frozen_layers_learn_from_half_the_pixels_that_are_served(
+    splits: tuple[Path, Path], served: int, seen: int
+) -> None:
+    """Nor ever from fewer than the network takes."""
+    frozen = Halved()
+    made(splits, replace(HP, image_size=served), frozen).begin(1)
+    shapes = {shape for shape in frozen.seen if shape[0] > 1}
+    assert shapes == {(6, 3, served, served), (8, 3, seen, seen)}
+
+
+def test_where_all_layers_learn_they_see_pictures_as_large_as_served(splits: tuple[Path, Path]) -> None:
+    anew = made(splits, HP)
+    anew.begin(1)
+    assert anew[EVERYTHING].shape == (8, 3, 40, 40)
 
 
 @pytest.mark.parametrize("frozen", [(), (Halved(),)])

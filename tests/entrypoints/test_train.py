@@ -7,20 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from entrypoints import batches, checkpoint, contract
-from entrypoints.checkpoint import CONFIG_VARIABLE
+from config.sections import Tuning
+from entrypoints import batches, contract
 from entrypoints.hyperparameters import Hyperparameters
-from entrypoints.journal import Journal
 from entrypoints.serving import predictor
 from entrypoints.train import supports_bfloat16, train
 from tests.entrypoints.conftest import ROOT
+from tests.entrypoints.networks import TINY, tiny_network
 
 SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32, engines=0)
+QUICK = replace(SMALL, backbone=TINY.name)
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -66,18 +68,20 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
     assert "engines: fp32 44.7 MB, int8 11.3 MB; int8 agrees on 100.0% of 6 pictures" in out
 
 
+@pytest.mark.usefixtures("tiny")
 def test_trials_leave_the_engines_out_and_cannot_be_served(job: Path) -> None:
-    train(SMALL)
+    train(QUICK)
     assert not list((job / "model").glob("*.onnx"))
     with pytest.raises(FileNotFoundError, match=r"no model\.onnx: it was trained with engines=0") as error:
         predictor.load(job / "model")
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("tiny")
 def test_the_same_seed_gives_the_same_weights(job: Path) -> None:
     weights = []
     for seed in (3, 3, 4):
-        train(replace(SMALL, epochs=1, seed=seed))
+        train(replace(QUICK, epochs=1, seed=seed))
         weights.append(load_file(job / "model/model.safetensors")["fc.weight"])
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -93,20 +97,23 @@ def test_learns_two_colours_from_pretrained_weights(job: Path, artifact: Path) -
 
 
 @pytest.fixture
-def pretrained(job: Path, artifact: Path) -> dict[str, torch.Tensor]:
+def pretrained(job: Path) -> dict[str, torch.Tensor]:
     """Weights in the job's channel that come with an own idea of batch norm's statistics."""
     (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
-    shutil.copy(artifact / "model.safetensors", job / "input/pretrained/colours.safetensors")
-    return load_file(artifact / "model.safetensors")
+    state = tiny_network(TINY.architecture, weights=None, num_classes=2).state_dict()
+    state["bn1.running_mean"].fill_(3)
+    torch.save(state, job / "input/pretrained/tiny.pth")
+    return state
 
 
 @pytest.mark.parametrize(
     ("trainable", "learned"), [("head", ("fc.",)), ("auto", ("fc.", "layer4.")), ("all", ("",))]
 )
+@pytest.mark.usefixtures("tiny")
 def test_only_what_is_trainable_changes(
     job: Path, pretrained: dict[str, torch.Tensor], trainable: str, learned: tuple[str, ...]
 ) -> None:
-    train(replace(SMALL, trainable=trainable))
+    train(replace(QUICK, trainable=trainable))
     state = load_file(job / "model/model.safetensors")
     assert state.keys() == pretrained.keys()
     changed = {name for name, value in state.items() if not torch.equal(value, pretrained[name])}
@@ -114,7 +121,7 @@ def test_only_what_is_trainable_changes(
 
 
 @pytest.mark.parametrize("trainable", ["head", "last_block", "all"])
-@pytest.mark.usefixtures("pretrained")
+@pytest.mark.usefixtures("tiny", "pretrained")
 def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     read = batches._decode
@@ -122,17 +129,25 @@ def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch:
     counts = []
     for megabytes in (0, 2048):
         decoded.clear()
-        train(replace(SMALL, trainable=trainable, memory_budget_mb=megabytes))
+        train(replace(QUICK, trainable=trainable, memory_budget_mb=megabytes))
         counts.append(len(decoded))
     assert counts == [2 * (10 + 6), 10 + 6]
 
 
-@pytest.mark.parametrize("learning_rate", [1e-4, 1e-1])
-def test_the_ends_of_the_tuning_range_stay_finite(job: Path, learning_rate: float) -> None:
-    train(replace(SMALL, epochs=3, learning_rate=learning_rate))
-    assert (job / "model/model.safetensors").is_file()
+@pytest.mark.parametrize("learning_rate", [Tuning().learning_rate_min, Tuning().learning_rate_max])
+def test_at_the_ends_of_the_tuning_range_the_network_changes_and_stays_finite(
+    job: Path, learning_rate: float
+) -> None:
+    train(replace(SMALL, learning_rate=learning_rate))
+    steps, epochs = (pd.read_csv(job / f"data/{name}.csv") for name in ("steps", "epochs"))
+    assert (len(steps), steps["learning_rate"].max()) == (6, learning_rate)
+    assert np.isfinite(steps.to_numpy()).all() and np.isfinite(epochs.to_numpy()).all()
+    assert epochs["validation_loss"].nunique() == 2
+    state = load_file(job / "model/model.safetensors")
+    assert all(value.isfinite().all() for value in state.values())
 
 
+@pytest.mark.usefixtures("tiny")
 def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (1, 2, 3, 4):
         (job / f"input/train/ants/{number}.png").unlink()
@@ -144,25 +159,11 @@ def test_class_weights_count_a_rare_class_as_much(job: Path, monkeypatch: pytest
             made.append(self)
 
     monkeypatch.setattr("entrypoints.train.nn.CrossEntropyLoss", Loss)
-    train(replace(SMALL, class_weights=1))
-    train(SMALL)
+    train(replace(QUICK, class_weights=1))
+    train(QUICK)
     assert made[0].weight is not None
     assert made[0].weight.tolist() == pytest.approx([6 / (2 * 1), 6 / (2 * 5)])
     assert made[1].weight is None
-
-
-def test_the_artifact_holds_the_best_epoch_and_not_the_last(
-    job: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Journal, "last_is_best", lambda self, _: len(self.epochs) == 1)
-    (job / "checkpointconfig.json").write_text(json.dumps({"LocalPath": str(job / "state")}))
-    monkeypatch.setenv(CONFIG_VARIABLE, str(job / "checkpointconfig.json"))
-    train(replace(SMALL, epochs=2))
-    state = torch.load(job / "state" / checkpoint.FILE)["state"]
-    kept = load_file(job / "model" / "model.safetensors")
-    for name, weight in state["best_state"].items():
-        assert torch.equal(kept[name], weight)
-    assert not torch.equal(kept["fc.weight"], state["trained"]["fc.weight"])
 
 
 @pytest.mark.parametrize(
@@ -184,10 +185,30 @@ def test_bfloat16_is_what_the_processor_says(
     assert supports_bfloat16(torch.device("cpu")) is supported
 
 
-def test_patience_ends_it_after_the_best_epoch(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Journal, "epochs_since_highest", lambda self: max(len(self.epochs) - 1, 0))
-    monkeypatch.setattr(Journal, "last_is_best", lambda self, _: len(self.epochs) == 1)
-    train(replace(SMALL, epochs=9, patience=2))
-    assert len(pd.read_csv(job / "data/epochs.csv")) == 3
-    card = json.loads((job / "model/model.json").read_text())
-    assert card["metrics"]["best_epoch"] == 1
+@pytest.mark.usefixtures("tiny")
+def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network answers the six validation pictures, three of each class, with accuracies of our choice."""
+    accuracies = iter([0.5, 1.0, 0.5, 0.5, 0.5, 1.0])
+    heads: list[torch.Tensor] = []
+
+    def answer(head: torch.nn.Module, *_: object) -> torch.Tensor | None:
+        if head.training:
+            return None
+        heads.append(head.weight.clone())
+        right = torch.arange(6) < round(next(accuracies) * 6)
+        labels = torch.tensor([0, 0, 0, 1, 1, 1])
+        return torch.nn.functional.one_hot(torch.where(right, labels, 1 - labels), 2).float()
+
+    def get_model(*arguments: Any, **options: Any) -> torch.nn.Module:
+        network = tiny_network(*arguments, **options)
+        network.get_submodule("fc").register_forward_hook(answer)
+        return network
+
+    monkeypatch.setattr("entrypoints.model.get_model", get_model)
+    train(replace(QUICK, epochs=6, patience=2))
+    assert pd.read_csv(job / "data/epochs.csv")["validation_accuracy"].tolist() == [0.5, 1, 0.5, 0.5]
+    assert json.loads((job / "model/model.json").read_text())["metrics"]["best_epoch"] == 2
+    kept = load_file(job / "model/model.safetensors")["fc.weight"]
+    assert [torch.equal(kept, head) for head in heads] == [False, True, False, False]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,9 +54,23 @@ def test_the_steps_and_their_order(definition, steps):
     assert all(step["DisplayName"] and step["Description"] for step in steps.values())
 
 
-def test_the_definition_fits_the_service(golden):
-    """1 MiB at most, 100 KiB without a detour over S3; 50 steps, 200 parameters."""
+def test_the_definition_fits_the_service(golden, definition, steps):
+    """Amazon SageMaker AI Developer Guide, "Quotas for Pipelines": steps, parameters, names, defaults.
+
+    A definition of 100 KiB makes a detour over S3 (Pipeline.upsert of the SDK).
+    """
     assert len(golden["definition"]().encode()) < 100 * 1024
+    (check,) = [step for step in definition["Steps"] if step["Type"] == "Condition"]
+    assert len(steps) <= 50
+    assert all(len(check["Arguments"][branch]) <= 20 for branch in ("IfSteps", "ElseSteps"))
+    assert all(re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", name) for name in steps)
+    parameters = {item["Name"]: item for item in definition["Parameters"]}
+    assert len(parameters) == len(definition["Parameters"]) <= 200
+    assert all(re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", name) for name in parameters)
+    for item in parameters.values():
+        choices = item.get("EnumValues", [])
+        assert len(choices) <= 16
+        assert all(len(str(text)) <= 2048 for text in (item.get("DefaultValue", ""), *choices))
 
 
 @pytest.mark.parametrize(

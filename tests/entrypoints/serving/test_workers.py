@@ -150,5 +150,32 @@ def test_the_queue_is_bounded_in_length_and_time(artifact: Path, monkeypatch: py
     asyncio.run(ask())
 
 
-def test_there_are_no_more_workers_than_cores() -> None:
-    assert 1 <= workers.cores() <= (os.cpu_count() or 1)
+@pytest.mark.parametrize(
+    ("cpu_max", "count"),
+    [
+        (None, 5),  # no control group of version 2
+        ("max 100000", 5),
+        ("600000 100000", 5),
+        ("300000 100000", 3),
+        ("250000 100000", 3),
+        ("50000 100000", 1),
+    ],
+)
+def test_there_are_as_many_workers_as_cores_that_this_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu_max: str | None, count: int
+) -> None:
+    if cpu_max is not None:
+        (tmp_path / "cpu.max").write_text(f"{cpu_max}\n")
+    monkeypatch.setattr(workers, "Path", lambda path: tmp_path / Path(path).name)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 7})
+    assert workers.cores() == count
+
+
+def test_a_system_that_binds_no_process_to_cores_lets_it_use_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "Path", lambda path: tmp_path / Path(path).name)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert workers.cores() == 64
