@@ -143,7 +143,7 @@ def test_at_the_ends_of_the_tuning_range_every_weight_learns_and_stays_finite(
 
     def remember(*arguments: Any) -> torch.nn.Module:
         network = build(*arguments)
-        before.update({name: weight.detach().clone() for name, weight in network.named_parameters()})
+        before.update({name: weight.detach().cpu().clone() for name, weight in network.named_parameters()})
         return network
 
     monkeypatch.setattr("entrypoints.train.build", remember)
@@ -205,10 +205,10 @@ def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
     def answer(head: torch.nn.Module, *_: object) -> torch.Tensor | None:
         if head.training:
             return None
-        heads.append(head.weight.clone())
+        heads.append(head.weight.cpu().clone())
         right = torch.arange(6) < round(next(accuracies) * 6)
         labels = torch.tensor([0, 0, 0, 1, 1, 1])
-        return torch.nn.functional.one_hot(torch.where(right, labels, 1 - labels), 2).float()
+        return torch.nn.functional.one_hot(torch.where(right, labels, 1 - labels), 2).to(head.weight)
 
     def get_model(*arguments: Any, **options: Any) -> torch.nn.Module:
         network = tiny_network(*arguments, **options)
