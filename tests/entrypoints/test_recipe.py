@@ -58,7 +58,7 @@ class Given:
 
 
 def flat(tensors: Iterator[torch.Tensor] | tuple[torch.Tensor, ...]) -> torch.Tensor:
-    return torch.cat([tensor.detach().flatten() for tensor in tensors])
+    return torch.cat([tensor.detach().flatten().cpu() for tensor in tensors])
 
 
 def write_numbered(job: Path) -> None:
@@ -89,7 +89,7 @@ def given(job: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
 
     def show(layer: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (TINY.mean, TINY.std))
-        seen.pictures.append(inputs[0] * std + mean)
+        seen.pictures.append(inputs[0].cpu() * std + mean)
         seen.training.append(layer.training)
 
     def get_model(*arguments: Any, **options: Any) -> nn.Module:
@@ -100,7 +100,7 @@ def given(job: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
     class Loss(nn.CrossEntropyLoss):
         def forward(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             loss = super().forward(scores, labels)
-            seen.scores.append(scores.detach())
+            seen.scores.append(scores.detach().cpu())
             seen.labels.append(labels.tolist())
             if loss.requires_grad:
                 parameters = list(seen.network.parameters())

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from config.sections import Tuning
 from entrypoints import batches, contract
 from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.model import build
 from entrypoints.serving import predictor
 from entrypoints.train import supports_bfloat16, train
 from tests.entrypoints.conftest import ROOT
@@ -135,16 +136,24 @@ def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch:
 
 
 @pytest.mark.parametrize("learning_rate", [Tuning().learning_rate_min, Tuning().learning_rate_max])
-def test_at_the_ends_of_the_tuning_range_the_network_changes_and_stays_finite(
-    job: Path, learning_rate: float
+def test_at_the_ends_of_the_tuning_range_every_weight_learns_and_stays_finite(
+    job: Path, monkeypatch: pytest.MonkeyPatch, learning_rate: float
 ) -> None:
+    before: dict[str, torch.Tensor] = {}
+
+    def remember(*arguments: Any) -> torch.nn.Module:
+        network = build(*arguments)
+        before.update({name: weight.detach().cpu().clone() for name, weight in network.named_parameters()})
+        return network
+
+    monkeypatch.setattr("entrypoints.train.build", remember)
     train(replace(SMALL, learning_rate=learning_rate))
     steps, epochs = (pd.read_csv(job / f"data/{name}.csv") for name in ("steps", "epochs"))
     assert (len(steps), steps["learning_rate"].max()) == (6, learning_rate)
     assert np.isfinite(steps.to_numpy()).all() and np.isfinite(epochs.to_numpy()).all()
-    assert epochs["validation_loss"].nunique() == 2
-    state = load_file(job / "model/model.safetensors")
-    assert all(value.isfinite().all() for value in state.values())
+    after = load_file(job / "model/model.safetensors")
+    assert all(value.isfinite().all() for value in after.values())
+    assert before and not [name for name, weight in before.items() if torch.equal(weight, after[name])]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -196,10 +205,10 @@ def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
     def answer(head: torch.nn.Module, *_: object) -> torch.Tensor | None:
         if head.training:
             return None
-        heads.append(head.weight.clone())
+        heads.append(head.weight.cpu().clone())
         right = torch.arange(6) < round(next(accuracies) * 6)
         labels = torch.tensor([0, 0, 0, 1, 1, 1])
-        return torch.nn.functional.one_hot(torch.where(right, labels, 1 - labels), 2).float()
+        return torch.nn.functional.one_hot(torch.where(right, labels, 1 - labels), 2).to(head.weight)
 
     def get_model(*arguments: Any, **options: Any) -> torch.nn.Module:
         network = tiny_network(*arguments, **options)

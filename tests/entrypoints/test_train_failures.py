@@ -17,24 +17,27 @@ from entrypoints import contract
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.train import main, train
 from tests.entrypoints.conftest import ROOT
+from tests.entrypoints.networks import TINY
 from tests.entrypoints.pictures import write_classes
 
-SMALL = Hyperparameters(epochs=2, batch_size=4, image_size=32, engines=0)
+QUICK = Hyperparameters(backbone=TINY.name, epochs=2, batch_size=4, image_size=32, engines=0)
 
 pytestmark = pytest.mark.usefixtures("alone")
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_loss_that_is_no_number_stops_with_the_step(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("entrypoints.model.normalize", lambda pixels, *_: pixels.float() * torch.nan)
     with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
+        train(QUICK)
     assert stopped.value.code == 1
     assert "the loss is nan at step 1 of 6" in capsys.readouterr().err
     assert not list((job / "model").iterdir())
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,7 +46,7 @@ def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
 
     monkeypatch.setattr("entrypoints.model.normalize", normalize_without_numbers_in_validation)
     with pytest.raises(SystemExit) as stopped:
-        train(SMALL)
+        train(QUICK)
     assert stopped.value.code == 1
     output = capsys.readouterr()
     assert "the validation loss is nan after epoch 1" in output.err
@@ -51,6 +54,7 @@ def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
     assert not list((job / "model").iterdir())
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_training_that_fails_later_keeps_what_it_measured(
     job: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +66,7 @@ def test_a_training_that_fails_later_keeps_what_it_measured(
 
     monkeypatch.setattr("entrypoints.model.normalize", normalize_until_the_second_epoch)
     with pytest.raises(SystemExit):
-        train(SMALL)
+        train(QUICK)
     assert pd.read_csv(job / "data" / contract.TRAINING_EPOCHS)["epoch"].tolist() == [1]
     assert pd.read_csv(job / "data" / contract.TRAINING_STEPS)["step"].tolist() == [1, 2, 3]
 
