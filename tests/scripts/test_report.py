@@ -106,7 +106,7 @@ def test_a_report_that_fails_is_a_line_and_no_file(tmp_path, capsys):
     assert list((tmp_path / "reports").iterdir()) == []
     (tmp_path / "file").touch()
     assert write_report(EXECUTION, tmp_path / "file", []) is None
-    assert f"no report: {tmp_path / 'file'}: File exists" in capsys.readouterr().err
+    assert f"no report: {tmp_path / 'file'}: Not a directory" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import JPEG, JSON, PNG
-from entrypoints.serving import frames, workers
+from entrypoints.serving import protocol, workers
 from entrypoints.serving.replica import InProcess
 from entrypoints.serving.workers import Busy, Processes, StartError, WorkerProcess
 from tests.entrypoints.serving.servers import encoded, slow
@@ -81,7 +81,7 @@ def test_a_system_short_of_files_does_not_end_the_replacing(
 
 
 def test_an_answer_that_takes_too_long_is_given_up(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(frames.TIMEOUT_VARIABLE, "1")
+    monkeypatch.setenv(protocol.TIMEOUT_VARIABLE, "1")
 
     async def ask() -> tuple[int, bytes]:
         async with Processes(artifact, 1) as pool:
@@ -99,7 +99,7 @@ def test_an_answer_that_takes_too_long_is_given_up(artifact: Path, monkeypatch: 
 
 
 def test_a_request_too_large_for_memory_is_refused(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(frames.TIMEOUT_VARIABLE, "120")
+    monkeypatch.setenv(protocol.TIMEOUT_VARIABLE, "120")
     file = io.BytesIO()
     Image.new("RGBA", (10_000, 10_000)).save(file, "PNG", compress_level=1)
 
