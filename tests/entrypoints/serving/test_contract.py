@@ -272,7 +272,7 @@ def test_a_damaged_artifact_is_not_served(archive: Path, tmp_path: Path) -> None
     """Its weights would load, and answer something else."""
     change_in_the_middle(archive / "model.tar.gz")
     with pytest.raises(LaunchError, match=r"damaged .* put a whole one there .*: CRC check failed"):
-        launch(archive / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
+        launch(archive / "model.tar.gz", tmp_path / "endpoint", base_environment({})).stop()
 
 
 def test_uvicorn_is_always_tested() -> None:

@@ -208,5 +208,5 @@ def test_whatever_lies_in_it_is_refused_and_leaves_nothing(
         archive = Path(folder, "model.tar.gz")
         archive.write_bytes(packed)
         with pytest.raises((LaunchError, OSError), match=r"the model data|No space left on device"):
-            launch(archive, Path(folder, "endpoint"), {})
+            launch(archive, Path(folder, "endpoint"), {}).stop()
         assert list(Path(folder, "endpoint").iterdir()) == []
