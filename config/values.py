@@ -2,6 +2,7 @@
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import UnionType
@@ -43,9 +44,10 @@ class Matches:
         return self.words
 
 
-class Checked:
+class Checked(ABC):
     """Settings that the types of their fields do not check alone."""
 
+    @abstractmethod
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
         """Refuse what the fields allow one by one and SageMaker does not together.
 
@@ -55,7 +57,6 @@ class Checked:
         Raises:
             SettingsError: one line.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
