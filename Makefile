@@ -1,4 +1,4 @@
-# The environment is .venv, made by scripts/environment.sh and made anew when its inputs change.
+# The environment is .venv, made by scripts/environment.sh and made again when its inputs change.
 PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/complete
 # What `--server ray` needs besides.

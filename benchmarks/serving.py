@@ -1,6 +1,6 @@
 """From the bytes of a JPEG picture to the answer, over HTTP on the loopback: the model here and its peers.
 
-The servers take turns, each started anew in every round, and get the same pictures and weights; figures are
+The servers take turns, each started again in every round, and get the same pictures and weights; figures are
 medians over the rounds. What cannot run here (no Java, no environment) is left out, and the table says why.
 
   bash benchmarks/peers/environment.sh

@@ -1,6 +1,6 @@
 """The networks that can be trained: a row for each, and all that the project knows of it.
 
-Plain data: whoever only needs a name or an address imports no torch.
+Plain data: to read a name or an address needs no torch.
 """
 
 from __future__ import annotations

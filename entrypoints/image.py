@@ -26,7 +26,7 @@ _DECODING_ERRORS = (
 )
 
 # How a picture is turned upright that has this EXIF orientation. ImageOps.exif_transpose also writes the EXIF
-# anew, which fails where cameras wrote tags of the wrong type.
+# again, which fails where cameras wrote tags of the wrong type.
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -38,7 +38,7 @@ def read_splits(train: Path, validation: Path, processes: int) -> Splits:
     """Read both splits as the split program wrote them; decodes nothing.
 
     Raises:
-        DatasetError: they have different classes, or too few pictures for a class or for so many processes.
+        DatasetError: they have different classes, or too few pictures for a class or for the processes.
     """
     classes, train_files = read_split(train)
     validation_classes, validation_files = read_split(validation)
@@ -65,7 +65,7 @@ def class_balance(splits: Splits) -> torch.Tensor:
 class Inputs:
     """One process's pictures as inputs of the layers that learn.
 
-    Kept while the memory lasts, and computed anew otherwise: first the validation pictures' inputs, then,
+    Kept while the memory lasts, and computed again otherwise: first the validation pictures' inputs, then,
     where layers are frozen, those of the training pictures' views, then the decoded training pictures.
     """
 

@@ -109,7 +109,7 @@ def application(
 def moto() -> WSGIApplication:
     """moto's application of all AWS services, which routes by the credential scope, too.
 
-    Its import takes a second, hence not before the first request for it.
+    Imported with the first request for it: that takes a second.
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 

@@ -13,7 +13,7 @@ from scripts.download import download
 
 HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
 # Over the names and contents of the 398 files of the tutorial, one of them a stray GIF, see `folder_digest`:
-# unlike the archive's own checksum it does not change when somebody packs them anew.
+# unlike the archive's own checksum it does not change when somebody packs them again.
 HYMENOPTERA_SHA256 = "09b2329aa6956906521686a682b4c4793592134e6d718c3e9769e005ec240417"
 _DIGITS_PX = 64
 

@@ -104,8 +104,8 @@ def refuse_another(url: str, wanted: Collection[str], there: Collection[str]) ->
     old, new = ({key.rpartition("/")[0].rpartition("/")[2] for key in keys} for keys in (there, wanted))
     if old and not old & new:
         command.fail(
-            f"{url} holds another dataset (its class {min(old)!r}; this one has {min(new)!r}), and whoever "
-            f"trains on it would train on both; upload to a prefix of its own, such as {url[:-1]}-2/"
+            f"{url} holds another dataset (its class {min(old)!r}; this one has {min(new)!r}), and a "
+            f"training on it would train on both; upload to a prefix of its own, such as {url[:-1]}-2/"
         )
 
 
@@ -136,7 +136,7 @@ def _refuse_above(url: str, folder: str, there: Collection[str], what: str) -> N
     names = itertools.chain([folder], (f"{folder}-{number}" for number in itertools.count(2)))
     free = next(name for name in names if not any(key.startswith(f"{prefix}{name}/") for key in there))
     command.fail(
-        f"{url} holds {what}, and whoever trains on it would train on both; "
+        f"{url} holds {what}, and a training on it would train on both; "
         f"upload to a prefix of its own, such as {url}{free}/"
     )
 
@@ -144,7 +144,7 @@ def _refuse_above(url: str, folder: str, there: Collection[str], what: str) -> N
 def _refuse_inside(url: str, outer: str, where: str) -> NoReturn:
     inner = url[len(outer) : -1].replace("/", "-")
     command.fail(
-        f"{url} lies {where}, and whoever trains on that would train on both; "
+        f"{url} lies {where}, and a training on that would train on both; "
         f"upload to a prefix of its own, such as {outer[:-1]}-{inner}/"
     )
 

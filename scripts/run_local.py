@@ -301,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"everything that was finished is kept in {home}; the same command begins anew beside it"
+            f"everything that was finished is kept in {home}; the same command starts a new run beside it"
         ) from None
     return code
 

@@ -56,7 +56,7 @@ class Job:
         return self._tensors
 
     def look_again(self) -> None:
-        """Read the system metrics anew, for the job runs; smdebug itself looks for new tensors."""
+        """Read the system metrics again, for the job runs; smdebug itself looks for new tensors."""
         self._samples = None
 
     def samples(self) -> Samples:

@@ -140,7 +140,7 @@ class Deployments:
         """Take up the endpoints of an earlier process of the service, each in the background.
 
         Those that served are SystemUpdating until they serve again, also those whose server ended; an update
-        that was cut short is given up; a creation starts anew, also one that this machine made fail; a
+        that was cut short is given up; a creation starts again, also one that this machine made fail; a
         deletion is finished.
         """
         for record in self._store.list(ENDPOINTS):

@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str | Path, ...]] = {
     RAY: (RAY_VENV / "bin" / "python", "-P", Path(__file__).with_name("ray_server.py")),
 }
 RAY_ENVIRONMENT = {
-    # Ray's own ports listen on every interface, and run programs for whoever has the token.
+    # Ray's own ports listen on every interface, and run programs for every caller with the token.
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_COLOR_PREFIX": "0",
@@ -235,7 +235,7 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
     """
     require(server)
     make_folder(folder)
-    # A name of its own: an update may serve the same configuration anew beside the old server.
+    # A name of its own: an update may serve the same configuration again beside the old server.
     model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
     try:
         _unpack(archive, model)

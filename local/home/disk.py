@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-# Stands in every failure of a full disk: none of them passes before somebody has done it.
+# Every failure of a full disk ends with it: nothing goes on before a person has made room.
 MAKE_ROOM = "make room and start again"
 
 

@@ -28,7 +28,7 @@ def make_folder(path: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file, unless it is there; whoever opens it afterwards leaves its mode as it is."""
+    """Make an empty file, unless it is there; opening it later does not change its mode."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
 
 

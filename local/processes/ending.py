@@ -1,4 +1,4 @@
-"""Ctrl-C: the first ends a command in order, the second ends it within seconds, whatever its threads do."""
+"""Ctrl-C: the first ends a command in order, the second ends it within seconds, even if a thread hangs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 
 import psutil
 
-# What is left of the order has so long after the second Ctrl-C: enough to record that jobs were ended.
+# After the second Ctrl-C: enough time to record that jobs were ended.
 GRACE_S = 5.0
 
 

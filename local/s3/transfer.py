@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 20
 def copy_tree(source: Path, target: Path) -> int:
     """Copy the files of `source` (a file or a folder) to `target` and return how many there are.
 
-    A copy is a file of its own, so that whoever writes into one of the two leaves the other as it was. Where
+    A copy is a file of its own, so that writing into one leaves the other as it was. Where
     the file system can share blocks until then (a reflink), it does. Each file appears whole or not at all.
     Symbolic links are not followed, as SageMaker does not; they and special files are left out.
 

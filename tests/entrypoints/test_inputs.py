@@ -100,20 +100,20 @@ def test_frozen_layers_learn_from_half_the_pixels_that_are_served(
 
 
 def test_where_all_layers_learn_they_see_pictures_as_large_as_served(splits: tuple[Path, Path]) -> None:
-    anew = made(splits, HP)
-    anew.begin(1)
-    assert anew[EVERYTHING].shape == (8, 3, 40, 40)
+    fresh = made(splits, HP)
+    fresh.begin(1)
+    assert fresh[EVERYTHING].shape == (8, 3, 40, 40)
 
 
 @pytest.mark.parametrize("frozen", [(), (Halved(),)])
 def test_without_memory_an_epoch_can_still_be_repeated_alone(
     splits: tuple[Path, Path], frozen: tuple[torch.nn.Module, ...]
 ) -> None:
-    anew = made(splits, replace(HP, memory_budget_mb=0), *frozen)
+    fresh = made(splits, replace(HP, memory_budget_mb=0), *frozen)
     epochs = []
     for epoch in (1, 2, 3, 2):
-        anew.begin(epoch)
-        epochs.append(anew[EVERYTHING])
+        fresh.begin(epoch)
+        epochs.append(fresh[EVERYTHING])
     assert torch.equal(epochs[1], epochs[3])
     assert not torch.equal(epochs[0], epochs[1]) and not torch.equal(epochs[0], epochs[2])
 
@@ -137,7 +137,7 @@ def test_memory_goes_to_validation_first_and_then_to_views(splits: tuple[Path, P
             )  # 60 kB a picture: 0.36 MB of validation, 0.96 MB of two views
 
     def again(inputs: Inputs, frozen: Halved) -> tuple[bool, bool]:
-        """Whether the second of two epochs computes validation and training pictures anew."""
+        """Whether the second of two epochs computes validation and training pictures again."""
         inputs.begin(1)
         inputs[EVERYTHING], list(inputs.validation())
         frozen.seen.clear()

@@ -88,7 +88,7 @@ def test_a_bare_star_stands_only_where_iam_knows_no_resource_and_under_a_conditi
 
 def test_the_execution_role_creates_what_the_steps_create_and_no_more(resources):
     # Of the steps in tests/golden/definition.json; a group is there from the first upsert on. VerifyEndpoint
-    # creates a failed endpoint anew.
+    # creates a failed endpoint again.
     jobs = {"CreateProcessingJob", "CreateHyperParameterTuningJob", "CreateTrainingJob"}
     expected = {*jobs, "CreateModelPackage", "CreateModelPackageGroup", "CreateEndpoint"}
     actions = [
