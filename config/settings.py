@@ -142,7 +142,7 @@ def load(
 def without_effect(
     path: Path | None, environ: Mapping[str, str], overrides: Sequence[str], reads: Collection[str]
 ) -> list[str]:
-    """The overrides that change nothing for a command that reads only the settings `reads`, keys and sections.
+    """The overrides without effect at a command that reads only the settings `reads`, keys and sections.
 
     Those that are left make the settings load: one without a default has to come from somewhere, and some
     have to agree with others.

@@ -1,9 +1,10 @@
 """Runs training jobs as forks of itself: `python -P zygote.py CHANNEL_FD`, in a training job's environment.
 
-What the sagemaker-training toolkit does again for every job (unpack the code, have pip check its requirements)
-and what its program imports, torch above all, happen once; after that a job costs one fork. Arguments,
-variables and folders of a fork come from the toolkit's own functions. A program of its own that imports
-nothing of the local service; what goes wrong before it is ready ends it, and the toolkit then says why.
+What the sagemaker-training toolkit does again for every job (unpack the code, have pip check its
+requirements) and what its program imports, torch above all, happen once; after that a job costs one fork.
+Arguments, variables and folders of a fork come from the toolkit's own functions. A program of its own that
+imports nothing of the local service; what goes wrong before it is ready ends it, and the toolkit then says
+why.
 
 The channel is a socket that keeps messages apart, each one JSON object: {} once it is ready, then for each
 {"variables": {...}, "folder": "<job>/ml", "log": "<job>/log.txt"} that it receives {"pid": p}, and
