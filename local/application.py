@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from local.home.disk import MAKE_ROOM, says_full
+from local.home.disk import advice
 from local.s3.xml import error_document
 from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
@@ -95,8 +95,7 @@ def application(
         except NotImplementedError as error:  # moto, of an operation that it lacks
             refusal = ServiceError("NotImplemented", str(error), 501)
         except OSError as error:  # a full disk, a file that may not be read: not the service's own error
-            advice = f"; {MAKE_ROOM}" if says_full(str(error)) and MAKE_ROOM not in str(error) else ""
-            refusal = ServiceError("InternalFailure", f"{error}{advice}", 500)
+            refusal = ServiceError("InternalFailure", advice(error), 500)
         except Exception as error:  # the outermost line of a request: AWS, too, answers for its own mistakes
             log.exception("%s %s", request.method, request.path)
             refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)

@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 # Each call of a model or function that is still running holds one.
 THREADS = 32
 REQUEST_BYTES_MAX = 1 << 40  # S3's own limits are lower
-FOREIGN_BYTES_MAX = 1 << 16  # less is answered in the words of the service that was asked
+UNSEEN_BYTES_MAX = 1 << 16  # of a body that is received before the application sees who sends it
 UNDERSCORED_METADATA = re.compile(rb"^(x-amz-meta-[\w-]*_[\w-]*):([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 METADATA_NAME = re.compile(rb"^X-Amz-Meta-[^:]*", re.MULTILINE)
 
@@ -44,10 +44,11 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
-        headers = {name.replace("_", "-").lower(): value for name, value in self.headers.items()}
-        reason = guard.refusal(headers, self.first_line.split(b" ")[1].decode("latin-1"))
-        if reason is not None and (self.chunked or self.content_length > FOREIGN_BYTES_MAX):
-            self.error, self.body_rcv, self.content_length = _Forbidden(reason), None, 0
+        if self.chunked or self.content_length > UNSEEN_BYTES_MAX:
+            headers = {name.replace("_", "-").lower(): value for name, value in self.headers.items()}
+            target = self.first_line.split(b" ")[1].decode("latin-1")
+            if (reason := guard.refusal(headers, target)) is not None:
+                self.error, self.body_rcv, self.content_length = _Forbidden(reason), None, 0
         if self.content_length == 0 and not self.chunked:
             self.expect_continue = False
         for name, value in UNDERSCORED_METADATA.findall(header_plus):

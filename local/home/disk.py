@@ -41,5 +41,11 @@ def says_full(text: str) -> bool:
     return any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EDQUOT))
 
 
+def advice(error: OSError) -> str:
+    """An error in words and, where the disk is full, what to do; once only."""
+    text = str(error)
+    return f"{text}; {MAKE_ROOM}" if says_full(text) and MAKE_ROOM not in text else text
+
+
 def _full(folder: Path, reason: str) -> str:
     return f"the disk that holds {folder} is full ({reason}); {MAKE_ROOM}"

@@ -1,20 +1,13 @@
 """Files of the home: whose they are."""
 
-import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local.home.files import close_tree_to_others, make_file, make_folder
 
-
-@pytest.fixture(params=[0o000, 0o022], autouse=True)
-def umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = os.umask(request.param)
-    yield
-    os.umask(before)
+pytestmark = pytest.mark.usefixtures("umask")
 
 
 def mode(path: Path) -> int:

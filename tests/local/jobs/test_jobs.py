@@ -15,24 +15,11 @@ from local.jobs.jobs import JobService
 from local.wire.errors import ServiceError
 from tests.local.full_disk import MESSAGE, fill, make_room
 from tests.local.job_requests import (
-    control_plane,
     finished,
-    job_services,
     processing_request,
     put,
     training_request,
 )
-
-
-@pytest.fixture
-def services(home, store):
-    with job_services(home, store) as services:
-        yield services
-
-
-@pytest.fixture
-def control(services):
-    return control_plane(services)
 
 
 def test_a_name_is_taken_once(control, home):

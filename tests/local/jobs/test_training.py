@@ -8,19 +8,7 @@ import time
 import pytest
 
 from local.wire.errors import ServiceError
-from tests.local.job_requests import control_plane, finished, job_services, put, training_request
-
-
-@pytest.fixture
-def services(home, store):
-    with job_services(home, store) as services:
-        yield services
-
-
-@pytest.fixture
-def control(services):
-    return control_plane(services)
-
+from tests.local.job_requests import finished, put, training_request
 
 TRAIN = """
 import pathlib, sys

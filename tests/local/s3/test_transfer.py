@@ -2,19 +2,13 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from local.s3.transfer import copy_tree
 
-
-@pytest.fixture(params=[0o000, 0o022], autouse=True)
-def umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = os.umask(request.param)
-    yield
-    os.umask(before)
+pytestmark = pytest.mark.usefixtures("umask")
 
 
 def mode(path: Path) -> int:
