@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 
-from local.s3.objects import CONTENT_TYPE, Object
+from local.s3.metadata import CONTENT_TYPE, Object
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from local.s3.objects import Object, Objects
+from local.s3.metadata import Object
+from local.s3.objects import Objects
 from local.s3.xml import document, element, stamp
 from local.wire.errors import ServiceError
 from local.wire.http import HttpResponse

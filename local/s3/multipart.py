@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from local.home.files import make_folder
-from local.s3.objects import Object, Objects, check_key, etag_of
+from local.s3.metadata import Object
+from local.s3.objects import Objects, check_key, etag_of
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import bisect
 import functools
 import hashlib
-import json
-import mimetypes
 import os
 import stat
 import threading
@@ -14,30 +12,15 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from local.home.files import make_file, make_folder
 from local.home.names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
+from local.s3.metadata import Metadata, Object
 from local.wire.errors import ServiceError
 
-CONTENT_TYPE = "content-type"
-DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 SETTLED_NS = 1_000_000_000
-
-# Without the machine's own tables, so that a home folder means the same on every machine.
-_TYPES = mimetypes.MimeTypes()
-
-
-@dataclass(frozen=True)
-class Object:
-    """What a listing tells of an object; `modified` in seconds since 1970."""
-
-    key: str
-    size: int
-    modified: float
-    etag: str
 
 
 class Objects:
@@ -56,6 +39,7 @@ class Objects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._temporary = root / ".temporary"
+        self.metadata = Metadata(root / ".headers", self.temporary)
         self._placing = threading.Lock()
         make_folder(self._temporary)
 
@@ -146,7 +130,7 @@ class Objects:
     def _look(self, bucket: str, key: str) -> Object | None:
         try:
             if key.endswith("/"):
-                status = self._headers_path(bucket, key).stat()
+                status = self.metadata.path(bucket, key).stat()
                 return Object(key, 0, status.st_mtime, etag_of(status))
             status = (self.root / bucket / key).lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -186,16 +170,6 @@ class Objects:
         except FileNotFoundError:
             raise ServiceError("NoSuchKey", f"The specified key does not exist: {key}", 404) from None
         return _object(key, os.fstat(file.fileno())), file
-
-    def headers(self, bucket: str, found: Object) -> dict[str, str]:
-        """The headers that were given with the object, names lower-case, always with a content type."""
-        guessed = {CONTENT_TYPE: _guessed_type(found.key)}
-        try:
-            kept = json.loads(self._headers_path(bucket, found.key).read_bytes())
-        except FileNotFoundError:
-            return guessed
-        # Something else may have renamed another file over the object since.
-        return guessed | kept["headers"] if kept["etag"] in (found.etag, None) else guessed
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
@@ -239,7 +213,7 @@ class Objects:
                 make_folder(path.parent)
                 if _is_folder(path):
                     raise IsADirectoryError
-                self._keep_headers(bucket, found, headers)
+                self.metadata.keep(bucket, found, headers)
                 content.replace(path)
             except (NotADirectoryError, IsADirectoryError):
                 raise ServiceError(
@@ -256,25 +230,8 @@ class Objects:
                 f"The local S3 keeps the key {found.key!r} as a folder, which has no content",
             )
         make_folder(self.root / bucket / found.key)
-        self._write_headers(self._headers_path(bucket, found.key), None, headers)
+        self.metadata.mark(bucket, found.key, headers)
         return self.find(bucket, found.key)
-
-    def _keep_headers(self, bucket: str, found: Object, headers: Mapping[str, str]) -> None:
-        path = self._headers_path(bucket, found.key)
-        if headers.items() <= {CONTENT_TYPE: _guessed_type(found.key)}.items():
-            path.unlink(missing_ok=True)
-        else:
-            self._write_headers(path, found.etag, headers)
-
-    def _write_headers(self, path: Path, etag: str | None, headers: Mapping[str, str]) -> None:
-        with self.temporary() as temporary:
-            temporary.write_text(json.dumps({"etag": etag, "headers": dict(headers)}), encoding="utf-8")
-            make_folder(path.parent)
-            temporary.replace(path)
-
-    def _headers_path(self, bucket: str, key: str) -> Path:
-        # A digest: a marker "a/" and an object "a/b" both need a file, and names have a longest length.
-        return self.root / ".headers" / bucket / hashlib.sha256(key.encode()).hexdigest()
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove the object, if there is one, and the folders that no other key needs."""
@@ -287,7 +244,7 @@ class Objects:
             path = self.root / bucket / key
             if not key.endswith("/"):
                 path.unlink()
-            self._headers_path(bucket, key).unlink(missing_ok=True)
+            self.metadata.forget(bucket, key)
             folder = key[:-1] if key.endswith("/") else key.rpartition("/")[0]
             # rmdir refuses where another key still needs the folder.
             with suppress(OSError):
@@ -328,10 +285,6 @@ def etag_of(status: os.stat_result) -> str:
 
 def _object(key: str, status: os.stat_result) -> Object:
     return Object(key, status.st_size, status.st_mtime, etag_of(status))
-
-
-def _guessed_type(key: str) -> str:
-    return _TYPES.guess_type(key)[0] or DEFAULT_CONTENT_TYPE
 
 
 def _names(folder: Path) -> Sequence[str]:

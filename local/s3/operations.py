@@ -15,8 +15,9 @@ from local.home.home import ACCOUNT, Home
 from local.s3.checksums import receive
 from local.s3.headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
 from local.s3.listing import as_token, list_objects, token_of, whole_number
+from local.s3.metadata import Object
 from local.s3.multipart import Uploads
-from local.s3.objects import Object, Objects
+from local.s3.objects import Objects
 from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
@@ -151,7 +152,7 @@ class S3:
             if file is not None:
                 file.seek(start)
             stack.pop_all()
-        headers = self._objects.headers(bucket, found) | {
+        headers = self._objects.metadata.headers(bucket, found) | {
             name.removeprefix("response-"): value
             for name, value in request.query.items()
             if name.startswith("response-")
@@ -189,7 +190,11 @@ class S3:
             )
         with self._objects.temporary() as temporary:
             source = self._copy_content(request, temporary)
-            headers = kept_headers(request.headers) if replace else self._objects.headers(from_bucket, source)
+            headers = (
+                kept_headers(request.headers)
+                if replace
+                else self._objects.metadata.headers(from_bucket, source)
+            )
             found = self._objects.put(bucket, key, temporary, headers, new)
         return document("CopyObjectResult", stamp(found))
 

@@ -1,0 +1,79 @@
+"""What is known of an object besides its content: what a listing tells, and the headers that came with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.home.files import make_folder
+
+CONTENT_TYPE = "content-type"
+DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+# Without the machine's own tables, so that a home folder means the same on every machine.
+_TYPES = mimetypes.MimeTypes()
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a listing tells of an object; `modified` in seconds since 1970."""
+
+    key: str
+    size: int
+    modified: float
+    etag: str
+
+
+class Metadata:
+    """The headers that objects were given and that a file cannot hold: a JSON file for each such object.
+
+    `temporary` gives an empty file on the same file system, to be renamed.
+    """
+
+    def __init__(self, root: Path, temporary: Callable[[], AbstractContextManager[Path]]) -> None:
+        self._root = root
+        self._temporary = temporary
+
+    def path(self, bucket: str, key: str) -> Path:
+        """Where the headers of a key lie, if it has some."""
+        # A digest: a marker "a/" and an object "a/b" both need a file, and names have a longest length.
+        return self._root / bucket / hashlib.sha256(key.encode()).hexdigest()
+
+    def headers(self, bucket: str, found: Object) -> dict[str, str]:
+        """The headers that were given with the object, names lower-case, always with a content type."""
+        guessed = {CONTENT_TYPE: _guessed_type(found.key)}
+        try:
+            kept = json.loads(self.path(bucket, found.key).read_bytes())
+        except FileNotFoundError:
+            return guessed
+        # Something else may have renamed another file over the object since.
+        return guessed | kept["headers"] if kept["etag"] in (found.etag, None) else guessed
+
+    def keep(self, bucket: str, found: Object, headers: Mapping[str, str]) -> None:
+        """Keep the headers of an object, unless its name tells them."""
+        if headers.items() <= {CONTENT_TYPE: _guessed_type(found.key)}.items():
+            self.forget(bucket, found.key)
+        else:
+            self._write(self.path(bucket, found.key), found.etag, headers)
+
+    def mark(self, bucket: str, key: str, headers: Mapping[str, str]) -> None:
+        """Keep the headers of a folder marker, which is an object by them alone."""
+        self._write(self.path(bucket, key), None, headers)
+
+    def forget(self, bucket: str, key: str) -> None:
+        """Remove the headers of a key, if it has some."""
+        self.path(bucket, key).unlink(missing_ok=True)
+
+    def _write(self, path: Path, etag: str | None, headers: Mapping[str, str]) -> None:
+        with self._temporary() as temporary:
+            temporary.write_text(json.dumps({"etag": etag, "headers": dict(headers)}), encoding="utf-8")
+            make_folder(path.parent)
+            temporary.replace(path)
+
+
+def _guessed_type(key: str) -> str:
+    return _TYPES.guess_type(key)[0] or DEFAULT_CONTENT_TYPE
