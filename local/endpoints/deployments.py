@@ -108,7 +108,7 @@ class Deployments:
         server = self._servers.get(name)
         # An update in progress may yet mend it.
         if record["EndpointStatus"] == "InService" and server is not None and server.exit_status is not None:
-            record |= _failed(name, server.obituary, again="SystemUpdating")
+            record |= _failed(name, server.how_it_ended, again="SystemUpdating")
 
     def _worked_on(self, name: str) -> bool:
         with self._lock:

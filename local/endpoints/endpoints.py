@@ -155,7 +155,7 @@ class Endpoints:
                 return self._ask(name, ask)
             server.wait(EXIT_GRACE_S)
             self._deployments.notice(name)
-            message = str(error) if server.exit_status is None else server.obituary
+            message = str(error) if server.exit_status is None else server.how_it_ended
             raise ModelError(0, message, str(server.log)) from None
 
     def _serving(self, name: str) -> tuple[Record, ModelServer]:

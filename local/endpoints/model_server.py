@@ -97,7 +97,7 @@ class ModelServer:
         return self._process.poll()
 
     @property
-    def obituary(self) -> str:
+    def how_it_ended(self) -> str:
         """How the process ended, with its last words."""
         return f"the model server exited with status {self.exit_status}: {last_lines(self.log, 800)}"
 
@@ -115,7 +115,7 @@ class ModelServer:
         deadline = time.monotonic() + HEALTHY_WITHIN_S
         while not stopping.is_set():
             if self.exit_status is not None:
-                raise LaunchError(self.obituary)
+                raise LaunchError(self.how_it_ended)
             if self._pings():
                 return
             if time.monotonic() > deadline:
