@@ -9,9 +9,10 @@ RAY := .venv-ray/complete
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
 
-# Two at a time; tests of one module one after the other, since they share what they were given.
+# Two at a time; tests of one module one after the other, since they share what they were given. The order is that
+# of tests/conftest.py.
 test: $(ENVIRONMENT)
-	$(PYTHON) -m pytest -n 2 --dist loadscope
+	$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(ENVIRONMENT)
 	.venv/bin/ruff check .
