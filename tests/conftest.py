@@ -7,11 +7,17 @@ import pytest
 
 # Whole trainings and pipelines: the longest modules, first, so that no worker ends long after the other.
 LONG = (
-    "tests/test_readme.py", "tests/scripts/test_run_local.py", "tests/scripts/test_run_local_failures.py",
-    "tests/scripts/test_upsert_pipeline.py", "tests/entrypoints/test_distributed.py",
-    "tests/local/jobs/test_forks.py", "tests/pipeline/test_searched.py", "tests/entrypoints/test_checkpoint.py",
-    "tests/entrypoints/test_toolkit.py", "tests/entrypoints/test_debugger.py",
-)  # fmt: skip
+    "tests/test_readme.py",
+    "tests/scripts/test_run_local.py",
+    "tests/scripts/test_run_local_failures.py",
+    "tests/scripts/test_upsert_pipeline.py",
+    "tests/entrypoints/test_distributed.py",
+    "tests/local/jobs/test_forks.py",
+    "tests/pipeline/test_searched.py",
+    "tests/entrypoints/test_checkpoint.py",
+    "tests/entrypoints/test_toolkit.py",
+    "tests/entrypoints/test_debugger.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
