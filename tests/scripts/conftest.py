@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -18,6 +17,7 @@ import requests
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
+from tests.scripts import forked
 from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,16 +74,8 @@ def run(tmp_path: Path) -> Callable[..., Completed]:
     """`python scripts/NAME ARGUMENTS...` in a folder that is not the project's."""
 
     def run(script: str, *arguments: object, **extra: str) -> Completed:
-        return subprocess.run(
-            [sys.executable, ROOT / "scripts" / script, *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200", **extra},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = [str(ROOT / "scripts" / script), *map(str, arguments)]
+        return forked.run(command, tmp_path, {**os.environ, "COLUMNS": "200", **extra}, 60)
 
     return run
 

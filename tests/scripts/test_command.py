@@ -20,6 +20,25 @@ def client_error(code: str, message: str = "No.", **details: str) -> ClientError
     return ClientError({"Error": {"Code": code, "Message": message, **details}}, "PutObject")
 
 
+@pytest.fixture
+def run(tmp_path):
+    """Each command here is a process of its own, begun as a person begins it."""
+
+    def run(script, *arguments, **extra):
+        return subprocess.run(
+            [sys.executable, ROOT / "scripts" / script, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200", **extra},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_needs_no_surroundings(run, script):
     completed = run(script, "--help")

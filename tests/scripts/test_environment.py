@@ -54,8 +54,9 @@ def test_takes_the_first_python_that_runs(project):
     assert completed.returncode == 0, completed.stderr
     assert "Python 3.11.9" in completed.stderr
     assert (project / ".venv" / "complete").exists()
-    (line,) = (project / "pip.log").read_text().splitlines()
-    assert line.endswith("--constraint constraints.txt .[dev]")
+    pip, project_itself = (project / "pip.log").read_text().splitlines()
+    assert pip.endswith("--constraint constraints.txt --upgrade pip")
+    assert project_itself.endswith("--constraint constraints.txt .[dev]")
 
 
 def test_without_a_python_that_runs_it_says_so(project):
