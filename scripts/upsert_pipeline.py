@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import boto3
 
 RUNTIME = "python3.12"
-# The function waits up to 90 s for an endpoint that is being deleted; the rest is a few calls. A Lambda step
-# may take 600 s (developer guide, "Lambda step").
+# The function waits up to 90 s for an endpoint that is being deleted, and three times up to 30 s for what it
+# has just created; the rest is a few calls. A Lambda step may take 600 s (developer guide, "Lambda step").
 TIMEOUT_S = 240
 MEMORY_MB = 256
 
