@@ -61,7 +61,7 @@ def test_no_debugger_leaves_no_trace_of_it(run):
 def test_upserting_creates_then_changes_nothing_then_updates(run, account, client, url):
     first = run("upsert_pipeline.py", *account, "--local", url)
     assert first.returncode == 0, first.stderr
-    assert "Debugger is closed to new customers" in first.stderr
+    assert "Debugger" not in first.stderr  # a local service has it
     for line in (f"function {NAME}-deploy: created", f"pipeline {NAME}: created"):
         assert line in first.stdout
     bundles = code.bundles()
@@ -92,12 +92,54 @@ def test_upserting_creates_then_changes_nothing_then_updates(run, account, clien
     added = [line.strip("+, ") for line in changed.stderr.splitlines() if line.startswith("+ ")]
     assert added == ['"MaxNumberOfTrainingJobs": 9']
     third = run("upsert_pipeline.py", *account, "--local", url, "--set", "tuning.jobs=9")
-    assert f"pipeline {NAME}: updated, 2 lines of its definition" in third.stdout
+    assert f"pipeline {NAME}: updated, 2 lines of its definition\n" in third.stdout
+
+    _schedule(client("scheduler"), live["PipelineArn"])
+    # As on AWS: no service stands for it as a whole.
+    endpoints = {f"AWS_ENDPOINT_URL_{name}": url for name in ("S3", "LAMBDA", "SAGEMAKER", "SCHEDULER")}
+    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    mine = [f"{key}={value}".replace("111122223333", "999999999999") for key, value in _places(settings)]
+    client("s3").create_bucket(Bucket="image-classification-999999999999")
+    renamed = ["--set", "tags.team=vision", *(word for given in mine for word in ("--set", given))]
+    fourth = run("upsert_pipeline.py", *account, *renamed, **endpoints, **keys)
+    assert fourth.returncode == 0, fourth.stderr
+    assert f"function {NAME}-deploy: updated" in fourth.stdout
+    assert f"model package group {NAME}: updated, its tags" in fourth.stdout
+    assert "its tags" in fourth.stdout.splitlines()[-1]
+    tags = client("sagemaker").list_tags(ResourceArn=live["PipelineArn"])["Tags"]
+    assert {"Key": "team", "Value": "vision"} in tags
+    assert "schedule weekly names Sharpness, which the new definition lacks" in fourth.stderr
+    assert "nobody knows whether this account may use it: nobody asked AWS yet" in fourth.stderr
+    assert "--probe-debugger" in fourth.stderr
+
+
+def _places(settings):
+    """The settings that name the example account."""
+    return [(key, getattr(settings, key)) for key in ("bucket", "execution_role", "scheduler_role")]
+
+
+def _schedule(scheduler, pipeline):
+    parameters = [{"Name": name, "Value": "1"} for name in ("Epochs", "Sharpness")]
+    scheduler.create_schedule(
+        Name="weekly",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        ScheduleExpression="rate(7 days)",
+        Target={
+            "Arn": pipeline,
+            "RoleArn": "arn:aws:iam::123456789012:role/scheduler",
+            "SageMakerPipelineParameters": {"PipelineParameterList": parameters},
+        },
+    )
 
 
 def _keys(s3):
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket="image-classification-111122223333")
     return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--no-debugger"])
+def test_a_probe_goes_with_what_upserts_debugger(run, refused, option):
+    refused(run("upsert_pipeline.py", "--probe-debugger", option), "--probe-debugger", "--no-debugger")
 
 
 def test_the_example_account_is_refused_on_aws(run, refused):
