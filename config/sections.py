@@ -6,6 +6,10 @@ from typing import Annotated, Literal
 
 from config.values import Between, Checked, Matches, SettingsError
 
+_QUEUE = Matches(
+    r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+",
+    "the ARN of a standard SQS queue such as arn:aws:sqs:us-east-1:123456789012:flower-classifier-failures",
+)
 _VERSION = Matches(r"\d+(\.\d+)*", 'a version in quotes such as "2.13"')
 
 
@@ -124,3 +128,15 @@ class Retries:
     max_attempts: Annotated[int, Between(0, 20)] = 3  # 0: never retry
     interval_s: Annotated[int, Between(1, 43_200)] = 60  # before the first new attempt
     backoff_rate: Annotated[float, Between(1)] = 2.0  # each later interval is so many times longer
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """[schedule]: what becomes of an execution that the schedule cannot start."""
+
+    # Limits: DeadLetterConfig and RetryPolicy in EventBridge Scheduler's API reference, which takes no FIFO
+    # queue (user guide, "Configuring a schedule's dead-letter queue"). None: as the schedule has it, and in a
+    # new one no queue, 185 retries, 86,400 s.
+    dead_letter_queue: Annotated[str, _QUEUE] | None = None
+    max_retries: Annotated[int, Between(0, 185)] | None = None
+    max_event_age_s: Annotated[int, Between(60, 86_400)] | None = None  # no retry after so long

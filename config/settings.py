@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
-from config.sections import Debugger, Images, Retries, Training, Tuning
+from config.sections import Debugger, Images, Retries, Schedule, Training, Tuning
 from config.values import Between, Checked, Entry, Matches, SettingsError, convert, words
 from entrypoints.contract import RENAMED_TRAINABLE
 
@@ -75,6 +75,7 @@ class Settings(Checked):
     images: Images = field(default_factory=Images)
     deployment: Deployment = field(default_factory=Deployment)
     retries: Retries = field(default_factory=Retries)
+    schedule: Schedule = field(default_factory=Schedule)
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
         if self.use_spot and self.max_wait_s < self.max_runtime_s:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 MAX_NAME = 63
 VARIANT = "AllTraffic"
+# With the function's time limit (TIMEOUT_S in scripts/upsert_pipeline.py) in view: at most one deletion, and
+# three requests that name what was just created.
 DELETION_TIMEOUT_S = 90.0
+VISIBLE_TIMEOUT_S = 30.0
 POLL_S = 3.0
 PREVIOUS_TAG = "previous-endpoint-config"
 
@@ -172,17 +176,14 @@ def bring_up(
         wait_until_deleted(sagemaker, endpoint)
         current = None
     if current is None:
-        sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
+        once_visible(lambda: sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=config))
         return "created the endpoint"
     if current["EndpointStatus"] in BUSY:
         return f"the endpoint is {current['EndpointStatus']} already, to this model package"
     if current["EndpointConfigName"] == config and current["EndpointStatus"] == "InService":
         return "the endpoint already runs this model package"
-    sagemaker.update_endpoint(
-        EndpointName=endpoint,
-        EndpointConfigName=config,
-        **({"DeploymentConfig": deployment_config} if deployment_config else {}),  # type: ignore[arg-type]
-    )
+    more: Any = {"DeploymentConfig": deployment_config} if deployment_config else {}
+    once_visible(lambda: sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **more))
     return "updated the endpoint"
 
 
@@ -193,8 +194,10 @@ def ensure_model(sagemaker: SageMakerClient, name: str, package: str, role: str)
     except ClientError as error:
         if not is_missing(error):
             raise
-        sagemaker.create_model(
-            ModelName=name, ExecutionRoleArn=role, Containers=[{"ModelPackageName": package}]
+        once_visible(
+            lambda: sagemaker.create_model(
+                ModelName=name, ExecutionRoleArn=role, Containers=[{"ModelPackageName": package}]
+            )
         )
 
 
@@ -207,18 +210,34 @@ def ensure_config(
     except ClientError as error:
         if not is_missing(error):
             raise
-        sagemaker.create_endpoint_config(
-            EndpointConfigName=name,
-            ProductionVariants=[
-                {
-                    "VariantName": VARIANT,
-                    "ModelName": model,
-                    "InstanceType": instance_type,
-                    "InitialInstanceCount": instance_count,
-                    "InitialVariantWeight": 1.0,
-                }
-            ],
+        variant: Any = {
+            "VariantName": VARIANT,
+            "ModelName": model,
+            "InstanceType": instance_type,
+            "InitialInstanceCount": instance_count,
+            "InitialVariantWeight": 1.0,
+        }
+        once_visible(
+            lambda: sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
         )
+
+
+def once_visible(request: Callable[[], object]) -> None:
+    """Make a request that names what was just created, again while SageMaker cannot find that.
+
+    Its reads are eventually consistent, "so retry logic is recommended" (API reference, CreateEndpoint), and
+    a Lambda step has no retries of its own.
+    """
+    deadline = time.monotonic() + VISIBLE_TIMEOUT_S
+    while True:
+        try:
+            request()
+        except ClientError as error:
+            if not is_missing(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(POLL_S)
 
 
 def describe_endpoint(sagemaker: SageMakerClient, endpoint: str) -> dict[str, Any] | None:

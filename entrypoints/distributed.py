@@ -28,8 +28,18 @@ T = TypeVar("T")
 def join() -> None:
     """Join the other processes that torchrun started, over NCCL on GPUs and gloo elsewhere.
 
-    Only the first one prints from then on: a metric line stands in the log once.
+    Only the first one prints from then on: a metric line stands in the log once. A job whose GPUs torch
+    cannot use ends here: it would train on the CPU, at a GPU's price.
     """
+    # The training toolkit counts them with nvidia-smi (sagemaker_training.environment.num_gpus), which runs
+    # with drivers that torch's CUDA does not. No GPU is visible where a person asks for that.
+    gpus = int(os.environ.get("SM_NUM_GPUS", "0"))
+    if gpus and not torch.cuda.is_available() and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        fail(
+            f"the instance has {gpus} GPUs and torch {torch.__version__} with CUDA {torch.version.cuda} can "
+            "use none, perhaps since the driver is too old; choose another TrainingInstanceType or "
+            "images.training_version, or, on your own machine, set CUDA_VISIBLE_DEVICES= to train on its CPU"
+        )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     instances = len(json.loads(os.environ.get("SM_HOSTS", "[]")))
     if processes < instances:

@@ -50,7 +50,7 @@ console = Console(stderr=True, highlight=False, markup=False)
 output = Console(highlight=False, markup=False)
 
 # The settings that upsert_pipeline.py puts into AWS: all but what the schedule alone needs.
-UPSERTED = tuple(item.name for item in fields(Settings) if item.name != "scheduler_role")
+UPSERTED = tuple(item.name for item in fields(Settings) if item.name not in {"scheduler_role", "schedule"})
 
 
 class Failure(Exception):
@@ -206,7 +206,7 @@ def refuse_placeholders(settings: Settings, *keys: str) -> None:
         Failure: one of `keys` is a placeholder, and no local service is used.
     """
     found = [key for key in settings.placeholders() if key in keys]
-    if found and not os.environ.get("AWS_ENDPOINT_URL"):
+    if found and not is_local():
         fail(
             f"{', '.join(found)} in pipeline.toml still name the example account; "
             "put in your own (infra/roles.yaml creates the roles), or use --local URL"
@@ -221,6 +221,17 @@ def is_missing(error: ClientError) -> bool:
             words in details.get("Message", "").lower() for words in ("not find", "not found", "not exist")
         )
     return details.get("Code") in {"ResourceNotFound", "ResourceNotFoundException"}
+
+
+def is_denied(error: ClientError) -> bool:
+    """Whether these credentials lack a permission."""
+    code = error.response.get("Error", {}).get("Code", "Unknown")
+    return _SAME_AS.get(code, code) == "AccessDenied"
+
+
+def is_local() -> bool:
+    """Whether a local service stands for AWS; call it after `session`."""
+    return bool(os.environ.get("AWS_ENDPOINT_URL"))
 
 
 def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef:

@@ -19,6 +19,7 @@ from scripts.live import LiveMetrics
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_sagemaker.client import SageMakerClient
 
 ENDED = {"Succeeded", "Failed", "Stopped", "CompletedWithFailures"}
 _STYLES = {
@@ -164,6 +165,11 @@ def planned(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         yield step["Name"], step["Type"]
         for branch in ("IfSteps", "ElseSteps"):
             yield from planned(step["Arguments"].get(branch, []) if step["Type"] == "Condition" else [])
+
+
+def succeeded(sagemaker: SageMakerClient, arn: str) -> set[str]:
+    """The names of the steps that succeeded in an execution so far."""
+    return {step["StepName"] for step in _steps(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
 
 
 def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:

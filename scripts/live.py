@@ -47,7 +47,7 @@ class LiveMetrics:
             try:
                 self._texts = self._ask(jobs)
             except ClientError as error:
-                if error.response["Error"]["Code"] not in {"AccessDenied", "AccessDeniedException"}:
+                if not command.is_denied(error):
                     raise
                 self._refused = True
                 command.console.print(f"no live metrics: {command.explain(error)}", soft_wrap=True)

@@ -22,11 +22,13 @@ from rich.table import Table
 
 import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
+from config.settings import Settings
+from scripts.schedules import pipeline_parameters
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
 
-SETTINGS = ("name", "region", "scheduler_role")
+SETTINGS = ("name", "region", "scheduler_role", "schedule")
 # Retraining is in no hurry, and so many minutes let the service spread its load.
 WINDOW_MINUTES = 15
 # What UpdateSchedule, which replaces the whole schedule, takes of GetSchedule's answer.
@@ -135,14 +137,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         schedule["ScheduleExpressionTimezone"] = arguments.timezone
     if arguments.state:
         schedule["State"] = arguments.state
-    if expression or parameters:
+    target_set = any(item.startswith(("scheduler_role", "schedule.")) for item in arguments.overrides)
+    if expression or parameters or target_set:
         command.refuse_placeholders(settings, "scheduler_role")
         pipeline = command.live_pipeline(session.client("sagemaker"), settings)["PipelineArn"]
-        target = schedule.get("Target", {})
-        schedule["Target"] = _target(target, pipeline, settings.scheduler_role, parameters)
+        schedule["Target"] = _target(schedule.get("Target", {}), pipeline, settings, parameters)
     if live is None:
         scheduler.create_schedule(**schedule)
-    elif expression or arguments.timezone or arguments.state or parameters:
+    elif expression or arguments.timezone or arguments.state or parameters or target_set:
         scheduler.update_schedule(**schedule)
     _show(schedule)
     if arguments.local:
@@ -182,15 +184,28 @@ def _get(scheduler: EventBridgeSchedulerClient, name: str) -> dict[str, Any] | N
         return None
 
 
-def _target(live: Mapping[str, Any], arn: str, role: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The schedule's target: `live` with the pipeline, the role and these parameters on top."""
-    entries = live.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
-    merged = {entry["Name"]: entry["Value"] for entry in entries} | dict(parameters)
+def _target(
+    live: Mapping[str, Any], arn: str, settings: Settings, parameters: Mapping[str, str]
+) -> dict[str, Any]:
+    """The schedule's target: `live` with the pipeline, what the settings say and these parameters on top.
+
+    A dead-letter queue or a retry policy of the live target stays where the settings have none.
+    """
+    merged = {entry["Name"]: entry["Value"] for entry in pipeline_parameters(live)} | dict(parameters)
     values = [{"Name": name, "Value": value} for name, value in merged.items()]
+    schedule = settings.schedule
+    queue = {"Arn": schedule.dead_letter_queue}
+    retries = {
+        "MaximumRetryAttempts": schedule.max_retries,
+        "MaximumEventAgeInSeconds": schedule.max_event_age_s,
+    }
+    given = {name: value for name, value in retries.items() if value is not None}
     return {
         **live,
         "Arn": arn,
-        "RoleArn": role,
+        "RoleArn": settings.scheduler_role,
+        **({"DeadLetterConfig": queue} if schedule.dead_letter_queue else {}),
+        **({"RetryPolicy": {**live.get("RetryPolicy", {}), **given}} if given else {}),
         "SageMakerPipelineParameters": {"PipelineParameterList": values},
     }
 
@@ -205,7 +220,8 @@ def _show(schedule: Mapping[str, Any]) -> None:
     table.add_row("timezone", schedule.get("ScheduleExpressionTimezone", "UTC"))
     table.add_row("pipeline", target["Arn"])
     table.add_row("role", target["RoleArn"])
-    for entry in target.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", []):
+    table.add_row("dead letters", target.get("DeadLetterConfig", {}).get("Arn", "none are kept"))
+    for entry in pipeline_parameters(target):
         table.add_row("parameter", f"{entry['Name']}={entry['Value']}")
     command.output.print(table)
 

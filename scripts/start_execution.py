@@ -12,15 +12,18 @@ if not __package__:
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
-from scripts.execution import Execution, deployment, follow, planned, wait_for_endpoint
+from scripts import debugger
+from scripts.execution import Execution, deployment, follow, planned, succeeded, wait_for_endpoint
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_sagemaker.client import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
 # The rest is in the definition that was upserted. `deployment` has its say in the check of
 # EndpointInstanceCount, but how an update moves traffic is in the definition, too.
@@ -105,22 +108,61 @@ def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
     return 1 if problem else 0
 
 
-def latest(session: boto3.Session, pipeline: str) -> str:
-    """The ARN of the newest execution that can serve as a source: Succeeded or Failed.
+def needed(definition: str, selected: Collection[str]) -> set[str]:
+    """The steps whose results the selected ones, branches included, take from an earlier execution."""
+    steps = json.loads(definition)["Steps"]
+    text = json.dumps([step for step in steps if step["Name"] in selected])
+    others = {name for name, _ in planned(steps)} - set(selected)
+    after = [name for part in re.findall(r'"DependsOn": (\[.*?\])', text) for name in json.loads(part)]
+    return {name for name in others if name in after or f'"Steps.{name}.' in text}
+
+
+def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
+    """The ARN of the newest execution that can serve as a source: it is over, and these steps succeeded.
 
     Raises:
         Failure: there is none.
     """
-    pages = (
-        session.client("sagemaker").get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
-    )
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
     for page in pages:
         for item in page["PipelineExecutionSummaries"]:
-            if item["PipelineExecutionStatus"] in {"Succeeded", "Failed"}:
-                return item["PipelineExecutionArn"]
+            arn = item["PipelineExecutionArn"]
+            ended = item["PipelineExecutionStatus"] in {"Succeeded", "Failed"}
+            if ended and needs <= succeeded(sagemaker, arn):
+                return arn
     raise command.Failure(
-        f"pipeline {pipeline} has no finished execution whose results --from could use; leave out --from once"
+        f"pipeline {pipeline} has no finished execution whose results --from could use: one in which "
+        f"{', '.join(sorted(needs))} succeeded; leave out --from once"
     )
+
+
+def check_debugger(
+    sagemaker: SageMakerClient,
+    live: DescribePipelineResponseTypeDef,
+    selected: Sequence[str],
+    arguments: argparse.Namespace,
+) -> None:
+    """Refuse a start that would train under Debugger where AWS may not let this account use it.
+
+    Raises:
+        Failure: it does not, or nobody knows; the split and every trial would be paid for in vain.
+    """
+    training = debugger.training_step(live["PipelineDefinition"])
+    if training is None or (selected and training["Name"] not in selected):
+        if arguments.probe_debugger:
+            command.fail("--probe-debugger: nothing would train under Debugger; leave it out")
+        return
+    if arguments.assume_debugger or (command.is_local() and not arguments.probe_debugger):
+        return
+    answer = debugger.ask(sagemaker, live["PipelineArn"], training, arguments.probe_debugger)
+    if answer.allowed is None:
+        command.fail(
+            f"nobody knows whether this account may use Debugger ({answer.reason}), and every trial would be "
+            "paid for before TrainModel tells; add --probe-debugger, which asks AWS for a cent, or "
+            "--assume-debugger, or leave it out with python scripts/upsert_pipeline.py --no-debugger"
+        )
+    if not answer.allowed:
+        command.fail(f"AWS refuses Debugger to this account: {answer.reason}. {DEBUGGER_REMEDY}")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -131,6 +173,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--source",
         metavar="ARN",
         help="with --from: the execution whose results to use (default: the latest)",
+    )
+    unsure = parser.add_mutually_exclusive_group()
+    unsure.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
+    unsure.add_argument(
+        "--assume-debugger", action="store_true", help="start without knowing whether it may use Debugger"
     )
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
     arguments = parser.parse_args(argv)
@@ -144,13 +191,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = command.settings(arguments)
     values = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     session = command.session(arguments, settings)
-    live = command.live_pipeline(session.client("sagemaker"), settings)
+    sagemaker = session.client("sagemaker")
+    live = command.live_pipeline(sagemaker, settings)
     selected: list[str] = []
     source = None
     if arguments.first:
         selected = steps_from(live["PipelineDefinition"], arguments.first)
-        source = arguments.source or latest(session, settings.pipeline_name)
-        command.console.print(f"running {', '.join(selected)}; the rest comes from {source}", soft_wrap=True)
+        needs = needed(live["PipelineDefinition"], selected)
+        source = arguments.source or (latest(sagemaker, settings.pipeline_name, needs) if needs else None)
+        rest = f"; the rest comes from {source}" if source else ""
+        command.console.print(f"running {', '.join(selected)}{rest}", soft_wrap=True)
+    check_debugger(sagemaker, live, selected, arguments)
     arn = start(session, settings.pipeline_name, values, selected, source)
     command.output.print(arn, soft_wrap=True)
     if not arguments.wait:

@@ -12,7 +12,7 @@ if not __package__:
 import base64
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,14 +20,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 import scripts.command as command
 from config.settings import Settings
 from pipeline.definition import canonical, diff
+from scripts import debugger, schedules, tags
 from steps import code
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_sagemaker.client import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
 RUNTIME = "python3.12"
-# The function waits up to 90 s for an endpoint that is being deleted; the rest is a few calls. A Lambda step
-# may take 600 s (developer guide, "Lambda step").
+# The function waits up to 90 s for an endpoint that is being deleted, and three times up to 30 s for what it
+# has just created; the rest is a few calls. A Lambda step may take 600 s (developer guide, "Lambda step").
 TIMEOUT_S = 240
 MEMORY_MB = 256
 
@@ -48,23 +52,25 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
     """
     bundles = code.bundles()
     uploaded = code.upload(session.client("s3"), settings, bundles.values())
+    sagemaker = session.client("sagemaker")
+    live = live_pipeline(sagemaker, settings)
+    before = tags.upserted_before(live["PipelineDefinition"] if live else None)
     return [
         f"code in s3://{settings.bucket}: {len(uploaded)} objects uploaded",
-        _upsert_function(session.client("lambda"), settings, bundles["deploy"].archive()),
-        _upsert_group(session.client("sagemaker"), settings),
-        _upsert_pipeline(session.client("sagemaker"), settings, new),
+        _upsert_function(session.client("lambda"), settings, bundles["deploy"].archive(), before),
+        _upsert_group(sagemaker, settings, before),
+        _upsert_pipeline(sagemaker, settings, new, live, before),
     ]
 
 
-def live_definition(session: boto3.Session, settings: Settings) -> str | None:
-    """The definition in the account; None if there is no such pipeline."""
+def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef | None:
+    """The pipeline in the account; None if there is none of that name."""
     try:
-        answer = session.client("sagemaker").describe_pipeline(PipelineName=settings.pipeline_name)
+        return sagemaker.describe_pipeline(PipelineName=settings.pipeline_name)
     except ClientError as error:
         if command.is_missing(error):
             return None
         raise
-    return answer["PipelineDefinition"]
 
 
 def _check_bucket(client: Any, bucket: str) -> None:
@@ -83,9 +89,11 @@ def _check_bucket(client: Any, bucket: str) -> None:
         raise
 
 
-def _upsert_function(client: Any, settings: Settings, archive: bytes) -> str:
+def _upsert_function(
+    client: LambdaClient, settings: Settings, archive: bytes, tags_before: Mapping[str, str]
+) -> str:
     name = settings.function_name
-    config = {
+    config: Any = {
         "Runtime": RUNTIME,
         "Role": settings.lambda_role,
         "Handler": code.FUNCTION_HANDLER,
@@ -112,13 +120,14 @@ def _upsert_function(client: Any, settings: Settings, archive: bytes) -> str:
         client.update_function_configuration(FunctionName=name, **config)
         client.get_waiter("function_updated_v2").wait(FunctionName=name)
         changed = True
+    changed |= tags.update_function(client, live["FunctionArn"], settings.tags, tags_before)
     return f"function {name}: {'updated' if changed else 'unchanged'}"
 
 
-def _upsert_group(client: Any, settings: Settings) -> str:
+def _upsert_group(client: SageMakerClient, settings: Settings, tags_before: Mapping[str, str]) -> str:
     name = settings.model_package_group_name
     try:
-        client.describe_model_package_group(ModelPackageGroupName=name)
+        live = client.describe_model_package_group(ModelPackageGroupName=name)
     except ClientError as error:
         if not command.is_missing(error):
             raise
@@ -128,34 +137,46 @@ def _upsert_group(client: Any, settings: Settings) -> str:
             Tags=_tags(settings),
         )
         return f"model package group {name}: created"
+    if tags.update_sagemaker(client, live["ModelPackageGroupArn"], settings.tags, tags_before):
+        return f"model package group {name}: updated, its tags"
     return f"model package group {name}: unchanged"
 
 
-def _upsert_pipeline(client: Any, settings: Settings, new: str) -> str:
+def _upsert_pipeline(
+    client: SageMakerClient,
+    settings: Settings,
+    new: str,
+    live: DescribePipelineResponseTypeDef | None,
+    tags_before: Mapping[str, str],
+) -> str:
     name = settings.pipeline_name
-    request = {
+    request: Any = {
         "PipelineName": name,
         "PipelineDisplayName": name,
         "PipelineDescription": "Splits, tunes, trains, evaluates, registers and deploys an image classifier",
         "PipelineDefinition": new,
         "RoleArn": settings.execution_role,
     }
-    try:
-        live = client.describe_pipeline(PipelineName=name)
-    except ClientError as error:
-        if not command.is_missing(error):
-            raise
+    if live is None:
         client.create_pipeline(**request, Tags=_tags(settings))
         return f"pipeline {name}: created"
+    updated = []
     changes = diff(live["PipelineDefinition"], new)
-    if not changes and live["RoleArn"] == settings.execution_role:
-        return f"pipeline {name}: unchanged"
-    client.update_pipeline(**request)
-    lines = sum(line[0] in "+-" and line[:3] not in ("+++", "---") for line in changes)
-    return f"pipeline {name}: updated, {lines} lines of its definition"
+    if changes:
+        lines = sum(line[0] in "+-" and line[:3] not in ("+++", "---") for line in changes)
+        updated.append(f"{lines} lines of its definition")
+    if live["RoleArn"] != settings.execution_role:
+        updated.append("its role")
+    # Before the definition, from which the next upsert knows what this one put there (tags.py).
+    retagged = tags.update_sagemaker(client, live["PipelineArn"], settings.tags, tags_before)
+    if updated:
+        client.update_pipeline(**request)
+    if retagged:
+        updated.append("its tags")
+    return f"pipeline {name}: " + (f"updated, {', '.join(updated)}" if updated else "unchanged")
 
 
-def _tags(settings: Settings) -> list[dict[str, str]]:
+def _tags(settings: Settings) -> Any:
     return [{"Key": key, "Value": value} for key, value in settings.tags.items()]
 
 
@@ -163,22 +184,31 @@ def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:
     sys.stdout.write(new)
     say = command.console.print
     try:
-        live = live_definition(session, settings)
+        live = live_pipeline(session.client("sagemaker"), settings)
     except (BotoCoreError, ClientError) as error:  # the definition is worth having without an account
         say(f"not compared with the live pipeline: {command.explain(error)}", soft_wrap=True)
         return
     if live is None:
         say(f"There is no pipeline {settings.pipeline_name} yet; upserting would create it.")
         return
-    changes = diff(live, new)
+    changes = diff(live["PipelineDefinition"], new)
     say("\n".join(changes) if changes else "Nothing would change.", soft_wrap=True)
+    _say_outdated_schedules(session, live["PipelineArn"], new)
+
+
+def _say_outdated_schedules(session: boto3.Session, pipeline_arn: str, new: str) -> None:
+    for line in schedules.outdated(session.client("scheduler"), pipeline_arn, new):
+        command.console.print(line, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser(__doc__ or "", command.UPSERTED)
     parser.add_argument("--dry-run", action="store_true", help="print the definition and the changes only")
     parser.add_argument("--no-debugger", action="store_true", help="the same as --set debugger.enabled=false")
+    parser.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
     arguments = parser.parse_args(argv)
+    if arguments.probe_debugger and (arguments.dry_run or arguments.no_debugger):
+        parser.error("--probe-debugger goes with neither --dry-run nor --no-debugger")
     if arguments.no_debugger:
         arguments.overrides.append("debugger.enabled=false")
     settings = command.settings(arguments)
@@ -188,14 +218,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command.refuse_placeholders(settings, *command.UPSERTED)
     _check_bucket(session.client("s3"), settings.bucket)  # before the SDK takes its time
-    for line in upsert(settings, session, definition(settings)):
+    new = definition(settings)
+    for line in upsert(settings, session, new):
         command.output.print(line, soft_wrap=True)
-    if settings.debugger.enabled:
-        command.console.print(
-            "Debugger and Profiler are on. Debugger is closed to new customers since 2026-07-30: if AWS"
-            " refuses TrainModel for it, upsert again with --no-debugger.",
-            soft_wrap=True,
-        )
+    sagemaker = session.client("sagemaker")
+    live = command.live_pipeline(sagemaker, settings)
+    _say_outdated_schedules(session, live["PipelineArn"], new)
+    training = debugger.training_step(new)
+    if training is None and arguments.probe_debugger:
+        command.fail("--probe-debugger: the settings leave Debugger out; set debugger.enabled to true for it")
+    if training is None or (command.is_local() and not arguments.probe_debugger):
+        return 0
+    answer = debugger.ask(sagemaker, live["PipelineArn"], training, arguments.probe_debugger)
+    command.console.print(answer.advice(), soft_wrap=True)
+    if arguments.probe_debugger and not answer.allowed:
+        return 2 if answer.allowed is None else 1
     return 0
 
 

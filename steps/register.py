@@ -9,8 +9,6 @@ from steps.context import Context
 from steps.sdk import ConfigurableRetryStep, ProcessingStep, Properties, StepTypeEnum, TrainingStep
 
 NAME = "RegisterModel"
-# Where the model is known to run; EndpointInstanceType may still be another one.
-INFERENCE_INSTANCES = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"]
 
 
 class RegisterStep(ConfigurableRetryStep):  # type: ignore[misc]
@@ -35,7 +33,11 @@ class RegisterStep(ConfigurableRetryStep):  # type: ignore[misc]
 
 
 def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) -> RegisterStep:
-    """A version in the model package group, with the serving image and evaluation.json."""
+    """A version in the model package group, with the serving image and evaluation.json.
+
+    It names no instance types, which versions need not (API reference, InferenceSpecification):
+    EndpointInstanceType may be any.
+    """
     request = {
         "ModelPackageGroupName": context.settings.model_package_group_name,
         "ModelApprovalStatus": context.parameters["ModelApprovalStatus"],
@@ -48,7 +50,6 @@ def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) 
             ],
             "SupportedContentTypes": list(ACCEPTED_CONTENT_TYPES),
             "SupportedResponseMIMETypes": list(ANSWERED_CONTENT_TYPES),
-            "SupportedRealtimeInferenceInstanceTypes": INFERENCE_INSTANCES,
         },
         "ModelMetrics": {
             "ModelQuality": {

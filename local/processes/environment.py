@@ -12,9 +12,8 @@ def base_environment(service: Mapping[str, str]) -> dict[str, str]:
     """The environment that every job starts from: this interpreter first on PATH, the service's own
     variables (endpoint, region, credentials), and pip kept from changing the environment.
     """
-    kept = {
-        name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ") if name in os.environ
-    }
+    names = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "CUDA_VISIBLE_DEVICES")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {
         **kept,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

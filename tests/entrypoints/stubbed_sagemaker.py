@@ -71,7 +71,8 @@ class Service:
             answer["ProductionVariants"] = [{"VariantName": "AllTraffic", "CurrentInstanceCount": instances}]
         self.stub.add_response("describe_endpoint", answer, {"EndpointName": ENDPOINT})
 
-    def model(self, exists: bool = False) -> None:
+    def model(self, exists: bool = False, invisible: int = 0) -> None:
+        """`invisible`: so often CreateModel does not find the model package, which was just registered."""
         if exists:
             answer = {
                 "ModelName": MODEL,
@@ -81,6 +82,8 @@ class Service:
             self.stub.add_response("describe_model", answer, {"ModelName": MODEL})
             return
         self.missing("describe_model", "Could not find model.", ModelName=MODEL)
+        for _ in range(invisible):
+            self.invisible("create_model", f"Could not find model package {PACKAGE}.")
         self.stub.add_response(
             "create_model",
             {"ModelArn": "arn:aws:sagemaker:us-east-1:123456789012:model/m"},
@@ -91,7 +94,8 @@ class Service:
             },
         )
 
-    def config(self, exists: bool = False, instances: int = 1) -> None:
+    def config(self, exists: bool = False, instances: int = 1, invisible: int = 0) -> None:
+        """`invisible`: so often CreateEndpointConfig does not find the model, which was just created."""
         name = {1: CONFIG, 2: CONFIG_OF_TWO}[instances]
         arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"
         if exists:
@@ -105,6 +109,8 @@ class Service:
             return
         message = "Could not find endpoint configuration."
         self.missing("describe_endpoint_config", message, EndpointConfigName=name)
+        for _ in range(invisible):
+            self.invisible("create_endpoint_config", f'Could not find model "{MODEL}".')
         variant = {
             "VariantName": "AllTraffic",
             "ModelName": MODEL,
@@ -132,6 +138,9 @@ class Service:
         else:
             expected = {**names, "EndpointConfigName": CONFIG, **more}
             self.stub.add_response(operation, {"EndpointArn": ENDPOINT_ARN}, expected)
+
+    def invisible(self, operation: str, message: str) -> None:
+        self.stub.add_client_error(operation, "ValidationException", message)
 
     def missing(self, operation: str, message: str, **expected: str) -> None:
         self.stub.add_client_error(operation, "ValidationException", message, expected_params=expected)

@@ -57,6 +57,50 @@ def test_missing_is_created(service: Service) -> None:
     assert service.deploy() == {**DEPLOYED, "reason": "created the endpoint"}
 
 
+def test_what_was_just_created_may_not_be_visible_yet(service: Service) -> None:
+    service.package()
+    service.endpoint(None)
+    service.model(invisible=2)
+    service.config(invisible=1)
+    service.invisible("create_endpoint", "Could not find endpoint configuration.")
+    service.change("create_endpoint")
+    assert service.deploy() == {**DEPLOYED, "reason": "created the endpoint"}
+
+
+def test_an_update_to_what_was_just_created_waits_for_it_too(service: Service) -> None:
+    service.package()
+    service.endpoint("InService")
+    service.model()
+    service.config()
+    service.note()
+    service.invisible("update_endpoint", "Could not find endpoint configuration.")
+    service.change("update_endpoint")
+    assert service.deploy() == UPDATED
+
+
+def test_what_stays_invisible_ends_it_as_sagemaker_says(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy, "VISIBLE_TIMEOUT_S", -1)
+    service.package()
+    service.endpoint(None)
+    service.model()
+    service.config()
+    service.invisible("create_endpoint", "Could not find endpoint configuration.")
+    with pytest.raises(ClientError, match="Could not find endpoint configuration"):
+        service.deploy()
+
+
+def test_another_refusal_is_not_tried_again(service: Service) -> None:
+    service.package()
+    service.endpoint(None)
+    service.model()
+    service.config()
+    service.invisible("create_endpoint", "The account-level service limit is 0 instances.")
+    with pytest.raises(ClientError, match="service limit"):
+        service.deploy()
+
+
 @pytest.mark.parametrize("status", ["InService", "OutOfService"])
 def test_in_service_is_updated(service: Service, status: str) -> None:
     service.package()

@@ -126,6 +126,41 @@ def test_instances_that_would_train_alone_are_refused(
     )
 
 
+@pytest.mark.parametrize("given", [[], ["CUDA_VISIBLE_DEVICES"]])
+def test_gpus_that_torch_cannot_use_are_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    """As on an instance whose driver is too old for the image, and nowhere else: neither channels nor weights
+    were looked at."""
+    monkeypatch.setenv("SM_NUM_GPUS", "4")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for variable in given:
+        monkeypatch.setenv(variable, "0,1,2,3")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("entrypoints.train.signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 2
+    assert re.fullmatch(
+        "error: the instance has 4 GPUs and torch .* can use none, .*\n", capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "available"), [("4", "", False), ("4", "0,1", True), ("0", None, False)]
+)
+def test_a_job_without_gpus_or_that_is_told_to_do_without_is_none_of_these(
+    monkeypatch: pytest.MonkeyPatch, gpus: str, visible: str | None, available: bool
+) -> None:
+    monkeypatch.setenv("SM_NUM_GPUS", gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available)
+    distributed.join()
+    assert distributed.count() == 1
+
+
 def test_two_processes_agree_and_go_on_together(tmp_path: Path, artifact: Path) -> None:
     for name in ("train", "validation"):
         write_classes(tmp_path / name, 5)

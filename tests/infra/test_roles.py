@@ -146,11 +146,13 @@ def test_roles_are_passed_to_sagemaker_only(resources):
         assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
 
 
-def test_the_scheduler_may_only_start_the_pipeline(resources):
+def test_the_scheduler_may_only_start_the_pipeline_and_leave_dead_letters(resources):
     (policy,) = resources["SchedulerRole"]["Properties"]["Policies"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
-    assert statement["Action"] == "sagemaker:StartPipelineExecution"
-    assert statement["Resource"].endswith(":pipeline/${Name}")
+    start, letters = policy["PolicyDocument"]["Statement"]
+    assert start["Action"] == "sagemaker:StartPipelineExecution"
+    assert start["Resource"].endswith(":pipeline/${Name}")
+    assert letters["Action"] == "sqs:SendMessage"
+    assert letters["Resource"].endswith(":sqs:${AWS::Region}:${AWS::AccountId}:${Name}*")
 
 
 def test_the_outputs_fill_the_settings():

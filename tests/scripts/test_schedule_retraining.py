@@ -135,9 +135,32 @@ def test_what_is_not_named_stays(url, client):
     assert enabled["Target"] == changed["Target"]
 
 
+@pytest.mark.usefixtures("pipeline")
+def test_what_cannot_be_started_goes_to_a_queue(url, client, capsys):
+    scheduler = client("scheduler")
+    queue = "arn:aws:sqs:us-east-1:111122223333:image-classification-failures"
+    main(["--local", url, "--rate", "7 days"])
+    assert "DeadLetterConfig" not in scheduler.get_schedule(Name=NAME)["Target"]
+    main(["--local", url, "--set", f"schedule.dead_letter_queue={queue}", "--set", "schedule.max_retries=3"])
+    assert queue in capsys.readouterr().out
+    target = scheduler.get_schedule(Name=NAME)["Target"]
+    assert target["DeadLetterConfig"] == {"Arn": queue}
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] == 3
+    main(["--local", url, "--parameter", "Epochs=3"])
+    assert scheduler.get_schedule(Name=NAME)["Target"] == {
+        **target,
+        "SageMakerPipelineParameters": {"PipelineParameterList": [{"Name": "Epochs", "Value": "3"}]},
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["--set", "schedule.dead_letter_queue=failures.fifo"],
+            ["schedule.dead_letter_queue", "standard SQS"],
+        ),
+        (["--set", "schedule.max_retries=186"], ["schedule.max_retries", "from 0 to 185"]),
         (["--rate", "1 week"], ["--rate", "1 week"]),
         (["--cron", "* * * * *"], ["--cron", "5 fields"]),
         (["--rate", "1 day", "--cron", "0 3 ? * MON *"], ["not allowed with"]),

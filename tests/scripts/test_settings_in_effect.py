@@ -35,7 +35,8 @@ def text(value) -> str:
 
 
 SETTINGS = {key: text(value) for key, value in walk(load(environ={}))}
-UPSERTED = SETTINGS.keys() - {"scheduler_role"}
+SCHEDULED = {"scheduler_role", *(key for key in SETTINGS if key.startswith("schedule."))}
+UPSERTED = SETTINGS.keys() - SCHEDULED
 # What each command does something with, and the arguments that it cannot go without.
 COMMANDS = {
     "delete_endpoint": ({"name", "region"}, []),
@@ -43,7 +44,7 @@ COMMANDS = {
     "report": ({"name", "region"}, ["latest"]),
     "rollback": ({"name", "region", "execution_role"}, []),
     "run_local": (UPSERTED, []),
-    "schedule_retraining": ({"name", "region", "scheduler_role"}, []),
+    "schedule_retraining": ({"name", "region"} | SCHEDULED, []),
     "start_execution": ({"name", "region"}, []),
     "upload_dataset": ({"name", "region", "bucket"}, ["DIR"]),
     "upsert_pipeline": (UPSERTED, []),

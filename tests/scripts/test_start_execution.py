@@ -6,7 +6,7 @@ import pytest
 
 from scripts.command import Failure
 from scripts.execution import Execution
-from scripts.start_execution import report, steps_from
+from scripts.start_execution import latest, needed, report, steps_from
 
 DEFINITION = json.dumps(
     {
@@ -44,6 +44,57 @@ def pipeline(client, url):
 def test_a_tail_is_a_step_and_all_that_need_it():
     assert steps_from(DEFINITION, "Train") == ["Train", "Check", "Deploy", "Refuse", "Mail"]
     assert steps_from(DEFINITION, "Other") == ["Other"]
+
+
+def test_what_a_tail_needs_of_an_earlier_execution():
+    assert needed(DEFINITION, steps_from(DEFINITION, "Check")) == {"Train"}
+    assert needed(DEFINITION, ["Mail"]) == {"Check"}
+    assert needed(DEFINITION, steps_from(DEFINITION, "Split")) == set()
+
+
+class Executions:
+    """SageMaker with executions, newest first, each with its status and the status of its steps."""
+
+    def __init__(self, *executions):
+        self.executions = executions
+        self.looked_at = []
+
+    def get_paginator(self, operation):
+        self.operation = operation
+        return self
+
+    def paginate(self, **request):
+        if self.operation == "list_pipeline_executions":
+            yield {
+                "PipelineExecutionSummaries": [
+                    {"PipelineExecutionArn": str(index), "PipelineExecutionStatus": status}
+                    for index, (status, _) in enumerate(self.executions)
+                ]
+            }
+            return
+        arn = request["PipelineExecutionArn"]
+        self.looked_at.append(arn)
+        steps = self.executions[int(arn)][1]
+        yield {
+            "PipelineExecutionSteps": [
+                {"StepName": name, "StepStatus": status} for name, status in steps.items()
+            ]
+        }
+
+
+def test_the_latest_source_is_one_in_which_the_steps_needed_succeeded():
+    sagemaker = Executions(
+        ("Executing", {"Split": "Succeeded", "Train": "Succeeded"}),
+        ("Failed", {"Split": "Failed"}),
+        ("Failed", {"Split": "Succeeded", "Train": "Failed"}),
+        ("Failed", {"Split": "Succeeded", "Train": "Succeeded", "Check": "Failed"}),
+        ("Succeeded", {"Split": "Succeeded", "Train": "Succeeded"}),
+    )
+    assert latest(sagemaker, "flowers", {"Train"}) == "3"
+    assert latest(sagemaker, "flowers", {"Split"}) == "2"
+    assert sagemaker.looked_at == ["1", "2", "3", "1", "2"]
+    with pytest.raises(Failure, match="one in which Other, Train succeeded; leave out --from once"):
+        latest(sagemaker, "flowers", {"Train", "Other"})
 
 
 def test_an_unknown_step_is_refused_with_the_known_ones():

@@ -8,9 +8,11 @@ import pytest
 
 from config.settings import load
 from pipeline.definition import canonical
+from scripts import upsert_pipeline
 from steps import code
 
 NAME = "image-classification"
+ROLE = "arn:aws:iam::123456789012:role/Deploy"
 # moto's Lambda checks that the role exists; AWS does, too.
 TRUST = json.dumps(
     {
@@ -61,7 +63,7 @@ def test_no_debugger_leaves_no_trace_of_it(run):
 def test_upserting_creates_then_changes_nothing_then_updates(run, account, client, url):
     first = run("upsert_pipeline.py", *account, "--local", url)
     assert first.returncode == 0, first.stderr
-    assert "Debugger is closed to new customers" in first.stderr
+    assert "Debugger" not in first.stderr  # a local service has it
     for line in (f"function {NAME}-deploy: created", f"pipeline {NAME}: created"):
         assert line in first.stdout
     bundles = code.bundles()
@@ -92,12 +94,100 @@ def test_upserting_creates_then_changes_nothing_then_updates(run, account, clien
     added = [line.strip("+, ") for line in changed.stderr.splitlines() if line.startswith("+ ")]
     assert added == ['"MaxNumberOfTrainingJobs": 9']
     third = run("upsert_pipeline.py", *account, "--local", url, "--set", "tuning.jobs=9")
-    assert f"pipeline {NAME}: updated, 2 lines of its definition" in third.stdout
+    assert f"pipeline {NAME}: updated, 2 lines of its definition\n" in third.stdout
 
 
 def _keys(s3):
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket="image-classification-111122223333")
     return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+
+@pytest.fixture
+def upsert(account, url, monkeypatch):
+    """The command in this process, with a small definition and moto in the place of AWS itself."""
+    own = {"bucket": "own-bucket", "execution_role": ROLE.replace("Deploy", "Run"), "scheduler_role": ROLE}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    for service in ("S3", "LAMBDA", "SAGEMAKER", "SCHEDULER"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", url)
+    for key, value in own.items():
+        monkeypatch.setenv(f"PIPELINE_{key.upper()}", value)
+    monkeypatch.setattr(upsert_pipeline, "definition", small_definition)
+    return lambda *arguments: upsert_pipeline.main([*account, *arguments])
+
+
+def small_definition(settings):
+    tags = [{"Key": key, "Value": value} for key, value in settings.tags.items()]
+    hook = {"DebugHookConfig": {"S3OutputPath": "s3://own-bucket/tensors"}}
+    training = {"Name": "TrainModel", "Type": "Training", "Arguments": {"Tags": tags, **hook}}
+    return json.dumps({"Parameters": [{"Name": "Epochs", "Type": "Integer"}], "Steps": [training]})
+
+
+def test_upserting_says_whether_debugger_may_be_used(upsert, client, capsys):
+    client("s3").create_bucket(Bucket="own-bucket")
+    assert upsert() == 0
+    said = capsys.readouterr().err
+    for words in ("nobody asked AWS yet; there is no training job", "--probe-debugger", "--no-debugger"):
+        assert words in said
+    assert said.count("\n") == 2
+    arn = client("sagemaker").describe_pipeline(PipelineName=NAME)["PipelineArn"]
+    client("sagemaker").add_tags(
+        ResourceArn=arn, Tags=[{"Key": "debugger-probe", "Value": "accepted 2026-11-29"}]
+    )
+    assert upsert() == 0
+    assert "this account may use it" in capsys.readouterr().err
+
+
+def test_upserting_changes_tags_and_names_the_schedules_left_behind(upsert, client, capsys):
+    client("s3").create_bucket(Bucket="own-bucket")
+    assert upsert("--set", "tags.stage=test") == 0
+    sagemaker, functions = client("sagemaker"), client("lambda")
+    arns = [
+        sagemaker.describe_pipeline(PipelineName=NAME)["PipelineArn"],
+        sagemaker.describe_model_package_group(ModelPackageGroupName=NAME)["ModelPackageGroupArn"],
+    ]
+    function = functions.get_function_configuration(FunctionName=f"{NAME}-deploy")["FunctionArn"]
+    for arn in arns:
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "cost-centre", "Value": "7"}])
+    functions.tag_resource(Resource=function, Tags={"cost-centre": "7"})
+    _schedule(client("scheduler"), arns[0])
+    capsys.readouterr()
+
+    assert upsert("--set", "tags.team=vision") == 0
+    expected = {"project": NAME, "team": "vision", "cost-centre": "7"}
+    for arn in arns:
+        tags = sagemaker.list_tags(ResourceArn=arn)["Tags"]
+        assert {tag["Key"]: tag["Value"] for tag in tags} == expected
+    assert functions.list_tags(Resource=function)["Tags"] == expected
+    told = capsys.readouterr()
+    assert f"function {NAME}-deploy: updated\n" in told.out
+    assert f"model package group {NAME}: updated, its tags\n" in told.out
+    assert told.out.endswith("lines of its definition, its tags\n")
+    assert "schedule weekly names Sharpness, which the new definition lacks" in told.err
+
+    assert upsert("--set", "tags.team=vision") == 0
+    assert [line.rpartition(": ")[2] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "unchanged"
+    ] * 3
+
+
+def _schedule(scheduler, pipeline):
+    parameters = [{"Name": name, "Value": "1"} for name in ("Epochs", "Sharpness")]
+    scheduler.create_schedule(
+        Name="weekly",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        ScheduleExpression="rate(7 days)",
+        Target={
+            "Arn": pipeline,
+            "RoleArn": "arn:aws:iam::123456789012:role/scheduler",
+            "SageMakerPipelineParameters": {"PipelineParameterList": parameters},
+        },
+    )
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--no-debugger"])
+def test_a_probe_goes_with_what_upserts_debugger(run, refused, option):
+    refused(run("upsert_pipeline.py", "--probe-debugger", option), "--probe-debugger", "--no-debugger")
 
 
 def test_the_example_account_is_refused_on_aws(run, refused):

@@ -100,11 +100,13 @@ def test_a_job_stopped_before_it_starts_never_starts(tmp_path):
 def test_jobs_see_this_interpreter_and_not_the_persons_credentials(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "production")
     monkeypatch.setenv("PIP_INDEX_URL", "https://example.com")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     environment = base_environment({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
     assert environment["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
     assert "AWS_PROFILE" not in environment
     assert "PIP_INDEX_URL" not in environment
     assert environment["PIP_NO_INDEX"] == "1"
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""  # a job may be kept from a GPU that torch cannot use
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
 
 

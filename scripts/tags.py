@@ -1,0 +1,77 @@
+"""The tags that upserting puts on what it makes. Tags that others put there stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+import scripts.command as command
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.client import LambdaClient
+    from mypy_boto3_sagemaker.client import SageMakerClient
+
+Tags = Mapping[str, str]
+
+
+def upserted_before(definition: str | None) -> dict[str, str]:
+    """The tags that an earlier upsert put there: its definition, the live one, has them at every job.
+
+    So they can be told from the tags of others (a cost-allocation tool, CloudFormation, the answer that
+    debugger.py keeps); and the definition changes last, so that an upsert that was cut off is made good.
+    """
+    steps = json.loads(definition)["Steps"] if definition else []
+    jobs = [step["Arguments"] for step in steps if step["Type"] in {"Processing", "Tuning", "Training"}]
+    tags = [tag for job in jobs for tag in job.get("Tags", [])]
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+def update_sagemaker(client: SageMakerClient, arn: str, wanted: Tags, before: Tags) -> bool:
+    """Give a SageMaker resource the wanted tags instead of those that the upsert before gave it.
+
+    Returns:
+        whether there was something to do.
+
+    Raises:
+        ClientError: AWS refused; where the settings' tags are those of before, a permission may be missing.
+    """
+
+    def live() -> Tags:
+        pages = client.get_paginator("list_tags").paginate(ResourceArn=arn)
+        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+    added, removed = _changes(live, wanted, before)
+    if added:
+        client.add_tags(ResourceArn=arn, Tags=[{"Key": key, "Value": value} for key, value in added.items()])
+    if removed:
+        client.delete_tags(ResourceArn=arn, TagKeys=removed)
+    return bool(added or removed)
+
+
+def update_function(client: LambdaClient, arn: str, wanted: Tags, before: Tags) -> bool:
+    """The same for a Lambda function."""
+    added, removed = _changes(lambda: client.list_tags(Resource=arn)["Tags"], wanted, before)
+    if added:
+        client.tag_resource(Resource=arn, Tags=added)
+    if removed:
+        client.untag_resource(Resource=arn, TagKeys=removed)
+    return bool(added or removed)
+
+
+def _changes(read: Callable[[], Tags], wanted: Tags, before: Tags) -> tuple[dict[str, str], list[str]]:
+    """The tags to add; the keys to remove: those of the upsert before, unless somebody changed the value."""
+    if not wanted and not before:
+        return {}, []
+    try:
+        live = read()
+    except ClientError as error:
+        if not command.is_denied(error) or wanted != before:
+            raise
+        command.console.print(f"tags are not looked at: {command.explain(error)}", soft_wrap=True)
+        return {}, []
+    added = {key: value for key, value in wanted.items() if live.get(key) != value}
+    removed = [key for key, value in before.items() if key not in wanted and live.get(key) == value]
+    return added, removed
