@@ -16,7 +16,8 @@ from local.home.home import Home
 from local.home.store import Record
 from local.jobs import metrics
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
-from local.jobs.opt_ml import OPT_ML, rewritten
+from local.jobs.launcher import OPT_ML
+from local.jobs.opt_ml import opt_ml, outside
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
@@ -27,6 +28,7 @@ FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
 _CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]+")  # API reference: Channel; the name becomes a folder
+_CONFIG = f"{OPT_ML}/input/config"
 _TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
 _END_OF_TENSORS = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 
@@ -129,14 +131,18 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
 def _tensors(ml: Path, record: Record) -> Path:
     """Where Debugger's hook writes, in a job that has a DebugHookConfig."""
-    return Path(rewritten(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml))
+    return outside(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml)
 
 
 def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, str]) -> Container:
     """Write what the toolkit reads of a job below its folder `ml` and return its process.
 
     `channels` is inputdataconfig.json; the log lies beside the folder.
+
+    Raises:
+        ValueError: the job could write into the machine's own /opt/ml.
     """
+    own = opt_ml(ml)
     config = ml / "input" / "config"
     algorithm = record["AlgorithmSpecification"]
     for name in ("model", "output/data", "checkpoints"):
@@ -158,21 +164,21 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         },
     )
     environment = base_environment(service) | {
-        "SAGEMAKER_BASE_DIR": str(ml),
+        "SAGEMAKER_BASE_DIR": own.inside(OPT_ML),
         "TRAINING_JOB_NAME": record["TrainingJobName"],
         "TRAINING_JOB_ARN": record["TrainingJobArn"],
         # smdebug does not know SAGEMAKER_BASE_DIR, but these.
-        "SMDEBUG_CONFIG_FILE_PATH": str(config / "debughookconfig.json"),
-        "TENSORBOARD_CONFIG_FILE_PATH": str(config / "tensorboardoutputconfig.json"),
-        "CHECKPOINT_CONFIG_FILE_PATH": str(config / "checkpointconfig.json"),
+        "SMDEBUG_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/debughookconfig.json"),
+        "TENSORBOARD_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/tensorboardoutputconfig.json"),
+        "CHECKPOINT_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/checkpointconfig.json"),
     }
     if "DebugHookConfig" in record:
         hook = {"LocalPath": _TENSORS, **record["DebugHookConfig"]}
-        write_json(config / "debughookconfig.json", rewritten(hook, ml))
+        write_json(config / "debughookconfig.json", own.inside(hook))
     if "ProfilerConfig" in record:
-        write_json(config / "profilerconfig.json", rewritten(record["ProfilerConfig"], ml))
+        write_json(config / "profilerconfig.json", own.inside(record["ProfilerConfig"]))
     if "CheckpointConfig" in record:
-        write_json(config / "checkpointconfig.json", rewritten(record["CheckpointConfig"], ml))
+        write_json(config / "checkpointconfig.json", own.inside(record["CheckpointConfig"]))
     if "_threads" in record:
         environment["OMP_NUM_THREADS"] = str(record["_threads"])
     entrypoint = algorithm.get("ContainerEntrypoint") or [
@@ -181,10 +187,10 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         "sagemaker_training.cli.train",
     ]
     return Container(
-        command=rewritten([*entrypoint, *algorithm.get("ContainerArguments", [])], ml),
-        environment=environment | rewritten(record.get("Environment", {}), ml),
+        command=own.launched(own.inside([*entrypoint, *algorithm.get("ContainerArguments", [])])),
+        environment=environment | own.inside(record.get("Environment", {})),
         folder=ml,
-        log=ml.parent / "log.txt",
+        log=own.begin(ml.parent / "log.txt"),
     )
 
 
