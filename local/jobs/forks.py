@@ -73,6 +73,11 @@ class Fork:
         self._status = status
         self._ended.set()
 
+    def terminate(self) -> None:
+        """What SIGTERM to the toolkit comes to: it ends, and its program is killed, having seen none."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def wait(self, timeout: float | None = None) -> int:
         """The exit status; subprocess.TimeoutExpired after `timeout` seconds."""
         if not self._ended.wait(timeout):

@@ -1,4 +1,13 @@
-"""Training jobs: the /opt/ml layout that the sagemaker-training toolkit expects, and what it leaves."""
+"""Training jobs: the /opt/ml layout that the sagemaker-training toolkit expects, and what it leaves.
+
+A job that is stopped, by a person, by its time or by a tuning job's early stopping, gets SIGTERM as on AWS:
+process 1 alone, not the program that the toolkit runs (https://github.com/aws/sagemaker-training-toolkit
+issues 125 and 173; aws/deep-learning-containers issue 632). There process 1 is a shell that goes on, so the
+program runs for up to 120 s more and is killed; here it is the toolkit, which SIGTERM ends, so the program is
+killed at once. Either way it never knows, and only what it wrote before counts: the seconds that AWS adds to
+that are not promised to anybody, and here they would keep a core from the next trial. A ContainerEntrypoint
+is process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.debugger import evaluation
-from local.debugger.profiler import profiled
+from local.debugger.profiler import output_url, profiled
 from local.home.files import make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
@@ -21,7 +30,8 @@ from local.jobs.opt_ml import opt_ml, outside
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
-from local.s3.transfer import archive, copy_tree
+from local.s3.transfer import download, require_bucket
+from local.s3.transfer import upload as put
 from local.wire.errors import invalid
 
 FOLDER = "training-jobs"
@@ -100,6 +110,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
     Raises:
         JobError: a channel's data does not exist.
+        ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = folder(home, record) / "ml"
     algorithm = record["AlgorithmSpecification"]
@@ -107,8 +118,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     for channel in record.get("InputDataConfig", []):
         name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
         uri = source["S3Uri"]
-        path, target = home.object_path(uri), ml / "input" / "data" / name
-        if not path.exists() or copy_tree(path, target / path.name if path.is_file() else target) == 0:
+        if download(home, uri, ml / "input" / "data" / name) == 0:
             raise JobError(f"ClientError: no objects under {uri} (channel {name})")
         channels[name] = {
             "TrainingInputMode": channel.get("InputMode", algorithm.get("TrainingInputMode", "File")),
@@ -116,11 +126,16 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             "RecordWrapperType": channel.get("RecordWrapperType", "None"),
             **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
         }
+    require_bucket(home, record["ModelArtifacts"]["S3ModelArtifacts"])
     if "CheckpointConfig" in record:
-        checkpoints = home.object_path(record["CheckpointConfig"]["S3Uri"])
-        copy_tree(checkpoints, ml / "checkpoints")
+        require_bucket(home, record["CheckpointConfig"]["S3Uri"])
+        # A folder that is kept the same at both ends, not a prefix: a job's must not bring its neighbours'.
+        download(home, f"{record['CheckpointConfig']['S3Uri'].rstrip('/')}/", ml / "checkpoints")
+    if "S3OutputPath" in record.get("ProfilerConfig", {}):
+        require_bucket(home, output_url(record))
     if "DebugHookConfig" in record:
         # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
+        require_bucket(home, evaluation.tensors_url(record))
         tensors = home.object_path(evaluation.tensors_url(record))
         make_folder(tensors)
         link = _tensors(ml, record)
@@ -191,16 +206,18 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         environment=environment | own.inside(record.get("Environment", {})),
         folder=ml,
         log=own.begin(ml.parent / "log.txt"),
+        stops_children=False,
     )
 
 
 def upload(home: Home, record: Record) -> None:
     """Put the model and the output data where SageMaker puts them in S3."""
     ml = folder(home, record) / "ml"
-    model = home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
-    archive(ml / "model", model)
+    model = record["ModelArtifacts"]["S3ModelArtifacts"]
+    archives = [(ml / "model", model)]
     if any((ml / "output" / "data").iterdir()):
-        archive(ml / "output" / "data", model.with_name("output.tar.gz"))
+        archives.append((ml / "output" / "data", f"{model.rpartition('/')[0]}/output.tar.gz"))
+    put(home, [], archives)
 
 
 @contextmanager
@@ -233,7 +250,11 @@ def conclude(home: Home, record: Record) -> None:
         # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
         make_file(tensors / _END_OF_TENSORS)
     if "CheckpointConfig" in record and (ml / "checkpoints").exists():
-        copy_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
+        try:
+            put(home, [(ml / "checkpoints", record["CheckpointConfig"]["S3Uri"])])
+        except ValueError as error:
+            record["TrainingJobStatus"] = record["SecondaryStatus"] = "Failed"
+            record.setdefault("FailureReason", f"ClientError: checkpoints: {error}")
 
 
 def clear(home: Home, record: Record) -> None:
