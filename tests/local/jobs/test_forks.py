@@ -40,6 +40,7 @@ TOOLKIT = "sagemaker-training-toolkit"  # in every line of its own
 
 @pytest.fixture
 def jobs(home, store):
+    home.object_path("s3://b").mkdir(parents=True)
     service = JobService(home, store, training.KIND, dict)
     yield service
     service.close()
@@ -113,7 +114,7 @@ def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, fork
                 picture = Image.frombytes("RGB", (40, 40), noise)
                 Image.blend(picture, Image.new("RGB", (40, 40), color), 0.3).save(path)
     marker = home.object_path(f"s3://b/pretrained/{RANDOM_WEIGHTS}")
-    marker.parent.mkdir()
+    marker.parent.mkdir(parents=True)
     marker.touch()
     archive = tmp_path / "sourcedir.tar.gz"
     archive.write_bytes(bundles()["tune"].archive())
