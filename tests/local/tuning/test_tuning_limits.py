@@ -30,6 +30,7 @@ def control(tmp_path):
 @pytest.fixture
 def quick(home, store):
     """The service with trials that start at once."""
+    home.object_path("s3://b").mkdir(parents=True, exist_ok=True)  # where jobs leave their outputs
     jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
     yield TuningService(home, store, jobs)
     jobs.close()
