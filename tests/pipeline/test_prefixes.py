@@ -40,8 +40,10 @@ def test_every_input_of_the_definition_is_a_prefix_with_a_slash_or_one_object(de
 
 def test_a_dataset_given_at_a_start_becomes_a_prefix_with_a_slash():
     parameters = execution_parameters(load(), "")
-    for given in ("s3://b/flowers", "s3://b/flowers/"):
-        assert check_assignments(parameters, [f"InputDataUrl={given}"]) == {"InputDataUrl": "s3://b/flowers/"}
+    for given in ("s3://bucket/flowers", "s3://bucket/flowers/"):
+        assert check_assignments(parameters, [f"InputDataUrl={given}"]) == {
+            "InputDataUrl": "s3://bucket/flowers/"
+        }
     # One object, or a prefix: only the person knows.
-    weights = ["PretrainedWeightsUrl=s3://b/weights.pth"]
-    assert check_assignments(parameters, weights) == {"PretrainedWeightsUrl": "s3://b/weights.pth"}
+    weights = ["PretrainedWeightsUrl=s3://bucket/weights.pth"]
+    assert check_assignments(parameters, weights) == {"PretrainedWeightsUrl": "s3://bucket/weights.pth"}
