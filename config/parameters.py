@@ -23,6 +23,9 @@ _InstanceType = Annotated[str, INSTANCE_TYPE]
 _Count = Annotated[int, Between(1)]
 
 
+DATASET = "InputDataUrl"
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One execution parameter; `kind` is the type of its values, with what they must look like."""
@@ -46,11 +49,8 @@ class Parameter:
 
 
 def dataset_url(settings: Settings, name: str = "default") -> str:
-    """The prefix of the dataset of this name; "default" is the one that nobody named.
-
-    It ends in a slash: S3 would also take "flowers-2/1.png" to lie below "flowers".
-    """
-    return f"s3://{settings.bucket}/{settings.name}/data/{name}/"
+    """The prefix of the dataset of this name; "default" is the one that nobody named."""
+    return _as_prefix(f"s3://{settings.bucket}/{settings.name}/data/{name}")
 
 
 def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[Parameter, ...]:
@@ -62,7 +62,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
     training = "ml.g5.xlarge" if settings.images.training_device == "gpu" else "ml.m5.2xlarge"
     return (
         Parameter(
-            "InputDataUrl",
+            DATASET,
             Annotated[str, S3_URI],
             dataset_url(settings),
             "images: a folder per class, or train and val folders",
@@ -109,10 +109,17 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
     )
 
 
+def _as_prefix(url: str) -> str:
+    """The prefix of what lies below an S3 URI; without its slash S3 would take "flowers-2" for "flowers"."""
+    return f"{url.rstrip('/')}/"
+
+
 def check_assignments(
     parameters: Sequence[Parameter], assignments: Sequence[str], source: str = "--parameter"
 ) -> dict[str, str]:
     """The values of `Name=value` strings, by name, as StartPipelineExecution takes them.
+
+    The dataset's S3 URI becomes a prefix that ends in a slash.
 
     Raises SettingsError, one line, for an unknown name and for a value of the wrong type or form.
     """
@@ -128,5 +135,5 @@ def check_assignments(
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
             raise given.error(name, f"no such parameter; {hint}")
         convert(known[name].kind, name, given)
-        values[name] = value
+        values[name] = _as_prefix(value) if name == DATASET else value
     return values

@@ -2,6 +2,8 @@
 
 Folders come from the training toolkit's environment (SM_CHANNEL_..., SM_MODEL_DIR, SM_OUTPUT_DATA_DIR),
 hyperparameters from the command line. One metric line per epoch; the best epoch's weights are kept.
+SageMaker's SIGTERM never reaches this program (sagemaker-training-toolkit, issue 125): a job that is stopped
+is killed, and what it leaves are the files of its epochs, each whole or not there.
 
 Several processes (torchrun) train one network: each has its part of the pictures, a step sees `batch_size`
 in all, and the first process writes. So hyperparameters found by one process hold for any number of them.
@@ -13,8 +15,6 @@ import copy
 import json
 import math
 import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -227,8 +227,6 @@ def train(hp: Hyperparameters) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    # SageMaker stops a job with SIGTERM; as an exception it lets files be closed.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     hyperparameters = parse(arguments)
     keep_freed_memory()
     distributed.join()

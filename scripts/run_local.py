@@ -133,8 +133,8 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
 def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> str:
     """Upload a weights file under its digest and return its prefix."""
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    prefix = f"{settings.name}/weights/{digest}"
-    session.client("s3").upload_file(str(weights), settings.bucket, f"{prefix}/{weights.name}")
+    prefix = f"{settings.name}/weights/{digest}/"
+    session.client("s3").upload_file(str(weights), settings.bucket, f"{prefix}{weights.name}")
     return f"s3://{settings.bucket}/{prefix}"
 
 

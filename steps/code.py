@@ -88,9 +88,9 @@ def digests(all_bundles: Mapping[str, Bundle]) -> dict[str, str]:
 
 
 def url(settings: Settings, name: str, digest: str) -> str:
-    """Where the bundle lies: the archive of the training bundles, the folder of the others."""
-    folder = f"s3://{settings.bucket}/{settings.name}/code/{name}/{digest}"
-    return f"{folder}/sourcedir.tar.gz" if name in ("tune", "train", "train_debugged") else folder
+    """Where the bundle lies: the archive of the training bundles, the prefix of the others' files."""
+    prefix = f"s3://{settings.bucket}/{settings.name}/code/{name}/{digest}/"
+    return f"{prefix}sourcedir.tar.gz" if name in ("tune", "train", "train_debugged") else prefix
 
 
 def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) -> list[str]:
@@ -107,7 +107,7 @@ def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) ->
         objects = (
             {address: bundle.archive()}
             if bundle.form == "tar"
-            else {f"{address}/{path}": content for path, content in bundle.files.items()}
+            else {f"{address}{path}": content for path, content in bundle.files.items()}
         )
         for uri, content in objects.items():
             bucket, _, key = uri.removeprefix("s3://").partition("/")

@@ -4,7 +4,7 @@ from config import images
 from entrypoints.contract import EVALUATION, GATE, SAMPLES, TEST
 from steps import train
 from steps.context import Context
-from steps.processing import input_folder, output_folder, output_url, processing_step
+from steps.processing import input_folder, output_folder, output_prefix, output_url, processing_step
 from steps.sdk import Join, JsonGet, ProcessingStep, PropertyFile, TrainingStep
 
 NAME = "EvaluateModel"
@@ -19,7 +19,7 @@ def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -
         "evaluate",
         image=images.uri("serving", context.settings),
         instance_type=context.parameters["EvaluationInstanceType"],
-        inputs={"model": train.model_url(training), TEST: output_url(splitting, TEST)},
+        inputs={"model": train.model_url(training), TEST: output_prefix(splitting, TEST)},
         outputs={OUTPUT: context.output("evaluate")},
         arguments=[
             *("--model", input_folder("model")),
@@ -45,4 +45,4 @@ def report_url(step: ProcessingStep) -> Join:
 
 def samples_url(step: ProcessingStep) -> Join:
     """The S3 prefix of a few test pictures and what the evaluation answered, as a reference."""
-    return Join(on="/", values=[output_url(step, OUTPUT), SAMPLES])
+    return Join(on="/", values=[output_url(step, OUTPUT), f"{SAMPLES}/"])

@@ -7,6 +7,7 @@ from entrypoints.contract import PROCESSING, PROCESSING_CODE
 from steps import code
 from steps.context import VOLUME_SIZE_GB, Context
 from steps.sdk import (
+    Join,
     ProcessingInput,
     ProcessingOutput,
     ProcessingS3Input,
@@ -30,7 +31,8 @@ def processing_step(
 ) -> ProcessingStep:
     """The program `program`, from the bundle of that name, in a container from `image`.
 
-    `inputs` and `outputs` are S3 prefixes by the name of their folder (`input_folder`, `output_folder`);
+    `inputs` and `outputs` are S3 URIs by the name of their folder (`input_folder`, `output_folder`): an input
+    one object, or a prefix that ends in a slash, since S3 takes "train-2/1.png" to begin with "train";
     `cached` is whether the settings may have its results reused; `step` goes to the SDK's ProcessingStep.
     """
     processor = Processor(
@@ -63,6 +65,11 @@ def processing_step(
 def output_url(step: ProcessingStep, name: str) -> Any:
     """The S3 URI of one output of the step, as a reference."""
     return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
+
+
+def output_prefix(step: ProcessingStep, name: str) -> Join:
+    """The S3 prefix of what lies in one output of the step, as a reference."""
+    return Join(on="", values=[output_url(step, name), "/"])
 
 
 def input_folder(name: str) -> str:

@@ -7,7 +7,7 @@ from config.sections import Debugger
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION
 from steps import code
 from steps.context import VOLUME_SIZE_GB, Context
-from steps.processing import output_url
+from steps.processing import output_prefix
 from steps.sdk import (
     Channel,
     CheckpointConfig,
@@ -70,8 +70,8 @@ def debugged_trainer(context: Context, folder: str, hyperparameters: dict[str, A
 def channels(context: Context, splitting: ProcessingStep) -> list[Channel]:
     """The input channels of a training job: two of the splits, and the pretrained weights."""
     urls = {
-        TRAIN: output_url(splitting, TRAIN),
-        VALIDATION: output_url(splitting, VALIDATION),
+        TRAIN: output_prefix(splitting, TRAIN),
+        VALIDATION: output_prefix(splitting, VALIDATION),
         PRETRAINED: context.parameters["PretrainedWeightsUrl"],
     }
     return [

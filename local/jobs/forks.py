@@ -19,6 +19,7 @@ from typing import Self
 
 from local.home.store import Record
 from local.jobs import training
+from local.jobs.opt_ml import LAUNCHER, opt_ml
 from local.processes.container import Container, Process, Start, spawn
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -38,10 +39,14 @@ def starter(
         service: the variables that lead to the local service.
         going: whether to go on waiting until they can be forked.
     """
-    if not _forkable(record):
+    try:
+        job = training.configure(ml, record, {}, service) if _forkable(record) else None
+    except ValueError:  # no job can have an /opt/ml here: each says why
+        job = None
+    if job is None:
         yield spawn
         return
-    with Forks(training.configure(ml, record, {}, service)) as forks:
+    with Forks(job) as forks:
         while going() and not forks.settled(_POLL_S):
             pass
         yield forks.start
@@ -68,6 +73,11 @@ class Fork:
         self._status = status
         self._ended.set()
 
+    def terminate(self) -> None:
+        """What SIGTERM to the toolkit comes to: it ends, and its program is killed, having seen none."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def wait(self, timeout: float | None = None) -> int:
         """The exit status; subprocess.TimeoutExpired after `timeout` seconds."""
         if not self._ended.wait(timeout):
@@ -87,7 +97,9 @@ class Forks:
     def __init__(self, job: Container) -> None:
         self._folder = job.folder
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", str(_ZYGOTE), str(theirs.fileno())]
+        own = opt_ml(job.folder)
+        command = own.launched([sys.executable, "-P", str(_ZYGOTE), str(LAUNCHER), str(theirs.fileno())])
+        self._own = not own.obstacle
         with theirs:
             self._zygote = spawn(dataclasses.replace(job, command=command), pass_fds=[theirs.fileno()])
         self._lock = threading.Lock()
@@ -108,7 +120,12 @@ class Forks:
         Raises:
             OSError: its own command cannot be started.
         """
-        request = {"variables": dict(job.environment), "folder": str(job.folder), "log": str(job.log)}
+        request = {
+            "variables": dict(job.environment),
+            "folder": str(job.folder),
+            "own": self._own,
+            "log": str(job.log),
+        }
         with self._lock, contextlib.suppress(OSError):  # the zygote has just ended
             if self._usable:
                 self._channel.send(json.dumps(request).encode())

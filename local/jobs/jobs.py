@@ -16,6 +16,7 @@ from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupt
 from local.home.disk import MAKE_ROOM, disk_fault, says_full
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
+from local.jobs.opt_ml import NOTE
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, spawn
 from local.processes.files import last_lines
 from local.wire.errors import ServiceError, invalid
@@ -276,7 +277,7 @@ class JobService:
 
 def failure_reason(log: Path, exit_status: int) -> str:
     """Why a program failed, in SageMaker's form: the last line it wrote itself, and where the rest is."""
-    lines = last_lines(log, limit=16_384).splitlines()
+    lines = [line for line in last_lines(log, limit=16_384).splitlines() if not line.startswith(NOTE)]
     # The toolkit's own report comes last, and names the exit code of the script only.
     toolkit = next((i for i, line in enumerate(lines) if line.endswith(_TOOLKIT_REPORT)), len(lines))
     said = next((line.strip() for line in reversed(lines[:toolkit]) if line.strip()), "it wrote nothing")

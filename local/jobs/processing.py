@@ -10,11 +10,13 @@ from local.home.files import make_folder
 from local.home.home import Home
 from local.home.store import Record
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
-from local.jobs.opt_ml import OPT_ML, rewritten
+from local.jobs.launcher import OPT_ML
+from local.jobs.opt_ml import opt_ml, outside
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
-from local.s3.transfer import copy_tree
+from local.s3.transfer import download, require_bucket
+from local.s3.transfer import upload as put
 from local.wire.errors import invalid
 
 FOLDER = "processing-jobs"
@@ -71,25 +73,27 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
     Raises:
         JobError: an input does not exist.
+        ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = _ml(home, record)
+    own = opt_ml(ml)
     for entry in record.get("ProcessingInputs", []):
         source = entry["S3Input"]
-        target = Path(rewritten(source["LocalPath"], ml))
-        path = home.object_path(source["S3Uri"])
-        if not path.exists() or copy_tree(path, target / path.name if path.is_file() else target) == 0:
+        if download(home, source["S3Uri"], outside(source["LocalPath"], ml)) == 0:
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        make_folder(Path(rewritten(output["S3Output"]["LocalPath"], ml)))
+        if not output.get("AppManaged"):
+            require_bucket(home, output["S3Output"]["S3Uri"])
+        make_folder(outside(output["S3Output"]["LocalPath"], ml))
     make_folder(ml / "output")
     config = {key: value for key, value in record.items() if not key.startswith("_")}
-    write_json(ml / "config" / "processingjobconfig.json", rewritten(config, ml))
+    write_json(ml / "config" / "processingjobconfig.json", own.inside(config))
     write_json(ml / "config" / "resourceconfig.json", {"current_host": "localhost", "hosts": ["localhost"]})
     application = record["AppSpecification"]
-    environment = base_environment(service) | rewritten(record.get("Environment", {}), ml)
+    environment = base_environment(service) | own.inside(record.get("Environment", {}))
     return Container(
-        command=rewritten(
-            [*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])], ml
+        command=own.launched(
+            own.inside([*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])])
         ),
         environment=environment
         | {
@@ -97,17 +101,16 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             "PROCESSING_JOB_ARN": record["ProcessingJobArn"],
         },
         folder=ml,
-        log=ml.parent / "log.txt",
+        log=own.begin(ml.parent / "log.txt"),
     )
 
 
 def upload(home: Home, record: Record) -> None:
     """Put the outputs into S3."""
     ml = _ml(home, record)
-    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        if not output.get("AppManaged"):
-            target = output["S3Output"]
-            copy_tree(Path(rewritten(target["LocalPath"], ml)), home.object_path(target["S3Uri"]))
+    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    targets = [output["S3Output"] for output in outputs if not output.get("AppManaged")]
+    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in targets])
 
 
 def conclude(home: Home, record: Record) -> None:

@@ -1,4 +1,13 @@
-"""Training jobs: the /opt/ml layout that the sagemaker-training toolkit expects, and what it leaves."""
+"""Training jobs: the /opt/ml layout that the sagemaker-training toolkit expects, and what it leaves.
+
+A job that is stopped, by a person, by its time or by a tuning job's early stopping, gets SIGTERM as on AWS:
+process 1 alone, not the program that the toolkit runs (https://github.com/aws/sagemaker-training-toolkit
+issues 125 and 173; aws/deep-learning-containers issue 632). There process 1 is a shell that goes on, so the
+program runs for up to 120 s more and is killed; here it is the toolkit, which SIGTERM ends, so the program is
+killed at once. Either way it never knows, and only what it wrote before counts: the seconds that AWS adds to
+that are not promised to anybody, and here they would keep a core from the next trial. A ContainerEntrypoint
+is process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +19,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.debugger import evaluation
-from local.debugger.profiler import profiled
+from local.debugger.profiler import output_url, profiled
 from local.home.files import make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
 from local.jobs import metrics
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
-from local.jobs.opt_ml import OPT_ML, rewritten
+from local.jobs.launcher import OPT_ML
+from local.jobs.opt_ml import opt_ml, outside
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
-from local.s3.transfer import archive, copy_tree
+from local.s3.transfer import download, require_bucket
+from local.s3.transfer import upload as put
 from local.wire.errors import invalid
 
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
 _CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]+")  # API reference: Channel; the name becomes a folder
+_CONFIG = f"{OPT_ML}/input/config"
 _TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
 _END_OF_TENSORS = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 
@@ -98,6 +110,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
     Raises:
         JobError: a channel's data does not exist.
+        ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = folder(home, record) / "ml"
     algorithm = record["AlgorithmSpecification"]
@@ -105,8 +118,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     for channel in record.get("InputDataConfig", []):
         name, source = channel["ChannelName"], channel["DataSource"]["S3DataSource"]
         uri = source["S3Uri"]
-        path, target = home.object_path(uri), ml / "input" / "data" / name
-        if not path.exists() or copy_tree(path, target / path.name if path.is_file() else target) == 0:
+        if download(home, uri, ml / "input" / "data" / name) == 0:
             raise JobError(f"ClientError: no objects under {uri} (channel {name})")
         channels[name] = {
             "TrainingInputMode": channel.get("InputMode", algorithm.get("TrainingInputMode", "File")),
@@ -114,11 +126,16 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             "RecordWrapperType": channel.get("RecordWrapperType", "None"),
             **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
         }
+    require_bucket(home, record["ModelArtifacts"]["S3ModelArtifacts"])
     if "CheckpointConfig" in record:
-        checkpoints = home.object_path(record["CheckpointConfig"]["S3Uri"])
-        copy_tree(checkpoints, ml / "checkpoints")
+        require_bucket(home, record["CheckpointConfig"]["S3Uri"])
+        # A folder that is kept the same at both ends, not a prefix: a job's must not bring its neighbours'.
+        download(home, f"{record['CheckpointConfig']['S3Uri'].rstrip('/')}/", ml / "checkpoints")
+    if "S3OutputPath" in record.get("ProfilerConfig", {}):
+        require_bucket(home, output_url(record))
     if "DebugHookConfig" in record:
         # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
+        require_bucket(home, evaluation.tensors_url(record))
         tensors = home.object_path(evaluation.tensors_url(record))
         make_folder(tensors)
         link = _tensors(ml, record)
@@ -129,14 +146,18 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
 def _tensors(ml: Path, record: Record) -> Path:
     """Where Debugger's hook writes, in a job that has a DebugHookConfig."""
-    return Path(rewritten(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml))
+    return outside(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml)
 
 
 def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, str]) -> Container:
     """Write what the toolkit reads of a job below its folder `ml` and return its process.
 
     `channels` is inputdataconfig.json; the log lies beside the folder.
+
+    Raises:
+        ValueError: the job could write into the machine's own /opt/ml.
     """
+    own = opt_ml(ml)
     config = ml / "input" / "config"
     algorithm = record["AlgorithmSpecification"]
     for name in ("model", "output/data", "checkpoints"):
@@ -158,21 +179,21 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         },
     )
     environment = base_environment(service) | {
-        "SAGEMAKER_BASE_DIR": str(ml),
+        "SAGEMAKER_BASE_DIR": own.inside(OPT_ML),
         "TRAINING_JOB_NAME": record["TrainingJobName"],
         "TRAINING_JOB_ARN": record["TrainingJobArn"],
         # smdebug does not know SAGEMAKER_BASE_DIR, but these.
-        "SMDEBUG_CONFIG_FILE_PATH": str(config / "debughookconfig.json"),
-        "TENSORBOARD_CONFIG_FILE_PATH": str(config / "tensorboardoutputconfig.json"),
-        "CHECKPOINT_CONFIG_FILE_PATH": str(config / "checkpointconfig.json"),
+        "SMDEBUG_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/debughookconfig.json"),
+        "TENSORBOARD_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/tensorboardoutputconfig.json"),
+        "CHECKPOINT_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/checkpointconfig.json"),
     }
     if "DebugHookConfig" in record:
         hook = {"LocalPath": _TENSORS, **record["DebugHookConfig"]}
-        write_json(config / "debughookconfig.json", rewritten(hook, ml))
+        write_json(config / "debughookconfig.json", own.inside(hook))
     if "ProfilerConfig" in record:
-        write_json(config / "profilerconfig.json", rewritten(record["ProfilerConfig"], ml))
+        write_json(config / "profilerconfig.json", own.inside(record["ProfilerConfig"]))
     if "CheckpointConfig" in record:
-        write_json(config / "checkpointconfig.json", rewritten(record["CheckpointConfig"], ml))
+        write_json(config / "checkpointconfig.json", own.inside(record["CheckpointConfig"]))
     if "_threads" in record:
         environment["OMP_NUM_THREADS"] = str(record["_threads"])
     entrypoint = algorithm.get("ContainerEntrypoint") or [
@@ -181,20 +202,22 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         "sagemaker_training.cli.train",
     ]
     return Container(
-        command=rewritten([*entrypoint, *algorithm.get("ContainerArguments", [])], ml),
-        environment=environment | rewritten(record.get("Environment", {}), ml),
+        command=own.launched(own.inside([*entrypoint, *algorithm.get("ContainerArguments", [])])),
+        environment=environment | own.inside(record.get("Environment", {})),
         folder=ml,
-        log=ml.parent / "log.txt",
+        log=own.begin(ml.parent / "log.txt"),
+        stops_children=False,
     )
 
 
 def upload(home: Home, record: Record) -> None:
     """Put the model and the output data where SageMaker puts them in S3."""
     ml = folder(home, record) / "ml"
-    model = home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
-    archive(ml / "model", model)
+    model = record["ModelArtifacts"]["S3ModelArtifacts"]
+    archives = [(ml / "model", model)]
     if any((ml / "output" / "data").iterdir()):
-        archive(ml / "output" / "data", model.with_name("output.tar.gz"))
+        archives.append((ml / "output" / "data", f"{model.rpartition('/')[0]}/output.tar.gz"))
+    put(home, [], archives)
 
 
 @contextmanager
@@ -227,7 +250,11 @@ def conclude(home: Home, record: Record) -> None:
         # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
         make_file(tensors / _END_OF_TENSORS)
     if "CheckpointConfig" in record and (ml / "checkpoints").exists():
-        copy_tree(ml / "checkpoints", home.object_path(record["CheckpointConfig"]["S3Uri"]))
+        try:
+            put(home, [(ml / "checkpoints", record["CheckpointConfig"]["S3Uri"])])
+        except ValueError as error:
+            record["TrainingJobStatus"] = record["SecondaryStatus"] = "Failed"
+            record.setdefault("FailureReason", f"ClientError: checkpoints: {error}")
 
 
 def clear(home: Home, record: Record) -> None:

@@ -7,8 +7,9 @@ imports nothing of the local service; what goes wrong before it is ready ends it
 why.
 
 The channel is a socket that keeps messages apart, each one JSON object: {} once it is ready, then for each
-{"variables": {...}, "folder": "<job>/ml", "log": "<job>/log.txt"} that it receives {"pid": p}, and
-{"pid": p, "status": s} when that process has ended.
+{"variables": {...}, "folder": "<job>/ml", "own": true, "log": "<job>/log.txt"} that it receives {"pid": p},
+and {"pid": p, "status": s} when that process has ended. "own" is whether that folder becomes the process's
+/opt/ml, as it is that of this process and of a job that the toolkit starts (launcher.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import importlib
 import io
 import json
 import os
+import runpy
 import selectors
 import shutil
 import signal
@@ -37,9 +39,10 @@ from sagemaker_training import environment, files, modules, params
 MESSAGE_BYTES = 1 << 20
 
 
-def main(descriptor: str) -> None:
+def main(launcher: str, descriptor: str) -> None:
     channel = socket.socket(fileno=int(descriptor))
     channel.set_inheritable(False)
+    give_own = runpy.run_path(launcher)["own"]
     code = Path(environment.code_dir)
     env = environment.Environment()
     # As in sagemaker_training.trainer.train: torchrun's parameter is for the toolkit in PyTorch's containers.
@@ -57,7 +60,7 @@ def main(descriptor: str) -> None:
     gc.freeze()  # forks leave these objects alone: going through them would copy them
     channel.send(b"{}")
     if request := serve(channel):
-        become(code, **request)
+        become(code, give_own, **request)
 
 
 def in_fork(work: Callable[[], None]) -> None:
@@ -142,7 +145,9 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
     return None
 
 
-def become(code: Path, variables: dict[str, str], folder: str, log: str) -> None:
+def become(
+    code: Path, give_own: Callable[[str], None], variables: dict[str, str], folder: str, own: bool, log: str
+) -> None:
     """Be the process in which the toolkit would run the program: its errors are Python's own."""
     os.setpgid(0, 0)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -152,10 +157,12 @@ def become(code: Path, variables: dict[str, str], folder: str, log: str) -> None
 
     # What the toolkit does with a job's folder, which its module `environment` reads when it is imported.
     os.environ.update(variables)
+    shutil.copytree(code, Path(folder, "code"), dirs_exist_ok=True)
+    if own:
+        give_own(folder)  # hides what /opt/ml was until now
     importlib.reload(environment)
-    shutil.copytree(code, environment.code_dir, dirs_exist_ok=True)
     env = environment.Environment()
-    sys.path[:0] = [environment.code_dir, folder]
+    sys.path[:0] = [environment.code_dir, environment.base_dir]
     environment.write_env_vars(env.to_env_vars())
 
     # What `python PROGRAM ARGUMENTS` does, started by it in the folder of the code.

@@ -27,6 +27,9 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int:
         """The exit status (negative: ended by that signal); subprocess.TimeoutExpired after `timeout` s."""
 
+    def terminate(self) -> None:
+        """SIGTERM to this process alone."""
+
 
 Start = Callable[["Container"], Process]
 
@@ -54,12 +57,18 @@ def spawn(container: Container, pass_fds: Collection[int] = ()) -> subprocess.Po
 
 @dataclass
 class Container:
-    """A program started in a process group of its own, its output in one log file."""
+    """A program started in a process group of its own, its output in one log file.
+
+    Args:
+        stops_children: whether SIGTERM also goes to what the program has started. A container's process 1
+            alone gets it; whatever that does, its end is the container's: all others are killed then.
+    """
 
     command: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
     log: Path
+    stops_children: bool = True
     _process: Process | None = None
 
     def __post_init__(self) -> None:
@@ -91,7 +100,10 @@ class Container:
             process = self._process
         if process is None:
             return
-        self._signal(signal.SIGTERM)
+        if self.stops_children:
+            self._signal(signal.SIGTERM)
+        else:
+            process.terminate()
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -21,6 +21,8 @@ from local.s3.metadata import Metadata, Object
 from local.wire.errors import ServiceError
 
 SETTLED_NS = 1_000_000_000
+# Beside the buckets: no bucket can have this name.
+TEMPORARY = ".temporary"
 
 
 class Objects:
@@ -38,7 +40,7 @@ class Objects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._temporary = root / ".temporary"
+        self._temporary = root / TEMPORARY
         self.metadata = Metadata(root / ".headers", self.temporary)
         self._placing = threading.Lock()
         make_folder(self._temporary)

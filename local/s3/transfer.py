@@ -1,4 +1,8 @@
-"""How jobs read and write buckets: as copies, which share nothing with the objects."""
+"""How jobs read and write buckets: as copies, which share nothing with the objects.
+
+What a job leaves is made beside the buckets and renamed into them: nothing appears there that is not whole.
+Symbolic links are not followed, as SageMaker does not; they and special files are left out.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +11,144 @@ import os
 import shutil
 import stat
 import tarfile
-import threading
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from local.home.files import make_file, make_folder
+from local.home.home import Home
+from local.s3.objects import TEMPORARY, Objects
 
 _COPY_BYTES = 1 << 30
 _BLOCK_BYTES = 1 << 20
 
 
-def copy_tree(source: Path, target: Path) -> int:
-    """Copy the files of `source` (a file or a folder) to `target` and return how many there are.
+def download(home: Home, uri: str, folder: Path) -> int:
+    """Copy the objects whose keys begin with an S3Prefix into a folder; how many there are.
 
-    A copy is a file of its own, so that writing into one leaves the other as it was. Where
-    the file system can share blocks until then (a reflink), it does. Each file appears whole or not at all.
-    Symbolic links are not followed, as SageMaker does not; they and special files are left out.
+    SageMaker takes every key that begins so ("all objects that match the specified key name prefix", API
+    reference, S3DataSource and ProcessingS3Input). Of one that lies below the prefix, as below a folder, it
+    keeps the path from there; of one that only begins like it, the path from the prefix's last slash:
+    s3://b/data/raw- gives raw-1/x (https://github.com/aws/sagemaker-python-sdk/issues/3612, which says that
+    the SDK's local mode does otherwise). So s3://b/data/flowers also gives flowers-v2/x.
 
     Raises:
-        ValueError: a symbolic link stands where `target` needs a folder.
+        ValueError: not an S3 URI, or one that no file can have; two objects would be one file.
     """
-    if source.is_symlink():
+    home.object_path(uri)  # refuses it
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if not (home.s3 / bucket).is_dir():
         return 0
+    taken: dict[str, str] = {}
+    for key in (found.key for found in Objects(home.s3).list(bucket, prefix)):
+        if key.endswith("/"):
+            continue  # a folder's marker
+        name = _below(prefix, key)
+        if (other := taken.setdefault(name, key)) != key:
+            raise ValueError(f"{uri}: the objects {other!r} and {key!r} would be the same file {name!r}")
+        make_folder((folder / name).parent)
+        _copy(home.s3 / bucket / key, folder / name)
+    return len(taken)
+
+
+def _below(prefix: str, key: str) -> str:
+    """The path of an object below the folder of an input."""
+    below = prefix if prefix.endswith("/") else f"{prefix}/"
+    if prefix and key.startswith(below):
+        return key.removeprefix(below)
+    return key.removeprefix(prefix.removesuffix(prefix.rpartition("/")[2]))
+
+
+def require_bucket(home: Home, uri: str) -> None:
+    """Refuse an S3 URI that nothing can be written to.
+
+    Raises:
+        ValueError: not an S3 URI, no file can have its key, or there is no such bucket.
+    """
+    home.object_path(uri)
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    if not (home.s3 / bucket).is_dir():
+        raise ValueError(f"the bucket of {uri} does not exist; create it with aws s3 mb s3://{bucket}")
+
+
+def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tuple[Path, str]] = ()) -> None:
+    """Put files under S3 URIs, all of them or none.
+
+    Args:
+        trees: files, and folders with all that is in them, and where they go.
+        archives: folders that go there as a tar.gz.
+
+    Raises:
+        ValueError: as `require_bucket`; an object would stand beside another whose key is the same up to a
+            slash; a symbolic link is on the way.
+    """
+    with staging(home) as stage:
+        objects: list[tuple[Path, Path]] = []  # staged, its place
+        for source, uri in trees:
+            require_bucket(home, uri)
+            for path, place in _regular(source, uri, home):
+                staged = stage / str(len(objects))
+                _copy(path, staged)
+                objects.append((staged, place))
+        for source, uri in archives:
+            require_bucket(home, uri)
+            staged = stage / str(len(objects))
+            _archive(source, staged)
+            objects.append((staged, home.object_path(uri)))
+        _require_places(home, [place for _, place in objects])
+        for staged, place in objects:
+            make_folder(place.parent)
+            staged.replace(place)
+
+
+def _regular(source: Path, uri: str, home: Home) -> Iterator[tuple[Path, Path]]:
+    """The regular files of a tree, and where each belongs in the bucket."""
+    if source.is_symlink():
+        return
     if source.is_file():
-        make_folder(target.parent)
-        _copy(source, target)
-        return 1
-    count = 0
+        yield source, home.object_path(uri)
     for name, _, files in os.walk(source):
-        folder = Path(name)
-        inside = target / folder.relative_to(source)
-        if inside.is_symlink():
-            raise ValueError(f"{inside} is a symbolic link, which is not followed; put a folder in its place")
-        regular = [path for path in map(folder.joinpath, files) if stat.S_ISREG(path.lstat().st_mode)]
-        if regular:
-            make_folder(inside)
-        for path in regular:
-            _copy(path, inside / path.name)
-        count += len(regular)
-    return count
+        below = Path(name).relative_to(source)
+        for path in map(Path(name).joinpath, files):
+            if stat.S_ISREG(path.lstat().st_mode):
+                yield path, home.object_path("/".join((uri.rstrip("/"), *below.parts, path.name)))
+
+
+def _require_places(home: Home, places: Sequence[Path]) -> None:
+    """Refuse objects that cannot be files beside each other, and beside those that are there."""
+    wanted = set(places)
+    for place in places:
+        above = [folder for folder in place.parents if folder.is_relative_to(home.s3)]
+        if place.is_dir() or any(folder in wanted or folder.is_file() for folder in above):
+            raise ValueError(
+                f"the local S3 keeps objects as files; the key of s3://{place.relative_to(home.s3)} cannot"
+                " stand beside another key that is the same up to a slash; choose another S3 URI"
+            )
+
+
+@contextlib.contextmanager
+def staging(home: Home) -> Iterator[Path]:
+    """A folder on the buckets' file system and in none of them; what is renamed from it is whole at once."""
+    make_folder(home.s3 / TEMPORARY)
+    with tempfile.TemporaryDirectory(dir=home.s3 / TEMPORARY) as name:
+        yield Path(name)
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{threading.get_ident()}.partial")
-    make_file(partial)
-    try:
-        with source.open("rb") as old, partial.open("wb") as new:
-            # Linux shares blocks in copy_file_range where it can. Some systems and file systems lack it.
-            with contextlib.suppress(AttributeError, OSError):
-                while os.copy_file_range(old.fileno(), new.fileno(), _COPY_BYTES):
-                    pass
-            shutil.copyfileobj(old, new, _BLOCK_BYTES)  # goes on where that stopped
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Copy a file; where the file system can share blocks until one of both changes (a reflink), it does."""
+    make_file(target)
+    with source.open("rb") as old, target.open("wb") as new:
+        # Linux shares blocks in copy_file_range where it can. Some systems and file systems lack it.
+        with contextlib.suppress(AttributeError, OSError):
+            while os.copy_file_range(old.fileno(), new.fileno(), _COPY_BYTES):
+                pass
+        shutil.copyfileobj(old, new, _BLOCK_BYTES)  # goes on where that stopped
 
 
-def archive(source: Path, target: Path) -> None:
-    """Make `target` the tar.gz of a folder's content, whole or not at all."""
-    make_folder(target.parent)
-    partial = target.with_name(f".{target.name}.partial")
-    make_file(partial)
-    try:
-        # Weights hardly compress: stored they are 8 % larger than at level 1, in a twentieth of its time.
-        with tarfile.open(partial, "w:gz", compresslevel=0) as tar:
-            for path in sorted(source.iterdir()):
-                tar.add(path, arcname=path.name)
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+def _archive(source: Path, target: Path) -> None:
+    """Make `target` the tar.gz of a folder's content."""
+    make_file(target)
+    # Weights hardly compress: stored they are 8 % larger than at level 1, in a twentieth of its time.
+    with tarfile.open(target, "w:gz", compresslevel=0) as tar:
+        for path in sorted(source.iterdir()):
+            tar.add(path, arcname=path.name)

@@ -47,10 +47,10 @@ def test_traffic_that_moves_in_steps_needs_two_instances():
 
 
 def test_values_are_passed_on_as_written():
-    given = ["AccuracyThreshold=0.80", "InputDataUrl=s3://bucket/a=b/Blumen und Gräser", "Epochs=3"]
+    given = ["AccuracyThreshold=0.80", "InputDataUrl=s3://bucket/a=b/Blumen und Gräser/", "Epochs=3"]
     assert check_assignments(PARAMETERS, given) == {
         "AccuracyThreshold": "0.80",
-        "InputDataUrl": "s3://bucket/a=b/Blumen und Gräser",
+        "InputDataUrl": "s3://bucket/a=b/Blumen und Gräser/",
         "Epochs": "3",
     }
 

@@ -75,6 +75,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 def control_plane(folder: Path) -> Iterator[ControlPlane]:
     """The operations of training and tuning jobs, on a home folder."""
     home = Home(folder)
+    home.object_path("s3://b").mkdir(parents=True, exist_ok=True)  # where jobs leave their outputs
     store = Store(home.database)
     jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
     tuning = TuningService(home, store, jobs)

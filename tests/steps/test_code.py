@@ -183,7 +183,7 @@ def test_upload_puts_what_is_missing_and_nothing_twice(s3, package, uploaded):
     train_url = code.url(SETTINGS, "train", bundles["train"].digest)
     marker = code.url(SETTINGS, "random_weights", bundles["random_weights"].digest)
     assert train_url in first
-    assert uploaded(marker) == [f"{marker.removeprefix('s3://pictures/')}/{RANDOM_WEIGHTS}"]
+    assert uploaded(marker) == [f"{marker.removeprefix('s3://pictures/')}{RANDOM_WEIGHTS}"]
     assert not any("/deploy/" in uri for uri in first)
     assert code.upload(s3, SETTINGS, bundles.values()) == []
 
@@ -191,7 +191,7 @@ def test_upload_puts_what_is_missing_and_nothing_twice(s3, package, uploaded):
     changed = code.bundles(package)
     again = code.upload(s3, SETTINGS, changed.values())
     folder = code.url(SETTINGS, "split", changed["split"].digest)
-    assert sorted(again) == sorted(f"{folder}/{path}" for path in changed["split"].files)
+    assert sorted(again) == sorted(f"{folder}{path}" for path in changed["split"].files)
 
 
 def test_an_upload_that_was_cut_off_is_completed(s3, package):

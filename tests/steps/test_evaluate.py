@@ -7,7 +7,7 @@ def test_the_request(steps, request_of, uploaded):
     inputs = {item["InputName"]: item["S3Input"] for item in arguments["ProcessingInputs"]}
     assert inputs["model"]["S3Uri"] == {"Get": "Steps.TrainModel.ModelArtifacts.S3ModelArtifacts"}
     test = "Steps.SplitDataset.ProcessingOutputConfig.Outputs['test'].S3Output.S3Uri"
-    assert inputs["test"]["S3Uri"] == {"Get": test}
+    assert inputs["test"]["S3Uri"] == {"Std:Join": {"On": "", "Values": [{"Get": test}, "/"]}}
     assert any(key.endswith("/run.sh") for key in uploaded(inputs["code"]["S3Uri"]))
     words = arguments["AppSpecification"]["ContainerArguments"]
     given = dict(zip(words[::2], words[1::2], strict=True))

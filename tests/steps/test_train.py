@@ -23,8 +23,10 @@ def test_the_request(steps, request_of, uploaded):
     }
     outputs = "Steps.SplitDataset.ProcessingOutputConfig.Outputs"
     assert channels == {
-        "train": {"Get": f"{outputs}['train'].S3Output.S3Uri"},
-        "validation": {"Get": f"{outputs}['validation'].S3Output.S3Uri"},
+        "train": {"Std:Join": {"On": "", "Values": [{"Get": f"{outputs}['train'].S3Output.S3Uri"}, "/"]}},
+        "validation": {
+            "Std:Join": {"On": "", "Values": [{"Get": f"{outputs}['validation'].S3Output.S3Uri"}, "/"]}
+        },
         "pretrained": {"Get": "Parameters.PretrainedWeightsUrl"},
     }
 

@@ -25,7 +25,8 @@ def test_the_request(verification, uploaded):
     assert instance == {"Get": "Parameters.VerificationInstanceType"}
     inputs = {item["InputName"]: item["S3Input"] for item in arguments["ProcessingInputs"]}
     evaluation = "Steps.EvaluateModel.ProcessingOutputConfig.Outputs['evaluation'].S3Output.S3Uri"
-    assert inputs["samples"]["S3Uri"] == {"Std:Join": {"On": "/", "Values": [{"Get": evaluation}, "samples"]}}
+    samples = {"Std:Join": {"On": "/", "Values": [{"Get": evaluation}, "samples/"]}}
+    assert inputs["samples"]["S3Uri"] == samples
     assert any(key.endswith("/entrypoints/verify.py") for key in uploaded(inputs["code"]["S3Uri"]))
     words = arguments["AppSpecification"]["ContainerArguments"]
     given = dict(zip(words[::2], words[1::2], strict=True))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import METRIC_REGEXES, MODEL_WEIGHTS, RANDOM_WEIGHTS
-from local.jobs import training
+from local.jobs import opt_ml, training
 from local.jobs.forks import Forks, starter
 from local.jobs.jobs import JobService
 from local.processes.container import spawn
@@ -34,11 +34,13 @@ print(json.dumps({
 
 
 SLEEP = "import os, time\nprint('up', os.getpid(), os.getppid(), flush=True)\ntime.sleep(60)\n"
+UP = re.compile(r"^up ([0-9]+) ([0-9]+)$", re.MULTILINE)
 TOOLKIT = "sagemaker-training-toolkit"  # in every line of its own
 
 
 @pytest.fixture
 def jobs(home, store):
+    home.object_path("s3://b").mkdir(parents=True)
     service = JobService(home, store, training.KIND, dict)
     yield service
     service.close()
@@ -85,8 +87,10 @@ def forks_of(home):
         yield forks_of
 
 
-def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of):
-    """The whole environment is compared, without exception."""
+@pytest.mark.parametrize("own", ["", opt_ml.REWRITTEN])
+def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of, own, monkeypatch):
+    """The whole environment is compared, without exception; also where no job has an /opt/ml of its own."""
+    monkeypatch.setenv(opt_ml.VARIABLE, own)
     code = bundle(DUMP, **{"package/helper.py": ""})
     said = []
     for name, start in (("job-1", spawn), ("job-2", forks_of(code, threads=2).start)):
@@ -97,6 +101,7 @@ def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of):
         said += [json.loads(line.replace(name, "job")) for line in log.splitlines() if line[:2] == '{"']
     assert said[0] == said[1]
     assert said[0]["variables"]["SM_HP_WORDS"] == "a b" and said[0]["threads"] == 2
+    assert (said[0]["folder"] == "/opt/ml/code") == (not own and not opt_ml._obstacle("own"))
 
 
 def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, forks_of):
@@ -109,7 +114,7 @@ def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, fork
                 picture = Image.frombytes("RGB", (40, 40), noise)
                 Image.blend(picture, Image.new("RGB", (40, 40), color), 0.3).save(path)
     marker = home.object_path(f"s3://b/pretrained/{RANDOM_WEIGHTS}")
-    marker.parent.mkdir()
+    marker.parent.mkdir(parents=True)
     marker.touch()
     archive = tmp_path / "sourcedir.tar.gz"
     archive.write_bytes(bundles()["tune"].archive())
@@ -200,35 +205,34 @@ def test_a_program_that_fails_has_the_reason_that_it_has_with_the_toolkit(jobs, 
 def up(jobs, name):
     """The pid of a program that says it is up, and that of the process it came from."""
     deadline = time.monotonic() + 30
-    while not (jobs.log(name).exists() and jobs.log(name).read_text().startswith("up ")):
+    while not (jobs.log(name).exists() and (said := UP.search(jobs.log(name).read_text()))):
         assert time.monotonic() < deadline, jobs.describe(name)
         time.sleep(0.02)
-    return [int(pid) for pid in jobs.log(name).read_text().split()[1:3]]
+    return [int(pid) for pid in said.groups()]
 
 
-def test_a_stopped_fork_gets_sigterm_first_and_what_it_started_ends_too(jobs, bundle, forks_of):
+def test_a_program_that_is_stopped_sees_no_sigterm_and_ends_with_what_it_started(
+    jobs, home, bundle, forks_of
+):
+    """The toolkit gets it and does not hand it on; what the program wrote before is the model."""
     code = bundle(
-        "import signal, subprocess, sys\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('bye', flush=True), sys.exit(3)))\n"
-        "print('up', subprocess.Popen(['sleep', '60']).pid, 0, flush=True)\n"
-        "signal.pause()\n"
+        "import os, pathlib, signal, subprocess\n"
+        "model = pathlib.Path(os.environ['SM_MODEL_DIR'])\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (model / 'caught').touch())\n"
+        "(model / 'epoch-1').touch()\n"
+        "print('up', subprocess.Popen(['sleep', '60']).pid, os.getpid(), flush=True)\n"
+        "while True: signal.pause()\n"
     )
-    jobs.create(request(code, "t"), forks_of(code).start)
-    child, _ = up(jobs, "t")
-    jobs.stop("t")
-    assert jobs.wait("t")["TrainingJobStatus"] == "Stopped"
-    assert jobs.log("t").read_text().endswith("bye\n")
-    assert gone_soon(child)
-
-
-def test_a_fork_that_ignores_sigterm_can_be_killed(jobs, bundle, forks_of):
-    code = bundle("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP)
-    jobs.create(request(code, "t"), forks_of(code).start)
-    pid, _ = up(jobs, "t")
-    jobs.stop("t")
-    jobs.kill()
-    assert jobs.wait("t")["TrainingJobStatus"] == "Stopped"
-    assert gone_soon(pid)
+    for name, start in (("toolkit", spawn), ("fork", forks_of(code).start)):
+        jobs.create(request(code, name), start)
+        running = up(jobs, name)
+        began = time.monotonic()
+        jobs.stop(name)
+        record = jobs.wait(name)
+        assert record["TrainingJobStatus"] == "Stopped" and time.monotonic() - began < 30
+        assert all(gone_soon(pid) for pid in running)
+        with tarfile.open(home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])) as model:
+            assert model.getnames() == ["epoch-1"]
 
 
 def test_forks_run_beside_each_other_and_one_past_its_time_is_ended(jobs, bundle, forks_of):

@@ -110,6 +110,30 @@ def test_a_program_that_finds_the_disk_full_is_not_to_blame(control, home):
     assert reason.startswith("InternalServerError: the disk is full; make room and start again: OSError: ")
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            {"S3Uri": "s3://absent/out"},
+            "the bucket of s3://absent/out does not exist; create it with",
+        ),
+        ({"S3Uri": "s3://Bad_Bucket/out"}, "no bucket can have the name 'Bad_Bucket'"),
+        ({"S3Uri": "s3://b/in/a.txt"}, "the key of s3://b/in/a.txt/y cannot stand beside another key"),
+    ],
+)
+def test_an_output_that_cannot_be_in_s3_fails_the_job_and_makes_nothing(control, home, change, reason):
+    put(home, "s3://b/in/a.txt", "x")
+    request = processing_request("import sys; open(sys.argv[2] + '/y', 'w')")
+    outputs = request["ProcessingOutputConfig"]["Outputs"]
+    outputs.append({"OutputName": "other", "S3Output": {**outputs[0]["S3Output"], **change}})
+    control.call("CreateProcessingJob", request)
+    record = finished(control, "ProcessingJob", "p")
+    assert record["ProcessingJobStatus"] == "Failed"
+    assert record["FailureReason"].startswith("ClientError: ") and reason in record["FailureReason"]
+    assert [str(path.relative_to(home.s3)) for path in home.s3.rglob("*") if path.is_file()] == ["b/in/a.txt"]
+    assert {path.name for path in home.s3.iterdir()} <= {"b", ".temporary"}
+
+
 def test_a_failed_program_tells_its_last_lines_and_leaves_no_output(control, home):
     put(home, "s3://b/in/a.txt", "x")
     program = "import sys; open(sys.argv[2] + '/half', 'w').write('x'); sys.exit('the reason')"

@@ -145,6 +145,56 @@ def test_debugger_and_checkpoint_configurations_reach_the_program(control, home)
     assert home.object_path("s3://b/checkpoints/last").read_text() == "epoch 4"
 
 
+def test_a_channel_has_what_begins_with_its_prefix(control, home):
+    for key in ("data/flowers/ants/1", "data/flowers-v2/ants/1", "data/raw-1"):
+        put(home, f"s3://b/{key}", "x")
+    program = (
+        "import pathlib, sys\n"
+        "channel = pathlib.Path(sys.argv[1], 'input/data/train')\n"
+        "print(*sorted(str(path.relative_to(channel)) for path in channel.rglob('*') if path.is_file()))\n"
+    )
+    for name, prefix, said in (
+        ("bare", "data/flowers", "ants/1 flowers-v2/ants/1"),
+        ("slash", "data/flowers/", "ants/1"),
+        ("part", "data/raw-", "raw-1"),
+    ):
+        request = training_request(program, TrainingJobName=name)
+        request["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = f"s3://b/{prefix}"
+        control.call("CreateTrainingJob", request)
+        assert finished(control, "TrainingJob", name)["TrainingJobStatus"] == "Completed"
+        assert (home.folder("training-jobs", name) / "log.txt").read_text().strip().endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("members", "uri"),
+    [
+        ({"OutputDataConfig": {"S3OutputPath": "s3://absent/x"}}, "s3://absent/x/t/output/model.tar.gz"),
+        ({"CheckpointConfig": {"S3Uri": "s3://absent/x"}}, "s3://absent/x"),
+        ({"DebugHookConfig": {"S3OutputPath": "s3://absent/x"}}, "s3://absent/x/t/debug-output"),
+        ({"ProfilerConfig": {"S3OutputPath": "s3://absent/x"}}, "s3://absent/x/t/profiler-output"),
+    ],
+)
+def test_no_output_makes_a_bucket(control, home, members, uri):
+    put(home, "s3://b/in/x.txt", "x")
+    control.call("CreateTrainingJob", training_request("pass", **members))
+    reason = finished(control, "TrainingJob", "t")["FailureReason"]
+    assert reason == f"ClientError: the bucket of {uri} does not exist; create it with aws s3 mb s3://absent"
+    assert not (home.s3 / "absent").exists()
+
+
+def test_checkpoints_that_cannot_be_kept_fail_the_job(control, home):
+    put(home, "s3://b/in/x.txt", "x")
+    put(home, "s3://b/checkpoints/last/1", "x")
+    program = "import sys; open(sys.argv[1] + '/checkpoints/last', 'w')"
+    program = "import shutil, sys; shutil.rmtree(sys.argv[1] + '/checkpoints/last')\n" + program
+    control.call(
+        "CreateTrainingJob", training_request(program, CheckpointConfig={"S3Uri": "s3://b/checkpoints"})
+    )
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == record["SecondaryStatus"] == "Failed"
+    assert "ClientError: checkpoints: the local S3 keeps objects as files" in record["FailureReason"]
+
+
 def test_a_job_that_writes_into_its_channel_or_its_kept_checkpoint_leaves_the_objects(control, home):
     put(home, "s3://b/in/x.txt", "data")
     program = (

@@ -4,6 +4,7 @@ import stat
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,29 @@ def test_a_stopped_program_gets_sigterm_first(tmp_path):
     assert status == [3]
     assert last_lines(tmp_path / "log.txt") == "up\nbye"
     assert job.stopping
+
+
+def test_sigterm_can_go_to_process_1_alone_whose_end_ends_the_others(tmp_path):
+    program = (
+        "import os, pathlib, signal\n"
+        "caught = lambda name: lambda *_: pathlib.Path(name).touch()\n"
+        "if os.fork() == 0:\n"
+        "    signal.signal(signal.SIGTERM, caught('child'))\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    while True: signal.pause()\n"
+        "signal.signal(signal.SIGTERM, caught('leader'))\n"
+        "signal.pause()\n"
+    )
+    job = container(tmp_path, program)
+    job.stops_children = False
+    with ThreadPoolExecutor(1) as thread:
+        ran = thread.submit(job.run, 60)
+        while not (child := last_lines(tmp_path / "log.txt")):
+            time.sleep(0.02)
+        job.stop()
+        assert ran.result() == 0
+    assert gone_soon(int(child))
+    assert [(tmp_path / name).exists() for name in ("leader", "child")] == [True, False]
 
 
 def test_a_program_that_ignores_sigterm_is_killed(tmp_path):

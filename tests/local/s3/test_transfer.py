@@ -1,12 +1,17 @@
 """How jobs read and write buckets: copies that share nothing with the objects."""
 
+import errno
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from local.s3.transfer import copy_tree
+from local.home.home import Home
+from local.s3 import transfer
+from local.s3.objects import Objects
+from tests.local.job_requests import put
 
 pytestmark = pytest.mark.usefixtures("umask")
 
@@ -15,79 +20,154 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def keys(home: Home) -> list[str]:
+    return [found.key for found in Objects(home.s3).list("b")]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """What a job leaves."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["copy_file_range", "by hand"])
-def test_a_copy_and_its_source_are_two_files(tmp_path, monkeypatch, shared):
+def test_a_copy_and_its_source_are_two_files(home, out, monkeypatch, shared):
     if not shared:
         monkeypatch.delattr(os, "copy_file_range", raising=False)
     content = os.urandom(3 << 20)
-    (tmp_path / "source" / "a b").mkdir(parents=True)
-    (tmp_path / "source" / "a b" / "é.bin").write_bytes(content)
-    (tmp_path / "source" / ("n" * 255)).write_bytes(b"")
-    assert copy_tree(tmp_path / "source", tmp_path / "target") == 2
-    copy = tmp_path / "target" / "a b" / "é.bin"
+    put(home, "s3://b/in/a b/é.bin", "")
+    source = home.object_path("s3://b/in/a b/é.bin")
+    source.write_bytes(content)
+    put(home, f"s3://b/in/{'n' * 255}", "")
+    assert transfer.download(home, "s3://b/in/", out) == 2
+    copy = out / "a b" / "é.bin"
     assert copy.read_bytes() == content
     assert (mode(copy), mode(copy.parent)) == (0o600, 0o700)
     with copy.open("r+b") as file:
         file.write(b"changed")
-    assert (tmp_path / "source" / "a b" / "é.bin").read_bytes() == content
-    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["a b", "n" * 255]
+    assert source.read_bytes() == content
+    # A program may move its input into its output.
+    transfer.upload(home, [(out, "s3://b/out")])
+    assert len({path.stat().st_ino for path in home.s3.rglob("*é.bin")}) == 2
+    assert files(home.s3 / "b" / "out") == ["a b/é.bin", "n" * 255]
 
 
-def test_one_file_is_copied_and_a_missing_source_is_none(tmp_path):
-    (tmp_path / "a").write_text("x")
-    assert copy_tree(tmp_path / "a", tmp_path / "b" / "c") == 1
-    assert (tmp_path / "b" / "c").read_text() == "x"
-    assert copy_tree(tmp_path / "missing", tmp_path / "d") == 0
-    assert not (tmp_path / "d").exists()
+KEYS = ("data/raw-1/x", "data/raw-2.csv", "data/raw", "data/flowers/a/1", "data/flowers-v2/a/1", "other")
 
 
-def test_links_and_special_files_are_left_out(tmp_path):
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [
+        # https://github.com/aws/sagemaker-python-sdk/issues/3612: "data/train" gives "train-data.csv".
+        ("data/raw-", ["raw-1/x", "raw-2.csv"]),
+        ("data/raw", ["raw", "raw-1/x", "raw-2.csv"]),
+        ("data/raw-2.csv", ["raw-2.csv"]),
+        ("data/flowers", ["a/1", "flowers-v2/a/1"]),
+        ("data/flowers/", ["a/1"]),
+        ("data/f", ["flowers-v2/a/1", "flowers/a/1"]),
+        ("data/", [key.removeprefix("data/") for key in KEYS[:-1]]),
+        ("", KEYS),
+        ("missing", []),
+        ("data/raw/", []),
+    ],
+)
+def test_a_prefix_is_the_beginning_of_a_key(home, out, prefix, found):
+    for key in KEYS:
+        put(home, f"s3://b/{key}", key)
+    assert transfer.download(home, f"s3://b/{prefix}", out) == len(found)
+    assert files(out) == sorted(found)
+
+
+def test_objects_that_would_be_one_file_are_refused(home, out):
+    for key in ("data/a/ab", "data/ab"):
+        put(home, f"s3://b/{key}", key)
+    with pytest.raises(ValueError, match=r"the objects 'data/a/ab' and 'data/ab' would be the same file"):
+        transfer.download(home, "s3://b/data/a", out)
+
+
+def test_links_and_special_files_are_left_out(home, out, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_text("x")
-    source = tmp_path / "source"
-    source.mkdir()
-    (source / "folder").symlink_to(outside)
-    (source / "file").symlink_to(outside / "secret")
-    os.mkfifo(source / "pipe")
+    put(home, "s3://b/x", "x")
+    for folder in (out, home.s3 / "b"):
+        (folder / "folder").symlink_to(outside)
+        (folder / "file").symlink_to(outside / "secret")
+        os.mkfifo(folder / "pipe")
     (tmp_path / "link").symlink_to(outside)
-    assert copy_tree(source, tmp_path / "target") == 0
-    assert copy_tree(tmp_path / "link", tmp_path / "target") == 0
-    assert not (tmp_path / "target").exists()
+    transfer.upload(
+        home, [(out, "s3://b/out"), (tmp_path / "link", "s3://b/out"), (out / "file", "s3://b/y")]
+    )
+    assert keys(home) == ["x"]
+    assert transfer.download(home, "s3://b/", tmp_path / "in") == 1
+    assert files(tmp_path / "in") == ["x"]
 
 
-def test_nothing_is_written_through_a_link(tmp_path):
-    (tmp_path / "source" / "sub").mkdir(parents=True)
-    (tmp_path / "source" / "sub" / "a").write_text("new")
+def test_nothing_is_written_through_a_link(home, out, tmp_path):
+    (out / "sub").mkdir()
+    (out / "sub" / "a").write_text("new")
+    put(home, "s3://b/x", "x")
     (tmp_path / "outside").mkdir()
-    (tmp_path / "target").mkdir()
-    (tmp_path / "target" / "sub").symlink_to(tmp_path / "outside")
-    with pytest.raises(ValueError, match=r"target/sub is a symbolic link, which is not followed"):
-        copy_tree(tmp_path / "source", tmp_path / "target")
-    (tmp_path / "outside" / "a").write_text("old")
-    (tmp_path / "link").symlink_to(tmp_path / "outside" / "a")
-    copy_tree(tmp_path / "source" / "sub" / "a", tmp_path / "link")
-    assert (tmp_path / "outside" / "a").read_text() == "old"
-    assert (tmp_path / "link").read_text() == "new"
+    (home.s3 / "b" / "sub").symlink_to(tmp_path / "outside")
+    with pytest.raises(ValueError, match=r"leads through the symbolic link .*/b/sub"):
+        transfer.upload(home, [(out, "s3://b")])
+    assert not list((tmp_path / "outside").iterdir())
 
 
-def test_a_copy_replaces_and_leaves_the_old_file_to_who_has_it_open(tmp_path):
-    (tmp_path / "old").write_text("old")
-    (tmp_path / "new").write_text("new")
-    with (tmp_path / "old").open() as reader:
-        copy_tree(tmp_path / "new", tmp_path / "old")
+def test_an_upload_replaces_and_leaves_the_old_file_to_who_has_it_open(home, out):
+    put(home, "s3://b/file", "old")
+    (out / "new").write_text("new")
+    with home.object_path("s3://b/file").open() as reader:
+        transfer.upload(home, [(out / "new", "s3://b/file")])
         assert reader.read() == "old"
-    assert (tmp_path / "old").read_text() == "new"
+    assert home.object_path("s3://b/file").read_text() == "new"
 
 
-def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / "a").write_text("x")
+@pytest.mark.parametrize("uri", ["s3://absent/x", "s3://Bad_Bucket/x", "b/x"])
+def test_no_bucket_is_made_on_the_way(home, out, uri):
+    (out / "x").write_text("x")
+    for trees, archives in (([(out, uri)], []), ([], [(out, uri)])):
+        with pytest.raises(ValueError, match=f"the bucket of {uri} does not exist|{uri!r} is not an S3 URI"):
+            transfer.upload(home, trees, archives)
+    assert [path.name for path in home.s3.iterdir()] == [".temporary"]
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("local.s3.transfer.shutil.copyfileobj", full)
+@pytest.mark.parametrize(
+    "there", [("a/b",), ("a",), ()], ids=["a folder is there", "a file is there", "both are new"]
+)
+def test_a_key_beside_another_up_to_a_slash_is_refused_and_nothing_is_uploaded(home, out, there):
+    put(home, "s3://b/other", "x")
+    for key in there:
+        put(home, f"s3://b/out/{key}", "x")
+    before = keys(home)
+    (out / "first").write_text("x")
+    wanted = [(out / "first", "s3://b/out/first"), (out / "first", "s3://b/out/a/b")]
+    if there != ("a",):
+        wanted.append((out / "first", "s3://b/out/a"))
+    with pytest.raises(ValueError, match=r"the key of s3://b/out/a(/b)? cannot stand beside another key"):
+        transfer.upload(home, wanted)
+    assert keys(home) == before
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_an_upload_that_fails_or_is_under_way_shows_nothing(home, out, monkeypatch, archived):
+    put(home, "s3://b/x", "x")
+    (out / "1").write_text("x")
+    (out / "2").write_text("x")
+    seen = []
+
+    def full(*_: object, **__: object) -> None:
+        seen.append(files(home.s3 / "b"))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile if archived else transfer.shutil, "copyfileobj", full)
+    pairs = [(out, "s3://b/out")]
     with pytest.raises(OSError, match="No space left"):
-        copy_tree(tmp_path / "source", tmp_path / "target")
-    assert not list((tmp_path / "target").iterdir())
+        transfer.upload(home, [] if archived else pairs, pairs if archived else [])
+    assert seen == [["x"]] and files(home.s3) == ["b/x"]

@@ -23,6 +23,7 @@ def control(tmp_path):
 @pytest.fixture
 def tuning(home, store):
     """The service with trials as they really are."""
+    home.object_path("s3://b").mkdir(parents=True, exist_ok=True)  # where jobs leave their outputs
     jobs = JobService(home, store, training.KIND, dict)
     yield TuningService(home, store, jobs)
     jobs.close()

@@ -30,6 +30,7 @@ def control(tmp_path):
 @pytest.fixture
 def quick(home, store):
     """The service with trials that start at once."""
+    home.object_path("s3://b").mkdir(parents=True, exist_ok=True)  # where jobs leave their outputs
     jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=prepare), dict)
     yield TuningService(home, store, jobs)
     jobs.close()
@@ -78,6 +79,7 @@ def test_closing_stops_the_trials_and_does_not_wait_for_their_end(quick, store):
 def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_path):
     """The tuning job is stopped after the last look at its status and before the trial has a record."""
     home = Home(tmp_path / "home")
+    home.object_path("s3://b").mkdir(parents=True)
     store = Store(home.database)
 
     class Jobs(JobService):
