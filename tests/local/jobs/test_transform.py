@@ -202,7 +202,7 @@ def test_requests_are_under_way_at_once_and_results_in_order(scene):
 
 
 def test_one_bad_record_costs_its_object_and_fails_the_job(scene):
-    scene.put("9/bad.txt", b"good\nrefuse\ngood\n")
+    scene.put("9/bad.txt", b"good\nrefuse\ndie\n")  # what comes after it is not sent
     scene.put("9/good.txt", b"good\n")
     scene.put("9/large.txt", b"good\n" + b"x" * 1_100_000 + b"\n")
     record = scene.run("bad", "s3://b/9/", source=LINES, MaxPayloadInMB=1, BatchStrategy="SingleRecord")
