@@ -125,10 +125,10 @@ class Agent:
         return server
 
     def _end_server(self) -> None:
-        with self._lock:
+        with self._lock:  # until it has ended: whoever comes second goes on to remove its folder
             server, self._server = self._server, None
-        if server is not None:
-            server.stop()
+            if server is not None:
+                server.stop()
 
     def _transform(self, client: ModelClient) -> dict[Source, Refused]:
         """Write the results into the job's folder; why objects have none."""

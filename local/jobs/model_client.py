@@ -17,6 +17,7 @@ from local.jobs.records import Refused
 DEFAULT_TIMEOUT_S = 600
 DEFAULT_RETRIES = 3
 DEFAULTS = {"MaxConcurrentTransforms": 1, "MaxPayloadInMB": 6, "BatchStrategy": "MULTI_RECORD"}
+MOST_MB = 100  # of MaxPayloadInMB, and of MaxConcurrentTransforms times that
 # The names in a request, and those that containers know and logs show.
 STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
 # Not published: how long it waits before it asks again, and that it does so for all but a 4xx.
@@ -49,7 +50,7 @@ class ModelClient:
         Your Own Inference Code with Batch Transform").
 
         Raises:
-            JobError: the model asks for what cannot be understood.
+            JobError: the model asks for what cannot be understood, or for too much.
         """
         given = {name: self._job[name] for name in DEFAULTS if self._job.get(name)}
         if "BatchStrategy" in given:
@@ -59,7 +60,14 @@ class ModelClient:
             status, _, body = self._server.execution_parameters()
             if status == 200:
                 wanted = _parameters(body)
-        return DEFAULTS | wanted | given
+        settings: dict[str, Any] = DEFAULTS | wanted | given
+        at_once, largest_mb = settings["MaxConcurrentTransforms"], settings["MaxPayloadInMB"]
+        if at_once * largest_mb > MOST_MB:
+            raise JobError(
+                f"AlgorithmError: with what the model asks for, MaxConcurrentTransforms * MaxPayloadInMB is"
+                f" {at_once} * {largest_mb}; it cannot exceed {MOST_MB} MB; set both in the job"
+            )
+        return settings
 
     def answer(self, payload: bytes) -> bytes:
         """The model's answer.

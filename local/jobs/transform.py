@@ -14,7 +14,7 @@ from local.home.home import Home
 from local.home.store import Record
 from local.jobs.agent import LOG, Agent
 from local.jobs.jobs import JobError, JobKind
-from local.jobs.model_client import DEFAULTS, STRATEGIES
+from local.jobs.model_client import DEFAULTS, MOST_MB, STRATEGIES
 from local.jobs.records import data_processing
 from local.jobs.sources import address, sources
 from local.processes.environment import base_environment
@@ -23,7 +23,6 @@ from local.wire.errors import ServiceError, invalid
 
 FOLDER = "transform-jobs"
 # API reference, CreateTransformJob and ModelClientConfig.
-MOST_MB = 100
 MOST_VARIABLES = 16
 LONGEST_TIMEOUT_S = 3600
 MOST_RETRIES = 3
