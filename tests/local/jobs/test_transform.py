@@ -371,6 +371,13 @@ def test_a_server_that_dies_fails_the_job_with_its_last_words(apart):
 
 def test_a_stopped_job_leaves_no_result_and_no_server(apart, monkeypatch):
     monkeypatch.setattr(model_server, "STOP_TIMEOUT_S", 0.2)
+    end_group = model_server.end_group
+
+    def end_slowly(*arguments):
+        end_group(*arguments)
+        time.sleep(0.3)  # the job, whose request has broken by now, would remove the server's folder first
+
+    monkeypatch.setattr(model_server, "end_group", end_slowly)
     before = set(psutil.Process().children(recursive=True))
     apart.put("23/a.txt", b"a")
     apart.put("23/b.txt", b"hang")
