@@ -25,7 +25,7 @@ from local.home.disk import disk_fault
 from local.home.files import close_to_others, make_file
 from local.home.home import Home
 from local.home.store import Store
-from local.jobs import processing, training
+from local.jobs import processing, training, transform
 from local.jobs.jobs import JobService
 from local.pipelines.pipelines import PipelineService
 from local.s3.operations import S3
@@ -34,7 +34,6 @@ from local.tuning.tuning import TuningService
 from local.wire import clients
 from local.wire.operations import ControlPlane
 
-JOB_KINDS = (training.KIND, processing.KIND)
 # How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
 # a person who has pressed Ctrl-C.
 ENDING_S = 10.0
@@ -70,10 +69,11 @@ class LocalService:
         self.home.make()
         self._lock = _lock(self.home.root / "service.json")
         store = self._store = Store(self.home.database)
-        self._jobs = {kind: JobService(self.home, store, kind, self.environment) for kind in JOB_KINDS}
-        self._tuning = TuningService(self.home, store, self._jobs[training.KIND])
         registry = Registry(self.home, store)
         models = Models(self.home, store, registry)
+        kinds = (training.KIND, processing.KIND, transform.kind(models, server))
+        self._jobs = {kind: JobService(self.home, store, kind, self.environment) for kind in kinds}
+        self._tuning = TuningService(self.home, store, self._jobs[training.KIND])
         configs = EndpointConfigs(self.home, store, models)
         self._deployments = Deployments(self.home, store, models, configs, self.environment, server)
         endpoints = Endpoints(self.home, store, configs, self._deployments)

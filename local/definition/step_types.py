@@ -46,6 +46,19 @@ def _only_one_definition(arguments: Arguments) -> Iterator[str]:
         yield from _only_programs(arguments["TrainingJobDefinition"], "StaticHyperParameters")
 
 
+def transform_problems(arguments: Arguments) -> Iterator[str]:
+    """Why the local service does not run a transform job, as far as its arguments are known yet."""
+    source = arguments["TransformInput"]
+    data_type = source["DataSource"]["S3DataSource"]["S3DataType"]
+    if data_type in ("AugmentedManifestFile", "Converse"):
+        yield f"S3DataType {data_type} does not run here, only S3Prefix and ManifestFile"
+    if source.get("SplitType") in ("RecordIO", "TFRecord"):
+        yield f"SplitType {source['SplitType']} does not run here, only None and Line"
+    count = arguments["TransformResources"]["InstanceCount"]
+    if isinstance(count, int) and count != 1:
+        yield f"InstanceCount is {count}; the local service has one machine"
+
+
 @dataclass(frozen=True)
 class StepType:
     """A type of step, and the SageMaker resource that it creates, if any.
@@ -126,6 +139,13 @@ STEP_TYPES: Mapping[str, StepType] = {
             "TrainingJobDefinition.TuningObjective",
         ),
         unsupported=_only_one_definition,
+    ),
+    "Transform": StepType(
+        resource="TransformJob",
+        metadata="TransformJob",
+        is_job=True,
+        cache_key=("DataProcessing", "Environment", "ModelName", "TransformInput"),
+        unsupported=transform_problems,
     ),
     "Model": StepType(resource="Model", metadata="Model"),
     "RegisterModel": StepType(resource="ModelPackage", metadata="RegisterModel", name_characters=0),

@@ -1,4 +1,4 @@
-"""The process behind an endpoint: a model archive's app.py, served over HTTP on the loopback."""
+"""The process behind an endpoint or a transform job: a model archive's app.py, served on the loopback."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ POLL_INTERVAL_S = 0.1
 # The same page: an invocation has 60 seconds.
 INVOCATION_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
+# Kept for the next request: as many as a transform job may send at a time (of MaxPayloadInMB 1, 100 MB).
+MOST_CONNECTIONS = 100
 # The headers of a request that reach the container, and of its answer that reach the client, besides
 # X-Amzn-SageMaker-* (API reference, InvokeEndpoint).
 REQUEST_HEADERS = ("content-type", "accept")
@@ -140,18 +142,29 @@ class ModelServer:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             port = re.search(rb"Uvicorn running on http://127\.0\.0\.1:(\d+)", log.read())
-        return port and urllib3.HTTPConnectionPool("127.0.0.1", int(port[1]), maxsize=8)
+        return port and urllib3.HTTPConnectionPool("127.0.0.1", int(port[1]), maxsize=MOST_CONNECTIONS)
 
-    def invoke(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+    def invoke(
+        self, body: bytes, headers: Mapping[str, str], timeout_s: float | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         """The answer to POST /invocations: status, headers (names in lower case), body.
 
         Args:
             headers: the client's; those that SageMaker passes on reach the server.
+            timeout_s: how long to wait; INVOCATION_TIMEOUT_S unless it says otherwise.
 
         Raises:
-            Unanswered: there was none within INVOCATION_TIMEOUT_S, or the connection broke.
+            Unanswered: there was none within that time, or the connection broke.
         """
-        return self._ask("POST", "/invocations", body, _passed(headers, REQUEST_HEADERS))
+        return self._ask("POST", "/invocations", body, _passed(headers, REQUEST_HEADERS), timeout_s)
+
+    def execution_parameters(self) -> tuple[int, dict[str, str], bytes]:
+        """The answer to GET /execution-parameters, which transform jobs ask for.
+
+        Raises:
+            Unanswered: as `invoke`.
+        """
+        return self._ask("GET", "/execution-parameters")
 
     def page(self) -> tuple[int, dict[str, str], bytes]:
         """The answer to GET /, for browsers: status, headers (names in lower case), body.
@@ -162,10 +175,16 @@ class ModelServer:
         return self._ask("GET", "/")
 
     def _ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
         if self._pool is None:
             raise Unanswered("the model server is not up")
+        timeout_s = INVOCATION_TIMEOUT_S if timeout_s is None else timeout_s
         try:
             with self._counted():
                 answer = self._pool.request(
@@ -173,11 +192,11 @@ class ModelServer:
                     path,
                     body=body,
                     headers=headers,
-                    timeout=INVOCATION_TIMEOUT_S,
+                    timeout=timeout_s,
                     retries=False,
                 )
         except urllib3.exceptions.TimeoutError:
-            raise Unanswered(f"no answer within {INVOCATION_TIMEOUT_S:g} s") from None
+            raise Unanswered(f"no answer within {timeout_s:g} s") from None
         except urllib3.exceptions.HTTPError as error:
             raise Unanswered(f"the connection broke: {error}") from None
         return answer.status, _passed(answer.headers, RESPONSE_HEADERS), answer.data
@@ -222,8 +241,14 @@ def require(server: str) -> None:
         )
 
 
-def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: str = UVICORN) -> ModelServer:
-    """Unpack a model archive under `folder` and serve it; the log is `folder`/server.log.
+def launch(
+    archive: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    server: str = UVICORN,
+    log_name: str = "server.log",
+) -> ModelServer:
+    """Unpack a model archive under `folder` and serve it; its log lies there, too.
 
     Args:
         server: one of SERVERS.
@@ -239,7 +264,7 @@ def launch(archive: Path, folder: Path, environment: Mapping[str, str], server: 
     model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
     try:
         _unpack(archive, model)
-        log_path = folder / "server.log"
+        log_path = folder / log_name
         make_file(log_path)
         with log_path.open("ab") as log:
             start = log.tell()

@@ -18,8 +18,12 @@ MODELS = "models"
 
 @dataclass(frozen=True)
 class ModelContainer:
-    """What a model serves: the S3 URI of its model.tar.gz and the variables of its server."""
+    """What a model serves: the S3 URI of its model.tar.gz and the variables of its server.
 
+    The image is not run here; it is named where the model data cannot do without it.
+    """
+
+    image: str
     model_data_url: str
     environment: dict[str, str]
 
@@ -97,7 +101,7 @@ class Models:
         url = container.get("ModelDataUrl") or source.get("S3Uri")
         if url is None:
             raise ServiceError("ValidationException", f"Model {name} names no model data.")
-        return ModelContainer(url, environment)
+        return ModelContainer(container.get("Image", "without a name"), url, environment)
 
 
 def _containers(model: Record) -> list[Record]:

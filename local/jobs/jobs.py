@@ -1,4 +1,4 @@
-"""Training and processing jobs: their records, and the threads that carry them out as processes."""
+"""Training, processing and transform jobs: their records, and the threads that carry them out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
 from local.home.disk import MAKE_ROOM, disk_fault, says_full
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.jobs.opt_ml import NOTE
-from local.processes.container import STOP_TIMEOUT_S, Container, Start, spawn
+from local.processes.container import STOP_TIMEOUT_S, Start, spawn
 from local.processes.files import last_lines
 from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
@@ -35,6 +35,20 @@ class JobError(Exception):
     """Why a job failed, as its FailureReason says it: 'ClientError: ...' or 'AlgorithmError: ...'."""
 
 
+class Program(Protocol):
+    """What a job does: a process (processes/container.py), or requests to one (transform.py)."""
+
+    def run(self, timeout_s: float, start: Start, /) -> int | None:
+        """Carry it out; its exit status, None past the limit. May raise JobError, OSError, ValueError."""
+
+    def stop(self, timeout_s: float, /) -> None:
+        """Ask it to end, and end it `timeout_s` later if it has not."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked it to end."""
+
+
 def _unwatched(_home: Home, _record: Record, _service: Mapping[str, str]) -> AbstractContextManager[None]:
     return contextlib.nullcontext()
 
@@ -44,8 +58,8 @@ class JobKind:
     """What tells one kind of job from another.
 
     `check` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes the
-    job's folder and gives its process (JobError if an input is missing); `watch` is what goes on beside that
-    process; `upload` puts what the job leaves into S3; `conclude` adds to the record what is known of a job
+    job's folder and gives its program (JobError if an input is missing); `watch` is what goes on beside that
+    program; `upload` puts what the job leaves into S3; `conclude` adds to the record what is known of a job
     however it ended; `clear` removes what nobody needs any more.
     """
 
@@ -54,7 +68,7 @@ class JobKind:
     folder: str  # under the home folder
     period: str  # the prefix of its start and end times: "Training"
     check: Callable[[Record], None]
-    prepare: Callable[[Home, Record, Mapping[str, str]], Container]
+    prepare: Callable[[Home, Record, Mapping[str, str]], Program]
     upload: Callable[[Home, Record], None]
     conclude: Callable[[Home, Record], None]
     clear: Callable[[Home, Record], None]
@@ -70,7 +84,7 @@ class JobService:
         self._store = store
         self._kind = kind
         self.environment = environment
-        self._running: dict[str, tuple[threading.Thread, Container | RuleEvaluation | None]] = {}
+        self._running: dict[str, tuple[threading.Thread, Program | RuleEvaluation | None]] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._stop_timeout_s = STOP_TIMEOUT_S
@@ -215,9 +229,9 @@ class JobService:
     def _carry_out(self, name: str, start: Start, rules: RuleEvaluation) -> tuple[str, str]:
         """Run the job; its final status and, if it failed, why."""
         record = self.describe(name)
-        container = self._kind.prepare(self._home, record, self.environment())
+        program = self._kind.prepare(self._home, record, self.environment())
         with self._lock:
-            self._running[name] = (self._running[name][0], container)
+            self._running[name] = (self._running[name][0], program)
         member = f"{self._kind.period}StartTime"
         record = self._store.update(
             self._kind.key, name, lambda record: record.update({member: time.time()}), PATIENCE_S
@@ -227,8 +241,8 @@ class JobService:
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
         rules.begin()
         with self._kind.watch(self._home, record, self.environment()):
-            exit_status = container.run(limit, start)
-        if exit_status is None or container.stopping:
+            exit_status = program.run(limit, start)
+        if exit_status is None or program.stopping:
             if self._kind.uploads_when_stopped:
                 self._kind.upload(self._home, record)
             return "Stopped", "" if exit_status is not None else f"MaxRuntimeExceeded: {limit} s"

@@ -113,7 +113,8 @@ def test_an_endpoint_whose_server_was_killed_is_made_anew(run, service, sagemake
     put_behind(sagemaker, register(service, 1))
     put_behind(sagemaker, register(service, 2))
     for process in psutil.Process().children():
-        process.kill()
+        if "uvicorn_server" in " ".join(process.cmdline()):
+            process.kill()
     deadline = time.monotonic() + 30
     while sagemaker.describe_endpoint(EndpointName=ENDPOINT)["EndpointStatus"] != "Failed":
         assert time.monotonic() < deadline

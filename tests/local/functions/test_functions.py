@@ -212,6 +212,11 @@ def test_a_handler_that_is_not_there_is_reported(aws, handler, error, message):
     assert payload["errorMessage"].startswith(message)
 
 
+def running():
+    """The processes of invocations."""
+    return [child for child in psutil.Process().children() if "runtime.py" in " ".join(child.cmdline())]
+
+
 def test_a_function_past_its_timeout_is_ended(aws):
     create(aws, Timeout=1)
     begin = time.monotonic()
@@ -219,7 +224,7 @@ def test_a_function_past_its_timeout_is_ended(aws):
     assert answer["FunctionError"] == "Unhandled"
     assert payload["errorMessage"].endswith("Task timed out after 1.00 seconds")
     assert time.monotonic() - begin < 10
-    assert not [child for child in psutil.Process().children() if "runtime.py" in " ".join(child.cmdline())]
+    assert not running()
 
 
 def test_stopping_the_service_ends_a_running_invocation(service, aws):
@@ -232,7 +237,7 @@ def test_stopping_the_service_ends_a_running_invocation(service, aws):
     )
     thread.start()
     deadline = time.monotonic() + 10
-    while not psutil.Process().children() and time.monotonic() < deadline:
+    while not running() and time.monotonic() < deadline:
         time.sleep(0.01)
     service.stop()
     thread.join(10)
