@@ -82,13 +82,14 @@ class LocalService:
         operations = [jobs.operations() for jobs in self._jobs.values()]
         operations += [part.operations() for part in (self._tuning, registry, models, configs, endpoints)]
         operations += [self._pipelines.operations(), tags.operations(store)]
-        control = ControlPlane(dict(ChainMap(*operations)))
+        control = ControlPlane(dict(ChainMap(*operations)), region)
         app = application(
             S3(self.home).handle,
             control,
             endpoints.invoke,
             self._functions.handle,
             partial(browser.answer, invoke=endpoints.invoke, page=endpoints.page),
+            region,
         )
         self._server = Server(app, port)
 

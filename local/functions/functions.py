@@ -88,7 +88,7 @@ class FunctionService:
     # Records
 
     def _create(self, request: Request) -> Response:
-        name = _name(request["FunctionName"])
+        name = self._name(request["FunctionName"])
         _refuse_unsupported(request)
         if "Handler" not in request or "Runtime" not in request:
             raise invalid_parameter(
@@ -118,8 +118,16 @@ class FunctionService:
             raise ServiceError("ResourceConflictException", message, 409) from None
         return record
 
+    def _name(self, name_or_arn: str) -> str:
+        """The function's name in its name or ARN; refuses the ARN of another region in Lambda's words."""
+        region = re.match(r"arn:aws[a-z-]*:lambda:([a-z0-9-]+):", name_or_arn)
+        if region and region[1] != self._home.region:
+            message = f"Functions from '{region[1]}' are not reachable in this region ('{self._home.region}')"
+            raise ServiceError("ResourceNotFoundException", message, 404)
+        return _name(name_or_arn)
+
     def _found(self, request: Request) -> Record:
-        name = _name(request["FunctionName"])
+        name = self._name(request["FunctionName"])
         if request.get("Qualifier", "$LATEST") != "$LATEST":
             raise self._unknown(f"{name}:{request['Qualifier']}")
         try:
