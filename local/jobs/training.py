@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
@@ -14,7 +15,7 @@ from local.debugger.profiler import profiled
 from local.home.files import make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
-from local.jobs import metrics
+from local.jobs import metrics, transitions
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
 from local.jobs.opt_ml import OPT_ML, rewritten
 from local.processes.container import Container
@@ -79,7 +80,6 @@ def check(record: Record) -> None:
     if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
         raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
     evaluation.check(record)
-    record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
 
@@ -206,16 +206,15 @@ def watch(home: Home, record: Record, service: Mapping[str, str]) -> Iterator[No
 
 
 def conclude(home: Home, record: Record) -> None:
-    """Add the final metrics and the secondary status, end the tensors, and keep the checkpoints.
+    """Add the final metrics and how long it took, end the tensors, and keep the checkpoints.
 
     SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too.
     """
-    status = record["TrainingJobStatus"]
-    exceeded = record.get("FailureReason", "").startswith("MaxRuntimeExceeded")
-    record["SecondaryStatus"] = "MaxRuntimeExceeded" if exceeded else status
     started = record.get("TrainingStartTime")
     if started is not None:
-        record["TrainingTimeInSeconds"] = round(record["TrainingEndTime"] - started)
+        # Whole seconds, the last one begun. A spot job is never interrupted here, and saves nothing.
+        seconds = math.ceil(record["TrainingEndTime"] - started)
+        record |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
     definitions = record["AlgorithmSpecification"].get("MetricDefinitions", [])
     record["FinalMetricDataList"] = [
         {"MetricName": name, "Value": values[-1], "Timestamp": record["TrainingEndTime"]}
@@ -248,5 +247,7 @@ KIND = JobKind(
     upload=upload,
     conclude=conclude,
     clear=clear,
+    enter=transitions.enter,
+    failure="ml/output/failure",
     uploads_when_stopped=True,  # "a stopped training job keeps its model" (API reference, StopTrainingJob)
 )

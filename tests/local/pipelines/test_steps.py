@@ -26,6 +26,9 @@ def test_another_kind_of_job_needs_one_row(run, aws, monkeypatch):
     assert statuses(record) == {"Score": "Succeeded", "After": "Succeeded"}
     [request] = aws.created("CreateTransformJob")
     assert request["TransformJobName"].startswith("pipelines-d84ewltjmxhe-Score-")
+    assert request["Tags"] == [
+        {"Key": "sagemaker:pipeline-execution-arn", "Value": record["PipelineExecutionArn"]}
+    ]
     arn = record["_steps"]["Score"]["Metadata"]["TransformJob"]["Arn"]
     assert arn.endswith(f"transform-job/{request['TransformJobName'].lower()}")
     [request] = aws.created("CreateProcessingJob")
