@@ -51,7 +51,7 @@ def application(
     functions: Functions,
     browse: Browse,
     region: str = "us-east-1",
-    others: Mapping[str, Handler] = MappingProxyType({}),
+    others: Mapping[str, Callable[[HttpRequest], HttpResponse | None]] = MappingProxyType({}),
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
 
@@ -60,7 +60,7 @@ def application(
 
     Args:
         region: requests that are signed for another one are refused.
-        others: what else answers here and not in moto, by the name of the service.
+        others: what else answers here, by the name of the service; moto does where that is None.
     """
 
     def sagemaker(request: HttpRequest) -> HttpResponse:
@@ -72,7 +72,7 @@ def application(
         body = request.body.read()
         return HttpResponse(*functions(request.method, request.path, request.query, request.headers, body))
 
-    handlers = {**others, "s3": s3, "sagemaker": sagemaker, "lambda": call_function}
+    handlers = {"s3": s3, "sagemaker": sagemaker, "lambda": call_function}
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response = guard.without_cors(start_response)
@@ -85,9 +85,11 @@ def application(
                 check_scope(service, signed_for, region, in_query="X-Amz-Credential" in request.query)
             if service is None:
                 return _send(environ, start_response, _unsigned(request, browse))
-            if service not in handlers:
-                return moto()(environ, start_response)
-            return _send(environ, start_response, handlers[service](request))
+            if service in handlers:
+                return _send(environ, start_response, handlers[service](request))
+            if service in others and (response := others[service](request)) is not None:
+                return _send(environ, start_response, response)
+            return moto()(environ, start_response)
         except ServiceError as error:
             refusal = error
         except NotImplementedError as error:  # moto, of an operation that it lacks
@@ -129,7 +131,11 @@ def moto() -> WSGIApplication:
 
     Imported with the first request for it: that takes a second.
     """
+    from moto.core.config import default_user_config
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    # Roles have AmazonSageMakerFullAccess and its like attached.
+    default_user_config["iam"]["load_aws_managed_policies"] = True
 
     def create(backend: str | None) -> WSGIApplication:
         if backend is None:

@@ -21,6 +21,7 @@ from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.processes.container import end_group
 from local.processes.environment import base_environment
+from local.processes.log_times import mark
 from local.wire import rest_json
 from local.wire.errors import ServiceError
 from local.wire.operations import Operation, Request, Response, service_model
@@ -222,6 +223,7 @@ class FunctionService:
         make_file(folder / "function.log")
         with self._lock, (folder / "function.log").open("ab") as log:
             log.write(result.log)
+        mark(folder / "function.log")
         tail = base64.b64encode(result.log[-LOG_TAIL_BYTES:]).decode()
         return {
             "StatusCode": 200,

@@ -20,6 +20,7 @@ from local.home.store import PATIENCE_S, Record, Store
 from local.home.tags import add_tags, untagged
 from local.processes.container import STOP_TIMEOUT_S, Container, Start, spawn
 from local.processes.files import last_lines
+from local.processes.log_times import timed
 from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
@@ -239,7 +240,7 @@ class JobService:
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
         rules.begin()
-        with self._kind.watch(self._home, record, self.environment()):
+        with self._kind.watch(self._home, record, self.environment()), timed(self.log(name)):
             exit_status = container.run(limit, start)
         if exit_status is None or container.stopping:
             if self._kind.uploads_when_stopped:

@@ -180,9 +180,9 @@ def test_schedules_and_metrics_come_from_moto(client):
 
 
 def test_what_moto_lacks_is_an_error_in_the_clients_protocol(client):
-    refused = error(client("iam").simulate_principal_policy, PolicySourceArn="x" * 20, ActionNames=["s3:Get"])
+    refused = error(client("iam").simulate_custom_policy, PolicyInputList=["{}"], ActionNames=["s3:Get"])
     assert refused["Error"]["Code"] == "NotImplemented"
-    assert "simulate_principal_policy" in refused["Error"]["Message"]
+    assert "simulate_custom_policy" in refused["Error"]["Message"]
 
 
 def test_a_service_that_nobody_has_is_refused(client, caplog):
