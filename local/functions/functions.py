@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,12 +23,14 @@ from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.processes.container import end_group
 from local.processes.environment import base_environment
-from local.processes.log_times import mark
+from local.processes.log_times import mark, marks
 from local.wire import rest_json
 from local.wire.errors import ServiceError
 from local.wire.operations import Operation, Request, Response, service_model
 
 FUNCTIONS = "functions"
+LOG = "function.log"
+LOG_GROUPS = "/aws/lambda/"
 # What a function has unless the request says otherwise (API reference, CreateFunction).
 DEFAULT_TIMEOUT_S = 3
 DEFAULT_MEMORY_MB = 128
@@ -220,10 +224,10 @@ class FunctionService:
             environment=self._function_environment(record),
             running=self._watched,
         )
-        make_file(folder / "function.log")
-        with self._lock, (folder / "function.log").open("ab") as log:
+        make_file(folder / LOG)
+        with self._lock, (folder / LOG).open("ab") as log:
             log.write(result.log)
-        mark(folder / "function.log")
+        mark(folder / LOG)
         tail = base64.b64encode(result.log[-LOG_TAIL_BYTES:]).decode()
         return {
             "StatusCode": 200,
@@ -256,11 +260,21 @@ class FunctionService:
             "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(record["MemorySize"]),
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": "function.log",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"{LOG_GROUPS}{name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": log_stream(name, self._folder(name) / LOG),
             "LAMBDA_TASK_ROOT": str(code_folder(self._folder(name), record)),
             "_HANDLER": record["Handler"],
         }
+
+
+def log_stream(name: str, log: Path) -> str:
+    """A function's log stream, e.g. 2026/11/29/[$LATEST]6f1e...: it is of the day on which its log begins.
+
+    Lambda has one for each environment that runs the function; here there is one.
+    """
+    begun = marks(log)[:1] or [(int(time.time() * 1000), 0)]
+    day = datetime.fromtimestamp(begun[0][0] / 1000, UTC)
+    return f"{day:%Y/%m/%d}/[$LATEST]{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def _name(name_or_arn: str) -> str:

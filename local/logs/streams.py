@@ -9,12 +9,11 @@ import bisect
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from local.endpoints.configs import CONFIGS
 from local.endpoints.deployments import ENDPOINTS
-from local.functions.functions import FUNCTIONS
+from local.functions.functions import FUNCTIONS, LOG, LOG_GROUPS, log_stream
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.jobs import processing, training
@@ -27,7 +26,6 @@ JOBS: dict[str, tuple[JobKind, str]] = {
     "/aws/sagemaker/TrainingJobs": (training.KIND, "algo-1"),
 }
 _ENDPOINTS = "/aws/sagemaker/Endpoints/"
-_FUNCTIONS = "/aws/lambda/"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Streams:
         """The names of the groups that there are."""
         names = [group for group in JOBS if next(self.of(group), None)]
         names += [f"{_ENDPOINTS}{record['EndpointName']}" for record in self._store.list(ENDPOINTS)]
-        names += [f"{_FUNCTIONS}{record['FunctionName']}" for record in self._store.list(FUNCTIONS)]
+        names += [f"{LOG_GROUPS}{record['FunctionName']}" for record in self._store.list(FUNCTIONS)]
         return sorted(name for name in names if next(self.of(name), None))
 
     def of(self, group: str, prefix: str = "") -> Iterator[Stream]:
@@ -124,13 +122,8 @@ class Streams:
             yield Stream(group, f"{variant['VariantName']}/i-{instance}", log)
 
     def _of_function(self, group: str) -> Iterator[Stream]:
-        """One stream: Lambda's has one for each of its environments, here they all write to one file."""
-        name = group.removeprefix(_FUNCTIONS)
-        if not group.startswith(_FUNCTIONS) or "/" in name or not name:
-            return
-        log = self._home.folder(FUNCTIONS, name) / "function.log"
-        mark(log)
-        for milliseconds, _ in marks(log)[:1]:
-            day = datetime.fromtimestamp(milliseconds / 1000, UTC)
-            digest = hashlib.md5(group.encode(), usedforsecurity=False).hexdigest()
-            yield Stream(group, f"{day:%Y/%m/%d}/[$LATEST]{digest}", log)
+        name = group.removeprefix(LOG_GROUPS)
+        if group.startswith(LOG_GROUPS) and name and "/" not in name:
+            log = self._home.folder(FUNCTIONS, name) / LOG
+            mark(log)
+            yield Stream(group, log_stream(name, log), log)
