@@ -23,7 +23,9 @@ NPY = "application/x-npy"
 
 
 def list_models(request):
-    return {"Models": [{"ModelName": request.get("NameContains", "any"), "CreationTime": 0, "Own": 1}]}
+    arn = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model/m"
+    name = request.get("NameContains", "any")
+    return {"Models": [{"ModelName": name, "ModelArn": arn, "CreationTime": 0, "Own": 1}]}
 
 
 def describe_model(_request):
