@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -19,17 +20,18 @@ from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 from local.wire.operations import ControlPlane
+from local.wire.region import check_scope
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 JSON_1_1 = "application/x-amz-json-1.1"
-TARGET_PREFIX = "SageMaker."
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
 # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
 CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
 
+Handler = Callable[[HttpRequest], HttpResponse]
 # Status, headers and body of the answer.
 Answer = tuple[int, Mapping[str, str], bytes]
 # Endpoint name, body and headers of InvokeEndpoint.
@@ -43,34 +45,28 @@ log = logging.getLogger(__name__)
 
 
 def application(
-    s3: Callable[[HttpRequest], HttpResponse],
+    s3: Handler,
     control: ControlPlane,
     invoke: Invoke,
     functions: Functions,
     browse: Browse,
+    region: str = "us-east-1",
+    others: Mapping[str, Callable[[HttpRequest], HttpResponse | None]] = MappingProxyType({}),
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
 
     Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked, but
     requests of other web sites are refused and no answer is for them to read (local/wire/guard.py).
+
+    Args:
+        region: requests that are signed for another one are refused.
+        others: what else answers here, by the name of the service; moto does where that is None.
     """
 
     def sagemaker(request: HttpRequest) -> HttpResponse:
         if endpoint := INVOCATIONS.fullmatch(request.path):
             return HttpResponse(*invoke(endpoint[1], request.body.read(), request.headers))
-        target = request.headers.get("x-amz-target", "")
-        if not target.startswith(TARGET_PREFIX):
-            raise ServiceError(
-                "UnknownOperationException",
-                f"The local service has no {request.method} {request.path} of SageMaker",
-                404,
-            )
-        try:
-            arguments = json.loads(request.body.read() or b"{}")
-        except ValueError:
-            raise ServiceError("SerializationException", "The body of the request is not JSON") from None
-        answer = control.call(target.removeprefix(TARGET_PREFIX), arguments)
-        return HttpResponse(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
+        return answer_json(control, request)
 
     def call_function(request: HttpRequest) -> HttpResponse:
         body = request.body.read()
@@ -81,15 +77,19 @@ def application(
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response = guard.without_cors(start_response)
         request = _request(environ)
-        service = _service(request)
+        service, signed_for = _scope(request)
         try:
             if (reason := guard.refusal(request.headers, environ["REQUEST_URI"])) is not None:
                 raise ServiceError("AccessDenied", reason, 403)
+            if service is not None and signed_for is not None:
+                check_scope(service, signed_for, region, in_query="X-Amz-Credential" in request.query)
             if service is None:
                 return _send(environ, start_response, _unsigned(request, browse))
-            if service not in handlers:
-                return moto()(environ, start_response)
-            return _send(environ, start_response, handlers[service](request))
+            if service in handlers:
+                return _send(environ, start_response, handlers[service](request))
+            if service in others and (response := others[service](request)) is not None:
+                return _send(environ, start_response, response)
+            return moto()(environ, start_response)
         except ServiceError as error:
             refusal = error
         except NotImplementedError as error:  # moto, of an operation that it lacks
@@ -104,13 +104,38 @@ def application(
     return answer
 
 
+def answer_json(control: ControlPlane, request: HttpRequest) -> HttpResponse:
+    """The answer to a request in AWS's JSON 1.1, whose operation X-Amz-Target names.
+
+    Raises:
+        ServiceError: no such operation, a body that is not JSON, or what the operation refuses.
+    """
+    target = request.headers.get("x-amz-target", "")
+    if not target.startswith(control.target_prefix):
+        raise ServiceError(
+            "UnknownOperationException",
+            f"The local service has no {request.method} {request.path} of {control.service}",
+            404,
+        )
+    try:
+        arguments = json.loads(request.body.read() or b"{}")
+    except ValueError:
+        raise ServiceError("SerializationException", "The body of the request is not JSON") from None
+    answer = control.call(target.removeprefix(control.target_prefix), arguments)
+    return HttpResponse(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
+
+
 @functools.cache
 def moto() -> WSGIApplication:
     """moto's application of all AWS services, which routes by the credential scope, too.
 
     Imported with the first request for it: that takes a second.
     """
+    from moto.core.config import default_user_config
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    # Roles have AmazonSageMakerFullAccess and its like attached.
+    default_user_config["iam"]["load_aws_managed_policies"] = True
 
     def create(backend: str | None) -> WSGIApplication:
         if backend is None:
@@ -148,15 +173,15 @@ def _request(environ: WSGIEnvironment) -> HttpRequest:
     )
 
 
-def _service(request: HttpRequest) -> str | None:
-    """The service in the scope of the request's credentials; None without credentials."""
+def _scope(request: HttpRequest) -> tuple[str | None, str | None]:
+    """The service and the region in the scope of the request's credentials; None where it names none."""
     authorization = request.headers.get("authorization", "")
     in_header = CREDENTIAL.search(authorization)
     scope = (in_header[1] if in_header else request.query.get("X-Amz-Credential", "")).split("/")
     if len(scope) >= 4:
-        return scope[-2].lower()
+        return scope[-2].lower(), scope[-3]
     # Signature version 2, which boto3 still presigns S3's URLs with, has no scope.
-    return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None
+    return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None, None
 
 
 def _unsigned(request: HttpRequest, browse: Browse) -> HttpResponse:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from local.application import application
+from local.application import answer_json, application
 from local.endpoints import browser, model_server
 from local.endpoints.configs import EndpointConfigs
 from local.endpoints.deployments import Deployments
@@ -25,8 +25,10 @@ from local.home.disk import disk_fault
 from local.home.files import close_to_others, make_file
 from local.home.home import Home
 from local.home.store import Store
+from local.iam import simulation
 from local.jobs import processing, training, transform
 from local.jobs.jobs import JobService
+from local.logs import operations as logs
 from local.pipelines.pipelines import PipelineService
 from local.s3.operations import S3
 from local.server import Server
@@ -82,13 +84,15 @@ class LocalService:
         operations = [jobs.operations() for jobs in self._jobs.values()]
         operations += [part.operations() for part in (self._tuning, registry, models, configs, endpoints)]
         operations += [self._pipelines.operations(), tags.operations(store)]
-        control = ControlPlane(dict(ChainMap(*operations)))
+        control = ControlPlane(dict(ChainMap(*operations)), region)
         app = application(
             S3(self.home).handle,
             control,
             endpoints.invoke,
             self._functions.handle,
             partial(browser.answer, invoke=endpoints.invoke, page=endpoints.page),
+            region,
+            {"iam": simulation.answer, "logs": partial(answer_json, logs.control_plane(self.home, store))},
         )
         self._server = Server(app, port)
 

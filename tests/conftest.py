@@ -12,6 +12,7 @@ LONG = (
     "tests/scripts/test_run_local_failures.py",
     "tests/scripts/test_upsert_pipeline.py",
     "tests/entrypoints/test_distributed.py",
+    "tests/local/test_sdk.py",
     "tests/local/jobs/test_forks.py",
     "tests/pipeline/test_searched.py",
     "tests/entrypoints/test_checkpoint.py",

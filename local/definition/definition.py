@@ -15,7 +15,7 @@ from local.definition.conditions import check_condition
 from local.definition.expressions import Reference, lookup, parse, references
 from local.definition.parameters import Parameter, parse_parameter
 from local.definition.retry import RetryPolicy, parse_retry_policy
-from local.definition.step_types import STEP_TYPES, argument_problems, property_type
+from local.definition.step_types import AWS_STEP_TYPES, STEP_TYPES, argument_problems, property_type
 
 # What Execution.<name> may name; all are strings.
 EXECUTION_VARIABLES = (
@@ -23,6 +23,8 @@ EXECUTION_VARIABLES = (
     "PipelineExecutionArn", "TrainingJobName", "ProcessingJobName",
 )  # fmt: skip
 
+# The only one of the published JSON schema (API reference, CreatePipeline, PipelineDefinition).
+VERSION = "2020-12-01"
 _DEFINITION_KEYS = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "MlflowConfig", "Steps"}
 _STEP_KEYS = {
     "Name", "Type", "Arguments", "DisplayName", "Description", "DependsOn", "CacheConfig", "RetryPolicies",
@@ -83,6 +85,7 @@ class Definition:
     steps: Mapping[str, Step]
     order: tuple[str, ...]
     mlflow: Any = None
+    experiment: Any = None  # PipelineExperimentConfig, parsed
 
 
 def parse_definition(text: str) -> Definition:
@@ -101,6 +104,10 @@ def parse_definition(text: str) -> Definition:
     unknown = sorted(set(document) - _DEFINITION_KEYS)
     if unknown:
         raise DefinitionError(f"the definition has the unknown key {unknown[0]!r}")
+    if document.get("Version") != VERSION:
+        raise DefinitionError(
+            f"the definition has the Version {document.get('Version')!r}; expected {VERSION!r}"
+        )
     parameters = _parse_parameters(document.get("Parameters") or [])
     steps: dict[str, Step] = {}
     for step in _parse_steps(document["Steps"], ()):
@@ -110,13 +117,15 @@ def parse_definition(text: str) -> Definition:
     if not 1 <= len(steps) <= _MAX_STEPS:
         raise DefinitionError(f"the definition has {len(steps)} steps; expected 1 to {_MAX_STEPS}")
     try:
+        if document.get("PipelineExperimentConfig") is not None:
+            check_keys(document["PipelineExperimentConfig"], {"ExperimentName", "TrialName"}, set())
         experiment = parse(document.get("PipelineExperimentConfig"))
         for reference in references(experiment):
             _reference_type(reference, parameters, {})
     except ValueError as error:
         raise DefinitionError(f"PipelineExperimentConfig: {error}") from None
     steps = {name: _linked(step, parameters, steps) for name, step in steps.items()}
-    return Definition(parameters, steps, _order(steps), document.get("MlflowConfig"))
+    return Definition(parameters, steps, _order(steps), document.get("MlflowConfig"), experiment)
 
 
 def _parse_parameters(entries: Any) -> dict[str, Parameter]:
@@ -152,6 +161,8 @@ def _parse_step(entry: dict[str, Any], inherited: tuple[Dependency, ...]) -> tup
     kind, arguments = entry.get("Type"), entry.get("Arguments", {})
     if not isinstance(kind, str) or not isinstance(arguments, dict):
         raise ValueError("a step has a Type and an object of Arguments")
+    if kind not in AWS_STEP_TYPES:
+        raise ValueError(f"the Type {kind!r} is unknown; SageMaker has {', '.join(sorted(AWS_STEP_TYPES))}")
     unknown = sorted(set(entry) - _STEP_KEYS)
     if unknown and kind in STEP_TYPES:
         raise ValueError(f"unknown key {unknown[0]!r}")

@@ -154,6 +154,12 @@ STEP_TYPES: Mapping[str, StepType] = {
     "Lambda": StepType(),
 }  # fmt: skip
 
+# Every type that SageMaker has: StepTypeEnum of the SDK (sagemaker.mlops.workflow.steps).
+AWS_STEP_TYPES = frozenset(STEP_TYPES) | {
+    "AutoML", "Callback", "ClarifyCheck", "Cleanup", "EMR", "EMRServerless", "Endpoint", "EndpointConfig",
+    "ForEach", "InferenceComponent", "Job", "Lineage", "QualityCheck", "Transform",
+}  # fmt: skip
+
 _TYPES = {
     "string": "String", "timestamp": "String", "integer": "Integer", "long": "Integer",
     "float": "Float", "double": "Float", "boolean": "Boolean",

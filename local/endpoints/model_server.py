@@ -23,6 +23,7 @@ import urllib3
 from local.home.files import UMASK, close_tree_to_others, make_file, make_folder
 from local.processes.container import end_group
 from local.processes.files import last_lines
+from local.processes.log_times import timed
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
 # (developer guide, "Use your own inference code with hosting services").
@@ -88,6 +89,8 @@ class ModelServer:
         self._pool: urllib3.HTTPConnectionPool | None = None
         self._in_flight = 0
         self._lock = threading.Lock()
+        self._times = contextlib.ExitStack()
+        self._times.enter_context(timed(log))
 
     @property
     def pid(self) -> int:
@@ -226,6 +229,7 @@ class ModelServer:
         if self._pool is not None:
             self._pool.close()
         end_group(self._process, STOP_TIMEOUT_S)
+        self._times.close()
         shutil.rmtree(self._folder)
 
 

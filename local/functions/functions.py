@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,11 +23,14 @@ from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.processes.container import end_group
 from local.processes.environment import base_environment
+from local.processes.log_times import mark, marks
 from local.wire import rest_json
 from local.wire.errors import ServiceError
 from local.wire.operations import Operation, Request, Response, service_model
 
 FUNCTIONS = "functions"
+LOG = "function.log"
+LOG_GROUPS = "/aws/lambda/"
 # What a function has unless the request says otherwise (API reference, CreateFunction).
 DEFAULT_TIMEOUT_S = 3
 DEFAULT_MEMORY_MB = 128
@@ -88,7 +93,7 @@ class FunctionService:
     # Records
 
     def _create(self, request: Request) -> Response:
-        name = _name(request["FunctionName"])
+        name = self._name(request["FunctionName"])
         _refuse_unsupported(request)
         if "Handler" not in request or "Runtime" not in request:
             raise invalid_parameter(
@@ -118,8 +123,16 @@ class FunctionService:
             raise ServiceError("ResourceConflictException", message, 409) from None
         return record
 
+    def _name(self, name_or_arn: str) -> str:
+        """The function's name in its name or ARN; refuses the ARN of another region in Lambda's words."""
+        region = re.match(r"arn:aws[a-z-]*:lambda:([a-z0-9-]+):", name_or_arn)
+        if region and region[1] != self._home.region:
+            message = f"Functions from '{region[1]}' are not reachable in this region ('{self._home.region}')"
+            raise ServiceError("ResourceNotFoundException", message, 404)
+        return _name(name_or_arn)
+
     def _found(self, request: Request) -> Record:
-        name = _name(request["FunctionName"])
+        name = self._name(request["FunctionName"])
         if request.get("Qualifier", "$LATEST") != "$LATEST":
             raise self._unknown(f"{name}:{request['Qualifier']}")
         try:
@@ -211,9 +224,10 @@ class FunctionService:
             environment=self._function_environment(record),
             running=self._watched,
         )
-        make_file(folder / "function.log")
-        with self._lock, (folder / "function.log").open("ab") as log:
+        make_file(folder / LOG)
+        with self._lock, (folder / LOG).open("ab") as log:
             log.write(result.log)
+        mark(folder / LOG)
         tail = base64.b64encode(result.log[-LOG_TAIL_BYTES:]).decode()
         return {
             "StatusCode": 200,
@@ -246,11 +260,21 @@ class FunctionService:
             "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(record["MemorySize"]),
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
-            "AWS_LAMBDA_LOG_STREAM_NAME": "function.log",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"{LOG_GROUPS}{name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": log_stream(name, self._folder(name) / LOG),
             "LAMBDA_TASK_ROOT": str(code_folder(self._folder(name), record)),
             "_HANDLER": record["Handler"],
         }
+
+
+def log_stream(name: str, log: Path) -> str:
+    """A function's log stream, e.g. 2026/11/29/[$LATEST]6f1e...: it is of the day on which its log begins.
+
+    Lambda has one for each environment that runs the function; here there is one.
+    """
+    begun = marks(log)[:1] or [(int(time.time() * 1000), 0)]
+    day = datetime.fromtimestamp(begun[0][0] / 1000, UTC)
+    return f"{day:%Y/%m/%d}/[$LATEST]{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def _name(name_or_arn: str) -> str:

@@ -1,30 +1,63 @@
-"""The tags of any SageMaker resource, by its ARN."""
+"""The tags of SageMaker's resources, by their ARNs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 from local.home.store import Record, Store
-from local.wire.operations import Operation, Request
+from local.wire.errors import invalid
+from local.wire.operations import Operation, Request, Response
 
 TAGS = "tags"
+
+# What an ARN calls a resource -> the kind of its records, whose names are those of the resources.
+_KINDS = {
+    "endpoint": "endpoints",
+    "endpoint-config": "endpoint-configs",
+    "hyper-parameter-tuning-job": "HyperParameterTuningJob",
+    "model": "models",
+    "model-package": "model-packages",
+    "model-package-group": "model-package-groups",
+    "pipeline": "pipelines",
+    "processing-job": "ProcessingJob",
+    "training-job": "TrainingJob",
+    "transform-job": "TransformJob",
+}
 
 Tag = dict[str, str]  # {"Key": ..., "Value": ...}
 
 
 def operations(store: Store) -> dict[str, Operation]:
     """AddTags, ListTags and DeleteTags."""
-    return {
-        "AddTags": lambda request: {"Tags": add_tags(store, request["ResourceArn"], request["Tags"])},
-        "ListTags": lambda request: {"Tags": tags_of(store, request["ResourceArn"])},
-        "DeleteTags": lambda request: {
-            "Tags": _changed(
-                store,
-                request["ResourceArn"],
-                lambda tags: [tag for tag in tags if tag["Key"] not in request["TagKeys"]],
-            )
-        },
-    }
+
+    def add(request: Request) -> Response:
+        return {"Tags": add_tags(store, _existing(store, request), request["Tags"])}
+
+    def show(request: Request) -> Response:
+        return {"Tags": tags_of(store, _existing(store, request))}
+
+    def delete(request: Request) -> Response:
+        arn, keys = _existing(store, request), request["TagKeys"]
+        return {"Tags": _changed(store, arn, lambda tags: [tag for tag in tags if tag["Key"] not in keys])}
+
+    return {"AddTags": add, "ListTags": show, "DeleteTags": delete}
+
+
+def _existing(store: Store, request: Request) -> str:
+    """The ARN that a request names.
+
+    Raises:
+        ServiceError: ValidationException if there is no such resource (aws/amazon-sagemaker-feedback#108; its
+            words are not published).
+    """
+    arn: str = request["ResourceArn"]
+    resource, _, name = arn.split(":", 5)[-1].partition("/")
+    kind, key = ("pipeline-executions", arn) if "/execution/" in name else (_KINDS.get(resource, ""), name)
+    try:
+        store.get(kind, key)
+    except KeyError:
+        raise invalid(f"Requested resource not found: {arn}") from None
+    return arn
 
 
 def add_tags(store: Store, arn: str, tags: Iterable[Tag]) -> list[Tag]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,18 +17,25 @@ from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupt
 from local.home.disk import MAKE_ROOM, disk_fault, says_full
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
+from local.home.tags import add_tags, untagged
 from local.jobs.opt_ml import NOTE
 from local.processes.container import STOP_TIMEOUT_S, Start, spawn
 from local.processes.files import last_lines
+from local.processes.log_times import timed
 from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
+_FAILURE_FILE_CHARACTERS = 1024  # developer guide, "How Amazon SageMaker processes training output"
 _LAST_LINE_CHARACTERS = (
     400  # a FailureReason is quoted in those of the tuning job, the step and the execution
 )
+# What the toolkit writes into the failure file unless it captures what its program says, as AWS's framework
+# images have it do (capture_error): the log has it.
+_TOOLKIT_SILENCE = re.compile(r'ExecuteUserScriptError:\nExitCode \d+\nErrorMessage ""')
 _TOOLKIT_REPORT = "Reporting training FAILURE"
+_ALGORITHM_ERROR = "AlgorithmError: "
 DEFAULT_MAX_RUNTIME_S = 24 * 3600  # API reference: StoppingCondition's default, 1 day
 
 
@@ -53,6 +61,10 @@ def _unwatched(_home: Home, _record: Record, _service: Mapping[str, str]) -> Abs
     return contextlib.nullcontext()
 
 
+def _no_phases(_record: Record, _status: str, _now: float) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class JobKind:
     """What tells one kind of job from another.
@@ -60,7 +72,8 @@ class JobKind:
     `check` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes the
     job's folder and gives its program (JobError if an input is missing); `watch` is what goes on beside that
     program; `upload` puts what the job leaves into S3; `conclude` adds to the record what is known of a job
-    however it ended; `clear` removes what nobody needs any more.
+    however it ended; `clear` removes what nobody needs any more; `enter` notes in the record that the job
+    comes into a phase, and when.
     """
 
     key: str  # the prefix of its members: "TrainingJob" for TrainingJobName, ...
@@ -73,6 +86,8 @@ class JobKind:
     conclude: Callable[[Home, Record], None]
     clear: Callable[[Home, Record], None]
     watch: Callable[[Home, Record, Mapping[str, str]], AbstractContextManager[None]] = _unwatched
+    enter: Callable[[Record, str, float], None] = _no_phases
+    failure: str = ""  # the file, in the job's folder, in which the program says why it failed
     uploads_when_stopped: bool = False
 
 
@@ -114,7 +129,7 @@ class JobService:
         arn = self._home.arn(self._kind.resource, name)
         now = time.time()
         record: Record = {
-            **request,
+            **untagged(request),
             **own,
             f"{key}Arn": arn,
             f"{key}Status": "InProgress",
@@ -122,6 +137,7 @@ class JobService:
             "LastModifiedTime": now,
         }
         self._kind.check(record)
+        self._kind.enter(record, "Starting", now)
         with self._lock:
             if self._closed:
                 raise ServiceError("InternalFailure", "the local service is ending", 500)
@@ -129,6 +145,7 @@ class JobService:
                 self._store.create(key, name, record)
             except KeyError:
                 raise ServiceError("ResourceInUse", f"{key} names must be unique: {name!r} exists") from None
+            add_tags(self._store, arn, request.get("Tags", []))
             thread = threading.Thread(target=self._run, args=(name, start), name=name)
             self._running[name] = (thread, None)
             try:
@@ -158,6 +175,7 @@ class JobService:
         def mark(record: Record) -> None:
             if record[status] == "InProgress":
                 record[status] = "Stopping"
+                self._kind.enter(record, "Stopping", time.time())
 
         self._store.keep(self._kind.key, name, mark)
         with self._lock:
@@ -228,28 +246,37 @@ class JobService:
 
     def _carry_out(self, name: str, start: Start, rules: RuleEvaluation) -> tuple[str, str]:
         """Run the job; its final status and, if it failed, why."""
-        record = self.describe(name)
+        record = self._enter(name, "Downloading")
         program = self._kind.prepare(self._home, record, self.environment())
         with self._lock:
             self._running[name] = (self._running[name][0], program)
-        member = f"{self._kind.period}StartTime"
-        record = self._store.update(
-            self._kind.key, name, lambda record: record.update({member: time.time()}), PATIENCE_S
-        )
+        record = self._enter(name, "Training")
         if record[f"{self._kind.key}Status"] == "Stopping":
             return "Stopped", ""
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
         rules.begin()
-        with self._kind.watch(self._home, record, self.environment()):
+        with self._kind.watch(self._home, record, self.environment()), timed(self.log(name)):
             exit_status = program.run(limit, start)
         if exit_status is None or program.stopping:
             if self._kind.uploads_when_stopped:
-                self._kind.upload(self._home, record)
+                self._kind.upload(self._home, self._enter(name, "Uploading"))
             return "Stopped", "" if exit_status is not None else f"MaxRuntimeExceeded: {limit} s"
         if exit_status != 0:
-            return "Failed", failure_reason(self.log(name), exit_status)
-        self._kind.upload(self._home, record)
+            failure = self.log(name).parent / self._kind.failure if self._kind.failure else None
+            return "Failed", failure_reason(self.log(name), exit_status, failure)
+        self._kind.upload(self._home, self._enter(name, "Uploading"))
         return "Completed", ""
+
+    def _enter(self, name: str, phase: str) -> Record:
+        """Note that a job comes into a phase, and from when its time counts; the record."""
+
+        def change(record: Record) -> None:
+            now = time.time()
+            if record[f"{self._kind.key}Status"] == "InProgress" or phase == "Uploading":
+                self._kind.enter(record, phase, now)
+            record.setdefault(f"{self._kind.period}StartTime", now)
+
+        return self._store.update(self._kind.key, name, change, PATIENCE_S)
 
     def _end(self, name: str, status: str, reason: str) -> None:
         """Record how a job ended; a disk that does not take its record, or its files, makes it Failed."""
@@ -284,24 +311,43 @@ class JobService:
 
     def _mark_ended(self, record: Record, status: str, reason: str) -> None:
         record[f"{self._kind.key}Status"] = status
-        record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = time.time()
+        now = record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = time.time()
+        self._kind.enter(
+            record, "MaxRuntimeExceeded" if reason.startswith("MaxRuntimeExceeded") else status, now
+        )
         if reason:
             record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
 
 
-def failure_reason(log: Path, exit_status: int) -> str:
-    """Why a program failed, in SageMaker's form: the last line it wrote itself, and where the rest is."""
+def failure_reason(log: Path, exit_status: int, failure: Path | None = None) -> str:
+    """Why a program failed, in SageMaker's form, and where its log is.
+
+    Args:
+        failure: the file in which it may say so; else it is the last line that it wrote into its log.
+    """
+    ending = f", exit code: {exit_status} (log: {log})"
+    written = _written(failure) if failure is not None and failure.is_file() else ""
+    if written and not _TOOLKIT_SILENCE.match(written):
+        room = FAILURE_REASON_CHARACTERS - len(_ALGORITHM_ERROR) - len(ending)
+        return _blamed(f"{written[:room]}{ending}")
     lines = [line for line in last_lines(log, limit=16_384).splitlines() if not line.startswith(NOTE)]
     # The toolkit's own report comes last, and names the exit code of the script only.
     toolkit = next((i for i, line in enumerate(lines) if line.endswith(_TOOLKIT_REPORT)), len(lines))
     said = next((line.strip() for line in reversed(lines[:toolkit]) if line.strip()), "it wrote nothing")
-    said = f"{said[:_LAST_LINE_CHARACTERS]}, exit code: {exit_status} (log: {log})"
+    return _blamed(f"{said[:_LAST_LINE_CHARACTERS]}{ending}")
+
+
+def _written(failure: Path) -> str:
+    """The beginning of a failure file, as much as SageMaker shows of it."""
+    with failure.open(encoding="utf-8", errors="replace") as file:
+        return file.read(_FAILURE_FILE_CHARACTERS).strip()
+
+
+def _blamed(said: str) -> str:
     # On AWS an instance's disk is the job's own; here it is that of all jobs, and none is to blame.
-    return (
-        f"InternalServerError: the disk is full; {MAKE_ROOM}: {said}"
-        if says_full(said)
-        else f"AlgorithmError: {said}"
-    )
+    if says_full(said):
+        return f"InternalServerError: the disk is full; {MAKE_ROOM}: {said}"
+    return f"{_ALGORITHM_ERROR}{said}"
 
 
 def refuse_empty_words(specification: Mapping[str, Any]) -> None:

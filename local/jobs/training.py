@@ -11,6 +11,7 @@ is process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
@@ -23,7 +24,7 @@ from local.debugger.profiler import output_url, profiled
 from local.home.files import make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
-from local.jobs import metrics
+from local.jobs import metrics, transitions
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
 from local.jobs.launcher import OPT_ML
 from local.jobs.opt_ml import opt_ml, outside
@@ -91,7 +92,6 @@ def check(record: Record) -> None:
     if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
         raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
     evaluation.check(record)
-    record["SecondaryStatus"] = "Starting"
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
 
@@ -229,16 +229,15 @@ def watch(home: Home, record: Record, service: Mapping[str, str]) -> Iterator[No
 
 
 def conclude(home: Home, record: Record) -> None:
-    """Add the final metrics and the secondary status, end the tensors, and keep the checkpoints.
+    """Add the final metrics and how long it took, end the tensors, and keep the checkpoints.
 
     SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too.
     """
-    status = record["TrainingJobStatus"]
-    exceeded = record.get("FailureReason", "").startswith("MaxRuntimeExceeded")
-    record["SecondaryStatus"] = "MaxRuntimeExceeded" if exceeded else status
     started = record.get("TrainingStartTime")
     if started is not None:
-        record["TrainingTimeInSeconds"] = round(record["TrainingEndTime"] - started)
+        # Whole seconds, the last one begun. A spot job is never interrupted here, and saves nothing.
+        seconds = math.ceil(record["TrainingEndTime"] - started)
+        record |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
     definitions = record["AlgorithmSpecification"].get("MetricDefinitions", [])
     record["FinalMetricDataList"] = [
         {"MetricName": name, "Value": values[-1], "Timestamp": record["TrainingEndTime"]}
@@ -275,5 +274,7 @@ KIND = JobKind(
     upload=upload,
     conclude=conclude,
     clear=clear,
+    enter=transitions.enter,
+    failure="ml/output/failure",
     uploads_when_stopped=True,  # "a stopped training job keeps its model" (API reference, StopTrainingJob)
 )

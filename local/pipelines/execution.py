@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from local.definition.definition import Definition
+from local.definition.expressions import as_text
 from local.home.disk import NotRecorded
 from local.home.store import Record, Store
 from local.pipelines.calls import Outcome
@@ -29,7 +30,8 @@ class Execution:
         self._record = ExecutionRecord(store, arn)
         self._stopping = threading.Event()
         self._stop_reason: str | None = None
-        self._steps = Steps(self._record, Values(self._record, definition, client), client, self._stopping)
+        self._values = Values(self._record, definition, client)
+        self._steps = Steps(self._record, self._values, client, self._stopping)
 
     def stop(self, reason: str | None = None) -> None:
         """Stop the running jobs and start nothing more; returns at once."""
@@ -41,6 +43,15 @@ class Execution:
 
         self._record.note(mark)
         self._stopping.set()
+
+    def name_experiment(self) -> None:
+        """Record the PipelineExperimentConfig as it is in this execution."""
+        if self._definition.experiment is not None:
+            config = {
+                key: as_text(value)
+                for key, value in self._values.evaluate(self._definition.experiment).items()
+            }
+            self._record.note(lambda record: record.update(PipelineExperimentConfig=config))
 
     def run(self) -> None:
         """Run the execution to its end; every change of state is in the store when it happens."""

@@ -22,6 +22,10 @@ from local.wire.operations import Operation, Request, Response
 
 RUNNING = ("Executing", "Stopping")
 
+# A UserContext names a user profile of Studio, which nobody here has; its IamIdentity is "associated with
+# model package groups, model packages, and project entities only" (API reference, UserContext).
+NOBODY: Record = {}
+
 _SERVICE_ENDED = "The local service ended while the execution was running."
 
 
@@ -81,6 +85,7 @@ class ExecutionService:
             arn = record["PipelineExecutionArn"]
             self._store.create(EXECUTIONS, arn, record)
             execution = Execution(arn, definition, self._store, self._client)
+            execution.name_experiment()
             thread = threading.Thread(target=self._run, args=(arn, execution), name=f"execution-{arn[-12:]}")
             self._running[arn] = execution, thread
             try:
@@ -137,6 +142,8 @@ class ExecutionService:
             "RoleArn": request.get("RoleArn", pipeline["RoleArn"]),
             "CreationTime": now,
             "LastModifiedTime": now,
+            "CreatedBy": NOBODY,
+            "LastModifiedBy": NOBODY,
             "_pipeline": pipeline["PipelineName"],
             "_definition": pipeline["PipelineDefinition"],
             "_parameters": values,
@@ -209,7 +216,8 @@ def parsed(text: str) -> Definition:
     try:
         return parse_definition(text)
     except DefinitionError as error:
-        raise ServiceError("ValidationException", f"Unable to parse pipeline definition: {error}") from None
+        # AWS's words begin so (aws/sagemaker-python-sdk#3908, #3472).
+        raise ServiceError("ValidationException", f"Unable to parse pipeline definition. {error}") from None
 
 
 def _close(record: Record) -> None:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags
-from local.pipelines.executions import RUNNING, ExecutionService, parsed, refuse_versions
+from local.pipelines.executions import NOBODY, RUNNING, ExecutionService, parsed, refuse_versions
 from local.wire.errors import ServiceError
 from local.wire.lists import created_within, in_order, page
 from local.wire.operations import Operation, Request, Response
@@ -65,6 +65,8 @@ class PipelineService:
             "PipelineStatus": "Active",
             "CreationTime": time.time(),
             "LastModifiedTime": time.time(),
+            "CreatedBy": NOBODY,
+            "LastModifiedBy": NOBODY,
             "_token": request["ClientRequestToken"],
         }
         try:

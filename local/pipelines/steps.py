@@ -46,6 +46,8 @@ class Steps:
         self._client = client
         self._stopping = stopping
         self._execution_id = record.arn.rpartition("/")[2]
+        # By which the SDK finds the execution that a job is of (sagemaker.core.lineage.context).
+        self._tag = {"Key": "sagemaker:pipeline-execution-arn", "Value": record.arn}
 
     def perform(self, step: Step) -> Outcome:
         """Carry a step out, to its end."""
@@ -81,6 +83,8 @@ class Steps:
         for attempt in itertools.count(1):
             name = self._job_name(step, kind)
             arguments = self._values.evaluate(step.arguments, name)
+            if kind.name_characters:
+                arguments = {**arguments, "Tags": [*arguments.get("Tags", []), self._tag]}
             if attempt == 1 and step.cache is not None and kind.cache_key:
                 reused = self._reuse(step.name, step.cache, cache_key(arguments, kind.cache_key))
                 if reused is not None:

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from local.s3.checksums import receive
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest, HttpResponse
+from local.wire.region import WrongRegion
 
 Xml = str
 
@@ -48,13 +49,16 @@ def error_document(error: ServiceError, resource: str) -> HttpResponse:
     """The error as S3 writes it; 304 (not modified) has no document."""
     if error.status == 304:
         return HttpResponse(304)
+    region = error.region if isinstance(error, WrongRegion) else None
     answer = document(
         "Error",
         element("Code", error.code),
         element("Message", escape(error.message)),
         element("Resource", escape(resource)),
+        *([element("Region", region)] if region else []),
     )
-    return dataclasses.replace(answer, status=error.status)
+    headers = {**answer.headers, **({"x-amz-bucket-region": region} if region else {})}
+    return dataclasses.replace(answer, status=error.status, headers=headers)
 
 
 def read_xml(request: HttpRequest) -> ElementTree.Element:

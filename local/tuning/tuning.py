@@ -18,6 +18,7 @@ import optuna
 from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
+from local.home.tags import add_tags, tags_of, untagged
 from local.jobs import metrics
 from local.jobs.forks import starter
 from local.jobs.jobs import FAILURE_REASON_CHARACTERS, JobService
@@ -78,7 +79,7 @@ class TuningService:
         arn = self._home.arn("hyper-parameter-tuning-job", name)
         now = time.time()
         record = {
-            **request,
+            **untagged(request),
             f"{_KEY}Arn": arn,
             f"{_KEY}Status": "InProgress",
             "CreationTime": now,
@@ -91,6 +92,7 @@ class TuningService:
                 self._store.create(_KEY, name, record)
             except KeyError:
                 raise ServiceError("ResourceInUse", f"{_KEY} names must be unique: {name!r} exists") from None
+            add_tags(self._store, arn, request.get("Tags", []))
             self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
             try:
                 self._threads[name].start()
@@ -257,7 +259,9 @@ class TuningService:
             tuned[key] = repr(1 - trial.params[key])
         job = f"{name}-{index:03}-{secrets.token_hex(4)}"
         self._jobs.create(
-            training_request(record, job, tuned),
+            # "Tags that you specify for the tuning job are also added to all training jobs that the tuning
+            # job launches" (API reference, CreateHyperParameterTuningJob).
+            {**training_request(record, job, tuned), "Tags": tags_of(self._store, record[f"{_KEY}Arn"])},
             start,
             TuningJobArn=record[f"{_KEY}Arn"],
             _tuning_job=name,

@@ -12,7 +12,8 @@ import botocore.session
 from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
-from local.wire.errors import ServiceError, invalid
+from local.wire.errors import ServiceError
+from local.wire.region import check_arns
 
 Request = dict[str, Any]
 Response = dict[str, Any]
@@ -27,13 +28,39 @@ def service_model(service: str = "sagemaker") -> ServiceModel:
 
 
 class ControlPlane:
-    """Answers SageMaker operations: validates the request, calls the function, shapes the answer."""
+    """Answers the operations of a service: validates the request, calls the function, shapes the answer.
 
-    def __init__(self, operations: Mapping[str, Operation]) -> None:
-        unknown = sorted(set(operations) - set(service_model().operation_names))
+    Args:
+        operations: by their names.
+        region: ARNs of other regions are refused.
+        service: one that speaks JSON, and has the operation's name in X-Amz-Target.
+        refusal: the code of its errors about requests that do not fit its model.
+    """
+
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        region: str = "us-east-1",
+        service: str = "sagemaker",
+        refusal: str = "ValidationException",
+    ) -> None:
+        self._model = service_model(service)
+        unknown = sorted(set(operations) - set(self._model.operation_names))
         if unknown:
-            raise ValueError(f"not SageMaker operations: {', '.join(unknown)}")
+            raise ValueError(f"not operations of {service}: {', '.join(unknown)}")
         self._operations = dict(operations)
+        self._region = region
+        self._refusal = refusal
+
+    @property
+    def service(self) -> str:
+        """Its name as AWS writes it, e.g. "SageMaker"."""
+        return str(self._model.metadata["serviceId"])
+
+    @property
+    def target_prefix(self) -> str:
+        """What stands before an operation's name in X-Amz-Target, e.g. "SageMaker."."""
+        return f"{self._model.metadata['targetPrefix']}."
 
     def call(self, name: str, request: Request) -> Response:
         """The answer to one operation, JSON-ready (times as Unix seconds).
@@ -45,28 +72,31 @@ class ControlPlane:
         operation = self._operations.get(name)
         if operation is None:
             raise ServiceError("UnknownOperationException", f"the local service has no operation {name}", 400)
-        model = service_model().operation_model(name)
+        model = self._model.operation_model(name)
         if model.input_shape is not None:
             report = ParamValidator().validate(request, model.input_shape)
             if report.has_errors():
-                raise ServiceError("ValidationException", report.generate_report())
-            _check_names(request, model.input_shape)
+                raise ServiceError(self._refusal, report.generate_report())
+            if (problem := _unfit_name(request, model.input_shape)) is not None:
+                raise ServiceError(self._refusal, problem)
+            check_arns(request, model.input_shape, self._region)
         response = operation(request)
         return shaped(response, model.output_shape) if model.output_shape is not None else {}
 
 
-def _check_names(request: Request, shape: Shape) -> None:
-    """Refuse a name that does not fit its pattern: names become folders, botocore leaves them unchecked."""
+def _unfit_name(request: Request, shape: Shape) -> str | None:
+    """What is wrong with a name that does not fit its pattern: names become folders, botocore checks none."""
     for member, value in request.items():
         limits = shape.members[member].metadata  # type: ignore[attr-defined]
         if not member.endswith("Name") or "pattern" not in limits:
             continue
         pattern, longest = limits["pattern"], limits.get("max", len(value))
         if not re.fullmatch(pattern, value) or len(value) > longest:
-            raise invalid(
+            return (
                 f"1 validation error detected: Value {value!r} at {member!r} failed to satisfy constraint: "
                 f"Member must satisfy regular expression pattern: {pattern}, at most {longest} characters"
             )
+    return None
 
 
 def shaped(value: Any, shape: Shape) -> Any:

@@ -25,10 +25,29 @@ from local.s3.operations import S3
 from local.server import Server
 from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane
+from tests.local.answer_shapes import problems
 from tests.local.definitions import PIPELINE
 from tests.local.fake_aws import FakeAws
 
 Client = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def answers_have_their_shapes() -> Iterator[None]:
+    """Every answer of every operation in these tests is as AWS's model says; else the request fails."""
+    call = ControlPlane.call
+
+    def checked(plane: ControlPlane, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = call(plane, name, request)
+        shape = plane._model.operation_model(name).output_shape
+        if shape is not None:
+            wrong = problems(answer, shape)
+            assert not wrong, f"{name} answers {answer}: {wrong}"
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ControlPlane, "call", checked)
+        yield
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ NPY = "application/x-npy"
 
 
 def list_models(request):
-    return {"Models": [{"ModelName": request.get("NameContains", "any"), "CreationTime": 0, "Own": 1}]}
+    arn = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:model/m"
+    name = request.get("NameContains", "any")
+    return {"Models": [{"ModelName": name, "ModelArn": arn, "CreationTime": 0, "Own": 1}]}
 
 
 def describe_model(_request):
@@ -180,9 +182,9 @@ def test_schedules_and_metrics_come_from_moto(client):
 
 
 def test_what_moto_lacks_is_an_error_in_the_clients_protocol(client):
-    refused = error(client("iam").simulate_principal_policy, PolicySourceArn="x" * 20, ActionNames=["s3:Get"])
+    refused = error(client("iam").simulate_custom_policy, PolicyInputList=["{}"], ActionNames=["s3:Get"])
     assert refused["Error"]["Code"] == "NotImplemented"
-    assert "simulate_principal_policy" in refused["Error"]["Message"]
+    assert "simulate_custom_policy" in refused["Error"]["Message"]
 
 
 def test_a_service_that_nobody_has_is_refused(client, caplog):

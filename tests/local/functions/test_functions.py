@@ -282,6 +282,14 @@ def test_a_deleted_function_is_gone(aws, home):
             call(FunctionName="deploy")
 
 
+def test_a_function_of_another_region_is_not_reachable(aws):
+    create(aws)
+    told = r"Functions from 'eu-west-1' are not reachable in this region \('us-east-1'\)"
+    for call in (aws.get_function, aws.delete_function, aws.invoke):
+        with pytest.raises(aws.exceptions.ResourceNotFoundException, match=told):
+            call(FunctionName=ARN.replace("us-east-1", "eu-west-1"))
+
+
 def test_tags_are_added(aws):
     create(aws, Tags={"a": "1"})
     aws.tag_resource(Resource=ARN, Tags={"b": "2"})

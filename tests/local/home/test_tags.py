@@ -4,6 +4,7 @@ from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Store
 from local.home.tags import operations
+from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane
 
 GROUP = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/digits"
@@ -25,4 +26,13 @@ def test_tags_are_set_replaced_and_removed(call):
     call("DeleteTags", {"ResourceArn": GROUP, "TagKeys": ["team"]})
     assert call("ListTags", {"ResourceArn": GROUP}) == {"Tags": changed[1:]}
     call("DeleteModelPackageGroup", {"ModelPackageGroupName": "digits"})
+    call("CreateModelPackageGroup", {"ModelPackageGroupName": "digits"})
     assert call("ListTags", {"ResourceArn": GROUP}) == {"Tags": []}
+
+
+def test_what_there_is_not_has_no_tags(call):
+    for operation, more in (("ListTags", {}), ("AddTags", {"Tags": []}), ("DeleteTags", {"TagKeys": ["a"]})):
+        for arn in (GROUP, GROUP.replace("model-package-group", "app"), f"{GROUP}/execution/x"):
+            with pytest.raises(ServiceError, match=f"Requested resource not found: {arn}") as caught:
+                call(operation, {"ResourceArn": arn, **more})
+            assert caught.value.code == "ValidationException"

@@ -124,6 +124,40 @@ def test_an_execution_runs_and_is_described(call):
     assert call("ListPipelines")["PipelineSummaries"][0]["LastExecutionTime"] == summaries[0]["StartTime"]
 
 
+def test_an_execution_says_who_began_it_and_in_which_experiment(call):
+    experiment = {
+        "ExperimentName": get("Execution.PipelineName"),
+        "TrialName": {"Std:Join": {"On": "-", "Values": ["run", get("Parameters.Epochs")]}},
+    }
+    definition = document(processing("A"), parameters=PARAMETERS[:1], PipelineExperimentConfig=experiment)
+    create(call, definition)
+    answer = call("DescribePipelineExecution", PipelineExecutionArn=start(call))
+    assert answer["PipelineExperimentConfig"] == {"ExperimentName": "pictures", "TrialName": "run-3"}
+    assert answer["CreatedBy"] == answer["LastModifiedBy"] == {}  # no user profile of Studio
+    call("UpdatePipeline", PipelineName="pictures", PipelineDefinition=SIMPLE)
+    described = call("DescribePipelineExecution", PipelineExecutionArn=start(call))
+    assert "PipelineExperimentConfig" not in described
+    pipeline = call("DescribePipeline", PipelineName="pictures")
+    assert pipeline["CreatedBy"] == pipeline["LastModifiedBy"] == {}
+
+
+@pytest.mark.parametrize(
+    ("definition", "told"),
+    [
+        (document(processing("A"), Version="2018-12-01"), "Version '2018-12-01'; expected '2020-12-01'"),
+        (document(processing("A"), Version=None), "Version None"),
+        (document({"Name": "A", "Type": "Procesing", "Arguments": {}}), "step 'A': the Type 'Procesing'"),
+    ],
+)
+def test_what_is_of_no_version_or_type_is_refused_at_once(call, definition, told):
+    create(call)
+    for operation in ("CreatePipeline", "UpdatePipeline"):
+        request = {"PipelineName": "pictures", "PipelineDefinition": definition, "RoleArn": ROLE}
+        code, message = refusal(call, operation, **request)
+        assert code == "ValidationException"
+        assert message.startswith("Unable to parse pipeline definition. ") and told in message
+
+
 def test_steps_are_listed_newest_first_or_oldest_first(call):
     create(
         call, document(processing("A"), processing("B", DependsOn=["A"]), processing("C", DependsOn=["A"]))

@@ -37,6 +37,9 @@ def test_a_model_is_scored_and_others_read_the_results(run, aws):
     [request] = aws.created("CreateTransformJob")
     assert request["TransformJobName"].startswith("pipelines-d84ewltjmxhe-Score-")
     assert request["ModelName"].startswith("pipelines-d84ewltjmxhe-Create-")
+    assert request["Tags"] == [
+        {"Key": "sagemaker:pipeline-execution-arn", "Value": record["PipelineExecutionArn"]}
+    ]
     arn = record["_steps"]["Score"]["Metadata"]["TransformJob"]["Arn"]
     assert arn.endswith(f"transform-job/{request['TransformJobName'].lower()}")
     [request] = aws.created("CreateProcessingJob")

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from local.home.home import Home
+from local.home.tags import tags_of
 from local.jobs import training
 from local.jobs.jobs import JobService
 from local.tuning.trials import index
@@ -67,12 +68,13 @@ def test_two_runs_give_the_same_trials_and_the_same_best_in_whatever_order_paral
     assert runs[0] == runs[1] and sorted(runs[0]) == [1, 2, 3, 4, 5, 6]
 
 
-def test_minimize_ranks_the_other_way(control):
-    control.call(
-        "CreateHyperParameterTuningJob",
-        request(HyperParameterTuningJobObjective={"Type": "Minimize", "MetricName": "acc"}),
-    )
+def test_minimize_ranks_the_other_way(control, store):
+    asked = request(HyperParameterTuningJobObjective={"Type": "Minimize", "MetricName": "acc"})
+    mine = [{"Key": "team", "Value": "a"}]
+    arn = control.call("CreateHyperParameterTuningJob", {**asked, "Tags": mine})["HyperParameterTuningJobArn"]
     record = finished(control)
+    for tagged in (arn, record["BestTrainingJob"]["TrainingJobArn"]):  # its training jobs have its tags, too
+        assert tags_of(store, tagged) == mine
     values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials(control)]
     best = record["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]
     assert best == {"Type": "Minimize", "MetricName": "acc", "Value": min(values)}

@@ -1,0 +1,1 @@
+"""What IAM answers about roles beside moto, which keeps them."""

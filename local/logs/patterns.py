@@ -1,0 +1,35 @@
+"""Filter patterns of CloudWatch Logs: terms that a line has or has not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from local.wire.errors import ServiceError
+
+_TERM = re.compile(r'([-?]?)(?:"((?:[^"\\]|\\.)*)"|(\S+))')
+
+
+def filtered(pattern: str) -> Callable[[str], bool]:
+    """Whether a line matches: it has every term, none that begins with -, and one of those that begin with ?.
+
+    Source: CloudWatch Logs user guide, "Filter pattern syntax".
+
+    Raises:
+        ServiceError: a pattern for JSON, for columns, or a regular expression.
+    """
+    if pattern.strip().startswith(("{", "[", "%")):
+        told = f"filterPattern {pattern!r}: the local service takes terms only, no {{...}}, [...] or %...%"
+        raise ServiceError("InvalidParameterException", told)
+    terms: dict[str, list[str]] = {"": [], "-": [], "?": []}
+    for sign, quoted, plain in _TERM.findall(pattern):
+        terms[sign].append(re.sub(r"\\(.)", r"\1", quoted) or plain)
+
+    def matches(line: str) -> bool:
+        return (
+            all(term in line for term in terms[""])
+            and not any(term in line for term in terms["-"])
+            and (not terms["?"] or any(term in line for term in terms["?"]))
+        )
+
+    return matches
