@@ -69,6 +69,7 @@ class LocalService:
         self.home = Home(root.resolve(), region)
         self.home.make()
         self._lock = _lock(self.home.root / "service.json")
+        self._s3 = S3(self.home)
         store = self._store = Store(self.home.database)
         self._jobs = {kind: JobService(self.home, store, kind, self.environment) for kind in JOB_KINDS}
         self._tuning = TuningService(self.home, store, self._jobs[training.KIND])
@@ -84,7 +85,7 @@ class LocalService:
         operations += [self._pipelines.operations(), tags.operations(store)]
         control = ControlPlane(dict(ChainMap(*operations)))
         app = application(
-            S3(self.home).handle,
+            self._s3.handle,
             control,
             endpoints.invoke,
             self._functions.handle,
@@ -158,6 +159,7 @@ class LocalService:
             last_first.callback(self._lock.close)
             last_first.callback(self._lock.truncate, 0)
             last_first.callback(self._store.close)
+            last_first.callback(self._s3.close)
             last_first.callback(self._server.stop)
             last_first.callback(self._deployments.stop)
             last_first.callback(self._functions.stop)

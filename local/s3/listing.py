@@ -52,7 +52,7 @@ def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> Htt
         *(
             element("Contents", element("Key", encode(item.key)) + element("Size", item.size) + stamp(item))
             for item in page
-            if isinstance(item, Object)
+            if isinstance(item, Object) and _still_there(item)
         ),
         *(
             element("CommonPrefixes", element("Prefix", encode(item)))
@@ -74,6 +74,14 @@ def _entries(
         elif (group := found.key[: at + len(delimiter)]) > last:
             last = group
             yield group
+
+
+def _still_there(item: Object) -> bool:
+    """Whether the object has an ETag; one that was deleted since the folder was read has none."""
+    try:
+        return bool(item.etag)
+    except ServiceError:
+        return False
 
 
 def as_token(key: str) -> str:

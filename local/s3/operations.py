@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 
 from local.home.home import ACCOUNT, Home
 from local.s3.checksums import receive
+from local.s3.etags import Hashed
 from local.s3.headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
 from local.s3.listing import as_token, list_objects, token_of, whole_number
 from local.s3.metadata import Object
@@ -67,6 +68,10 @@ class S3:
             ("object", "DELETE", "uploadId"): self._abort_multipart_upload,
             ("object", "GET", "uploadId"): self._list_parts,
         }
+
+    def close(self) -> None:
+        """Close what is open; no request comes any more."""
+        self._objects.etags.close()
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer, S3's XML error document included."""
@@ -177,8 +182,10 @@ class S3:
             return self._copy_object(request, bucket, key, new)
         with self._objects.temporary() as temporary:
             with temporary.open("wb") as file:
-                checked = receive(request, file)
-            found = self._objects.put(bucket, key, temporary, kept_headers(request.headers), new)
+                content = Hashed(file)
+                checked = receive(request, content)
+            headers = kept_headers(request.headers)
+            found = self._objects.put(bucket, key, temporary, content.etag, headers, new)
         return HttpResponse(headers={"etag": found.etag, **checked})
 
     def _copy_object(self, request: HttpRequest, bucket: str, key: str, new: bool) -> HttpResponse:
@@ -189,25 +196,27 @@ class S3:
                 "InvalidRequest", "An object cannot be copied onto itself without new metadata"
             )
         with self._objects.temporary() as temporary:
-            source = self._copy_content(request, temporary)
+            source, etag = self._copy_content(request, temporary)
             headers = (
                 kept_headers(request.headers)
                 if replace
                 else self._objects.metadata.headers(from_bucket, source)
             )
-            found = self._objects.put(bucket, key, temporary, headers, new)
+            found = self._objects.put(bucket, key, temporary, etag, headers, new)
         return document("CopyObjectResult", stamp(found))
 
-    def _copy_content(self, request: HttpRequest, temporary: Path) -> Object:
+    def _copy_content(self, request: HttpRequest, temporary: Path) -> tuple[Object, str]:
+        """Copy the source to a file; the source, and the ETag of the copy."""
         source, file = self._objects.open(*copy_source(request))
-        with temporary.open("wb") as target, file or io.BytesIO() as content:
+        with temporary.open("wb") as copy, file or io.BytesIO() as content:
+            target = Hashed(copy)
             check_conditions(request.headers, "x-amz-copy-source-", source)
             part = byte_range(request.headers.get("x-amz-copy-source-range", ""), source.size)
             start, stop = part or (0, source.size)
             content.seek(start)
             while block := content.read(min(BLOCK_BYTES, stop - start)):
                 start += target.write(block)
-        return source
+        return source, target.etag
 
     def _delete_object(self, _request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         self._objects.delete(bucket, key)
@@ -239,12 +248,13 @@ class S3:
         upload, number = request.query["uploadId"], whole_number(request.query, "partNumber", 0)
         with self._objects.temporary() as temporary:
             if "x-amz-copy-source" in request.headers:
-                self._copy_content(request, temporary)
-                part = self._uploads.put(bucket, key, upload, number, temporary)
+                _, etag = self._copy_content(request, temporary)
+                part = self._uploads.put(bucket, key, upload, number, temporary, etag)
                 return document("CopyPartResult", stamp(part))
             with temporary.open("wb") as file:
-                checked = receive(request, file)
-            part = self._uploads.put(bucket, key, upload, number, temporary)
+                content = Hashed(file)
+                checked = receive(request, content)
+            part = self._uploads.put(bucket, key, upload, number, temporary, content.etag)
         return HttpResponse(headers={"etag": part.etag, **checked})
 
     def _complete_multipart_upload(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
