@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from local.home.disk import advice
+from local.s3.headers import is_form
 from local.s3.xml import error_document
 from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
@@ -23,9 +24,14 @@ from local.wire.operations import ControlPlane
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+FORM = "application/x-www-form-urlencoded"
 JSON_1_1 = "application/x-amz-json-1.1"
 TARGET_PREFIX = "SageMaker."
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
+OTHER_INVOCATIONS = {
+    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+    "async-invocations": "InvokeEndpointAsync",
+}
 # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
 CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
@@ -51,13 +57,18 @@ def application(
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
 
-    Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked, but
-    requests of other web sites are refused and no answer is for them to read (local/wire/guard.py).
+    Header names reach the callables in lower-case; they may raise ServiceError. Signatures are checked of
+    presigned URLs and forms alone (local/s3/presigned.py); but requests of other web sites are refused, and
+    no answer is for them to read (local/wire/guard.py).
     """
 
     def sagemaker(request: HttpRequest) -> HttpResponse:
         if endpoint := INVOCATIONS.fullmatch(request.path):
             return HttpResponse(*invoke(endpoint[1], request.body.read(), request.headers))
+        if other := OTHER_INVOCATIONS.get(request.path.rpartition("/")[2]):
+            raise ServiceError(
+                "NotImplemented", f"The local service has no {other}; use InvokeEndpoint in its place", 501
+            )
         target = request.headers.get("x-amz-target", "")
         if not target.startswith(TARGET_PREFIX):
             raise ServiceError(
@@ -145,6 +156,7 @@ def _request(environ: WSGIEnvironment) -> HttpRequest:
         query=dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)),
         headers=headers,
         body=environ["wsgi.input"],
+        target=environ["REQUEST_URI"],
     )
 
 
@@ -155,8 +167,9 @@ def _service(request: HttpRequest) -> str | None:
     scope = (in_header[1] if in_header else request.query.get("X-Amz-Credential", "")).split("/")
     if len(scope) >= 4:
         return scope[-2].lower()
-    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope.
-    return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None
+    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope. A form has its in a field.
+    version_2 = authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query
+    return "s3" if version_2 or is_form(request) else None
 
 
 def _unsigned(request: HttpRequest, browse: Browse) -> HttpResponse:
@@ -176,7 +189,8 @@ def _refuse(service: str | None, request: HttpRequest, error: ServiceError) -> H
     if service == "s3":
         return error_document(error, request.path)
     headers = {"x-amzn-errortype": error.code}
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    query_protocol = service not in ("sagemaker", "lambda")  # whatever a model's or a function's input is
+    if query_protocol and request.headers.get("content-type", "").startswith(FORM):
         told = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
         body = f"<ErrorResponse><Error>{told}</Error></ErrorResponse>"
         return HttpResponse(error.status, headers | {"content-type": "text/xml"}, body.encode())

@@ -110,8 +110,8 @@ class LocalService:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": self.home.region,
             "AWS_DEFAULT_REGION": self.home.region,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": clients.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": clients.SECRET_KEY,
         }
 
     def client(self, service: str) -> Any:

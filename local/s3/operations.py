@@ -7,15 +7,25 @@ import io
 import re
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from local.home.home import ACCOUNT, Home
+from local.s3 import presigned, unconfigured
 from local.s3.checksums import receive
 from local.s3.etags import Hashed
-from local.s3.headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
-from local.s3.listing import as_token, list_objects, token_of, whole_number
+from local.s3.headers import (
+    byte_range,
+    check_conditions,
+    copy_source,
+    is_form,
+    kept_headers,
+    only_new,
+    refuse_headers,
+)
+from local.s3.listing import as_token, list_objects, list_versions, token_of, whole_number
 from local.s3.metadata import Object
 from local.s3.multipart import Uploads
 from local.s3.objects import Objects
@@ -30,6 +40,7 @@ PARAMETERS = frozenset(
         "encoding-type", "fetch-owner", "x-id", "max-buckets", "bucket-region", "response-content-type",
         "response-content-disposition", "response-content-encoding", "response-content-language",
         "response-cache-control", "response-expires", "AWSAccessKeyId", "Expires", "Signature",
+        "content-type", "content-md5", "versionId", "key-marker", "version-id-marker",
     }
 )  # fmt: skip
 SIGNING = re.compile("x-amz-", re.IGNORECASE)
@@ -40,8 +51,9 @@ _Operation = Callable[[HttpRequest, str, str], HttpResponse]
 class S3:
     """Answers S3 requests from <home>/s3: see Objects for what a file cannot be.
 
-    Any credentials do. Access control, encryption and storage classes have no effect; every subresource
-    (?policy, ?tagging, ?versioning, ...) that is not in the table below answers NotImplemented.
+    Any credentials do, but presigned URLs and forms are checked. Access control, encryption and storage
+    classes have no effect; buckets are as new ones are, and what would change that (PutBucketPolicy, ...)
+    answers NotImplemented.
     """
 
     def __init__(self, home: Home) -> None:
@@ -57,7 +69,9 @@ class S3:
             ("bucket", "GET", ""): self._list_objects,
             ("bucket", "GET", "location"): self._get_bucket_location,
             ("bucket", "GET", "uploads"): self._list_multipart_uploads,
+            ("bucket", "GET", "versions"): self._list_versions,
             ("bucket", "POST", "delete"): self._delete_objects,
+            ("bucket", "POST", ""): self._post_object,
             ("object", "GET", ""): self._get_object,
             ("object", "HEAD", ""): self._get_object,
             ("object", "PUT", ""): self._put_object,
@@ -67,6 +81,7 @@ class S3:
             ("object", "POST", "uploadId"): self._complete_multipart_upload,
             ("object", "DELETE", "uploadId"): self._abort_multipart_upload,
             ("object", "GET", "uploadId"): self._list_parts,
+            ("object", "GET", "attributes"): self._get_object_attributes,
         }
 
     def close(self) -> None:
@@ -81,22 +96,38 @@ class S3:
             return error_document(error, request.path)
 
     def _dispatch(self, request: HttpRequest) -> HttpResponse:
+        presigned.check_url(request)
         path = _bucket_path(request)
         bucket, _, key = path.partition("/")
         level = "object" if key else "bucket" if path else "service"
         names = (name for name in request.query if name not in PARAMETERS and not SIGNING.match(name))
         chosen = "&".join(sorted(names))
         operation = self._operations.get((level, request.method, chosen))
+        if request.method == "GET" and unconfigured.answers(level, chosen):
+            operation = partial(self._unconfigured, level, chosen)
         if operation is None:
-            raise ServiceError(
-                "NotImplemented",
-                f"The local S3 has no {request.method} {level}" + (f" with ?{chosen}" if chosen else ""),
-                501,
-            )
+            name = unconfigured.operation_name(request.method, level, chosen)
+            asked = f"{request.method} {level}" + (f" with ?{chosen}" if chosen else "")
+            named = f"{name} ({asked})" if name else asked
+            raise ServiceError("NotImplemented", f"The local S3 has no {named}", 501)
         refuse_headers(request.headers)
+        refuse_headers({name.lower(): value for name, value in request.query.items()})
+        if request.query.get("versionId", "null") != "null":
+            raise ServiceError(
+                "InvalidArgument", "Invalid version id specified: the local S3 keeps no versions"
+            )
         if request.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
             raise ServiceError("AccessDenied", f"The owner of every local bucket is {ACCOUNT}", 403)
         return operation(request, bucket, key)
+
+    def _unconfigured(
+        self, level: str, subresource: str, _request: HttpRequest, bucket: str, key: str
+    ) -> HttpResponse:
+        if level == "bucket":
+            self._objects.require_bucket(bucket)
+        else:
+            self._objects.find(bucket, key)
+        return unconfigured.answer(level, subresource)
 
     def _list_buckets(self, request: HttpRequest, _bucket: str, _key: str) -> HttpResponse:
         query = request.query
@@ -143,6 +174,20 @@ class S3:
     def _list_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         return list_objects(self._objects, bucket, request.query)
 
+    def _list_versions(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
+        return list_versions(self._objects, bucket, request.query)
+
+    def _get_object_attributes(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
+        found = self._objects.find(bucket, key)
+        wanted = request.headers.get("x-amz-object-attributes", "").split(",")
+        known = {
+            "ETag": escape(found.etag.strip('"')), "StorageClass": "STANDARD", "ObjectSize": str(found.size),
+        }  # fmt: skip
+        content = (element(name, text) for name, text in known.items() if name in wanted)
+        answer = document("GetObjectAttributesResponse", *content)
+        modified = {"last-modified": formatdate(found.modified, usegmt=True)}
+        return HttpResponse(headers={**answer.headers, **modified}, body=answer.body)
+
     def _get_object(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         with contextlib.ExitStack() as stack:
             if request.method == "HEAD":
@@ -188,6 +233,19 @@ class S3:
             found = self._objects.put(bucket, key, temporary, content.etag, headers, new)
         return HttpResponse(headers={"etag": found.etag, **checked})
 
+    def _post_object(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
+        if not is_form(request):
+            raise ServiceError("MethodNotAllowed", "POST of a bucket is for forms (multipart/form-data)", 405)
+        from local.s3 import form  # with werkzeug, which takes a while to import and few need
+
+        self._objects.require_bucket(bucket)
+        with self._objects.temporary() as temporary:
+            with temporary.open("wb") as file:
+                fields, content = form.receive_form(request, bucket, file)
+            refuse_headers(fields, also=("tagging", "x-amz-checksum-"))
+            found = self._objects.put(bucket, fields["key"], temporary, content.etag, kept_headers(fields))
+        return form.answer(fields, bucket, found)
+
     def _copy_object(self, request: HttpRequest, bucket: str, key: str, new: bool) -> HttpResponse:
         replace = request.headers.get("x-amz-metadata-directive", "COPY") == "REPLACE"
         from_bucket, from_key = copy_source(request)
@@ -225,7 +283,7 @@ class S3:
     def _delete_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
         wanted = read_xml(request)
-        if texts(wanted, "VersionId"):
+        if set(texts(wanted, "VersionId")) - {"null"}:
             raise ServiceError("NotImplemented", "The local S3 keeps no versions", 501)
         quiet, keys = texts(wanted, "Quiet") == ["true"], texts(wanted, "Key")
         for key in keys:
