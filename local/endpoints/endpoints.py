@@ -27,8 +27,8 @@ ABSENT = {
         "Endpoint {name} is not a multi-model endpoint and does not support target model header."
     ),
     "x-amzn-sagemaker-inference-component": (
-        "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy inference"
-        " components. Please remove the Inference Component Name header and try again."
+        "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy"
+        " inference components. Please remove the Inference Component Name header and try again."
     ),
     "x-amzn-sagemaker-target-container-hostname": (
         "Endpoint {name} has one container; leave TargetContainerHostname out."
