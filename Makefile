@@ -3,8 +3,10 @@ PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/complete
 # What `--server ray` needs besides.
 RAY := .venv-ray/complete
+# What the tests of the AWS CLI need besides.
+AWS_CLI := .venv-aws-cli/complete
 
-.PHONY: demo test check golden environment ray clean
+.PHONY: demo test check golden environment ray aws-cli clean
 
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
@@ -34,7 +36,12 @@ ray: $(RAY)
 $(RAY): $(ENVIRONMENT) scripts/ray.sh entrypoints/requirements/serving.txt
 	@bash scripts/ray.sh
 
+aws-cli: $(AWS_CLI)
+
+$(AWS_CLI): $(ENVIRONMENT) scripts/awscli.sh
+	@bash scripts/awscli.sh
+
 # What the local service keeps (.local-sagemaker) stays.
 clean:
-	rm -rf .venv .venv-ray build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-ray .venv-aws-cli build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

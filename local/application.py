@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from local.home.disk import advice
+from local.s3.headers import is_form
 from local.s3.xml import error_document
 from local.wire import guard
 from local.wire.errors import ModelError, ServiceError
@@ -25,8 +26,13 @@ from local.wire.region import check_scope
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+FORM = "application/x-www-form-urlencoded"
 JSON_1_1 = "application/x-amz-json-1.1"
 INVOCATIONS = re.compile(r"/endpoints/([^/]+)/invocations")
+OTHER_INVOCATIONS = {
+    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+    "async-invocations": "InvokeEndpointAsync",
+}
 # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
 CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
 GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
@@ -55,8 +61,9 @@ def application(
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
 
-    Header names reach the callables in lower-case; they may raise ServiceError. No signature is checked, but
-    requests of other web sites are refused and no answer is for them to read (local/wire/guard.py).
+    Header names reach the callables in lower-case; they may raise ServiceError. Signatures are checked of
+    presigned URLs and forms alone (local/s3/presigned.py); but requests of other web sites are refused, and
+    no answer is for them to read (local/wire/guard.py).
 
     Args:
         region: requests that are signed for another one are refused.
@@ -66,6 +73,10 @@ def application(
     def sagemaker(request: HttpRequest) -> HttpResponse:
         if endpoint := INVOCATIONS.fullmatch(request.path):
             return HttpResponse(*invoke(endpoint[1], request.body.read(), request.headers))
+        if other := OTHER_INVOCATIONS.get(request.path.rpartition("/")[2]):
+            raise ServiceError(
+                "NotImplemented", f"The local service has no {other}; use InvokeEndpoint in its place", 501
+            )
         return answer_json(control, request)
 
     def call_function(request: HttpRequest) -> HttpResponse:
@@ -170,6 +181,7 @@ def _request(environ: WSGIEnvironment) -> HttpRequest:
         query=dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)),
         headers=headers,
         body=environ["wsgi.input"],
+        target=environ["REQUEST_URI"],
     )
 
 
@@ -180,8 +192,9 @@ def _scope(request: HttpRequest) -> tuple[str | None, str | None]:
     scope = (in_header[1] if in_header else request.query.get("X-Amz-Credential", "")).split("/")
     if len(scope) >= 4:
         return scope[-2].lower(), scope[-3]
-    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope.
-    return "s3" if authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query else None, None
+    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope. A form has its in a field.
+    version_2 = authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query
+    return "s3" if version_2 or is_form(request) else None, None
 
 
 def _unsigned(request: HttpRequest, browse: Browse) -> HttpResponse:
@@ -201,7 +214,8 @@ def _refuse(service: str | None, request: HttpRequest, error: ServiceError) -> H
     if service == "s3":
         return error_document(error, request.path)
     headers = {"x-amzn-errortype": error.code}
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    query_protocol = service not in ("sagemaker", "lambda")  # whatever a model's or a function's input is
+    if query_protocol and request.headers.get("content-type", "").startswith(FORM):
         told = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
         body = f"<ErrorResponse><Error>{told}</Error></ErrorResponse>"
         return HttpResponse(error.status, headers | {"content-type": "text/xml"}, body.encode())

@@ -70,6 +70,7 @@ class LocalService:
         self.home = Home(root.resolve(), region)
         self.home.make()
         self._lock = _lock(self.home.root / "service.json")
+        self._s3 = S3(self.home)
         store = self._store = Store(self.home.database)
         registry = Registry(self.home, store)
         models = Models(self.home, store, registry)
@@ -86,7 +87,7 @@ class LocalService:
         operations += [self._pipelines.operations(), tags.operations(store)]
         control = ControlPlane(dict(ChainMap(*operations)), region)
         app = application(
-            S3(self.home).handle,
+            self._s3.handle,
             control,
             endpoints.invoke,
             self._functions.handle,
@@ -113,8 +114,8 @@ class LocalService:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": self.home.region,
             "AWS_DEFAULT_REGION": self.home.region,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": clients.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": clients.SECRET_KEY,
         }
 
     def client(self, service: str) -> Any:
@@ -162,6 +163,7 @@ class LocalService:
             last_first.callback(self._lock.close)
             last_first.callback(self._lock.truncate, 0)
             last_first.callback(self._store.close)
+            last_first.callback(self._s3.close)
             last_first.callback(self._server.stop)
             last_first.callback(self._deployments.stop)
             last_first.callback(self._functions.stop)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from local.definition.checks import shown
+
 _DURATION = re.compile(
     r"P?(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.IGNORECASE
 )
@@ -31,9 +33,9 @@ def parse_cache_config(entry: Any) -> CacheConfig | None:
     if entry is None:
         return None
     if not isinstance(entry, dict) or not set(entry) <= {"Enabled", "ExpireAfter"}:
-        raise ValueError(f"CacheConfig takes Enabled and ExpireAfter, got {entry!r}")
+        raise ValueError(f"CacheConfig takes Enabled and ExpireAfter, got {json.dumps(entry)}")
     if not isinstance(entry.get("Enabled"), bool):
-        raise ValueError(f"CacheConfig's Enabled is {entry.get('Enabled')!r}; expected true or false")
+        raise ValueError(f"CacheConfig's Enabled is {shown(entry.get('Enabled'))}; expected true or false")
     if not entry["Enabled"]:
         return None
     return CacheConfig(duration_s(entry["ExpireAfter"]) if "ExpireAfter" in entry else None)
@@ -47,7 +49,7 @@ def duration_s(text: Any) -> int:
     """
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None or not any(match.groups()):
-        raise ValueError(f"ExpireAfter {text!r} is not an ISO 8601 duration such as P30D or PT1H")
+        raise ValueError(f"ExpireAfter {shown(text)} is not an ISO 8601 duration such as P30D or PT1H")
     return sum(int(count or 0) * seconds for count, seconds in zip(match.groups(), _SECONDS, strict=True))
 
 

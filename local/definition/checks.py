@@ -7,6 +7,11 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 
+def shown(value: Any) -> str:
+    """A value of the definition as refusals print it: as JSON, but strings in the quotes of all names."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def list_of(kinds: type | tuple[type, ...], owner: Mapping[str, Any], key: str) -> list[Any]:
     """The list under `key`, empty if there is none.
 

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from local.definition.checks import shown
 from local.definition.expressions import ExpressionError
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -31,7 +32,7 @@ def check_condition(condition: Any) -> None:
     """
     kind = condition.get("Type") if isinstance(condition, dict) else None
     if kind not in tuple(_OPERANDS):
-        raise ValueError(f"condition of type {kind!r}; expected one of {', '.join(_OPERANDS)}")
+        raise ValueError(f"condition of type {shown(kind)}; expected one of {', '.join(_OPERANDS)}")
     if set(condition) != {"Type", *_OPERANDS[kind]}:
         raise ValueError(
             f"condition {kind} takes {' and '.join(sorted(_OPERANDS[kind]))},"
@@ -71,7 +72,7 @@ def holds(condition: dict[str, Any]) -> bool:
 def _compare(kind: str, left: Any, right: Any) -> bool:
     kinds = {_kind(left), _kind(right)}
     if len(kinds) > 1 or None in kinds or (kinds == {"boolean"} and kind != "Equals"):
-        raise ExpressionError(f"condition {kind} cannot compare {left!r} with {right!r}")
+        raise ExpressionError(f"condition {kind} cannot compare {shown(left)} with {shown(right)}")
     return _COMPARISONS[kind](left, right)
 
 

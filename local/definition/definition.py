@@ -10,7 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from local.definition.cache import CacheConfig, parse_cache_config
-from local.definition.checks import check_keys, list_of, strings
+from local.definition.checks import check_keys, list_of, shown, strings
 from local.definition.conditions import check_condition
 from local.definition.expressions import Reference, lookup, parse, references
 from local.definition.parameters import Parameter, parse_parameter
@@ -147,7 +147,7 @@ def _parse_steps(entries: Any, inherited: tuple[Dependency, ...]) -> Iterator[St
     for entry in entries:
         name = entry.get("Name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", name):
-            raise DefinitionError(f"step {name!r}: a Name is 1 to 64 letters, digits, - or _")
+            raise DefinitionError(f"step {shown(name)}: a Name is 1 to 64 letters, digits, - or _")
         try:
             step, branches = _parse_step(entry, inherited)
         except ValueError as error:

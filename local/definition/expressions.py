@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from local.definition.checks import shown
+
 # One step of a path: a name or quoted key, or a position in a list.
 Token = str | int
 
@@ -102,14 +104,14 @@ def _parse_get(body: Any) -> Reference:
     plain = isinstance(name, str) and (not path or root == "Steps")
     if root not in ("Parameters", "Execution", "Steps") or not plain or (root == "Steps" and not path):
         raise ExpressionError(
-            f"Get {body!r} is none of Parameters.<name>, Execution.<name>, Steps.<step>.<property>"
+            f"Get {shown(body)} is none of Parameters.<name>, Execution.<name>, Steps.<step>.<property>"
         )
     return Reference(body, str(root), str(name), tuple(path))
 
 
 def _parse_join(body: Any) -> Join:
     if not isinstance(body, dict) or set(body) != {"On", "Values"} or not isinstance(body["On"], str):
-        raise ExpressionError(f"Std:Join takes On (a string) and Values, got {json.dumps(body)}")
+        raise ExpressionError(f"Std:Join takes On (a string) and Values, got {shown(body)}")
     if not isinstance(body["Values"], list):
         raise ExpressionError(f"Std:Join's Values is not a list: {json.dumps(body['Values'])}")
     return Join(body["On"], tuple(parse(value) for value in body["Values"]))
@@ -117,7 +119,7 @@ def _parse_join(body: Any) -> Join:
 
 def _parse_json_get(body: Any) -> JsonGet:
     if not isinstance(body, dict) or set(body) not in ({"PropertyFile", "Path"}, {"S3Uri", "Path"}):
-        raise ExpressionError(f"Std:JsonGet takes PropertyFile or S3Uri, and Path, got {json.dumps(body)}")
+        raise ExpressionError(f"Std:JsonGet takes PropertyFile or S3Uri, and Path, got {shown(body)}")
     if not isinstance(body["Path"], str):
         raise ExpressionError(f"Std:JsonGet's Path is not a string: {json.dumps(body['Path'])}")
     file = parse(body["PropertyFile"] if "PropertyFile" in body else body["S3Uri"])
@@ -139,6 +141,27 @@ def references(tree: Any) -> Iterator[Reference]:
     elif isinstance(tree, list | dict):
         for item in tree.values() if isinstance(tree, dict) else tree:
             yield from references(item)
+
+
+def written(tree: Any) -> Any:
+    """A parsed value as the definition's JSON has it."""
+    if isinstance(tree, Reference):
+        return {"Get": tree.text}
+    if isinstance(tree, Join):
+        return {"Std:Join": {"On": tree.on, "Values": written(list(tree.values))}}
+    if isinstance(tree, JsonGet):
+        named = isinstance(tree.file, Reference) and tree.file.path[:1] == ("PropertyFiles",)
+        return {"Std:JsonGet": {"PropertyFile" if named else "S3Uri": written(tree.file), "Path": tree.text}}
+    if isinstance(tree, dict):
+        return {key: written(item) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [written(item) for item in tree]
+    return tree
+
+
+def quoted(tree: Any) -> str:
+    """A parsed value as refusals print it: the definition's own JSON."""
+    return json.dumps(written(tree), ensure_ascii=False)
 
 
 def evaluate(tree: Any, get: Callable[[Reference], Any], read: Callable[[str], str]) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local.definition.checks import list_of
+from local.definition.checks import list_of, shown
 
 Value = str | int | float | bool
 
@@ -33,20 +34,22 @@ def parse_parameter(entry: Any) -> Parameter:
         ValueError: malformed, or a default or enum value that does not fit.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("Name"), str):
-        raise ValueError(f"a parameter without a Name: {entry!r}")
+        raise ValueError(f"a parameter without a Name: {json.dumps(entry)}")
     name, kind = entry["Name"], entry.get("Type", "String")
     unknown = sorted(set(entry) - {"Name", "Type", "DefaultValue", "EnumValues"})
     if unknown:
         raise ValueError(f"parameter {name!r} has the unknown key {unknown[0]!r}")
     if kind not in tuple(_TYPES):
-        raise ValueError(f"parameter {name!r} has the type {kind!r}; expected one of {', '.join(_TYPES)}")
+        raise ValueError(
+            f"parameter {name!r} has the type {shown(kind)}; expected one of {', '.join(_TYPES)}"
+        )
     default = entry.get("DefaultValue")
     enum_values = list_of((str, int, float), entry, "EnumValues")
     if len(enum_values) > _MAX_ENUM_VALUES or len(set(map(str, enum_values))) < len(enum_values):
         raise ValueError(f"parameter {name!r} needs at most {_MAX_ENUM_VALUES} EnumValues, all different")
     for value in [*enum_values, *([] if default is None else [default])]:
         if not _fits(value, kind):
-            raise ValueError(f"parameter {name!r} is of type {kind}, but {value!r} is not")
+            raise ValueError(f"parameter {name!r} is of type {kind}, but {shown(value)} is not")
     parameter = Parameter(name, kind, default, tuple(enum_values))
     if default is not None:
         _check_enum(parameter, default)
@@ -61,8 +64,8 @@ def _fits(value: Any, kind: str) -> bool:
 
 def _check_enum(parameter: Parameter, value: Value) -> None:
     if parameter.enum_values and value not in parameter.enum_values:
-        allowed = ", ".join(map(str, parameter.enum_values))
-        raise ValueError(f"parameter {parameter.name!r} is {value!r}; expected one of {allowed}")
+        allowed = ", ".join(v if isinstance(v, str) else shown(v) for v in parameter.enum_values)
+        raise ValueError(f"parameter {parameter.name!r} is {shown(value)}; expected one of {allowed}")
 
 
 def values_at_start(

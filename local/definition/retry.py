@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local.definition.checks import check_keys, list_of
+from local.definition.checks import check_keys, list_of, shown
 
 _EXCEPTION_TYPES = (
     "Step.SERVICE_FAULT", "Step.THROTTLING",
@@ -44,7 +44,8 @@ def parse_retry_policy(entry: Any) -> RetryPolicy:
         value = entry.get(key, 0)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= limits.get(key, value):
-            raise ValueError(f"RetryPolicies has {key} {value!r}; expected 0 to {limits.get(key, 'any')}")
+            most = limits.get(key, "any")
+            raise ValueError(f"RetryPolicies has {key} {shown(value)}; expected 0 to {most}")
     expire = entry.get("ExpireAfterMin")
     attempts = entry.get("MaxAttempts", 5 if expire is None else None)
     return RetryPolicy(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.model import Shape
-from botocore.validate import ParamValidator
+from botocore.validate import ParamValidator, ValidationErrors
 
-from local.definition.expressions import Join, Reference, Token
+from local.definition.expressions import Join, Reference, Token, quoted
+from local.definition.images import not_run
 from local.wire.operations import service_model
 
 # The hyperparameters by which the training toolkit runs a script.
@@ -24,19 +25,18 @@ def _runs(_arguments: Arguments) -> Iterator[str]:
 
 def _only_with_entrypoint(arguments: Arguments) -> Iterator[str]:
     if not arguments["AppSpecification"].get("ContainerEntrypoint"):
-        image = arguments["AppSpecification"]["ImageUri"]
-        yield f"no ContainerEntrypoint: what the image {image} itself starts does not run here"
+        yield f"no ContainerEntrypoint: {not_run(arguments['AppSpecification']['ImageUri'])}"
 
 
 def _only_programs(arguments: Arguments, hyperparameters: str = "HyperParameters") -> Iterator[str]:
     algorithm = arguments["AlgorithmSpecification"]
     script = all(key in (arguments.get(hyperparameters) or {}) for key in _SCRIPT_MODE)
     if not script and not algorithm.get("ContainerEntrypoint"):
-        image = algorithm.get("TrainingImage") or algorithm.get("AlgorithmName")
-        yield (
-            f"neither the hyperparameters {' and '.join(_SCRIPT_MODE)} nor a ContainerEntrypoint:"
-            f" the built-in algorithm of the image {image} does not run here"
-        )
+        if "TrainingImage" in algorithm:
+            reason = not_run(algorithm["TrainingImage"])
+        else:
+            reason = f"the algorithm {quoted(algorithm.get('AlgorithmName'))} is not run here"
+        yield f"neither the hyperparameters {' and '.join(_SCRIPT_MODE)} nor a ContainerEntrypoint: {reason}"
 
 
 def _only_one_definition(arguments: Arguments) -> Iterator[str]:
@@ -164,6 +164,10 @@ _TYPES = {
     "string": "String", "timestamp": "String", "integer": "Integer", "long": "Integer",
     "float": "Float", "double": "Float", "boolean": "Boolean",
 }  # fmt: skip
+_JSON_TYPES = {
+    str: "String", int: "Integer", float: "Float", bool: "Boolean", dict: "object", list: "list",
+    type(None): "null",
+}  # fmt: skip
 # Any value of the type will do for botocore's validation; long and large enough for its minima.
 _SAMPLES = {"String": "x" * 64, "Integer": 1000, "Float": 1000.5, "Boolean": True}
 
@@ -197,22 +201,48 @@ def argument_problems(kind: StepType, arguments: Any, types: Mapping[Reference, 
     Each expression is replaced by a sample of its type; `types` has those of the references.
     """
     shape: Any = service_model().operation_model(kind.create).input_shape
-    sample = _sampled(arguments, shape, types)
+    trees: dict[str, Any] = {}
+    sample = _sampled(arguments, shape, types, trees, "")
     if isinstance(sample, dict) and kind.name_characters:
         sample = {kind.name_key: "name", **sample}
-    report: str = ParamValidator().validate(sample, shape).generate_report()
-    return report.replace("\n", "; ")
+    found = ParamValidator().validate(sample, shape)
+    return "; ".join(_problem(error, trees) for error in found._errors)
 
 
-def _sampled(tree: Any, shape: Shape | None, types: Mapping[Reference, str | None]) -> Any:
+def _problem(error: tuple[str, str, dict[str, Any]], trees: Mapping[str, Any]) -> str:
+    """One of botocore's errors in its words, with the definition's value and types in place of samples."""
+    reason, name, details = error
+    if reason != "invalid type":
+        errors = ValidationErrors()
+        errors.report(name, reason, **details)
+        return str(errors.generate_report())
+    found = _JSON_TYPES[type(details["param"])]
+    wanted = [name for kind, name in _JSON_TYPES.items() if str(kind) in details["valid_types"]]
+    return (
+        f"Invalid type for parameter {name.removeprefix('.')}, value: {quoted(trees[name])}, "
+        f"type: {found}, valid types: {', '.join(wanted)}"
+    )
+
+
+def _sampled(
+    tree: Any, shape: Shape | None, types: Mapping[Reference, str | None], trees: dict[str, Any], name: str
+) -> Any:
+    """The tree with samples; puts each part into `trees`, by the name that botocore has for it."""
+    trees[name] = tree
     if isinstance(tree, Join):
         return _SAMPLES["String"]
     if isinstance(tree, Reference) and types[tree] is not None:
         return _SAMPLES[str(types[tree])]
     if isinstance(tree, dict):
-        return {key: _sampled(item, _member(shape, key), types) for key, item in tree.items()}
+        return {
+            key: _sampled(item, _member(shape, key), types, trees, f"{name}.{key}")
+            for key, item in tree.items()
+        }
     if isinstance(tree, list):
-        return [_sampled(item, _member(shape, 0), types) for item in tree]
+        return [
+            _sampled(item, _member(shape, 0), types, trees, f"{name}[{index}]")
+            for index, item in enumerate(tree)
+        ]
     if isinstance(tree, str | int | float | None):
         return tree
     # A JsonGet, or a property of a step that is not run here: of whatever type fits.

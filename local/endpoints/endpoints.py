@@ -19,6 +19,25 @@ from local.wire.operations import Operation, Request, Response
 # How long a broken connection waits for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5
 
+TARGET_VARIANT = "x-amzn-sagemaker-target-variant"
+# Headers that name what no endpoint here has. AWS's words for the first two were reported by its clients
+# (https://github.com/aws/amazon-sagemaker-examples/issues/1026); those for the others are not published.
+ABSENT = {
+    "x-amzn-sagemaker-target-model": (
+        "Endpoint {name} is not a multi-model endpoint and does not support target model header."
+    ),
+    "x-amzn-sagemaker-inference-component": (
+        "Inference Component Name header is not allowed for endpoints to which you dont plan to deploy"
+        " inference components. Please remove the Inference Component Name header and try again."
+    ),
+    "x-amzn-sagemaker-target-container-hostname": (
+        "Endpoint {name} has one container; leave TargetContainerHostname out."
+    ),
+    "x-amzn-sagemaker-session-id": "Endpoint {name} keeps no sessions; leave SessionId out.",
+    "x-amzn-sagemaker-enable-explanations": "Endpoint {name} has no explainer; leave EnableExplanations out.",
+}
+NAMING = ABSENT.keys() | {TARGET_VARIANT}
+
 # Status, headers and body.
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -128,8 +147,11 @@ class Endpoints:
 
         Raises:
             ModelError: the container answered 4xx or 5xx, or not at all.
-            ServiceError: no such endpoint, or one that does not serve yet or any more.
+            ServiceError: no such endpoint, one that does not serve yet or any more, or one that has not what
+                the headers name.
         """
+        if NAMING & headers.keys():
+            _check_target(self._serving(name)[0], headers)
         record, server, (status, answered, data) = self._ask(name, lambda it: it.invoke(body, headers))
         if status >= 400:
             raise ModelError(status, data.decode("utf-8", "replace"), str(server.log))
@@ -176,3 +198,17 @@ class Endpoints:
 def _refuse_in_progress(record: Record) -> None:
     if record["EndpointStatus"] not in ("InService", "Failed"):
         raise invalid(f'Cannot update in-progress endpoint "{record["EndpointArn"]}".')
+
+
+def _check_target(record: Record, headers: Mapping[str, str]) -> None:
+    """Refuse headers of InvokeEndpoint that name what the endpoint has not."""
+    name = record["EndpointName"]
+    variants = [variant["VariantName"] for variant in record["ProductionVariants"]]
+    variant = headers.get(TARGET_VARIANT, variants[0])
+    if variant not in variants:
+        # That it is a ValidationError: API reference, InvokeEndpoint. Its words are not published.
+        message = f"Variant {variant} not found for endpoint {name}, which has {', '.join(variants)}."
+        raise ServiceError("ValidationError", message)
+    for header, message in ABSENT.items():
+        if header in headers:
+            raise ServiceError("ValidationError", message.format(name=name))

@@ -19,6 +19,10 @@ class _Digest(Protocol):
     def digest(self) -> bytes: ...
 
 
+class _Sink(Protocol):
+    def write(self, block: bytes, /) -> int: ...
+
+
 class _Crc32:
     def __init__(self) -> None:
         self._value = 0
@@ -39,7 +43,7 @@ _DIGESTS: dict[str, Callable[[], _Digest]] = {
 }
 
 
-def receive(request: HttpRequest, file: BinaryIO) -> dict[str, str]:
+def receive(request: HttpRequest, file: _Sink) -> dict[str, str]:
     """Copy the request's body into `file`, block by block.
 
     Returns:

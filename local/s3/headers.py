@@ -34,10 +34,10 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in kept.items() if value or name.startswith(METADATA)}
 
 
-def refuse_headers(headers: Mapping[str, str]) -> None:
-    """Refuse what would be missed if it were ignored (NotImplemented)."""
+def refuse_headers(headers: Mapping[str, str], also: tuple[str, ...] = ()) -> None:
+    """Refuse what would be missed if it were ignored (NotImplemented), and what begins as `also` says."""
     for name in headers:
-        if name.startswith(REFUSED):
+        if name.startswith(REFUSED + also):
             raise ServiceError("NotImplemented", f"The local S3 has nothing behind the header {name}", 501)
 
 
@@ -116,3 +116,10 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
     if start >= stop:
         raise ServiceError("InvalidRange", f"The object has {size} bytes; {value} is outside", 416)
     return start, stop
+
+
+def is_form(request: HttpRequest) -> bool:
+    """Whether the request is a form for a bucket, which bears its signature in its fields."""
+    content_type = request.headers.get("content-type", "").lower()
+    bucket_alone = "/" not in request.path[1:]
+    return request.method == "POST" and content_type.startswith("multipart/form-data") and bucket_alone

@@ -52,7 +52,52 @@ def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> Htt
         *(
             element("Contents", element("Key", encode(item.key)) + element("Size", item.size) + stamp(item))
             for item in page
-            if isinstance(item, Object)
+            if isinstance(item, Object) and _still_there(item)
+        ),
+        *(
+            element("CommonPrefixes", element("Prefix", encode(item)))
+            for item in page
+            if isinstance(item, str)
+        ),
+    )
+
+
+def list_versions(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
+    """The answer to ListObjectVersions: without versioning each object has one, whose id is null."""
+    prefix, delimiter, after = (
+        query.get("prefix", ""),
+        query.get("delimiter", ""),
+        query.get("key-marker", ""),
+    )
+    limit = min(whole_number(query, "max-keys", KEYS_MAX), KEYS_MAX)
+    encode = quote if query.get("encoding-type") == "url" else escape
+    objects.require_bucket(bucket)
+    page = list(itertools.islice(_entries(objects, bucket, prefix, delimiter, after), limit + 1))
+    more = len(page) > limit > 0
+    del page[limit:]
+    last = (page[-1] if isinstance(page[-1], str) else page[-1].key) if more else ""
+    said = {
+        "Name": bucket,
+        "Prefix": encode(prefix),
+        "KeyMarker": encode(after),
+        "Delimiter": encode(delimiter),
+        "EncodingType": query.get("encoding-type", ""),
+        "MaxKeys": str(limit),
+        "IsTruncated": str(more).lower(),
+        "NextKeyMarker": encode(last),
+        "NextVersionIdMarker": "null" if more else "",
+    }
+    latest = element("VersionId", "null") + element("IsLatest", "true") + element("StorageClass", "STANDARD")
+    return document(
+        "ListVersionsResult",
+        *(element(name, text) for name, text in said.items() if text or name in {"Prefix", "KeyMarker"}),
+        *(
+            element(
+                "Version",
+                element("Key", encode(item.key)) + element("Size", item.size) + latest + stamp(item),
+            )
+            for item in page
+            if isinstance(item, Object) and _still_there(item)
         ),
         *(
             element("CommonPrefixes", element("Prefix", encode(item)))
@@ -74,6 +119,14 @@ def _entries(
         elif (group := found.key[: at + len(delimiter)]) > last:
             last = group
             yield group
+
+
+def _still_there(item: Object) -> bool:
+    """Whether the object has an ETag; one that was deleted since the folder was read has none."""
+    try:
+        return bool(item.etag)
+    except ServiceError:
+        return False
 
 
 def as_token(key: str) -> str:

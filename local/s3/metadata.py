@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import mimetypes
@@ -20,12 +21,20 @@ _TYPES = mimetypes.MimeTypes()
 
 @dataclass(frozen=True)
 class Object:
-    """What a listing tells of an object; `modified` in seconds since 1970."""
+    """What a listing tells of an object; `modified` in seconds since 1970.
+
+    `find_etag` may read the whole object, so it is called when somebody asks for the ETag.
+    """
 
     key: str
     size: int
     modified: float
-    etag: str
+    find_etag: Callable[[], str]
+
+    @functools.cached_property
+    def etag(self) -> str:
+        """Its ETag, in quotes."""
+        return self.find_etag()
 
 
 class Metadata:

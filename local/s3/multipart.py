@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from local.home.files import make_folder
+from local.s3.etags import multipart_etag
 from local.s3.metadata import Object
-from local.s3.objects import Objects, check_key, etag_of
+from local.s3.objects import Objects, check_key
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES
 
@@ -56,21 +57,23 @@ class Uploads:
             temporary.replace(self._root / upload / "upload.json")
         return upload
 
-    def put(self, bucket: str, key: str, upload: str, number: int, content: Path) -> Part:
-        """Make the file `content` part `number` (1 to 10,000) of the upload."""
+    def put(self, bucket: str, key: str, upload: str, number: int, content: Path, etag: str) -> Part:
+        """Make the file `content`, which has this ETag, part `number` (1 to 10,000) of the upload."""
         folder, _ = self._folder(bucket, key, upload)
         if not 1 <= number <= PARTS:
             raise ServiceError(
                 "InvalidArgument", f"Part number must be an integer between 1 and {PARTS}, inclusive"
             )
-        content.replace(folder / str(number))
-        return _part(folder / str(number))
+        path = folder / str(number)
+        self._objects.etags.keep(path, content.stat(), etag)
+        content.replace(path)
+        return self._part(path)
 
     def parts(self, bucket: str, key: str, upload: str) -> list[Part]:
         """The parts that have arrived, by number."""
         folder, _ = self._folder(bucket, key, upload)
         paths = (path for path in folder.iterdir() if path.name.isdigit())
-        return sorted(map(_part, paths), key=lambda part: part.number)
+        return sorted(map(self._part, paths), key=lambda part: part.number)
 
     def list(self, bucket: str) -> list[tuple[str, str, float]]:
         """Key, upload id and time (Unix seconds) of the bucket's uploads, sorted."""
@@ -107,14 +110,24 @@ class Uploads:
                 for number in numbers:
                     with (folder / str(number)).open("rb") as source:
                         shutil.copyfileobj(source, target, BLOCK_BYTES)
-            found = self._objects.put(bucket, key, temporary, record["headers"], new)
-        shutil.rmtree(folder)
+            etag = multipart_etag([there[number].etag for number in numbers])
+            found = self._objects.put(bucket, key, temporary, etag, record["headers"], new)
+        self._remove(folder)
         return found
 
     def abort(self, bucket: str, key: str, upload: str) -> None:
         """Forget the upload and its parts."""
         folder, _ = self._folder(bucket, key, upload)
+        self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
         shutil.rmtree(folder)
+        self._objects.etags.forget(folder)
+
+    def _part(self, path: Path) -> Part:
+        status = path.stat()
+        etag = self._objects.etags.of(path, status)
+        return Part(int(path.name), status.st_size, status.st_mtime, etag)
 
     def _folder(self, bucket: str, key: str, upload: str) -> tuple[Path, dict[str, Any]]:
         record: dict[str, Any] = {}
@@ -126,8 +139,3 @@ class Uploads:
                 "NoSuchUpload", f"The specified multipart upload does not exist: {upload}", 404
             )
         return self._root / upload, record
-
-
-def _part(path: Path) -> Part:
-    status = path.stat()
-    return Part(int(path.name), status.st_size, status.st_mtime, etag_of(status))

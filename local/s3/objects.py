@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import functools
-import hashlib
 import os
 import stat
 import threading
@@ -12,15 +11,16 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from local.home.files import make_file, make_folder
 from local.home.names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
+from local.s3.etags import EMPTY, SETTLED_NS, ETags
 from local.s3.metadata import Metadata, Object
 from local.wire.errors import ServiceError
 
-SETTLED_NS = 1_000_000_000
 # Beside the buckets: no bucket can have this name.
 TEMPORARY = ".temporary"
 
@@ -44,6 +44,7 @@ class Objects:
         self.metadata = Metadata(root / ".headers", self.temporary)
         self._placing = threading.Lock()
         make_folder(self._temporary)
+        self.etags = ETags(root / ".etags.sqlite")
 
     def buckets(self) -> list[tuple[str, float]]:
         """Names and times (the folder's last change, Unix seconds), sorted."""
@@ -133,11 +134,14 @@ class Objects:
         try:
             if key.endswith("/"):
                 status = self.metadata.path(bucket, key).stat()
-                return Object(key, 0, status.st_mtime, etag_of(status))
-            status = (self.root / bucket / key).lstat()
+                return Object(key, 0, status.st_mtime, lambda: EMPTY)
+            path = self.root / bucket / key
+            status = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return _object(key, status) if stat.S_ISREG(status.st_mode) else None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Object(key, status.st_size, status.st_mtime, partial(self.etags.of, path, status))
 
     def _reachable(self, bucket: str, key: str) -> bool:
         """Whether a file can have the key, and no symbolic link stands on the way to its folder."""
@@ -167,11 +171,13 @@ class Objects:
         found = self.find(bucket, key)
         if key.endswith("/"):
             return found, None
+        path = self.root / bucket / key
         try:
-            file = (self.root / bucket / key).open("rb")
+            file = path.open("rb")
         except FileNotFoundError:
             raise ServiceError("NoSuchKey", f"The specified key does not exist: {key}", 404) from None
-        return _object(key, os.fstat(file.fileno())), file
+        status = os.fstat(file.fileno())
+        return Object(key, status.st_size, status.st_mtime, partial(self.etags.of, path, status, file)), file
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
@@ -184,9 +190,9 @@ class Objects:
             path.unlink(missing_ok=True)
 
     def put(
-        self, bucket: str, key: str, content: Path, headers: Mapping[str, str], new: bool = False
+        self, bucket: str, key: str, content: Path, etag: str, headers: Mapping[str, str], new: bool = False
     ) -> Object:
-        """Make the file `content`, from `temporary`, the object of that key, in one step.
+        """Make the file `content`, from `temporary`, the object of that key and ETag, in one step.
 
         With `new`, refuse to replace an object.
 
@@ -196,9 +202,10 @@ class Objects:
         """
         check_key(key)
         now = time.time_ns()
-        # The kernel's own stamp moves in steps of milliseconds, too coarse for the ETag.
+        # The kernel's own stamp moves in steps of milliseconds, too coarse to tell one content from another.
         os.utime(content, ns=(now, now))
-        found = _object(key, content.stat())
+        status = content.stat()
+        found = Object(key, status.st_size, status.st_mtime, lambda: etag)
         path = self.root / bucket / key
         with self._placing:
             self.require_bucket(bucket)
@@ -216,6 +223,7 @@ class Objects:
                 if _is_folder(path):
                     raise IsADirectoryError
                 self.metadata.keep(bucket, found, headers)
+                self.etags.keep(path, status, etag)
                 content.replace(path)
             except (NotADirectoryError, IsADirectoryError):
                 raise ServiceError(
@@ -246,6 +254,7 @@ class Objects:
             path = self.root / bucket / key
             if not key.endswith("/"):
                 path.unlink()
+                self.etags.forget(path)
             self.metadata.forget(bucket, key)
             folder = key[:-1] if key.endswith("/") else key.rpartition("/")[0]
             # rmdir refuses where another key still needs the folder.
@@ -277,16 +286,6 @@ def _invalid_bucket_name(bucket: str) -> ServiceError:
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
-
-
-def etag_of(status: os.stat_result) -> str:
-    """An ETag from inode, time and size, so that a listing reads no content; "-1" says: no MD5."""
-    identity = f"{status.st_ino} {status.st_mtime_ns} {status.st_size}".encode()
-    return f'"{hashlib.md5(identity, usedforsecurity=False).hexdigest()}-1"'
-
-
-def _object(key: str, status: os.stat_result) -> Object:
-    return Object(key, status.st_size, status.st_mtime, etag_of(status))
 
 
 def _names(folder: Path) -> Sequence[str]:

@@ -7,14 +7,25 @@ import io
 import re
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from local.home.home import ACCOUNT, Home
+from local.s3 import presigned, unconfigured
 from local.s3.checksums import receive
-from local.s3.headers import byte_range, check_conditions, copy_source, kept_headers, only_new, refuse_headers
-from local.s3.listing import as_token, list_objects, token_of, whole_number
+from local.s3.etags import Hashed
+from local.s3.headers import (
+    byte_range,
+    check_conditions,
+    copy_source,
+    is_form,
+    kept_headers,
+    only_new,
+    refuse_headers,
+)
+from local.s3.listing import as_token, list_objects, list_versions, token_of, whole_number
 from local.s3.metadata import Object
 from local.s3.multipart import Uploads
 from local.s3.objects import Objects
@@ -29,6 +40,7 @@ PARAMETERS = frozenset(
         "encoding-type", "fetch-owner", "x-id", "max-buckets", "bucket-region", "response-content-type",
         "response-content-disposition", "response-content-encoding", "response-content-language",
         "response-cache-control", "response-expires", "AWSAccessKeyId", "Expires", "Signature",
+        "content-type", "content-md5", "versionId", "key-marker", "version-id-marker",
     }
 )  # fmt: skip
 SIGNING = re.compile("x-amz-", re.IGNORECASE)
@@ -39,13 +51,15 @@ _Operation = Callable[[HttpRequest, str, str], HttpResponse]
 class S3:
     """Answers S3 requests from <home>/s3: see Objects for what a file cannot be.
 
-    Any credentials do. Access control, encryption and storage classes have no effect; every subresource
-    (?policy, ?tagging, ?versioning, ...) that is not in the table below answers NotImplemented.
+    Any credentials do, but presigned URLs and forms are checked. Access control, encryption and storage
+    classes have no effect; buckets are as new ones are, and what would change that (PutBucketPolicy, ...)
+    answers NotImplemented.
     """
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._objects = Objects(home.s3)
+        self._objects.etags.open()  # a disk that does not take it is told at the start
         self._uploads = Uploads(self._objects)
         # What the path names, the method, the query parameters that choose the operation.
         self._operations: dict[tuple[str, str, str], _Operation] = {
@@ -56,7 +70,9 @@ class S3:
             ("bucket", "GET", ""): self._list_objects,
             ("bucket", "GET", "location"): self._get_bucket_location,
             ("bucket", "GET", "uploads"): self._list_multipart_uploads,
+            ("bucket", "GET", "versions"): self._list_versions,
             ("bucket", "POST", "delete"): self._delete_objects,
+            ("bucket", "POST", ""): self._post_object,
             ("object", "GET", ""): self._get_object,
             ("object", "HEAD", ""): self._get_object,
             ("object", "PUT", ""): self._put_object,
@@ -66,7 +82,12 @@ class S3:
             ("object", "POST", "uploadId"): self._complete_multipart_upload,
             ("object", "DELETE", "uploadId"): self._abort_multipart_upload,
             ("object", "GET", "uploadId"): self._list_parts,
+            ("object", "GET", "attributes"): self._get_object_attributes,
         }
+
+    def close(self) -> None:
+        """Close what is open; no request comes any more."""
+        self._objects.etags.close()
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer, S3's XML error document included."""
@@ -76,22 +97,38 @@ class S3:
             return error_document(error, request.path)
 
     def _dispatch(self, request: HttpRequest) -> HttpResponse:
+        presigned.check_url(request)
         path = _bucket_path(request)
         bucket, _, key = path.partition("/")
         level = "object" if key else "bucket" if path else "service"
         names = (name for name in request.query if name not in PARAMETERS and not SIGNING.match(name))
         chosen = "&".join(sorted(names))
         operation = self._operations.get((level, request.method, chosen))
+        if request.method == "GET" and unconfigured.answers(level, chosen):
+            operation = partial(self._unconfigured, level, chosen)
         if operation is None:
-            raise ServiceError(
-                "NotImplemented",
-                f"The local S3 has no {request.method} {level}" + (f" with ?{chosen}" if chosen else ""),
-                501,
-            )
+            name = unconfigured.operation_name(request.method, level, chosen)
+            asked = f"{request.method} {level}" + (f" with ?{chosen}" if chosen else "")
+            named = f"{name} ({asked})" if name else asked
+            raise ServiceError("NotImplemented", f"The local S3 has no {named}", 501)
         refuse_headers(request.headers)
+        refuse_headers({name.lower(): value for name, value in request.query.items()})
+        if request.query.get("versionId", "null") != "null":
+            raise ServiceError(
+                "InvalidArgument", "Invalid version id specified: the local S3 keeps no versions"
+            )
         if request.headers.get("x-amz-expected-bucket-owner", ACCOUNT) != ACCOUNT:
             raise ServiceError("AccessDenied", f"The owner of every local bucket is {ACCOUNT}", 403)
         return operation(request, bucket, key)
+
+    def _unconfigured(
+        self, level: str, subresource: str, _request: HttpRequest, bucket: str, key: str
+    ) -> HttpResponse:
+        if level == "bucket":
+            self._objects.require_bucket(bucket)
+        else:
+            self._objects.find(bucket, key)
+        return unconfigured.answer(level, subresource)
 
     def _list_buckets(self, request: HttpRequest, _bucket: str, _key: str) -> HttpResponse:
         query = request.query
@@ -138,6 +175,20 @@ class S3:
     def _list_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         return list_objects(self._objects, bucket, request.query)
 
+    def _list_versions(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
+        return list_versions(self._objects, bucket, request.query)
+
+    def _get_object_attributes(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
+        found = self._objects.find(bucket, key)
+        wanted = request.headers.get("x-amz-object-attributes", "").split(",")
+        known = {
+            "ETag": escape(found.etag.strip('"')), "StorageClass": "STANDARD", "ObjectSize": str(found.size),
+        }  # fmt: skip
+        content = (element(name, text) for name, text in known.items() if name in wanted)
+        answer = document("GetObjectAttributesResponse", *content)
+        modified = {"last-modified": formatdate(found.modified, usegmt=True)}
+        return HttpResponse(headers={**answer.headers, **modified}, body=answer.body)
+
     def _get_object(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         with contextlib.ExitStack() as stack:
             if request.method == "HEAD":
@@ -177,9 +228,24 @@ class S3:
             return self._copy_object(request, bucket, key, new)
         with self._objects.temporary() as temporary:
             with temporary.open("wb") as file:
-                checked = receive(request, file)
-            found = self._objects.put(bucket, key, temporary, kept_headers(request.headers), new)
+                content = Hashed(file)
+                checked = receive(request, content)
+            headers = kept_headers(request.headers)
+            found = self._objects.put(bucket, key, temporary, content.etag, headers, new)
         return HttpResponse(headers={"etag": found.etag, **checked})
+
+    def _post_object(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
+        if not is_form(request):
+            raise ServiceError("MethodNotAllowed", "POST of a bucket is for forms (multipart/form-data)", 405)
+        from local.s3 import form  # with werkzeug, which takes a while to import and few need
+
+        self._objects.require_bucket(bucket)
+        with self._objects.temporary() as temporary:
+            with temporary.open("wb") as file:
+                fields, content = form.receive_form(request, bucket, file)
+            refuse_headers(fields, also=("tagging", "x-amz-checksum-"))
+            found = self._objects.put(bucket, fields["key"], temporary, content.etag, kept_headers(fields))
+        return form.answer(fields, bucket, found)
 
     def _copy_object(self, request: HttpRequest, bucket: str, key: str, new: bool) -> HttpResponse:
         replace = request.headers.get("x-amz-metadata-directive", "COPY") == "REPLACE"
@@ -189,25 +255,27 @@ class S3:
                 "InvalidRequest", "An object cannot be copied onto itself without new metadata"
             )
         with self._objects.temporary() as temporary:
-            source = self._copy_content(request, temporary)
+            source, etag = self._copy_content(request, temporary)
             headers = (
                 kept_headers(request.headers)
                 if replace
                 else self._objects.metadata.headers(from_bucket, source)
             )
-            found = self._objects.put(bucket, key, temporary, headers, new)
+            found = self._objects.put(bucket, key, temporary, etag, headers, new)
         return document("CopyObjectResult", stamp(found))
 
-    def _copy_content(self, request: HttpRequest, temporary: Path) -> Object:
+    def _copy_content(self, request: HttpRequest, temporary: Path) -> tuple[Object, str]:
+        """Copy the source to a file; the source, and the ETag of the copy."""
         source, file = self._objects.open(*copy_source(request))
-        with temporary.open("wb") as target, file or io.BytesIO() as content:
+        with temporary.open("wb") as copy, file or io.BytesIO() as content:
+            target = Hashed(copy)
             check_conditions(request.headers, "x-amz-copy-source-", source)
             part = byte_range(request.headers.get("x-amz-copy-source-range", ""), source.size)
             start, stop = part or (0, source.size)
             content.seek(start)
             while block := content.read(min(BLOCK_BYTES, stop - start)):
                 start += target.write(block)
-        return source
+        return source, target.etag
 
     def _delete_object(self, _request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         self._objects.delete(bucket, key)
@@ -216,7 +284,7 @@ class S3:
     def _delete_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
         wanted = read_xml(request)
-        if texts(wanted, "VersionId"):
+        if set(texts(wanted, "VersionId")) - {"null"}:
             raise ServiceError("NotImplemented", "The local S3 keeps no versions", 501)
         quiet, keys = texts(wanted, "Quiet") == ["true"], texts(wanted, "Key")
         for key in keys:
@@ -239,12 +307,13 @@ class S3:
         upload, number = request.query["uploadId"], whole_number(request.query, "partNumber", 0)
         with self._objects.temporary() as temporary:
             if "x-amz-copy-source" in request.headers:
-                self._copy_content(request, temporary)
-                part = self._uploads.put(bucket, key, upload, number, temporary)
+                _, etag = self._copy_content(request, temporary)
+                part = self._uploads.put(bucket, key, upload, number, temporary, etag)
                 return document("CopyPartResult", stamp(part))
             with temporary.open("wb") as file:
-                checked = receive(request, file)
-            part = self._uploads.put(bucket, key, upload, number, temporary)
+                content = Hashed(file)
+                checked = receive(request, content)
+            part = self._uploads.put(bucket, key, upload, number, temporary, content.etag)
         return HttpResponse(headers={"etag": part.etag, **checked})
 
     def _complete_multipart_upload(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:

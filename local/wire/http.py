@@ -11,13 +11,17 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One HTTP request; `path` and `query` are decoded, header names are lower-case."""
+    """One HTTP request; `path` and `query` are decoded, header names are lower-case.
+
+    `target` is path and query as they came, still encoded, which a signature is of.
+    """
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: BinaryIO
+    target: str = ""
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,26 @@ def test_errors_of_invoke_endpoint(client):
     }
 
 
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "text/xml", "multipart/form-data; boundary=b"]
+)
+def test_errors_of_invoke_endpoint_are_json_whatever_the_model_takes(client, kind):
+    runtime = client("sagemaker-runtime")
+    failed = error(runtime.invoke_endpoint, EndpointName="broken", Body=b"a=1", ContentType=kind, Accept=kind)
+    assert (failed["Error"]["Code"], failed["OriginalStatusCode"]) == ("ModelError", 500)
+    unknown = error(runtime.invoke_endpoint, EndpointName="other", Body=b"a=1", ContentType=kind)
+    assert unknown["Error"]["Code"] == "ValidationError"
+
+
+def test_the_other_invocations_are_refused_by_name(client):
+    runtime = client("sagemaker-runtime")
+    streamed = error(runtime.invoke_endpoint_with_response_stream, EndpointName="there", Body=b"")["Error"]
+    later = error(runtime.invoke_endpoint_async, EndpointName="there", InputLocation="s3://b/k")["Error"]
+    assert {streamed["Code"], later["Code"]} == {"NotImplemented"}
+    for refused, name in ((streamed, "InvokeEndpointWithResponseStream"), (later, "InvokeEndpointAsync")):
+        assert refused["Message"] == f"The local service has no {name}; use InvokeEndpoint in its place"
+
+
 def test_lambda_reaches_the_functions(client):
     answer = client("lambda").get_function_configuration(FunctionName="f", Qualifier="1")
     assert answer["FunctionName"] == "GET /2015-03-31/functions/f/configuration"

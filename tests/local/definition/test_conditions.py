@@ -56,7 +56,7 @@ def test_what_cannot_be_compared_raises(condition):
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("x", "condition of type None"),
+        ("x", "condition of type null"),
         ({"Type": "Xor"}, "condition of type 'Xor'"),
         ({"Type": "Equals", "LeftValue": 1}, "takes LeftValue and RightValue, got LeftValue"),
         ({"Type": "Not", "Expression": compare("Equals", 1, 1)}, "takes Condition, got Expression"),

@@ -191,7 +191,7 @@ def test_what_does_not_run_here_is_named():
         "step 'Ask'",
         "MlflowConfig",
     ]
-    assert "built-in algorithm of the image image" in reasons[0]
+    assert "the image image is not run here" in reasons[0]
     assert "no ContainerEntrypoint" in reasons[1]
     assert "TrainingJobDefinitions" in reasons[2]
     assert "TrainingJobName" in reasons[3]

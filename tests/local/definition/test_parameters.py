@@ -70,7 +70,7 @@ def test_a_value_must_be_one_of_the_enum_values():
     [
         ({}, "without a Name"),
         ({"Name": "P", "Type": "Number"}, "type 'Number'"),
-        ({"Name": "P", "Type": "Integer", "DefaultValue": True}, "True is not"),
+        ({"Name": "P", "Type": "Integer", "DefaultValue": True}, "true is not"),
         ({"Name": "P", "Type": "Integer", "DefaultValue": 1.5}, "1.5 is not"),
         ({"Name": "P", "DefaultValue": 1}, "1 is not"),
         ({"Name": "P", "EnumValues": ["a"], "DefaultValue": "b"}, "expected one of a"),

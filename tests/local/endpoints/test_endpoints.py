@@ -43,6 +43,22 @@ def test_an_endpoint_serves_its_model_until_it_is_deleted(service):
     }
     sent = {"Content-Type": "image/png", "Accept": "application/json", "Authorization": "secret"}
     assert service.endpoints.invoke("e", b"headers", sent)[2] == b"image/png application/json -"
+    assert service.endpoints.invoke("e", b"x", {"x-amzn-sagemaker-target-variant": "v"})[2] == b"hello:x"
+    for header, message in (
+        ("target-variant", "Variant w not found for endpoint e, which has v."),
+        (
+            "target-model",
+            "Endpoint e is not a multi-model endpoint and does not support target model header.",
+        ),
+        ("inference-component", "Inference Component Name header is not allowed for endpoints to which you"),
+        ("target-container-hostname", "Endpoint e has one container; leave TargetContainerHostname out."),
+        ("session-id", "Endpoint e keeps no sessions; leave SessionId out."),
+        ("enable-explanations", "Endpoint e has no explainer; leave EnableExplanations out."),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            service.endpoints.invoke("e", b"x", {f"x-amzn-sagemaker-{header}": "w"})
+        assert (caught.value.code, caught.value.status) == ("ValidationError", 400)
+        assert caught.value.message.startswith(message)
     assert service.invoke(b"env:SETTING") == b"7"
     assert service.invoke(b"env:AWS_REGION") == b"us-east-1"
     pid = int(service.invoke(b"pid"))

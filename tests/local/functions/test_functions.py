@@ -212,7 +212,7 @@ def test_a_handler_that_is_not_there_is_reported(aws, handler, error, message):
     assert payload["errorMessage"].startswith(message)
 
 
-def running():
+def invocations():
     """The processes of invocations."""
     return [child for child in psutil.Process().children() if "runtime.py" in " ".join(child.cmdline())]
 
@@ -224,7 +224,7 @@ def test_a_function_past_its_timeout_is_ended(aws):
     assert answer["FunctionError"] == "Unhandled"
     assert payload["errorMessage"].endswith("Task timed out after 1.00 seconds")
     assert time.monotonic() - begin < 10
-    assert not running()
+    assert not invocations()
 
 
 def test_stopping_the_service_ends_a_running_invocation(service, aws):
@@ -237,7 +237,7 @@ def test_stopping_the_service_ends_a_running_invocation(service, aws):
     )
     thread.start()
     deadline = time.monotonic() + 10
-    while not running() and time.monotonic() < deadline:
+    while not invocations() and time.monotonic() < deadline:
         time.sleep(0.01)
     service.stop()
     thread.join(10)

@@ -26,7 +26,7 @@ def test_transfer_in_parts_and_ranges(s3, home, tmp_path):
 def test_multipart_errors(s3, home):
     upload = s3.create_multipart_upload(Bucket="pictures", Key="a")["UploadId"]
     where = {"Bucket": "pictures", "Key": "a", "UploadId": upload}
-    one, two = (s3.upload_part(**where, PartNumber=number, Body=b"x")["ETag"] for number in (1, 2))
+    one, two = (s3.upload_part(**where, PartNumber=number, Body=b"%d" % number)["ETag"] for number in (1, 2))
     assert [part["ETag"] for part in s3.list_parts(**where)["Parts"]] == [one, two]
     assert [item["UploadId"] for item in s3.list_multipart_uploads(Bucket="pictures")["Uploads"]] == [upload]
     assert keys(s3) == []

@@ -28,7 +28,9 @@ def everything(home: Home) -> dict[str, bytes | None]:
     """What lies in the home and beside it: contents of files, None for folders."""
     top = home.root.parent
     return {
-        str(path.relative_to(top)): path.read_bytes() if path.is_file() else None for path in top.rglob("*")
+        str(path.relative_to(top)): path.read_bytes() if path.is_file() else None
+        for path in top.rglob("*")
+        if not path.name.startswith(".etags")
     }
 
 

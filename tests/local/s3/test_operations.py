@@ -206,11 +206,11 @@ def test_buckets(s3, home):
 
 
 def test_what_is_not_there_is_refused_by_name(s3, server):
-    assert code(s3.get_bucket_policy, Bucket="pictures") == "NotImplemented"
+    assert code(s3.put_bucket_policy, Bucket="pictures", Policy="{}") == "NotImplemented"
     assert code(s3.put_object, Bucket="pictures", Key="a", Tagging="a=b") == "NotImplemented"
-    status, answer = raw(server, "GET", "/pictures/a?tagging")
+    status, answer = raw(server, "GET", "/pictures/a?torrent")
     assert status == 501
-    assert b"GET object with ?tagging" in answer
+    assert b"has no GetObjectTorrent (GET object with ?torrent)" in answer
     assert keys(s3) == []
 
 
