@@ -21,6 +21,7 @@ import scripts.command as command
 from config.settings import Settings
 from pipeline.definition import canonical, diff
 from steps import code
+from steps.wheels import WheelsError
 
 if TYPE_CHECKING:
     import boto3
@@ -45,9 +46,13 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
 
     Raises:
         ClientError: AWS refused.
+        Failure: a wheel that the bundles bring cannot be fetched.
     """
-    bundles = code.bundles()
-    uploaded = code.upload(session.client("s3"), settings, bundles.values())
+    bundles = code.bundles(package_source=settings.package_source)
+    try:
+        uploaded = code.upload(session.client("s3"), settings, bundles.values())
+    except WheelsError as error:
+        command.fail(str(error))
     return [
         f"code in s3://{settings.bucket}: {len(uploaded)} objects uploaded",
         _upsert_function(session.client("lambda"), settings, bundles["deploy"].archive()),
