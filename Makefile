@@ -4,7 +4,7 @@ ENVIRONMENT := .venv/complete
 # What `--server ray` needs besides.
 RAY := .venv-ray/complete
 
-.PHONY: demo test check golden environment ray clean
+.PHONY: demo test check golden environment ray replicas clean
 
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
@@ -34,7 +34,13 @@ ray: $(RAY)
 $(RAY): $(ENVIRONMENT) scripts/ray.sh entrypoints/requirements/serving.txt
 	@bash scripts/ray.sh
 
+# Every bundle in replicas of AWS's containers: 14 GB, Python 3.12 and network, half an hour the first time. The last
+# result stands in docs/replicas.md.
+replicas: $(ENVIRONMENT)
+	@bash benchmarks/replicas/environment.sh
+	$(PYTHON) -m benchmarks.replicas
+
 # What the local service keeps (.local-sagemaker) stays.
 clean:
-	rm -rf .venv .venv-ray build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-ray .venv-replica-training .venv-replica-serving build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
