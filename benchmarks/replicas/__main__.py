@@ -294,25 +294,28 @@ def check_all(folder: Path, source: str, pictures: Path) -> Iterator[Result]:
             work(container)
         except CheckError as failure:
             error = str(failure)
+        except (OSError, ValueError) as failure:  # no answer, or what an earlier check would have left
+            error = f"{type(failure).__name__}: {failure}".splitlines()[0]
         seconds = time.monotonic() - began
         row = Result(bundle, source, ran, not error, round(seconds, 1), container.versions(), error)
         # What failed leaves its files and its log.
         shutil.rmtree(container.folder if row.ok else container.folder / "environment", ignore_errors=True)
         return row
 
+    toolkit, against = "train (toolkit, torchrun)", "run.sh verify, against the artifact"
     yield check("split", "training", "run.sh split", replicas.split)
-    yield check("tune", "training", "train (toolkit, torchrun)", partial(replicas.train, bundle="tune"))
-    yield check("train", "training", "train (toolkit, torchrun)", partial(replicas.train, bundle="train"))
+    yield check("tune", "training", toolkit, partial(replicas.train, bundle="tune"))
+    yield check("train", "training", toolkit, partial(replicas.train, bundle="train"))
     debugged = partial(replicas.train, bundle="train_debugged")
-    yield check("train_debugged", "training", "train (toolkit, torchrun), Debugger's hook", debugged)
+    yield check("train_debugged", "training", f"{toolkit}, Debugger's hook", debugged)
     yield check("evaluate", "serving", "run.sh evaluate", replicas.evaluate)
 
     def verify() -> None:
-        rows.append(check("verify", "training", "run.sh verify, against the artifact", replicas.verify))
+        rows.append(check("verify", "training", against, replicas.verify))
 
     serve = partial(replicas.serve, then=verify)
     yield check(ARTIFACT, "serving", "pip, ray, serve run, adapter on 8080: /ping, /invocations", serve)
-    yield from rows
+    yield from rows or [Result("verify", source, against, False, 0, "", "nothing served the artifact")]
     yield check(
         "deploy", "training", f"{code.FUNCTION_HANDLER}, a package that is not approved", replicas.deploy
     )

@@ -37,6 +37,8 @@ make_environment() { # NAME PYTHON
 
 training=${TRAINING_PYTHON:-$(find_python 3.12)}
 [ -n "$training" ] || fail "the training image has Python 3.12, and none on PATH runs; install it, or name it in TRAINING_PYTHON"
-serving=${SERVING_PYTHON:-$(find_python 3.13 3.14 3.12)}
+# The serving image has 3.13, and so have the wheels of package_source = "bundle".
+serving=${SERVING_PYTHON:-$(find_python 3.13 3.14)}
+serving=${serving:-$training}
 make_environment training "$training"
 make_environment serving "$serving"
