@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -175,17 +176,12 @@ class Replicas:
             "RAY_ADDRESS": f"127.0.0.1:{GCS_PORT}",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        head = (
-            "start",
-            "--head",
-            "--block",
-            f"--port={GCS_PORT}",
-            "--include-dashboard=False",
-            "--num-gpus=0",
-        )
+        # Ray puts sockets there, whose paths must stay below 108 characters.
+        scratch = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+        head = ("start", "--head", "--block", f"--port={GCS_PORT}", f"--temp-dir={scratch.name}")
         url = f"http://127.0.0.1:{PORT}"
         processes: list[tuple[str | Path, subprocess.Popen[bytes]]] = []
-        with contextlib.ExitStack() as stack:
+        with scratch, contextlib.ExitStack() as stack:
 
             def running(*command: str | Path) -> None:
                 process = stack.enter_context(container.running(*command, **variables))
@@ -198,7 +194,7 @@ class Replicas:
                             raise CheckError(f"{name} ended; see {container.folder / 'log.txt'}")
                     yield answers(address)
 
-            running(bin_folder / "ray", *head)
+            running(bin_folder / "ray", *head, "--include-dashboard=False", "--num-gpus=0")
             wait_for("Ray", iter(partial(listens, GCS_PORT), None))
             container.run(
                 bin_folder / "serve", "start", "--http-host=127.0.0.1", f"--http-port={RAY_PORT}", **variables
