@@ -6,7 +6,7 @@ RAY := .venv-ray/complete
 # What the tests of the AWS CLI need besides.
 AWS_CLI := .venv-aws-cli/complete
 
-.PHONY: demo test check golden environment ray aws-cli clean
+.PHONY: demo test check golden environment ray aws-cli replicas clean
 
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
@@ -41,7 +41,14 @@ aws-cli: $(AWS_CLI)
 $(AWS_CLI): $(ENVIRONMENT) scripts/awscli.sh
 	@bash scripts/awscli.sh
 
+# Every bundle in replicas of AWS's containers: 14 GB, Python 3.12 and network, half an hour the first time. The last
+# result stands in docs/replicas.md.
+replicas: $(ENVIRONMENT)
+	@bash benchmarks/replicas/environment.sh
+	$(PYTHON) -m benchmarks.replicas
+
 # What the local service keeps (.local-sagemaker) stays.
 clean:
-	rm -rf .venv .venv-ray .venv-aws-cli build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-ray .venv-aws-cli .venv-replica-training .venv-replica-serving build *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

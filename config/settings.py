@@ -63,6 +63,8 @@ class Settings(Checked):
     cache_expires: Annotated[str, _DURATION] | None = None
     # How training jobs get their pictures: copied before they start, or streamed while they read.
     input_mode: Literal["File", "FastFile"] = "File"
+    # What installs what the images lack, in jobs and endpoints: the package index, or wheels beside the code.
+    package_source: Literal["index", "bundle"] = "index"
     # Of each trial and of TrainModel; StoppingCondition in the API reference: at most 28 days.
     max_runtime_s: Annotated[int, Between(1, 2_419_200)] = MAX_RUNTIME_S
     # Managed spot training for the trials and TrainModel: cheaper, and interrupted at times.
@@ -82,6 +84,15 @@ class Settings(Checked):
             raise refuse(
                 "max_wait_s", f"less than max_runtime_s = {self.max_runtime_s}; raise it or lower that"
             )
+        if self.package_source == "bundle":
+            # Wheels are for one Python each (steps/wheels.py).
+            for key in ("training_version", "serving_version"):
+                version, known = getattr(self.images, key), getattr(Images, key)
+                if version != known:
+                    raise refuse(
+                        "package_source",
+                        f"images.{key} = {version!r} has no wheels, only {known!r} has; set it to index",
+                    )
 
     @property
     def pipeline_name(self) -> str:

@@ -143,12 +143,19 @@ def write_artifact(
 
 
 def serving_files() -> dict[str, str]:
-    """The code that serves: its files in this package -> their places in the artifact."""
+    """The code that serves: its files in this package -> their places in the artifact.
+
+    The wheels are there where the bundle brings them (the setting package_source); pip finds them beside
+    code/requirements.txt.
+    """
     serving = sorted((PACKAGE / "serving").glob("[!.]*"))
     names = [f"serving/{path.name}" for path in serving if path.suffix in (".py", ".html")]
-    return {
-        name: f"entrypoints/{name}" for name in ("__init__.py", "contract.py", "image.py", *names)
-    } | ROOT_FILES
+    wheels = sorted((PACKAGE / "requirements" / "wheels").glob("*.whl"))
+    return (
+        {name: f"entrypoints/{name}" for name in ("__init__.py", "contract.py", "image.py", *names)}
+        | {f"requirements/wheels/{path.name}": f"code/wheels/{path.name}" for path in wheels}
+        | ROOT_FILES
+    )
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

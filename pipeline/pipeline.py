@@ -22,7 +22,7 @@ def build_pipeline(
     `digests` are those of the code bundles, by name (default: entrypoints/ as it is now); the bundles
     themselves are put by `steps.code.upload`.
     """
-    digests = digests or code.digests(code.bundles())
+    digests = digests or code.digests(code.bundles(package_source=settings.package_source))
     urls = {name: code.url(settings, name, digest) for name, digest in digests.items()}
     parameters = [sdk_parameter(item) for item in execution_parameters(settings, urls["random_weights"])]
     context = Context(settings, session, {parameter.name: parameter for parameter in parameters}, urls)

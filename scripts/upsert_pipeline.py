@@ -22,6 +22,7 @@ from config.settings import Settings
 from pipeline.definition import canonical, diff
 from scripts import debugger, schedules, tags
 from steps import code
+from steps.wheels import WheelsError
 
 if TYPE_CHECKING:
     import boto3
@@ -49,9 +50,13 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
 
     Raises:
         ClientError: AWS refused.
+        Failure: a wheel that the bundles bring cannot be fetched.
     """
-    bundles = code.bundles()
-    uploaded = code.upload(session.client("s3"), settings, bundles.values())
+    bundles = code.bundles(package_source=settings.package_source)
+    try:
+        uploaded = code.upload(session.client("s3"), settings, bundles.values())
+    except WheelsError as error:
+        command.fail(str(error))
     sagemaker = session.client("sagemaker")
     live = live_pipeline(sagemaker, settings)
     before = tags.upserted_before(live["PipelineDefinition"] if live else None)

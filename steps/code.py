@@ -10,9 +10,9 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from botocore.exceptions import ClientError
 
 from config.settings import Settings
 from entrypoints.contract import RANDOM_WEIGHTS
+from steps import wheels
+from steps.wheels import Lock
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "entrypoints"
@@ -41,11 +43,16 @@ _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """Files under their paths in the container, and the form in which they lie in S3."""
+    """Files under their paths in the container, and the form in which they lie in S3.
+
+    `locks` are the wheels that come besides, by their folder. Among the files is the text of each lock, so
+    the digest is also theirs.
+    """
 
     name: str
     form: Literal["tar", "files", "zip"]
     files: Mapping[str, bytes]
+    locks: Mapping[str, Lock] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -56,14 +63,23 @@ class Bundle:
                 digest.update(len(part).to_bytes(8, "big") + part)
         return digest.hexdigest()
 
+    def contents(self) -> dict[str, bytes]:
+        """The files and the wheels, which the package index is asked for once; WheelsError without it."""
+        files = dict(self.files)
+        for folder, lock in self.locks.items():
+            files |= {f"{folder}/{name}": data for name, data in wheels.fetch(lock).items()}
+        return files
+
     def archive(self) -> bytes:
-        """The files as one .tar.gz or .zip, members without time, owner and mode."""
-        return _tar(self.files) if self.form == "tar" else _zip(self.files)
+        """The contents as one .tar.gz or .zip, members without time, owner and mode."""
+        return _tar(self.contents()) if self.form == "tar" else _zip(self.contents())
 
 
-def bundles(root: Path = ROOT) -> dict[str, Bundle]:
+def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bundle]:
     """Every bundle by name: those of the programs, and random_weights.
 
+    `package_source` is the setting: whether what the images lack comes with them ("bundle") or is installed
+    from the package index.
     Raises FileNotFoundError when a program or a requirements file is missing under `root`.
     """
     made = {}
@@ -78,8 +94,25 @@ def bundles(root: Path = ROOT) -> dict[str, Bundle]:
         if form == "files":
             files[LAUNCHER] = (root / PACKAGE / LAUNCHER).read_bytes()
         made[name] = Bundle(name, form, files)
+        if requirements and package_source == "bundle":
+            made[name] = _with_wheels(made[name], root)
     marker = {RANDOM_WEIGHTS: b"Training starts from random weights.\n"}
     return {**made, "random_weights": Bundle("random_weights", "files", marker)}
+
+
+def _with_wheels(bundle: Bundle, root: Path) -> Bundle:
+    """The bundle with what its image lacks; TrainModel's also with what the artifact's image lacks.
+
+    The trials' artifacts are never served.
+    """
+    locks = {"wheels": wheels.locked(bundle.name, root)}
+    offline = {"requirements.txt": wheels.offline(bundle.files["requirements.txt"])}
+    if bundle.name.startswith("train"):
+        locks[f"{PACKAGE}/requirements/wheels"] = wheels.locked("serving", root)
+        serving = f"{PACKAGE}/requirements/serving.txt"
+        offline[serving] = wheels.offline(bundle.files[serving])
+    texts = {f"{folder}.txt": lock.text for folder, lock in locks.items()}
+    return Bundle(bundle.name, bundle.form, {**bundle.files, **offline, **texts}, locks)
 
 
 def digests(all_bundles: Mapping[str, Bundle]) -> dict[str, str]:
@@ -97,23 +130,24 @@ def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) ->
     """Put what is missing in the settings' bucket; the URIs of the new objects.
 
     `s3_client` is boto3's. The deploying function's zip is left out: Lambda takes it directly.
-    Raises botocore's ClientError when the bucket is missing or may not be used.
+    Raises botocore's ClientError when the bucket is missing or may not be used, and WheelsError when the
+    package index does not give what a bundle brings.
     """
     uploaded = []
+
+    def put(uri: str, content: Callable[[], bytes]) -> None:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not _exists(s3_client, bucket, key):
+            s3_client.put_object(Bucket=bucket, Key=key, Body=content())
+            uploaded.append(uri)
+
     for bundle in all_bundles:
-        if bundle.form == "zip":
-            continue
         address = url(settings, bundle.name, bundle.digest)
-        objects = (
-            {address: bundle.archive()}
-            if bundle.form == "tar"
-            else {f"{address}{path}": content for path, content in bundle.files.items()}
-        )
-        for uri, content in objects.items():
-            bucket, _, key = uri.removeprefix("s3://").partition("/")
-            if not _exists(s3_client, bucket, key):
-                s3_client.put_object(Bucket=bucket, Key=key, Body=content)
-                uploaded.append(uri)
+        if bundle.form == "tar":
+            put(address, bundle.archive)
+        elif bundle.form == "files":
+            for path, content in bundle.contents().items():
+                put(f"{address}{path}", partial(bytes, content))
     return uploaded
 
 

@@ -24,7 +24,7 @@ from local.jobs.records import Batch, Refused, batches, data_processing
 from local.jobs.sources import Source
 from local.processes.container import Start
 from local.s3.objects import Objects
-from local.s3.transfer import copy_tree
+from local.s3.transfer import upload
 from local.wire.errors import ServiceError
 
 LOG = "log.txt"
@@ -96,7 +96,7 @@ class Agent:
             self._end_server()
         if self.stopping:
             return 0
-        copy_tree(self._results, self._home.object_path(self._job["TransformOutput"]["S3OutputPath"]))
+        upload(self._home, [(self._results, self._job["TransformOutput"]["S3OutputPath"])])
         if dead is not None:
             raise JobError(f"AlgorithmError: {dead}")
         if refused:

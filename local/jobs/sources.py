@@ -12,6 +12,7 @@ from local.home.names import unfit
 from local.home.store import Record
 from local.jobs.jobs import JobError
 from local.s3.objects import Objects
+from local.s3.transfer import matching, path_below
 from local.wire.errors import ServiceError, invalid
 
 
@@ -59,9 +60,13 @@ def sources(home: Home, data: Record) -> list[Source]:
 
 
 def _below_prefix(home: Home, uri: str) -> Iterator[Source]:
+    """The result of in/data.csv is data.csv.out, whether the prefix is "in" or "in/" (as in AWS's sample
+    notebook tensorflow_batch_transform_mnist). Not published: of a prefix that ends within a name, such as
+    "in/raw-", the whole name remains.
+    """
     bucket, prefix = address(uri)
     for key in matching(home, bucket, prefix):
-        yield Source(bucket, key, result_name(prefix, key))
+        yield Source(bucket, key, path_below(prefix, key))
 
 
 def _in_manifest(home: Home, uri: str) -> Iterator[Source]:
@@ -88,28 +93,6 @@ def _in_manifest(home: Home, uri: str) -> Iterator[Source]:
         except ServiceError:
             raise _no_files(start + name) from None
         yield Source(*place, name.lstrip("/"))
-
-
-def matching(home: Home, bucket: str, prefix: str) -> list[str]:
-    """The keys that begin with a prefix, but for folder markers.
-
-    Raises:
-        ServiceError: there is no such bucket.
-    """
-    return [found.key for found in Objects(home.s3).list(bucket, prefix) if not found.key.endswith("/")]
-
-
-def result_name(prefix: str, key: str) -> str:
-    """What the result of an object below a prefix is called, without .out.
-
-    Of in/data.csv that is data.csv, whether the prefix is "in" or "in/" (as in AWS's sample notebook
-    tensorflow_batch_transform_mnist), or all of the key. Not published: of a prefix that ends within a name,
-    such as "in/raw-", the whole name remains.
-    """
-    folder = f"{prefix.removesuffix('/')}/"
-    if prefix and key.startswith(folder):
-        return key.removeprefix(folder)
-    return key.removeprefix(prefix[: prefix.rfind("/") + 1])
 
 
 def _no_files(uri: str) -> JobError:

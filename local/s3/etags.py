@@ -107,10 +107,11 @@ class ETags:
     def _kept(self, path: Path, status: os.stat_result) -> str | None:
         with self._lock:
             try:
-                row = self.open().execute(
+                found = self.open().execute(
                     "SELECT etag FROM etags WHERE path = ? AND size = ? AND modified = ?",
                     _identity(path, status),
-                ).fetchone()
+                )
+                row = found.fetchone()
             except sqlite3.DatabaseError as error:
                 if not database_full(error):
                     raise NotRecorded(self._path, error) from None

@@ -40,10 +40,8 @@ def download(home: Home, uri: str, folder: Path) -> int:
     if not (home.s3 / bucket).is_dir():
         return 0
     taken: dict[str, str] = {}
-    for key in (found.key for found in Objects(home.s3).list(bucket, prefix)):
-        if key.endswith("/"):
-            continue  # a folder's marker
-        name = _below(prefix, key)
+    for key in matching(home, bucket, prefix):
+        name = path_below(prefix, key)
         if (other := taken.setdefault(name, key)) != key:
             raise ValueError(f"{uri}: the objects {other!r} and {key!r} would be the same file {name!r}")
         make_folder((folder / name).parent)
@@ -51,8 +49,17 @@ def download(home: Home, uri: str, folder: Path) -> int:
     return len(taken)
 
 
-def _below(prefix: str, key: str) -> str:
-    """The path of an object below the folder of an input."""
+def matching(home: Home, bucket: str, prefix: str) -> Iterator[str]:
+    """The keys that begin with a prefix, but for folder markers.
+
+    Raises:
+        ServiceError: there is no such bucket.
+    """
+    return (found.key for found in Objects(home.s3).list(bucket, prefix) if not found.key.endswith("/"))
+
+
+def path_below(prefix: str, key: str) -> str:
+    """The path of an object below what its S3Prefix names, which may be a folder without its slash."""
     below = prefix if prefix.endswith("/") else f"{prefix}/"
     if prefix and key.startswith(below):
         return key.removeprefix(below)

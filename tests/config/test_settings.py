@@ -168,6 +168,15 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ("[tuning]\ntarget_accuracy = 98\n", ["tuning.target_accuracy = 98", "above 0 to 1"]),
         ("[tuning]\nmax_jobs_not_improving = 2\n", ["tuning.max_jobs_not_improving = 2", "3 or more"]),
         ("use_spot = 1\n", ["use_spot = 1", "true or false"]),
+        ('package_source = "pypi"\n', ["package_source = 'pypi'", "one of index, bundle"]),
+        (
+            'package_source = "bundle"\n[images]\ntraining_version = "2.14"\n',
+            [
+                "package_source = 'bundle'",
+                "images.training_version = '2.14' has no wheels, only '2.13'",
+                "index",
+            ],
+        ),
         ('name = "a_b"\n', ["name = 'a_b'", "hyphens"]),
         ('region = "Frankfurt"\n', ["region = 'Frankfurt'", "us-east-1"]),
         ("[tags]\nteam = 3\n", ["tags.team = 3", "a string"]),

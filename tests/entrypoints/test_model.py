@@ -12,8 +12,22 @@ from torchvision.models import resnet18, resnet34
 from torchvision.transforms import v2
 
 from entrypoints import image
-from entrypoints.model import WeightsError, build, cut, find_weights, normalize
+from entrypoints import model as model_module
+from entrypoints.model import WeightsError, build, cut, find_weights, normalize, serving_files
 from tests.entrypoints.networks import RESNET18
+
+
+def test_wheels_of_the_bundle_go_beside_the_requirements_of_the_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any(target.startswith("code/wheels/") for target in serving_files().values())
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "requirements" / "wheels").mkdir(parents=True)
+    (tmp_path / "requirements" / "wheels" / "some-1.0-py3-none-any.whl").touch()
+    monkeypatch.setattr(model_module, "PACKAGE", tmp_path)
+    files = serving_files()
+    assert files["requirements/wheels/some-1.0-py3-none-any.whl"] == "code/wheels/some-1.0-py3-none-any.whl"
+    assert files["requirements/serving.txt"] == "code/requirements.txt"
 
 
 @pytest.fixture(scope="module")

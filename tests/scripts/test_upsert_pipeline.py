@@ -3,13 +3,17 @@
 import base64
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 
 from config.settings import load
 from pipeline.definition import canonical
 from scripts import upsert_pipeline
-from steps import code
+from scripts.command import Failure
+from steps import code, wheels
+from steps.wheels import WheelsError
 
 NAME = "image-classification"
 ROLE = "arn:aws:iam::123456789012:role/Deploy"
@@ -211,6 +215,28 @@ def test_a_role_that_does_not_exist_is_refused_in_one_line(run, s3, url):
     done = run("upsert_pipeline.py", "--local", url)
     assert done.returncode == 2
     assert "CreateFunction" in done.stderr.splitlines()[-1]
+
+
+def test_wheels_that_cannot_be_fetched_end_it_before_anything_but_code_is_made(monkeypatch):
+    def fetch(_):
+        raise WheelsError("no package index")
+
+    monkeypatch.setattr(wheels, "fetch", fetch)
+    asked = []
+    session = SimpleNamespace(client=lambda service: asked.append(service) or StubS3())
+    with pytest.raises(Failure, match=r"^no package index$"):
+        upsert_pipeline.upsert(load(environ={}, overrides=["package_source=bundle"]), session, "{}")
+    assert asked == ["s3"]
+
+
+class StubS3:
+    """A bucket without objects, which takes any."""
+
+    def head_object(self, **_):
+        raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
+
+    def put_object(self, **_):
+        pass
 
 
 def test_a_service_that_does_not_answer_is_refused(run, refused):

@@ -1,0 +1,1 @@
+"""The bundles in replicas of AWS's containers, without AWS and without Docker."""
