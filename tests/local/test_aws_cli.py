@@ -103,7 +103,6 @@ def test_sagemaker(aws, job):
 
 
 # To be removed with the first CloudWatch Logs that answers for jobs: passing, this fails until it is.
-@pytest.mark.xfail(strict=True, reason="moto's CloudWatch Logs knows no job")
 def test_logs(aws, job):
     group = "/aws/sagemaker/ProcessingJobs"
     asked = ["--log-group-name", group, "--log-stream-name-prefix", job]

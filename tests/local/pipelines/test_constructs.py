@@ -13,7 +13,7 @@ import zipfile
 import pytest
 from botocore.exceptions import ClientError
 
-from local.definition.step_types import STEP_TYPES
+from local.home.home import Home
 from local.service import LocalService
 from tests.local.definitions import (
     EQUAL,
@@ -31,6 +31,8 @@ from tests.local.definitions import (
     training,
     tuning,
 )
+from tests.local.endpoint_service import pack
+from tests.local.transform_requests import APP
 
 UNEQUAL = {**EQUAL, "RightValue": 2}
 KEY = "arn:aws:kms:us-east-1:123456789012:key/1"
@@ -129,6 +131,18 @@ def spot():
     return step
 
 
+def scores(name, model_name, source, target):
+    """A Transform step over what lies under an S3 URI."""
+    data = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}}
+    arguments = {
+        "ModelName": model_name,
+        "TransformInput": {"DataSource": data},
+        "TransformOutput": {"S3OutputPath": target},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+    return {"Name": name, "Type": "Transform", "Arguments": arguments}
+
+
 PROPERTY_FILE = {"PropertyFile": get("Steps.First.PropertyFiles.Report")}
 DEEP = {"Std:JsonGet": {**PROPERTY_FILE, "Path": "list[0]['k.x']"}}
 ACCURACY = {"Std:JsonGet": {**PROPERTY_FILE, "Path": "accuracy"}}
@@ -203,6 +217,13 @@ RUN = {
          says("Version", join("", get("Steps.Register.ModelPackageVersion")))],
         "Version", "1",
     ),
+    "Transform of an output, with a Model": (
+        [model("Scorer", "s3://bucket/scorer.tar.gz"),
+         scores("Score", get("Steps.Scorer.ModelName"), FIRST_OUTPUT, "s3://bucket/scores"),
+         reads(says("Scored", "/opt/ml/processing/input/data", program='cp "$1/out.txt.out" "$0/out.txt"'),
+               get("Steps.Score.TransformOutput.S3OutputPath"))],
+        "Scored", "[one\n]",
+    ),
     "an output that is uploaded while the job runs": (
         [changed(says("Running", "now"), "ProcessingOutputConfig.Outputs",
                  [{"OutputName": "result", "S3Output": {
@@ -252,18 +273,14 @@ DATASET = {
     },
 }  # fmt: skip
 INSTANCES = "ProcessingResources.ClusterConfig.InstanceCount"
-# Step types that StartPipelineExecution refuses; Transform is one as long as it has no row in STEP_TYPES.
+# Step types that StartPipelineExecution refuses.
 TYPES = (
     "AutoML", "Callback", "ClarifyCheck", "Cleanup", "EMR", "EMRServerless", "Endpoint", "EndpointConfig",
-    "ForEach", "InferenceComponent", "Job", "Lineage", "QualityCheck", "Transform",
+    "ForEach", "InferenceComponent", "Job", "Lineage", "QualityCheck",
 )  # fmt: skip
 # Kind -> the step that has it, and what the refusal says, of the start or of the step.
 REFUSED = {
-    **{
-        f"step type {kind}": (of_type(kind), f"steps of type {kind}")
-        for kind in TYPES
-        if kind not in STEP_TYPES
-    },
+    **{f"step type {kind}": (of_type(kind), f"steps of type {kind}") for kind in TYPES},
     "one of AWS's built-in algorithms": (built_in("Step"), "AWS's built-in algorithm image-classification"),
     "processing by what an image holds": (
         image_alone("Step"),
@@ -285,9 +302,11 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with LocalService(tmp_path_factory.mktemp("constructs") / "home") as service:
+    home = tmp_path_factory.mktemp("constructs") / "home"
+    with LocalService(home) as service:
         service.client = functools.cache(service.client)  # each takes half a second to make
         service.client("s3").create_bucket(Bucket="bucket")
+        pack(Home(home), "scorer.tar.gz", app_py=APP)
         bundle = io.BytesIO()
         with tarfile.open(fileobj=bundle, mode="w:gz") as tar:
             member = tarfile.TarInfo("train.py")
