@@ -117,7 +117,6 @@ def test_instances_that_would_train_alone_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SM_HOSTS", '["algo-1", "algo-2"]')
-    monkeypatch.setattr("entrypoints.train.signal.signal", lambda *_: None)
     with pytest.raises(SystemExit) as stopped:
         main([])
     assert stopped.value.code == 2
@@ -137,7 +136,6 @@ def test_gpus_that_torch_cannot_use_are_refused_at_once(
     for variable in given:
         monkeypatch.setenv(variable, "0,1,2,3")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("entrypoints.train.signal.signal", lambda *_: None)
     with pytest.raises(SystemExit) as stopped:
         main([])
     assert stopped.value.code == 2

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from local.definition.step_types import AWS_STEP_TYPES
+from local.jobs import opt_ml
 from local.service import LocalService
 
 ROOT = Path(__file__).parents[2]
+# AWS's own drivers name /opt/ml.
+needs_opt_ml = pytest.mark.skipif(
+    bool(opt_ml._obstacle("own")), reason=f"jobs have no /opt/ml of their own: {opt_ml._obstacle('own')}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +35,15 @@ def answers(tmp_path_factory):
     return {**answers, "log": run.stderr}
 
 
-def skip_without_opt_ml(answer):
-    """AWS's own drivers name /opt/ml: they run where each job has one of its own."""
-    if missing := re.search(r"/opt/ml/\S+: No such file or directory", answer["ended"] + answer["printed"]):
-        pytest.skip(f"jobs have no /opt/ml of their own here: {missing[0]}")
-
-
 def test_a_script_processor_runs_and_shows_its_log(answers):
     answer = answers["script_processor"]
     assert answer["ended"] == "run"
     assert "hello from ['a']" in answer["printed"] + answers["log"]
 
 
+@needs_opt_ml
 def test_a_framework_processor_runs_and_shows_its_log(answers):
     answer = answers["framework_processor"]
-    skip_without_opt_ml(answer)
     assert answer["ended"] == "run"
     assert "hello from ['b']" in answer["printed"] + answers["log"]
 
@@ -54,8 +52,8 @@ def test_a_pipeline_is_put_twice_and_runs(answers):
     assert answers["pipeline"]["ended"] == "Succeeded"
 
 
+@needs_opt_ml
 def test_a_model_trainer_trains(answers):
-    skip_without_opt_ml(answers["model_trainer"])
     assert answers["model_trainer"]["ended"] == "trained"
 
 

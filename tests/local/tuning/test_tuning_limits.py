@@ -153,6 +153,7 @@ def test_a_trial_that_the_service_could_not_carry_out_fails_the_job(home, store)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return prepare(home, record, service)
 
+    home.object_path("s3://b").mkdir(parents=True)
     jobs = JobService(home, store, dataclasses.replace(training.KIND, prepare=full), dict)
     tuning = TuningService(home, store, jobs)
     limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
