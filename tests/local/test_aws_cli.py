@@ -103,7 +103,7 @@ def test_sagemaker(aws, job):
 
 
 def test_logs(aws, job):
-    """Version 1 of the CLI, which the package index has, knows no `aws logs tail`: this is what that asks for."""
+    """What `aws logs tail` asks for: version 1 of the CLI, which the package index has, does not know it."""
     group = "/aws/sagemaker/ProcessingJobs"
     asked = ["--log-group-name", group, "--log-stream-name-prefix", job]
     (stream,) = json.loads(aws("logs describe-log-streams", *asked))["logStreams"]
