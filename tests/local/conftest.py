@@ -32,7 +32,7 @@ from tests.local.fake_aws import FakeAws
 Client = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")  # others, after these, make up answers that are shorter
 def answers_have_their_shapes() -> Iterator[None]:
     """Every answer of every operation in these tests is as AWS's model says; else the request fails."""
     call = ControlPlane.call

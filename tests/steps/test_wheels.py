@@ -122,7 +122,7 @@ def test_the_wheels_are_uploaded_beside_the_code(s3, uploaded, monkeypatch):
     bundles = code.bundles(package_source="bundle")
     code.upload(s3, SETTINGS, [bundles["evaluate"], bundles["train"]])
     folder = code.url(SETTINGS, "evaluate", bundles["evaluate"].digest)
-    assert f"{folder.removeprefix('s3://pictures/')}/wheels/for-3.13.whl" in uploaded(folder)
+    assert f"{folder.removeprefix('s3://pictures/')}wheels/for-3.13.whl" in uploaded(folder)
     with tarfile.open(fileobj=io.BytesIO(bundles["train"].archive())) as archive:
         assert {"wheels/for-3.12.whl", "entrypoints/requirements/wheels/for-3.13.whl"} <= set(
             archive.getnames()

@@ -111,4 +111,4 @@ def test_an_object_that_vanishes_while_it_is_listed_is_left_out(s3, home, monkey
 def test_a_database_that_is_none_is_refused_in_a_line(tmp_path):
     (tmp_path / "etags.sqlite").write_bytes(b"no database, but some other file" * 100)
     with pytest.raises(OSError, match=r"etags.sqlite cannot be written \(file is not a database\)"):
-        ETags(tmp_path / "etags.sqlite")
+        ETags(tmp_path / "etags.sqlite").open()
