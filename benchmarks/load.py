@@ -1,7 +1,7 @@
 """Load on an HTTP server of the loopback, from one process that itself costs little.
 
-Closed loop: so many clients, each of which sends its next request when it has its answer. Open loop: so many
-requests per second, whether answered or not. Connections are kept alive.
+Closed loop: a number of clients, each of which sends its next request when it has its answer. Open loop: a
+number of requests per second, whether answered or not. Connections are kept alive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import uvloop
 
 HOST = "127.0.0.1"
 WARM_UP_S = 1.0
-# A request without an answer for so long hangs.
+# A request without an answer after this time hangs.
 PATIENCE_S = 20.0
 
 Result = TypeVar("Result")
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
 
 
 async def closed_loop(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Load:
-    """Load by so many clients; the first WARM_UP_S, before the `seconds` that are measured, do not count."""
+    """Load by a number of clients, measured for `seconds` after a first WARM_UP_S."""
     load = Load(seconds)
     turns = itertools.cycle(requests)
     begin = time.perf_counter() + WARM_UP_S
@@ -151,7 +151,7 @@ async def closed_loop(port: int, requests: Sequence[bytes], clients: int, second
 
 
 async def open_loop(port: int, requests: Sequence[bytes], per_second: float, seconds: float) -> Load:
-    """Load by so many requests per second, over as many connections as that takes; warm-up as above."""
+    """Load by `per_second` requests per second, over as many connections as that takes; warm-up as above."""
     load = Load(seconds)
     turns = itertools.cycle(requests)
     idle: list[Connection] = []

@@ -68,7 +68,7 @@ def middle(rounds: Sequence[Figures]) -> Figures:
 
 
 def alone(processes: int, *arguments: object, path: Path | None = None) -> list[float]:
-    """The figures of so many processes of alone.py that work at the same time.
+    """The figures of several processes of alone.py that work at the same time.
 
     Raises:
         SystemExit: one failed, and has said why.
@@ -214,9 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--seconds", type=float, default=3.0, help="of each load (3)")
     option("--rounds", type=int, default=3, help="(3)")
     option("--only", nargs="+", choices=list(SERVERS), default=list(SERVERS), metavar="SERVER")
-    option(
-        "--soak", type=float, default=0, metavar="MINUTES", help="load ours by 16 clients for so long, too"
-    )
+    option("--soak", type=float, default=0, metavar="MINUTES", help="also load ours by 16 clients, this long")
     option("--peers", type=Path, default=ROOT / "build" / "peers", metavar="DIR", help="their environment")
     option("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)

@@ -61,7 +61,7 @@ class Training:
 
     trainable: Literal["auto", "head", "last_block", "all"] = "auto"  # which layers
     class_weights: bool = False  # each class counts the same, however many pictures it has
-    patience: Annotated[int, Between(0)] = 0  # stop after so many epochs without a better one; 0: never
+    patience: Annotated[int, Between(0)] = 0  # stop after this number without a better one; 0: never
     views: Annotated[int, Between(1)] = 4  # random crops of each picture, where layers are frozen
     memory_budget_mb: Annotated[int, Between(0)] = 2048  # of an instance, for pictures and features
 
@@ -127,7 +127,7 @@ class Retries:
 
     max_attempts: Annotated[int, Between(0, 20)] = 3  # 0: never retry
     interval_s: Annotated[int, Between(1, 43_200)] = 60  # before the first new attempt
-    backoff_rate: Annotated[float, Between(1)] = 2.0  # each later interval is so many times longer
+    backoff_rate: Annotated[float, Between(1)] = 2.0  # each interval, as a multiple of the one before
 
 
 @dataclass(frozen=True)
@@ -139,4 +139,4 @@ class Schedule:
     # new one no queue, 185 retries, 86,400 s.
     dead_letter_queue: Annotated[str, _QUEUE] | None = None
     max_retries: Annotated[int, Between(0, 185)] | None = None
-    max_event_age_s: Annotated[int, Between(60, 86_400)] | None = None  # no retry after so long
+    max_event_age_s: Annotated[int, Between(60, 86_400)] | None = None  # no retry of an older event

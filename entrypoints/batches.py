@@ -28,7 +28,7 @@ class Budget:
         self.left = mebibytes << 20
 
     def take(self, size: int) -> bool:
-        """Take so many bytes if as many are left; whether they were."""
+        """Reserve `size` bytes; return whether they fit."""
         fits = size <= self.left
         if fits:
             self.left -= size
@@ -110,7 +110,7 @@ def augmentation(image_size: int, crop_scale: float, horizontal_flip: bool) -> v
 
 
 def shuffled(count: int, batches: int) -> Iterator[torch.Tensor]:
-    """Indices 0..count-1 in random order, in so many batches of nearly equal size."""
+    """Indices 0..count-1 in random order, in batches of nearly equal size."""
     yield from torch.randperm(count).tensor_split(batches)
 
 

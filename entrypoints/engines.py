@@ -33,12 +33,12 @@ from entrypoints.serving import predictor
 
 # Training pictures, spread evenly over the split, whose activations set the ranges of int8.
 CALIBRATION_PICTURES = 64
-# Of a larger validation split so many pictures, spread evenly, decide.
+# Of a larger validation split this number of pictures, spread evenly, decides.
 VALIDATION_PICTURES = 1000
 # The share of them (0..1) on which int8 must answer as fp32 does. Where answers are the same, so is whether
 # they are right: accuracies differ by no more than 0.005 then.
 LEAST_AGREEMENT = 0.995
-# How far the scores of the fp32 engine may lie from torch's, absolutely and relatively, on so many of them.
+# How far the scores of the fp32 engine may lie from torch's, absolutely and relatively, on a few of them.
 TOLERANCE = 1e-3
 COMPARED_PICTURES = 4
 BATCH = 16

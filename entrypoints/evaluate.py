@@ -38,7 +38,7 @@ from entrypoints.metrics import multiclass_metrics
 from entrypoints.program import Parser, fail, write_bytes, write_json
 
 QUEUE = 1000  # files at a time that are given out to threads
-# Of a larger test split so many pictures, spread evenly, tell how the artifact's engines compare.
+# Of a larger test split this number of pictures, spread evenly, tells how the artifact's engines compare.
 COMPARED_PICTURES = 1000
 SAMPLE_PICTURES = 8
 # What tarfile makes of a damaged archive, besides its own errors.

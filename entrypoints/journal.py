@@ -25,7 +25,7 @@ class Journal:
     """
 
     def __init__(self, steps: int) -> None:
-        """A journal of a training of so many steps."""
+        """A journal of a training of `steps` steps."""
         self.steps: list[dict[str, float]] = []
         self.epochs: list[dict[str, float]] = []
         self._every = -(-steps // MAX_STEP_ROWS)
@@ -54,7 +54,7 @@ class Journal:
         self.epochs.append(row)
 
     def last_is_best(self, images: int) -> bool:
-        """Whether the last epoch's accuracy on so many images is the highest but for one standard error.
+        """Whether the last epoch's accuracy on `images` images is the highest but for one standard error.
 
         Of such epochs the last is the best: the highest of many noisy accuracies owes much to luck, and the
         learning rate falls to the end (the one-standard-error rule of Breiman et al., Classification and

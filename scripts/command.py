@@ -1,6 +1,6 @@
 """What every command shares: options, the AWS session, errors of one line, exit codes.
 
-Exit codes: 0 done, 1 the answer is no (a gate, a refused question), 2 wrong input or surroundings,
+Exit codes: 0 done, 1 the answer is no (a gate, a refused question), 2 wrong input or environment,
 130 interrupted. Results go to stdout, progress and errors to stderr.
 """
 
@@ -105,7 +105,7 @@ def parser(
     """
     result = _Parser(description=description, formatter_class=_Formatter)
     result.set_defaults(reads=reads)
-    common = result.add_argument_group("surroundings")
+    common = result.add_argument_group("environment")
     common.add_argument("--local", metavar="URL", help=local_help)
     common.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",

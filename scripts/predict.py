@@ -12,7 +12,7 @@ with the model.
   predict.py photos/ --format csv > photos.csv
   curl https://example.com/daisy.jpg | predict.py - --format json
 
-Exit codes: 0 every picture has its answer, 1 the endpoint refused some, 2 wrong input or surroundings. Files
+Exit codes: 0 every picture has its answer, 1 the endpoint refused some, 2 wrong input or environment. Files
 in folders that are no pictures are listed at the end and change nothing.
 """
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
 
 SETTINGS = ("name", "region", "scheduler_role", "schedule")
-# Retraining is in no hurry, and so many minutes let the service spread its load.
+# Retraining is in no hurry: this window lets the service spread its load.
 WINDOW_MINUTES = 15
 # What UpdateSchedule, which replaces the whole schedule, takes of GetSchedule's answer.
 KEPT = (
@@ -163,7 +163,7 @@ def _expression(arguments: argparse.Namespace) -> str | None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--rate", metavar="N UNIT", help='every so many minutes, hours or days, e.g. "7 days"')
+    when.add_argument("--rate", metavar="N UNIT", help='how often, in minutes, hours or days, e.g. "7 days"')
     when.add_argument("--cron", metavar="FIELDS", help="minutes hours day-of-month month day-of-week year")
     parser.add_argument("--timezone", metavar="ZONE", help="of --cron, e.g. Europe/Berlin (UTC)")
     command.add_parameters(parser)

@@ -93,7 +93,7 @@ class Browser:
         return message
 
     def open(self, url: str, width: int = 1280, height: int = 800, dark: bool = False) -> None:
-        """Load a page in a window of so many pixels; below 500 it is a phone's."""
+        """Load a page in a window of this width in pixels; below 500 it is a phone's."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=width < 500,

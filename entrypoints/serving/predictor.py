@@ -115,7 +115,7 @@ def has_vnni() -> bool:
 
 
 def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An engine on so many threads, none of which spins while it waits: others share the cores."""
+    """An engine on this number of threads, none of which spins while it waits: others share the cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

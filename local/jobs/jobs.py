@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,28 +13,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
-from local.home.disk import MAKE_ROOM, disk_fault, says_full
+from local.home.disk import disk_fault
 from local.home.home import Home
 from local.home.store import PATIENCE_S, Record, Store
 from local.home.tags import add_tags, untagged
-from local.jobs.opt_ml import NOTE
+from local.jobs.reasons import FAILURE_REASON_CHARACTERS, failure_reason
 from local.processes.container import STOP_TIMEOUT_S, Start, spawn
-from local.processes.files import last_lines
 from local.processes.log_times import timed
 from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
 
-FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
-_FAILURE_FILE_CHARACTERS = 1024  # developer guide, "How Amazon SageMaker processes training output"
-_LAST_LINE_CHARACTERS = (
-    400  # a FailureReason is quoted in those of the tuning job, the step and the execution
-)
-# What the toolkit writes into the failure file unless it captures what its program says, as AWS's framework
-# images have it do (capture_error): the log has it.
-_TOOLKIT_SILENCE = re.compile(r'ExecuteUserScriptError:\nExitCode \d+\nErrorMessage ""')
-_TOOLKIT_REPORT = "Reporting training FAILURE"
-_ALGORITHM_ERROR = "AlgorithmError: "
 DEFAULT_MAX_RUNTIME_S = 24 * 3600  # API reference: StoppingCondition's default, 1 day
 
 
@@ -317,37 +305,6 @@ class JobService:
         )
         if reason:
             record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
-
-
-def failure_reason(log: Path, exit_status: int, failure: Path | None = None) -> str:
-    """Why a program failed, in SageMaker's form, and where its log is.
-
-    Args:
-        failure: the file in which it may say so; else it is the last line that it wrote into its log.
-    """
-    ending = f", exit code: {exit_status} (log: {log})"
-    written = _written(failure) if failure is not None and failure.is_file() else ""
-    if written and not _TOOLKIT_SILENCE.match(written):
-        room = FAILURE_REASON_CHARACTERS - len(_ALGORITHM_ERROR) - len(ending)
-        return _blamed(f"{written[:room]}{ending}")
-    lines = [line for line in last_lines(log, limit=16_384).splitlines() if not line.startswith(NOTE)]
-    # The toolkit's own report comes last, and names the exit code of the script only.
-    toolkit = next((i for i, line in enumerate(lines) if line.endswith(_TOOLKIT_REPORT)), len(lines))
-    said = next((line.strip() for line in reversed(lines[:toolkit]) if line.strip()), "it wrote nothing")
-    return _blamed(f"{said[:_LAST_LINE_CHARACTERS]}{ending}")
-
-
-def _written(failure: Path) -> str:
-    """The beginning of a failure file, as much as SageMaker shows of it."""
-    with failure.open(encoding="utf-8", errors="replace") as file:
-        return file.read(_FAILURE_FILE_CHARACTERS).strip()
-
-
-def _blamed(said: str) -> str:
-    # On AWS an instance's disk is the job's own; here it is that of all jobs, and none is to blame.
-    if says_full(said):
-        return f"InternalServerError: the disk is full; {MAKE_ROOM}: {said}"
-    return f"{_ALGORITHM_ERROR}{said}"
 
 
 def refuse_empty_words(specification: Mapping[str, Any]) -> None:

@@ -83,7 +83,7 @@ def _send(
             {"MetricName": name, "Dimensions": dimensions, "Timestamp": now, "Value": value}
             for name, value in found(lines, definitions)
         ]
-        for start in range(0, len(data), 1000):  # API reference: at most so many in one request
+        for start in range(0, len(data), 1000):  # API reference: the most in one request
             client = client or clients.client("cloudwatch", service)
             client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + 1000])
 

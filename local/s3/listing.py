@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -17,94 +18,92 @@ from local.wire.http import HttpResponse
 KEYS_MAX = 1000
 
 
+@dataclass(frozen=True)
+class _Page:
+    """Objects and, as strings, common prefixes."""
+
+    entries: list[Object | str]
+    last: str  # the last key or prefix, if more follow
+    encode: Callable[[str], str]
+    head: dict[str, str]  # elements that every listing has
+
+    def answer(self, root: str, own: Mapping[str, str], name: str, rest: str = "") -> HttpResponse:
+        """The document.
+
+        Args:
+            own: further elements; those without text are left out, but for a marker.
+            name: the element of an object.
+            rest: what that holds besides.
+        """
+        always = {"Prefix", "Marker", "KeyMarker"}
+        return document(
+            root,
+            *(element(key, text) for key, text in {**self.head, **own}.items() if text or key in always),
+            *(
+                element(
+                    name,
+                    element("Key", self.encode(item.key)) + element("Size", item.size) + rest + stamp(item),
+                )
+                for item in self.entries
+                if isinstance(item, Object) and _still_there(item)
+            ),
+            *(
+                element("CommonPrefixes", element("Prefix", self.encode(item)))
+                for item in self.entries
+                if isinstance(item, str)
+            ),
+        )
+
+
 def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
     """The answer to ListObjectsV2 or, without list-type=2, to ListObjects."""
     second = query.get("list-type") == "2"
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     after = (token_of(query) or query.get("start-after", "")) if second else query.get("marker", "")
-    limit = min(whole_number(query, "max-keys", KEYS_MAX), KEYS_MAX)
-    encode = quote if query.get("encoding-type") == "url" else escape
-    objects.require_bucket(bucket)
-    page = list(itertools.islice(_entries(objects, bucket, prefix, delimiter, after), limit + 1))
-    more = len(page) > limit > 0
-    del page[limit:]
-    last = (page[-1] if isinstance(page[-1], str) else page[-1].key) if more else ""
-    said = {
-        "Name": bucket,
-        "Prefix": encode(prefix),
-        "Delimiter": encode(delimiter),
-        "EncodingType": query.get("encoding-type", ""),
-        "MaxKeys": str(limit),
-        "IsTruncated": str(more).lower(),
-    }
+    page = _page(objects, bucket, query, after)
     if second:
-        said |= {
-            "KeyCount": str(len(page)),
+        own = {
+            "KeyCount": str(len(page.entries)),
             "ContinuationToken": escape(query.get("continuation-token", "")),
-            "NextContinuationToken": as_token(last),
-            "StartAfter": encode(query.get("start-after", "")),
+            "NextContinuationToken": as_token(page.last),
+            "StartAfter": page.encode(query.get("start-after", "")),
         }
     else:
-        said |= {"Marker": encode(after), "NextMarker": encode(last)}
-    return document(
-        "ListBucketResult",
-        *(element(name, text) for name, text in said.items() if text or name in {"Prefix", "Marker"}),
-        *(
-            element("Contents", element("Key", encode(item.key)) + element("Size", item.size) + stamp(item))
-            for item in page
-            if isinstance(item, Object) and _still_there(item)
-        ),
-        *(
-            element("CommonPrefixes", element("Prefix", encode(item)))
-            for item in page
-            if isinstance(item, str)
-        ),
-    )
+        own = {"Marker": page.encode(after), "NextMarker": page.encode(page.last)}
+    return page.answer("ListBucketResult", own, "Contents")
 
 
 def list_versions(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
     """The answer to ListObjectVersions: without versioning each object has one, whose id is null."""
-    prefix, delimiter, after = (
-        query.get("prefix", ""),
-        query.get("delimiter", ""),
-        query.get("key-marker", ""),
-    )
+    after = query.get("key-marker", "")
+    page = _page(objects, bucket, query, after)
+    own = {
+        "KeyMarker": page.encode(after),
+        "NextKeyMarker": page.encode(page.last),
+        "NextVersionIdMarker": "null" if page.last else "",
+    }
+    latest = element("VersionId", "null") + element("IsLatest", "true") + element("StorageClass", "STANDARD")
+    return page.answer("ListVersionsResult", own, "Version", latest)
+
+
+def _page(objects: Objects, bucket: str, query: Mapping[str, str], after: str) -> _Page:
+    """What a listing shows after a key."""
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     limit = min(whole_number(query, "max-keys", KEYS_MAX), KEYS_MAX)
     encode = quote if query.get("encoding-type") == "url" else escape
     objects.require_bucket(bucket)
-    page = list(itertools.islice(_entries(objects, bucket, prefix, delimiter, after), limit + 1))
-    more = len(page) > limit > 0
-    del page[limit:]
-    last = (page[-1] if isinstance(page[-1], str) else page[-1].key) if more else ""
-    said = {
+    entries = list(itertools.islice(_entries(objects, bucket, prefix, delimiter, after), limit + 1))
+    more = len(entries) > limit > 0
+    del entries[limit:]
+    last = (entries[-1] if isinstance(entries[-1], str) else entries[-1].key) if more else ""
+    head = {
         "Name": bucket,
         "Prefix": encode(prefix),
-        "KeyMarker": encode(after),
         "Delimiter": encode(delimiter),
         "EncodingType": query.get("encoding-type", ""),
         "MaxKeys": str(limit),
         "IsTruncated": str(more).lower(),
-        "NextKeyMarker": encode(last),
-        "NextVersionIdMarker": "null" if more else "",
     }
-    latest = element("VersionId", "null") + element("IsLatest", "true") + element("StorageClass", "STANDARD")
-    return document(
-        "ListVersionsResult",
-        *(element(name, text) for name, text in said.items() if text or name in {"Prefix", "KeyMarker"}),
-        *(
-            element(
-                "Version",
-                element("Key", encode(item.key)) + element("Size", item.size) + latest + stamp(item),
-            )
-            for item in page
-            if isinstance(item, Object) and _still_there(item)
-        ),
-        *(
-            element("CommonPrefixes", element("Prefix", encode(item)))
-            for item in page
-            if isinstance(item, str)
-        ),
-    )
+    return _Page(entries, last, encode, head)
 
 
 def _entries(

@@ -109,7 +109,7 @@ class Search:
             return self.expired.is_set() or self._hopeless or complete(self._record, values)
 
     def _can_ask(self, index: int, known: int) -> bool:
-        """Whether it is the turn of that trial, and so many objectives without a gap are there."""
+        """Whether it is the turn of that trial, and the first `known` objectives are there."""
         return len(self._asked) == index - 1 and self._complete() >= known and not self._in_doubt()
 
     def _all_failed(self) -> bool:

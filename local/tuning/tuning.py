@@ -21,7 +21,8 @@ from local.home.store import PATIENCE_S, Record, Store
 from local.home.tags import add_tags, tags_of, untagged
 from local.jobs import metrics
 from local.jobs.forks import starter
-from local.jobs.jobs import FAILURE_REASON_CHARACTERS, JobService
+from local.jobs.jobs import JobService
+from local.jobs.reasons import FAILURE_REASON_CHARACTERS
 from local.processes.container import Start
 from local.tuning import warm_start
 from local.tuning.ranges import reversed_names

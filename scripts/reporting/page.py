@@ -16,9 +16,9 @@ from scripts.reporting import evaluation, plots
 from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, Training, Tuning
 
 FOLDER = Path(__file__).resolve().parent
-TABLE_CLASSES = 15  # up to so many a confusion matrix is a table of numbers, from there on a heat map
-HALF_CLASSES = 10  # up to so many it takes half of the width
-UPRIGHT_LETTERS = 48  # from so many letters on its columns' names stand upright
+TABLE_CLASSES = 15  # up to this number a confusion matrix is a table of numbers, above it a heat map
+HALF_CLASSES = 10  # up to this number it takes half of the width
+UPRIGHT_LETTERS = 48  # names of this length or more stand upright above its columns
 PAIRS = 12
 MAX_ROWS = 300  # of a table that grows with the dataset
 MAX_REJECTED = 100
@@ -193,7 +193,7 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
         ]
         if small
         else [],
-        # So many columns need the whole width, and so many names have to stand upright.
+        # Many columns need the whole width, and long names have to stand upright.
         "wide": small and len(classes) > HALF_CLASSES,
         "upright": small and len(classes) * max(map(len, classes)) > UPRIGHT_LETTERS,
         "heat": None if small else plots.confusion(matrix, classes),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SIZE_IN = (4.8, 2.75)
 POINTS = 500  # of a curve; more are averaged
-CORES = 8  # more than so many curves are drawn as a band
+CORES = 8  # more curves than this are drawn as a band
 CELLS = 300  # of a side of the confusion matrix; more are added up
 
 

@@ -14,6 +14,7 @@ import boto3
 import numpy as np
 import pytest
 import requests
+from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
@@ -59,6 +60,16 @@ def url(moto_server: str) -> str:
 @pytest.fixture
 def client(url: str) -> Callable[[str], object]:
     return lambda service: boto3.client(service, endpoint_url=url, **PLANE)
+
+
+@pytest.fixture
+def stub():
+    """botocore's stub of a SageMaker client, all of whose answers are asked for."""
+    client = boto3.client("sagemaker", **PLANE)
+    with Stubber(client) as stub:
+        stub.client = client
+        yield stub
+        stub.assert_no_pending_responses()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_needs_no_surroundings(run, script):
+def test_help_needs_no_environment(run, script):
     completed = run(script, "--help")
     assert completed.returncode == 0
     assert "--local URL" in completed.stdout
@@ -96,7 +96,7 @@ def test_an_empty_argument_stands_for_no_default(run, refused, arguments):
         ([], ["no usable AWS credentials", "aws configure"]),
     ],
 )
-def test_wrong_surroundings_are_one_line(run, refused, arguments, words):
+def test_a_wrong_environment_is_one_line(run, refused, arguments, words):
     refused(run("schedule_retraining.py", *arguments), "schedule_retraining.py: ", *words)
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from botocore.stub import Stubber
 
 from local.service import LocalService
 from scripts import command, debugger
 from scripts.start_execution import main as start_main
-from tests.scripts.conftest import BUCKET, PLANE
+from tests.scripts.conftest import BUCKET
 
 NAME = "image-classification"
 ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
@@ -135,15 +133,6 @@ def test_a_definition_without_it_is_not_asked_about(aws, arguments):
 def test_a_tail_without_training_is_not_asked_about(aws):
     assert start_main(["--from", "CheckAccuracy"]) == 0
     assert len(executions(aws)) == 1
-
-
-@pytest.fixture
-def stub():
-    client = boto3.client("sagemaker", **PLANE)
-    with Stubber(client) as stub:
-        stub.client = client
-        yield stub
-        stub.assert_no_pending_responses()
 
 
 DENIED = "AccessDeniedException"

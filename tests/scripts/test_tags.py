@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from botocore.stub import Stubber
 
 from scripts import tags
-from tests.scripts.conftest import PLANE
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flowers"
 
@@ -47,15 +44,6 @@ def test_tags_follow_the_settings_and_those_of_others_stay(client):
     # `stage` was ours and is gone; so was `team`, until somebody changed its value.
     assert live == {**theirs, "project": "flowers", "owner": "me"}
     assert not tags.update_sagemaker(sagemaker, arn, {"project": "flowers", "owner": "me"}, before)
-
-
-@pytest.fixture
-def stub():
-    client = boto3.client("sagemaker", **PLANE)
-    with Stubber(client) as stub:
-        stub.client = client
-        yield stub
-        stub.assert_no_pending_responses()
 
 
 def test_only_what_differs_is_sent(stub):

@@ -94,7 +94,7 @@ def picture(tmp_path) -> Path:
 
 
 def results(browser, count=1):
-    """The words of the answers, once so many are there."""
+    """The words of the answers, once that number is there."""
     browser.wait_for(
         f"document.querySelectorAll('.result').length === {count} && !document.querySelector('.waiting')"
     )

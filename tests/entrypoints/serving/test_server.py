@@ -45,7 +45,7 @@ def until(what: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def busy(processes: list[psutil.Process]) -> Callable[[], bool]:
-    """Whether each of so many processes has computed for a tenth of a second since this was called."""
+    """Whether each of these processes has computed for a tenth of a second since this was called."""
     before = [process.cpu_times().user for process in processes]
     return lambda: all(
         process.cpu_times().user > began + 0.1 for process, began in zip(processes, before, strict=True)
