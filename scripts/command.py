@@ -234,22 +234,33 @@ def is_local() -> bool:
     return bool(os.environ.get("AWS_ENDPOINT_URL"))
 
 
-def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef:
-    """DescribePipeline's answer for the deployment's pipeline.
+def find_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef | None:
+    """DescribePipeline's answer for the deployment's pipeline; None if it was never upserted.
 
     Raises:
-        Failure: it was never upserted.
         ClientError: AWS refused for another reason.
     """
     try:
         return sagemaker.describe_pipeline(PipelineName=settings.pipeline_name)
     except ClientError as error:
         if is_missing(error):
-            fail(
-                f"there is no pipeline {settings.pipeline_name} in {settings.region}; "
-                "create it with python scripts/upsert_pipeline.py"
-            )
+            return None
         raise
+
+
+def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef:
+    """The same of a pipeline that must be there.
+
+    Raises:
+        Failure: it was never upserted.
+        ClientError: AWS refused for another reason.
+    """
+    if (found := find_pipeline(sagemaker, settings)) is None:
+        fail(
+            f"there is no pipeline {settings.pipeline_name} in {settings.region}; "
+            "create it with python scripts/upsert_pipeline.py"
+        )
+    return found
 
 
 def confirm(question: str, arguments: argparse.Namespace) -> bool:

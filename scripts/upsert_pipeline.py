@@ -58,7 +58,7 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
     except WheelsError as error:
         command.fail(str(error))
     sagemaker = session.client("sagemaker")
-    live = live_pipeline(sagemaker, settings)
+    live = command.find_pipeline(sagemaker, settings)
     before = tags.upserted_before(live["PipelineDefinition"] if live else None)
     return [
         f"code in s3://{settings.bucket}: {len(uploaded)} objects uploaded",
@@ -66,16 +66,6 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
         _upsert_group(sagemaker, settings, before),
         _upsert_pipeline(sagemaker, settings, new, live, before),
     ]
-
-
-def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef | None:
-    """The pipeline in the account; None if there is none of that name."""
-    try:
-        return sagemaker.describe_pipeline(PipelineName=settings.pipeline_name)
-    except ClientError as error:
-        if command.is_missing(error):
-            return None
-        raise
 
 
 def _check_bucket(client: Any, bucket: str) -> None:
@@ -189,7 +179,7 @@ def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:
     sys.stdout.write(new)
     say = command.console.print
     try:
-        live = live_pipeline(session.client("sagemaker"), settings)
+        live = command.find_pipeline(session.client("sagemaker"), settings)
     except (BotoCoreError, ClientError) as error:  # the definition is worth having without an account
         say(f"not compared with the live pipeline: {command.explain(error)}", soft_wrap=True)
         return

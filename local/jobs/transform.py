@@ -18,7 +18,8 @@ from local.jobs.model_client import DEFAULTS, MOST_MB, STRATEGIES
 from local.jobs.records import data_processing
 from local.jobs.sources import address, sources
 from local.processes.environment import base_environment
-from local.s3.objects import Objects
+from local.processes.log_times import times_of
+from local.s3.transfer import require_bucket
 from local.wire.errors import ServiceError, invalid
 
 FOLDER = "transform-jobs"
@@ -71,11 +72,12 @@ def prepare(models: Models, server: str, home: Home, record: Record, service: Ma
     """Find the objects, and return what will transform them.
 
     Raises:
-        JobError: there are none, or there is no bucket for the results.
+        JobError: there are none.
+        ValueError: there is no bucket for the results.
     """
     folder = home.folder(FOLDER, record["TransformJobName"])
+    require_bucket(home, record["TransformOutput"]["S3OutputPath"])
     try:
-        Objects(home.s3).require_bucket(address(record["TransformOutput"]["S3OutputPath"])[0])
         objects = sources(home, _data_source(record))
         container = models.container(record["ModelName"])
     except ServiceError as error:
@@ -117,13 +119,13 @@ def _nothing(_home: Home, _record: Record) -> None:
 
 
 def clear(home: Home, record: Record) -> None:
-    """Remove all of the job's folder but the log, also what a killed service left."""
+    """Remove all of the job's folder but the log and its times, also what a killed service left."""
     folder = home.folder(FOLDER, record["TransformJobName"])
     if folder.is_dir():
-        for path in folder.iterdir():
+        for path in set(folder.iterdir()) - {folder / LOG, times_of(folder / LOG)}:
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != LOG:
+            else:
                 path.unlink()
 
 

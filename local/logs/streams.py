@@ -16,14 +16,25 @@ from local.endpoints.deployments import ENDPOINTS
 from local.functions.functions import FUNCTIONS, LOG, LOG_GROUPS, log_stream
 from local.home.home import Home
 from local.home.store import Record, Store
-from local.jobs import processing, training
-from local.jobs.jobs import JobKind
+from local.jobs import processing, training, transform
 from local.processes.log_times import mark, marks
 
-# One row for each kind of job: its group, and the host in the names of its streams.
-JOBS: dict[str, tuple[JobKind, str]] = {
-    "/aws/sagemaker/ProcessingJobs": (processing.KIND, "algo-1"),
-    "/aws/sagemaker/TrainingJobs": (training.KIND, "algo-1"),
+
+@dataclass(frozen=True)
+class _Jobs:
+    """A kind of job, as JobKind has it, and what its streams are named after beside the job."""
+
+    key: str
+    period: str
+    folder: str
+    by_host: bool = True  # else by instance
+
+
+# One row for each kind of job, by its group.
+JOBS = {
+    "/aws/sagemaker/ProcessingJobs": _Jobs("ProcessingJob", "Processing", processing.FOLDER),
+    "/aws/sagemaker/TrainingJobs": _Jobs("TrainingJob", "Training", training.FOLDER),
+    "/aws/sagemaker/TransformJobs": _Jobs("TransformJob", "Transform", transform.FOLDER, by_host=False),
 }
 _ENDPOINTS = "/aws/sagemaker/Endpoints/"
 
@@ -94,19 +105,20 @@ class Streams:
     def of(self, group: str, prefix: str = "") -> Iterator[Stream]:
         """The streams of a group whose names begin with `prefix`; none of a group that there is not."""
         if group in JOBS:
-            found = self._of_jobs(group, *JOBS[group], prefix.partition("/")[0])
+            found = self._of_jobs(group, JOBS[group], prefix.partition("/")[0])
         elif group.startswith(_ENDPOINTS):
             found = self._of_endpoint(group)
         else:
             found = self._of_function(group)
         return (stream for stream in found if stream.name.startswith(prefix) and stream.log.exists())
 
-    def _of_jobs(self, group: str, kind: JobKind, host: str, prefix: str) -> Iterator[Stream]:
+    def _of_jobs(self, group: str, kind: _Jobs, prefix: str) -> Iterator[Stream]:
         for record in self._store.list(kind.key, prefix):
             job, started = record[f"{kind.key}Name"], record.get(f"{kind.period}StartTime")
             if started is not None:
                 ended = record[f"{kind.key}Status"] not in ("InProgress", "Stopping")
                 log = self._home.folder(kind.folder, job) / "log.txt"
+                host = "algo-1" if kind.by_host else _instance(job)
                 yield Stream(group, f"{job}/{host}-{int(started)}", log, ended)
 
     def _of_endpoint(self, group: str) -> Iterator[Stream]:
@@ -117,9 +129,8 @@ class Streams:
         for config in self._store.list(CONFIGS):
             name = config["EndpointConfigName"]
             variant: Record = config["ProductionVariants"][0]
-            instance = hashlib.sha256(f"{endpoint}/{name}".encode()).hexdigest()[:17]
             log = self._home.folder(ENDPOINTS, endpoint) / name / "server.log"
-            yield Stream(group, f"{variant['VariantName']}/i-{instance}", log)
+            yield Stream(group, f"{variant['VariantName']}/{_instance(f'{endpoint}/{name}')}", log)
 
     def _of_function(self, group: str) -> Iterator[Stream]:
         name = group.removeprefix(LOG_GROUPS)
@@ -127,3 +138,8 @@ class Streams:
             log = self._home.folder(FUNCTIONS, name) / LOG
             mark(log)
             yield Stream(group, log_stream(name, log), log)
+
+
+def _instance(of: str) -> str:
+    """An id as EC2 gives to instances, always the same one."""
+    return f"i-{hashlib.sha256(of.encode()).hexdigest()[:17]}"

@@ -42,7 +42,7 @@ def mark(log: Path) -> None:
             return
         before = marks(log)[-1:] or [(0, 0)]
         if found.st_size > before[0][1]:
-            times = _times(log)
+            times = times_of(log)
             make_file(times)
             with times.open("a") as file:
                 file.write(f"{max(found.st_mtime_ns // 1_000_000, before[0][0])} {found.st_size}\n")
@@ -50,12 +50,13 @@ def mark(log: Path) -> None:
 
 def marks(log: Path) -> list[tuple[int, int]]:
     """What is noted of a log: points in time and the sizes then, both growing."""
-    times = _times(log)
+    times = times_of(log)
     if not times.exists():
         return []
     pairs = (line.split() for line in times.read_text().splitlines())
     return [(int(time), int(size)) for time, size in pairs]
 
 
-def _times(log: Path) -> Path:
+def times_of(log: Path) -> Path:
+    """The file beside a log that has its times."""
     return log.with_suffix(".times")

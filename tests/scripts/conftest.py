@@ -62,10 +62,10 @@ def client(url: str) -> Callable[[str], object]:
     return lambda service: boto3.client(service, endpoint_url=url, **PLANE)
 
 
-@pytest.fixture
-def stub():
-    """botocore's stub of a SageMaker client, all of whose answers are asked for."""
-    client = boto3.client("sagemaker", **PLANE)
+@pytest.fixture(params=["sagemaker"])
+def stub(request):
+    """botocore's stub of a client, SageMaker's if a module names no other; all its answers are asked for."""
+    client = boto3.client(request.param, **PLANE)
     with Stubber(client) as stub:
         stub.client = client
         yield stub

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
-from botocore.stub import Stubber
 
 from scripts.schedules import outdated
-from tests.scripts.conftest import PLANE
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flowers"
 DEFINITION = json.dumps({"Parameters": [{"Name": "Epochs", "Type": "Integer"}], "Steps": []})
+of_scheduler = pytest.mark.parametrize("stub", ["scheduler"], indirect=True)
 
 
 def schedule(name, *parameters, pipeline=PIPELINE):
@@ -41,15 +39,7 @@ def test_a_parameter_that_the_definition_lacks_is_named(client):
     assert "aws scheduler get-schedule --name old --group-name weekly" in line
 
 
-@pytest.fixture
-def stub():
-    client = boto3.client("scheduler", **PLANE)
-    with Stubber(client) as stub:
-        stub.client = client
-        yield stub
-        stub.assert_no_pending_responses()
-
-
+@of_scheduler
 def test_a_missing_permission_is_told(stub):
     stub.add_client_error("list_schedules", "AccessDeniedException", "no ListSchedules")
     (line,) = outdated(stub.client, PIPELINE, DEFINITION)
@@ -59,6 +49,7 @@ def test_a_missing_permission_is_told(stub):
         outdated(stub.client, PIPELINE, DEFINITION)
 
 
+@of_scheduler
 def test_a_schedule_that_is_deleted_meanwhile_names_nothing(stub):
     summary = {"Name": "gone", "GroupName": "default", "Target": {"Arn": PIPELINE}}
     stub.add_response("list_schedules", {"Schedules": [summary]})
@@ -66,6 +57,7 @@ def test_a_schedule_that_is_deleted_meanwhile_names_nothing(stub):
     assert outdated(stub.client, PIPELINE, DEFINITION) == []
 
 
+@of_scheduler
 def test_an_account_with_very_many_is_looked_at_in_part(stub):
     listed = [{"Name": f"s{n}", "GroupName": "default", "Target": {"Arn": "other"}} for n in range(100)]
     for page in range(10):

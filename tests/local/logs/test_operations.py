@@ -1,6 +1,7 @@
 """CloudWatch Logs as boto3 and `aws logs tail` ask it, over jobs that really ran."""
 
 import os
+import re
 import sys
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from tests.local.job_requests import control_plane as jobs_plane
 from tests.local.job_requests import finished, job_services, processing_request, put, training_request
 
 TRAINING, PROCESSING = "/aws/sagemaker/TrainingJobs", "/aws/sagemaker/ProcessingJobs"
+TRANSFORM = "/aws/sagemaker/TransformJobs"
 PROGRAM = "import time\nprint('one', flush=True)\ntime.sleep(1.2)\nprint('two\\n\\nacc=3')"
 
 
@@ -31,7 +33,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def logs(home):
-    """boto3's client; the training jobs t and t2, the processing job p, an endpoint and a function log."""
+    """boto3's client; the training jobs t and t2, the processing job p, and logs of records without a job."""
     store = Store(home.database)
     put(home, "s3://b/in/a.txt", "x")
     with job_services(home, store) as services:
@@ -45,7 +47,13 @@ def logs(home):
     store.create("endpoint-configs", "c", {"EndpointConfigName": "c", "ProductionVariants": [variant]})
     store.create("endpoints", "e", {"EndpointName": "e"})
     store.create("functions", "f", {"FunctionName": "f"})
-    for name, text in (("endpoints/e/c/server.log", "up\nhal"), ("functions/f/function.log", "START\n")):
+    scored = {"TransformJobName": "s", "TransformJobStatus": "Completed", "TransformStartTime": 1e9}
+    store.create("TransformJob", "s", scored)
+    for name, text in (
+        ("endpoints/e/c/server.log", "up\nhal"),
+        ("functions/f/function.log", "START\n"),
+        ("transform-jobs/s/log.txt", "MaxPayloadInMB=6\n"),
+    ):
         (home.root / name).parent.mkdir(parents=True)
         (home.root / name).write_text(text)
     others = {"logs": partial(answer_json, control_plane(home, store))}
@@ -68,14 +76,17 @@ def stream(logs, group, prefix=None):
 
 def test_groups_and_streams_have_awss_names(logs):
     groups = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
-    assert groups == ["/aws/lambda/f", "/aws/sagemaker/Endpoints/e", PROCESSING, TRAINING]
+    assert groups == ["/aws/lambda/f", "/aws/sagemaker/Endpoints/e", PROCESSING, TRAINING, TRANSFORM]
     page = logs.describe_log_groups(limit=3)
     assert [
         g["logGroupName"] for g in logs.describe_log_groups(nextToken=page["nextToken"])["logGroups"]
-    ] == [TRAINING]
+    ] == [TRAINING, TRANSFORM]
     assert stream(logs, TRAINING, "t/").startswith("t/algo-1-")
     assert int(stream(logs, TRAINING, "t/").rpartition("-")[2]) == pytest.approx(time.time(), abs=120)
     assert stream(logs, PROCESSING, "p/").startswith("p/algo-1-")
+    assert re.fullmatch(r"s/i-[0-9a-f]{17}-1000000000", stream(logs, TRANSFORM))
+    scored = logs.get_log_events(logGroupName=TRANSFORM, logStreamName=stream(logs, TRANSFORM, "s/"))
+    assert messages(scored) == ["MaxPayloadInMB=6"]
     assert stream(logs, "/aws/sagemaker/Endpoints/e").startswith("AllTraffic/i-")
     assert stream(logs, "/aws/lambda/f").startswith(time.strftime("%Y/", time.gmtime()))
 
