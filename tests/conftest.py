@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -19,6 +20,11 @@ LONG = (
     "tests/entrypoints/test_toolkit.py",
     "tests/entrypoints/test_debugger.py",
 )
+
+
+# A shell without job control has what it starts in the background ignore Ctrl-C, and so would every command
+# that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -91,8 +91,7 @@ def test_a_second_ctrl_c_ends_a_run_whose_service_hangs(tmp_path):
     family = psutil.Process(process.pid).children(recursive=True)
     assert family
     process.send_signal(signal.SIGINT)
-    while "Ctrl-C again" not in process.stderr.readline():
-        pass
+    assert any("Ctrl-C again" in line for line in process.stderr)
     time.sleep(0.3)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
