@@ -53,6 +53,8 @@ GATE = "gate.json"
 MODEL_ARCHIVE = "model.tar.gz"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
+# The digests of the pictures that the model was trained and validated on (digests.py).
+TRAINED_ON = "trained_on.npy"
 # The engines that serve the model, best first: their names, and their files in the artifact.
 ENGINES = {"int8": "model.int8.onnx", "fp32": "model.onnx"}
 # A few test pictures beside evaluation.json, and what the evaluation answered: VerifyEndpoint's questions.

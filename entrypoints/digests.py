@@ -1,0 +1,57 @@
+"""Which pictures a model has seen: a digest of each, in the artifact, so that no later test asks about them.
+
+A digest is the first 8 bytes of SHA-256 over the file's bytes: 800 KB for 100,000 pictures. Two of 10 million
+different pictures share one with a probability of 3 in a million.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+QUEUE = 1000  # files at a time that are given out to threads
+
+Digests = npt.NDArray[np.uint64]
+
+
+def digest(data: bytes) -> int:
+    """The digest of one file's bytes."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+
+def of_files(files: Sequence[Path]) -> Digests:
+    """The digests of files, in their order, of shape (files,)."""
+    with ThreadPoolExecutor() as pool:
+        parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
+        made = [value for part in parts for value in pool.map(lambda file: digest(file.read_bytes()), part)]
+    return np.array(made, dtype=np.uint64)
+
+
+def to_bytes(digests: Digests) -> bytes:
+    """What the artifact keeps: an .npy file of the sorted digests, each once."""
+    stream = io.BytesIO()
+    np.save(stream, np.unique(digests.astype("<u8")), allow_pickle=False)
+    return stream.getvalue()
+
+
+def from_bytes(data: bytes) -> Digests:
+    """The sorted digests that `to_bytes` wrote.
+
+    Raises:
+        ValueError: something else.
+    """
+    digests = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(digests, np.ndarray) or digests.dtype != np.uint64 or digests.ndim != 1:
+        raise ValueError("not a list of digests, which is an .npy file of uint64 in one dimension")
+    return digests
+
+
+def seen(digests: Digests, known: Digests) -> npt.NDArray[np.bool_]:
+    """Whether each of `digests` is among `known`; same shape as `digests`."""
+    return np.isin(digests, known)
