@@ -61,7 +61,7 @@ class Training:
 
     trainable: Literal["auto", "head", "last_block", "all"] = "auto"  # which layers
     class_weights: bool = False  # each class counts the same, however many pictures it has
-    patience: Annotated[int, Between(0)] = 0  # stop after this number without a better one; 0: never
+    patience: Annotated[int, Between(0)] = 0  # epochs without a better one that end it, in its last sixth
     views: Annotated[int, Between(1)] = 4  # random crops of each picture, where layers are frozen
     memory_budget_mb: Annotated[int, Between(0)] = 2048  # of an instance, for pictures and features
 

@@ -33,7 +33,7 @@ class Hyperparameters:
     trainable: str = "auto"  # which layers: head, last_block (with the head) or all; auto: see `layers`
     views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
     class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
-    patience: int = 0  # stop after this number in a row without a better one; 0: never
+    patience: int = 0  # end after this number without a better one, in the last sixth; 0: never
     memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is computed again
     engines: int = 1  # 1: the artifact holds what serves it; 0: weights only, for trials that nobody serves
 

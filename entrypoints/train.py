@@ -1,7 +1,8 @@
 """Train a network on folders of pictures and write the model artifact.
 
 Folders come from the training toolkit's environment (SM_CHANNEL_..., SM_MODEL_DIR, SM_OUTPUT_DATA_DIR),
-hyperparameters from the command line. One metric line per epoch; the best epoch's weights are kept.
+hyperparameters from the command line. One metric line per epoch; the best epoch's weights are kept, and its
+line is repeated at the end where another came after it.
 SageMaker's SIGTERM never reaches this program (sagemaker-training-toolkit, issue 125): a job that is stopped
 is killed, and what it leaves are the files of its epochs, each whole or not there.
 
@@ -22,6 +23,7 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 
 from entrypoints import checkpoint, distributed
 from entrypoints.backbones import BACKBONES
@@ -34,7 +36,7 @@ from entrypoints.hyperparameters import Hyperparameters, parse
 from entrypoints.inputs import Inputs, class_balance, read_splits
 from entrypoints.journal import Journal
 from entrypoints.model import WeightsError, build, cut, find_weights, write_artifact
-from entrypoints.optimizer import one_cycle, parameter_groups
+from entrypoints.optimizer import BETAS, COME_DOWN, one_cycle, parameter_groups
 from entrypoints.program import fail, keep_freed_memory, writing
 
 MAX_GRADIENT_NORM = 1.0
@@ -75,7 +77,7 @@ def train(hp: Hyperparameters) -> None:
     balance = class_balance(splits) if hp.class_weights else torch.ones(len(classes))
     own, own_validation = distributed.part(splits.train), distributed.part(splits.validation)
     labels, validation_labels = (torch.tensor([n for _, n in part]) for part in (own, own_validation))
-    [validation_share] = distributed.shares([float(balance[validation_labels].sum())])
+    validation_share = len(own_validation) / validation_images
     validation_labels = validation_labels.to(device)
 
     # Network: frozen layers, whose output for a picture never changes, then the layers that train
@@ -94,8 +96,8 @@ def train(hp: Hyperparameters) -> None:
     criterion = nn.CrossEntropyLoss(
         weight=balance if hp.class_weights else None, label_smoothing=hp.label_smoothing
     ).to(device)
-    groups = parameter_groups(backbone, trained, hp.learning_rate, pretrained)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=hp.weight_decay, fused=True)
+    groups = parameter_groups(backbone, trained, hp.learning_rate, hp.weight_decay, pretrained)
+    optimizer = torch.optim.AdamW(groups, betas=BETAS, fused=True)
     steps = hp.epochs * epoch_steps
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
     debugger = Debugger(trained, criterion)
@@ -129,7 +131,8 @@ def train(hp: Hyperparameters) -> None:
     # Epochs
     step = len(journal.epochs) * epoch_steps
     for epoch in range(len(journal.epochs) + 1, hp.epochs + 1):
-        if hp.patience and journal.epochs_since_highest() >= hp.patience:
+        come_down = one_cycle(step, steps) <= COME_DOWN
+        if hp.patience and come_down and journal.epochs_since_highest() >= hp.patience:
             print(f"stops: no higher accuracy for {hp.patience} epochs")
             break
         started = time.monotonic()
@@ -167,7 +170,8 @@ def train(hp: Hyperparameters) -> None:
         distributed.average_statistics(trained)
         with torch.inference_mode():
             output = torch.cat([scores(batch) for batch in inputs.validation()])
-            loss = criterion(output, validation_labels)
+            criterion(output, validation_labels)  # for Debugger, whose rules compare it with the training's
+            loss = functional.cross_entropy(output, validation_labels)
         correct = (output.argmax(1) == validation_labels).sum().item()
         metrics = {
             "train_loss": total / len(labels),
@@ -194,6 +198,10 @@ def train(hp: Hyperparameters) -> None:
             }
             checkpoint.save(checkpoints, training, state)
     debugger.close()
+    if best["epoch"] < len(journal.epochs):
+        # A metric's last value is the job's: a tuning job compares what the artifacts hold.
+        kept = {name: value for name, value in best.items() if name != "epoch"}
+        print(metric_line(int(best["epoch"]), **kept), flush=True)
 
     # Artifact
     trained.load_state_dict(best_state)

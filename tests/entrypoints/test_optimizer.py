@@ -3,17 +3,27 @@ from __future__ import annotations
 import pytest
 import torch
 
-from entrypoints.optimizer import one_cycle, parameter_groups
+from entrypoints.optimizer import COME_DOWN, one_cycle, parameter_groups
 from tests.entrypoints.networks import RESNET18
 
 
-def test_pretrained_layers_learn_slower_but_for_the_last_block() -> None:
+def test_pretrained_layers_learn_slower_but_for_the_last_block_and_only_weights_decay() -> None:
     network = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1) for name in ("conv1", "layer4", "fc")})
-    fresh, trunk = parameter_groups(RESNET18, network, 1e-2, pretrained=True)
-    assert (fresh["lr"], trunk["lr"]) == (1e-2, pytest.approx(1e-3))
-    assert fresh["params"] == [*network["layer4"].parameters(), *network["fc"].parameters()]
-    assert trunk["params"] == list(network["conv1"].parameters())
-    assert parameter_groups(RESNET18, network, 1e-2, pretrained=False)[1]["lr"] == 1e-2
+    groups = parameter_groups(RESNET18, network, 1e-2, 0.5, pretrained=True)
+    assert [group["lr"] for group in groups] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3])
+    assert [group["weight_decay"] for group in groups] == [0.5, 0, 0.5, 0]
+    assert [group["params"] for group in groups] == [
+        [network["layer4"].weight, network["fc"].weight],
+        [network["layer4"].bias, network["fc"].bias],
+        [network["conv1"].weight],
+        [network["conv1"].bias],
+    ]
+    groups = parameter_groups(RESNET18, network, 1e-2, 0.5, pretrained=False)
+    assert [group["lr"] for group in groups] == [1e-2] * 4
+
+
+def test_the_learning_rate_has_come_down_for_the_last_sixth_of_the_steps() -> None:
+    assert [one_cycle(step, 100) <= COME_DOWN for step in (79, 83, 84, 99)] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 100])

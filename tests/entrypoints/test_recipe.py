@@ -141,10 +141,17 @@ def test_the_loss_is_of_the_pictures_own_labels_and_smoothed(given: Given, job: 
         likely = scores.log_softmax(1)
         own = likely[torch.arange(len(labels)), labels]
         expected.append(-((1 - HP.label_smoothing) * own + HP.label_smoothing * likely.mean(1)).mean().item())
-    validation = expected[BATCHES :: BATCHES + 1]
     del expected[BATCHES :: BATCHES + 1]
     assert pd.read_csv(job / "data/steps.csv")["loss"].tolist() == pytest.approx(expected)
-    assert pd.read_csv(job / "data/epochs.csv")["validation_loss"].tolist() == pytest.approx(validation)
+
+
+@pytest.mark.parametrize("class_weights", [0, 1])
+def test_the_validation_loss_is_the_plain_cross_entropy(given: Given, job: Path, class_weights: int) -> None:
+    train(replace(HP, class_weights=class_weights))
+    validated = list(zip(given.labels, given.scores, strict=True))[BATCHES :: BATCHES + 1]
+    likely = [scores.log_softmax(1)[torch.arange(len(labels)), labels] for labels, scores in validated]
+    plain = [-logs.mean().item() for logs in likely]
+    assert pd.read_csv(job / "data/epochs.csv")["validation_loss"].tolist() == pytest.approx(plain)
 
 
 @pytest.mark.parametrize(("size", "clipped"), [(0.05, False), (10, True)])
@@ -164,12 +171,14 @@ def test_the_optimizer_has_the_cycle_of_learning_rates_and_the_weight_decay(give
     train(HP)
     steps = BATCHES * HP.epochs
     cycle = [HP.learning_rate * one_cycle(step, steps) for step in range(steps)]
-    fresh, trunk = ([groups[number]["lr"] for groups in given.groups] for number in (0, 1))
-    assert fresh == pytest.approx(cycle)
-    assert trunk == pytest.approx([rate / 10 for rate in cycle])
+    for number, share in enumerate((1, 1, 0.1, 0.1)):
+        rates = [groups[number]["lr"] for groups in given.groups]
+        assert rates == pytest.approx([share * rate for rate in cycle])
     assert pd.read_csv(job / "data/steps.csv")["learning_rate"].tolist() == pytest.approx(cycle)
     for groups in given.groups:
-        assert [group["weight_decay"] for group in groups] == [HP.weight_decay] * 2
+        for group in groups:
+            decays = {HP.weight_decay if parameter.ndim >= 2 else 0 for parameter in group["params"]}
+            assert decays <= {group["weight_decay"]}
         optimized = {id(parameter) for group in groups for parameter in group["params"]}
         assert optimized == set(map(id, given.network.parameters()))
 

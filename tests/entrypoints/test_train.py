@@ -196,10 +196,13 @@ def test_bfloat16_is_what_the_processor_says(
 
 @pytest.mark.usefixtures("tiny")
 def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
-    job: Path, monkeypatch: pytest.MonkeyPatch
+    job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The network answers the six validation pictures, three of each class, with accuracies of our choice."""
-    accuracies = iter([0.5, 1.0, 0.5, 0.5, 0.5, 1.0])
+    """The network answers the six validation pictures, three of each class, with accuracies of our choice.
+
+    The learning rate has come down at the end of the ninth epoch of ten.
+    """
+    accuracies = iter([0.5, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0])
     heads: list[torch.Tensor] = []
 
     def answer(head: torch.nn.Module, *_: object) -> torch.Tensor | None:
@@ -216,8 +219,12 @@ def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
         return network
 
     monkeypatch.setattr("entrypoints.model.get_model", get_model)
-    train(replace(QUICK, epochs=6, patience=2))
-    assert pd.read_csv(job / "data/epochs.csv")["validation_accuracy"].tolist() == [0.5, 1, 0.5, 0.5]
+    train(replace(QUICK, epochs=10, patience=2))
+    epochs = pd.read_csv(job / "data/epochs.csv")
+    assert epochs["validation_accuracy"].tolist() == [0.5, 1, *[0.5] * 7]
     assert json.loads((job / "model/model.json").read_text())["metrics"]["best_epoch"] == 2
     kept = load_file(job / "model/model.safetensors")["fc.weight"]
-    assert [torch.equal(kept, head) for head in heads] == [False, True, False, False]
+    assert [torch.equal(kept, head) for head in heads] == [False, True, *[False] * 7]
+    # What a tuning job compares is the last value of a metric.
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch=")]
+    assert len(lines) == 10 and lines[-1] == lines[1]
