@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,21 +180,22 @@ def _with_imports(root: Path, paths: set[str]) -> set[str]:
         done.add(path)
         needed = {f"{folder.as_posix()}/__init__.py" for folder in Path(path).parents if folder != Path()}
         if path.endswith(".py"):
-            needed |= _imports(root / path)
+            needed |= _imports((root / path).read_bytes())
         todo |= {item for item in needed if (root / item).is_file()} - done
     return done
 
 
-def _imports(module: Path) -> set[str]:
+@cache  # most modules are in most bundles
+def _imports(module: bytes) -> frozenset[str]:
     """Where the modules of the package that one of them imports, anywhere in it, may lie."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_bytes(), filename=str(module))):
+    for node in ast.walk(ast.parse(module)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     bases = {name.replace(".", "/") for name in names if name.split(".")[0] == PACKAGE}
-    return {f"{base}{end}" for base in bases for end in (".py", "/__init__.py")}
+    return frozenset(f"{base}{end}" for base in bases for end in (".py", "/__init__.py"))
 
 
 def _tar(files: Mapping[str, bytes]) -> bytes:
