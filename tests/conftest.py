@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import service_models  # noqa: F401
+
 # Whole trainings and pipelines: the longest modules, first, so that no worker ends long after the other.
 LONG = (
     "tests/test_readme.py",

@@ -20,6 +20,7 @@ from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.dataset import read_split
 from entrypoints.engines import make
 from entrypoints.model import build, write_artifact
+from tests import forked
 from tests.entrypoints.networks import RESNET18, TINY, tiny_network
 from tests.entrypoints.pictures import COLORS, write_classes
 
@@ -39,14 +40,11 @@ def run(tmp_path: Path) -> Run:
     """Run a program of the entry points, as `python -m`, with one thread."""
 
     def call(program: str, *arguments: object, **environ: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", f"entrypoints.{program}", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | stringify(environ),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        return forked.run(
+            ["-m", f"entrypoints.{program}", *map(str, arguments)],
+            tmp_path,
+            {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | stringify(environ),
+            timeout_s=120,
         )
 
     return call

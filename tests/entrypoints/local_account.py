@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 import tarfile
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 from entrypoints.contract import NONE
 from local.service import LocalService
+from tests import forked
 from tests.entrypoints.conftest import ROOT
 
 ENDPOINT = "flowers"
@@ -97,17 +96,15 @@ class Account:
     ) -> tuple[int, str, str]:
         """Exit code, exit message, and all that was printed."""
         message = self.folder / "output" / "message"
-        done = subprocess.run(
+        done = forked.run(
             [
-                *(sys.executable, "-m", "entrypoints.verify", "--region", "us-east-1"),
+                *("-m", "entrypoints.verify", "--region", "us-east-1"),
                 *("--endpoint", endpoint, "--config", config, "--previous-config", previous),
-                *("--samples", self.samples, "--message", message, "--timeout-s", str(timeout_s)),
+                *("--samples", str(self.samples), "--message", str(message), "--timeout-s", str(timeout_s)),
             ],
-            env={**os.environ, **self.service.environment(), "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            self.folder,
+            {**os.environ, **self.service.environment(), "PYTHONPATH": str(ROOT)},
+            timeout_s=120,
         )
         assert "Traceback" not in done.stderr
         if done.returncode:

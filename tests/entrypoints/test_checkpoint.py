@@ -6,9 +6,7 @@ import random
 import re
 import resource
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from entrypoints import checkpoint, model
 from entrypoints.checkpoint import CheckpointError, find_folder, load, save
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.train import train
+from tests import forked
 from tests.entrypoints.conftest import ROOT, stringify
 from tests.entrypoints.networks import TINY, tiny_network
 from tests.entrypoints.pictures import write_classes
@@ -128,7 +127,7 @@ def start(
     arguments: Sequence[object],
     checkpoints: Path | None,
     program: Sequence[str] = ("-m", "entrypoints.train"),
-) -> subprocess.Popen[str]:
+) -> forked.Program:
     """The program on the job's pictures; with a folder for checkpoints it also has a folder of outputs."""
     outputs = checkpoints or job / "undisturbed"
     config = outputs / "checkpointconfig.json"
@@ -142,14 +141,7 @@ def start(
         "SM_OUTPUT_DATA_DIR": outputs / "data",
         checkpoint.CONFIG_VARIABLE: config,
     } | {f"SM_CHANNEL_{name.upper()}": job / name for name in ("train", "validation", "pretrained")}
-    return subprocess.Popen(
-        [sys.executable, *program, *map(str, arguments)],
-        env={**os.environ, **stringify(environ)},
-        cwd=job,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return forked.Program([*program, *map(str, arguments)], job, {**os.environ, **stringify(environ)})
 
 
 @pytest.mark.parametrize("trainable", ["last_block", "all"])
@@ -164,23 +156,22 @@ def test_a_killed_training_ends_with_the_same_model(tmp_path: Path, trainable: s
     run = partial(start, tmp_path, arguments, program=("-c", TINY_PROGRAM))
 
     undisturbed = run(None)
-    assert undisturbed.communicate(timeout=120)[1] == ""
+    assert undisturbed.communicate(timeout_s=120)[1] == ""
 
     kept = tmp_path / "killed"
     process = run(kept)
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in process.lines():
         if line.startswith("epoch=2 "):
             break
     try:
         process.wait(random.uniform(0, 0.5))
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+        process.kill()
+    process.communicate(timeout_s=20)
     assert not (kept / "model/model.safetensors").exists()
 
     again = run(kept)
-    output, error = again.communicate(timeout=120)
+    output, error = again.communicate(timeout_s=120)
     assert error == ""
     assert (found := re.search(r"goes on after epoch (\d+)", output))
     assert 1 <= int(found[1]) < EPOCHS
@@ -204,7 +195,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_checkpoint_stays(tmp_path: P
     process = start(tmp_path, arguments, outputs)
     # A checkpoint of the head is smaller than this, the model larger.
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout_s=120)
     assert process.returncode == 1
     assert error == (
         f"error: the model cannot be written to {outputs / 'model'} (File too large); "
@@ -213,7 +204,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_checkpoint_stays(tmp_path: P
     assert not list((outputs / "model").iterdir())
 
     again = start(tmp_path, arguments, outputs)
-    output, error = again.communicate(timeout=120)
+    output, error = again.communicate(timeout_s=120)
     assert error == ""
     assert "goes on after epoch 2" in output
     assert (outputs / "model/model.safetensors").is_file()

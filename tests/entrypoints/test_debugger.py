@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from entrypoints.debugger import CONFIG_VARIABLE, Debugger
+from tests import forked
 from tests.entrypoints.conftest import ROOT
 
 # smdebug keeps its hook in module globals, so each case has a process of its own.
@@ -30,17 +33,28 @@ print("trained")
 """
 
 
-def run(tmp_path: Path, config: str, program: str = PROGRAM) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "debug.json").write_text(config)
+def start(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """As forked.run does it, but its output goes through pipes."""
     return subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT), CONFIG_VARIABLE: str(tmp_path / "debug.json")},
-        cwd=tmp_path,
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=timeout_s,
     )
+
+
+def run(
+    tmp_path: Path, config: str, program: str = PROGRAM, how: Callable[..., Any] = forked.run
+) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "debug.json").write_text(config)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), CONFIG_VARIABLE: str(tmp_path / "debug.json")}
+    result: subprocess.CompletedProcess[str] = how(["-c", program], tmp_path, environment, timeout_s=120)
+    return result
 
 
 def test_without_a_configuration_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +82,8 @@ def saved(tmp_path: Path, name: str) -> list[float]:
         "import json, sys; from smdebug.trials import create_trial;"
         f"print(json.dumps(create_trial('tensors').tensor({name!r}).value(0).ravel().tolist()))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
-    )
+    result = forked.run(["-c", program], tmp_path, os.environ, timeout_s=120)
+    assert result.returncode == 0, result.stderr
     values: list[float] = json.loads(result.stdout.splitlines()[-1])
     return values
 
@@ -112,7 +125,7 @@ def test_a_full_disk_is_one_warning_and_nothing_waits_for_it(tmp_path: Path) -> 
     losses = {"CollectionName": "losses", "CollectionParameters": {"save_interval": "1"}}
     config = {"LocalPath": str(tmp_path / "tensors"), "CollectionConfigurations": [losses]}
     full = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-    result = run(tmp_path, json.dumps(config), full + PROGRAM)
+    result = run(tmp_path, json.dumps(config), full + PROGRAM, start)
     assert result.returncode == 0, result.stderr
     assert "trained" in result.stdout
     assert result.stderr.count("warning: Debugger records nothing from here on (OSError") == 1

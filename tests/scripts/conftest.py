@@ -18,7 +18,7 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from tests.scripts import forked
+from tests import forked
 from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]

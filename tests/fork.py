@@ -1,0 +1,48 @@
+"""What a fork runs: it becomes `python COMMAND...`. forked.py gives it the names that nobody defines here."""
+
+import atexit
+import logging
+import os
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import boto3
+import torch
+
+given = globals()
+os.chdir(given["folder"])
+os.environ.clear()
+os.environ.update(given["environment"])
+for descriptor, name in enumerate([os.devnull, *given["streams"]]):
+    file = os.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+    os.dup2(file, descriptor)
+    os.close(file)
+
+# What Python makes of its command and of PYTHONPATH; this project's root is there for preload.py only.
+kind = given["command"][0]
+alone = kind not in ("-m", "-c")
+sys.argv = given["command"] if alone else given["command"][1:]
+first = str(Path(sys.argv[0]).parent) if alone else str(Path.cwd()) if kind == "-m" else ""
+named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+root = str(Path(__file__).parents[1])
+sys.path[:] = [first, *named, *(entry for entry in sys.path if entry not in {"", root})]
+
+# What importing the SDK left, and what torch read before.
+logging.root.handlers.clear()
+logging.root.setLevel(logging.WARNING)
+boto3.DEFAULT_SESSION = None
+if threads := os.environ.get("OMP_NUM_THREADS"):
+    torch.set_num_threads(int(threads))
+try:
+    if alone:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    elif kind == "-m":
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        module = sys.modules["__main__"] = ModuleType("__main__")
+        code, sys.argv[0] = sys.argv[0], "-c"
+        exec(compile(code, "<string>", "exec"), vars(module))
+finally:
+    atexit._run_exitfuncs()  # which a fork of multiprocessing leaves out
