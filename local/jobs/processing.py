@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from local.home.files import make_folder
@@ -12,6 +13,7 @@ from local.home.store import Record
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
 from local.jobs.launcher import OPT_ML
 from local.jobs.opt_ml import opt_ml, outside
+from local.jobs.uploads import uploaded_meanwhile
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
@@ -105,12 +107,28 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     )
 
 
+def _targets(record: Record) -> list[Record]:
+    """The outputs that the service uploads."""
+    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return [output["S3Output"] for output in outputs if not output.get("AppManaged")]
+
+
+@contextmanager
+def watch(home: Home, record: Record, _service: Mapping[str, str]) -> Iterator[None]:
+    """Upload the outputs whose S3UploadMode is Continuous while the program runs, whatever becomes of it."""
+    ml = _ml(home, record)
+    with ExitStack() as stack:
+        for target in _targets(record):
+            if target["S3UploadMode"] == "Continuous":
+                folder = outside(target["LocalPath"], ml)
+                stack.enter_context(uploaded_meanwhile(home, folder, target["S3Uri"]))
+        yield
+
+
 def upload(home: Home, record: Record) -> None:
     """Put the outputs into S3."""
     ml = _ml(home, record)
-    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
-    targets = [output["S3Output"] for output in outputs if not output.get("AppManaged")]
-    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in targets])
+    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in _targets(record)])
 
 
 def conclude(home: Home, record: Record) -> None:
@@ -133,6 +151,7 @@ KIND = JobKind(
     period="Processing",
     check=check,
     prepare=prepare,
+    watch=watch,
     upload=upload,
     conclude=conclude,
     clear=clear,
