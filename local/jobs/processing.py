@@ -58,14 +58,19 @@ def check(record: Record) -> None:
         ):
             if source.get(member, known) != known:
                 raise invalid(f"input {name}: {member} {source[member]} does not run locally, only {known}")
-        _check_path(name, source["LocalPath"])
+        if not entry.get("AppManaged"):
+            _check_path(f"input {name}", source)
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
         if "S3Output" not in output:
             raise invalid(f"output {output['OutputName']}: only S3Output runs locally")
-        _check_path(output["OutputName"], output["S3Output"]["LocalPath"])
+        if not output.get("AppManaged"):
+            _check_path(f"output {output['OutputName']}", output["S3Output"])
 
 
-def _check_path(name: str, path: str) -> None:
+def _check_path(name: str, place: Record) -> None:
+    path = place.get("LocalPath")  # "required when AppManaged is False" (API reference, ProcessingS3Input)
+    if path is None:
+        raise invalid(f"{name}: LocalPath is missing; only with AppManaged it may be")
     if not path.startswith(_LOCAL_PATH) or ".." in path.split("/"):
         raise invalid(f"{name}: LocalPath {path!r} must begin with {_LOCAL_PATH}")
 
@@ -81,12 +86,13 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     own = opt_ml(ml)
     for entry in record.get("ProcessingInputs", []):
         source = entry["S3Input"]
+        if entry.get("AppManaged"):  # the program itself gets it
+            continue
         if download(home, source["S3Uri"], outside(source["LocalPath"], ml)) == 0:
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
-    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        if not output.get("AppManaged"):
-            require_bucket(home, output["S3Output"]["S3Uri"])
-        make_folder(outside(output["S3Output"]["LocalPath"], ml))
+    for target in _targets(record):
+        require_bucket(home, target["S3Uri"])
+        make_folder(outside(target["LocalPath"], ml))
     make_folder(ml / "output")
     config = {key: value for key, value in record.items() if not key.startswith("_")}
     write_json(ml / "config" / "processingjobconfig.json", own.inside(config))

@@ -94,6 +94,8 @@ def check(record: Record) -> None:
     if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
         raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
     evaluation.check(record)
+    if record["OutputDataConfig"].get("CompressionType") == "NONE":
+        raise invalid("OutputDataConfig: CompressionType NONE does not run locally, only GZIP")
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
 
