@@ -38,6 +38,13 @@ def settled(describe, key, **names):
 
 def sagemaker_scenario(sm, home):
     """Every operation of SageMaker."""
+
+    def stop(kind, name):
+        key = "".join(word.capitalize() for word in kind.split("_"))
+        getattr(sm, f"list_{kind}s")()
+        getattr(sm, f"stop_{kind}")(**{f"{key}Name": name})
+        settled(getattr(sm, f"describe_{kind}"), f"{key}Status", **{f"{key}Name": name})
+
     pack(home, "m.tar.gz", app_py=APP)
     image = {"Image": "image", "ModelDataUrl": "s3://bucket/m.tar.gz"}
     sm.create_model(ModelName="m", PrimaryContainer=image, ExecutionRoleArn=ROLE)
@@ -52,13 +59,20 @@ def sagemaker_scenario(sm, home):
     sm.list_endpoint_configs()
     sm.create_endpoint(EndpointName="e", EndpointConfigName="first")
 
-    arn = sm.create_processing_job(**processing_request("pass"))["ProcessingJobArn"]
+    sm.create_processing_job(**processing_request("print('hello')"))
+    settled(sm.describe_processing_job, "ProcessingJobStatus", ProcessingJobName="p")
+    asleep = "import time; time.sleep(60)"
+    request = processing_request(asleep, ProcessingJobName="asleep")
+    arn = sm.create_processing_job(**request)["ProcessingJobArn"]
     sm.add_tags(ResourceArn=arn, Tags=[{"Key": "k", "Value": "v"}])
     sm.list_tags(ResourceArn=arn)
     sm.delete_tags(ResourceArn=arn, TagKeys=["k"])
-    request = training_request("import time; time.sleep(60)")
+    stop("processing_job", "asleep")
+    request = training_request(asleep)
     sm.create_training_job(**request)
+    stop("training_job", "t")
     sm.create_transform_job(**transform_request("x", "s3://b/in"))
+    stop("transform_job", "x")  # long before its model is up
     definition = {
         key: request[key]
         for key in ("OutputDataConfig", "ResourceConfig", "StoppingCondition", "RoleArn", "InputDataConfig")
@@ -79,15 +93,8 @@ def sagemaker_scenario(sm, home):
             **definition, "AlgorithmSpecification": algorithm, "StaticHyperParameters": script,
         },
     )  # fmt: skip
+    stop("hyper_parameter_tuning_job", "h")
     sm.list_training_jobs_for_hyper_parameter_tuning_job(HyperParameterTuningJobName="h")
-    for kind, name in (
-        ("processing_job", "p"), ("training_job", "t"), ("transform_job", "x"),
-        ("hyper_parameter_tuning_job", "h"),
-    ):  # fmt: skip
-        key = "".join(word.capitalize() for word in kind.split("_"))
-        getattr(sm, f"list_{kind}s")()
-        getattr(sm, f"stop_{kind}")(**{f"{key}Name": name})
-        settled(getattr(sm, f"describe_{kind}"), f"{key}Status", **{f"{key}Name": name})
 
     sm.create_model_package_group(ModelPackageGroupName="g")
     sm.describe_model_package_group(ModelPackageGroupName="g")
