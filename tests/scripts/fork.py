@@ -18,6 +18,7 @@ for descriptor, name in enumerate([os.devnull, *given["streams"]]):
     os.dup2(file, descriptor)
     os.close(file)
 sys.argv = given["command"]
+runpy.run_path(str(Path(given["__file__"]).with_name("prefixes.py")))["guard"]()
 root = str(Path(sys.argv[0]).parents[1])
 sys.path[:] = [str(Path(sys.argv[0]).parent), *(entry for entry in sys.path if entry not in {"", root})]
 # What importing the SDK left.
