@@ -16,6 +16,7 @@ from tests.local.job_requests import finished, processing_request, put, training
 OWN = pytest.mark.skipif(bool(opt_ml._obstacle("own")), reason=f"no mounts: {opt_ml._obstacle('own')}")
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user, or write to /opt")
 HOST = Path("/opt/ml")
+PAGE = "docs/opt-ml.md"
 
 # As a public cross-validation pipeline does; nothing comes from its arguments.
 HARDCODED = """
@@ -164,7 +165,15 @@ def test_without_it_paths_are_rewritten_and_the_log_says_what_will_not_work(cont
     paths = [f"{folder}/ml/processing/{name}" for name in ("input/data", "output", "x")]
     assert home.object_path("s3://b/out/said").read_text().split() == paths
     first = (folder / "log.txt").read_text().splitlines()[0]
-    assert "programs that name /opt/ml themselves will not find it" in first and str(folder / "ml") in first
+    assert first.startswith("note: no /opt/ml of its own here (LOCAL_OPT_ML is rewritten): ")
+    for words in ("programs that name /opt/ml themselves", "FrameworkProcessor", str(folder / "ml"), PAGE):
+        assert words in first
+
+
+def test_the_page_that_the_log_names_tells_of_the_variable_and_the_note():
+    text = (Path(__file__).resolve().parents[3] / PAGE).read_text(encoding="utf-8")
+    for words in (f"`{opt_ml.VARIABLE}={opt_ml.REWRITTEN}`", opt_ml.NOTE, "--cap-add SYS_ADMIN", "macOS"):
+        assert words in text
 
 
 @pytest.mark.usefixtures("forced")
