@@ -29,6 +29,7 @@ named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) i
 root = str(Path(__file__).parents[1])
 sys.path[:] = [first, *named, *(entry for entry in sys.path if entry not in {"", root})]
 
+runpy.run_path(str(Path(__file__).with_name("scripts") / "prefixes.py"))["guard"]()
 # What importing the SDK left, and what torch read before.
 logging.root.handlers.clear()
 logging.root.setLevel(logging.WARNING)

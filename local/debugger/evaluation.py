@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from local.debugger.profiler import output_url
@@ -21,6 +21,7 @@ from local.home.home import Home
 from local.home.store import Record
 from local.processes.environment import base_environment
 from local.processes.files import write_json
+from local.s3.transfer import upload
 from local.wire.errors import invalid
 
 FOLDER = "rule-evaluations"
@@ -144,7 +145,8 @@ class RuleEvaluation:
         except (OSError, ValueError) as error:  # a full disk; a path that is not in S3
             left = _change("Error", str(error))
         changes = {rule["RuleConfigurationName"]: left for rule in self._rules}
-        return changes | {name: {**left, **result} for name, result in self._results().items()}
+        results = {name: {**left, **result} for name, result in self._results().items()}
+        return changes | results | self._upload_reports(results)
 
     def stop(self, _timeout_s: float = 0) -> None:
         """End the evaluation at once, whatever the time; what it did not come to will be Stopped."""
@@ -188,11 +190,27 @@ class RuleEvaluation:
                     "name": rule["RuleConfigurationName"],
                     "rule": _rule(rule),
                     "parameters": rule["RuleParameters"],
-                    "reports": str(self._home.object_path(_reports_url(self._record, rule))),
+                    "reports": str(self._reports(number)),
                 }
-                for rule in self._rules
+                for number, rule in enumerate(self._rules)
             ],
         }
+
+    def _reports(self, number: int) -> Path:
+        """The folder of what a rule reports."""
+        return self._folder / "reports" / str(number)
+
+    def _upload_reports(self, ended: Collection[str]) -> dict[str, Record]:
+        """Put what these rules report into S3; the changes for those whose reports cannot be there."""
+        changes = {}
+        for number, rule in enumerate(self._rules):
+            name, folder = rule["RuleConfigurationName"], self._reports(number)
+            if name in ended and folder.exists():
+                try:
+                    upload(self._home, [(folder, _reports_url(self._record, rule))])
+                except (OSError, ValueError) as error:  # a full disk; a URI that nothing can be written to
+                    changes[name] = _change("Error", str(error))
+        return changes
 
     def _results(self) -> dict[str, Record]:
         file = self._folder / "results.jsonl"

@@ -16,15 +16,13 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from local.home.files import make_file, make_folder
 from local.home.home import Home
 from local.processes.sidecar import sidecar
-from local.s3.transfer import staging
+from local.s3.transfer import write
 
 DEFAULT_INTERVAL_MS = 500  # API reference, ProfilerConfig
 NODE = "algo-1"
@@ -51,26 +49,26 @@ def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
     if "S3OutputPath" not in config or config.get("DisableProfiler"):
         yield
         return
-    folder = home.object_path(output_url(record)) / "system" / "incremental"
+    url = f"{output_url(record)}/system/incremental"
     interval_s = config.get("ProfilingIntervalInMilliseconds", DEFAULT_INTERVAL_MS) / 1000
     lost = f"{record['TrainingJobName']} was not profiled to its end"
-    with sidecar("profiler", partial(_sample, home, folder, interval_s), (OSError,), lost):
+    with sidecar("profiler", partial(_sample, home, url, interval_s), (OSError, ValueError), lost):
         yield
 
 
-def _sample(home: Home, folder: Path, interval_s: float, ended: threading.Event) -> None:
+def _sample(home: Home, url: str, interval_s: float, ended: threading.Event) -> None:
     machine = _Machine()
     with _gpus(interval_s) as gpus:
         minute, lines = 0, list[str]()
         while not ended.wait(interval_s):
             now = time.time()
             if lines and now // 60 != minute:
-                _write(home, folder, minute, lines)
+                _write(home, url, minute, lines)
                 lines = []
             minute = int(now // 60)
             lines += (_line(metric, now) for metric in (*machine.metrics(), *gpus()))
         if lines:
-            _write(home, folder, minute, lines)
+            _write(home, url, minute, lines)
 
 
 def _line(metric: Metric, timestamp: float) -> str:
@@ -78,15 +76,10 @@ def _line(metric: Metric, timestamp: float) -> str:
     return json.dumps({**dict(zip(keys, metric, strict=True)), "NodeId": NODE, "Timestamp": timestamp}) + "\n"
 
 
-def _write(home: Home, folder: Path, minute: int, lines: list[str]) -> None:
-    """A minute's file, named by its first second in a folder per hour (UTC), whole or not at all."""
+def _write(home: Home, url: str, minute: int, lines: list[str]) -> None:
+    """A minute's file, named by its first second in a folder per hour (UTC)."""
     hour = datetime.fromtimestamp(minute * 60, UTC).strftime("%Y%m%d%H")
-    path = folder / hour / f"{minute * 60}.{NODE}.json"
-    make_folder(path.parent)
-    with staging(home) as stage:
-        make_file(stage / path.name)
-        (stage / path.name).write_text("".join(lines), encoding="utf-8")
-        (stage / path.name).replace(path)
+    write(home, f"{url}/{hour}/{minute * 60}.{NODE}.json", "".join(lines))
 
 
 class _Machine:

@@ -1,8 +1,12 @@
-"""Which container images hold one of AWS's built-in algorithms, told by their names."""
+"""What only a container image holds: one of AWS's built-in algorithms, told by its name; a program."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from local.definition.expressions import quoted
@@ -43,3 +47,19 @@ def not_run(image: Any) -> str:
     if found and int(found[1]) in REGISTRIES and found[2] in ALGORITHMS:
         return f"AWS's built-in algorithm {found[2]} (the image {shown}) is not run here"
     return f"the image {shown} is not run here"
+
+
+def not_found(entrypoint: Any, environment: Any) -> str:
+    """Why a ContainerEntrypoint cannot run here; "" if it can, or nobody can tell before the job is there.
+
+    Such as NotebookJobStep's amazon_sagemaker_scheduler, a program of the image SageMaker Distribution.
+    """
+    program = entrypoint[0] if isinstance(entrypoint, list) else None
+    own_path = isinstance(environment, dict) and "PATH" in environment
+    if not isinstance(program, str) or "/" in program or own_path:
+        return ""
+    # As processes/environment.py has it.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    if shutil.which(program, path=path):
+        return ""
+    return f"the program {program} of ContainerEntrypoint is not on this machine, and images are not run here"

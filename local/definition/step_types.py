@@ -10,7 +10,7 @@ from botocore.model import Shape
 from botocore.validate import ParamValidator, ValidationErrors
 
 from local.definition.expressions import Join, Reference, Token, quoted
-from local.definition.images import not_run
+from local.definition.images import not_found, not_run
 from local.wire.operations import service_model
 
 # The hyperparameters by which the training toolkit runs a script.
@@ -24,8 +24,11 @@ def _runs(_arguments: Arguments) -> Iterator[str]:
 
 
 def _only_with_entrypoint(arguments: Arguments) -> Iterator[str]:
-    if not arguments["AppSpecification"].get("ContainerEntrypoint"):
+    entrypoint = arguments["AppSpecification"].get("ContainerEntrypoint")
+    if not entrypoint:
         yield f"no ContainerEntrypoint: {not_run(arguments['AppSpecification']['ImageUri'])}"
+    elif reason := not_found(entrypoint, arguments.get("Environment")):
+        yield reason
 
 
 def _only_programs(arguments: Arguments, hyperparameters: str = "HyperParameters") -> Iterator[str]:
@@ -37,6 +40,8 @@ def _only_programs(arguments: Arguments, hyperparameters: str = "HyperParameters
         else:
             reason = f"the algorithm {quoted(algorithm.get('AlgorithmName'))} is not run here"
         yield f"neither the hyperparameters {' and '.join(_SCRIPT_MODE)} nor a ContainerEntrypoint: {reason}"
+    elif reason := not_found(algorithm.get("ContainerEntrypoint"), arguments.get("Environment")):
+        yield reason
 
 
 def _only_one_definition(arguments: Arguments) -> Iterator[str]:

@@ -108,6 +108,7 @@ class FunctionService:
             "MemorySize": DEFAULT_MEMORY_MB,
             "Version": "$LATEST",
             "PackageType": "Zip",
+            "TracingConfig": {"Mode": "PassThrough"},
             "Architectures": request.get("Architectures", ["x86_64"]),
             "State": "Active",
             "LastUpdateStatus": "Successful",

@@ -74,8 +74,9 @@ class OptMl:
             make_folder(job_log.parent)
             make_file(job_log)
             job_log.write_text(
-                f"{NOTE} ({self.obstacle}): programs that name /opt/ml themselves will not find it; in"
-                f" arguments, environment and configuration files it is {self.folder}\n",
+                f"{NOTE} ({self.obstacle}): programs that name /opt/ml themselves, as drivers of the SDK's"
+                " ModelTrainer and FrameworkProcessor do, will not find it; in arguments, environment and"
+                f" configuration files it is {self.folder} (docs/opt-ml.md)\n",
                 encoding="utf-8",
             )
         return job_log

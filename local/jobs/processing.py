@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from local.home.files import make_folder
@@ -12,6 +13,7 @@ from local.home.store import Record
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
 from local.jobs.launcher import OPT_ML
 from local.jobs.opt_ml import opt_ml, outside
+from local.jobs.uploads import uploaded_meanwhile
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
@@ -56,14 +58,19 @@ def check(record: Record) -> None:
         ):
             if source.get(member, known) != known:
                 raise invalid(f"input {name}: {member} {source[member]} does not run locally, only {known}")
-        _check_path(name, source["LocalPath"])
+        if not entry.get("AppManaged"):
+            _check_path(f"input {name}", source)
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
         if "S3Output" not in output:
             raise invalid(f"output {output['OutputName']}: only S3Output runs locally")
-        _check_path(output["OutputName"], output["S3Output"]["LocalPath"])
+        if not output.get("AppManaged"):
+            _check_path(f"output {output['OutputName']}", output["S3Output"])
 
 
-def _check_path(name: str, path: str) -> None:
+def _check_path(name: str, place: Record) -> None:
+    path = place.get("LocalPath")  # "required when AppManaged is False" (API reference, ProcessingS3Input)
+    if path is None:
+        raise invalid(f"{name}: LocalPath is missing; only with AppManaged it may be")
     if not path.startswith(_LOCAL_PATH) or ".." in path.split("/"):
         raise invalid(f"{name}: LocalPath {path!r} must begin with {_LOCAL_PATH}")
 
@@ -79,12 +86,13 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     own = opt_ml(ml)
     for entry in record.get("ProcessingInputs", []):
         source = entry["S3Input"]
+        if entry.get("AppManaged"):  # the program itself gets it
+            continue
         if download(home, source["S3Uri"], outside(source["LocalPath"], ml)) == 0:
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
-    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        if not output.get("AppManaged"):
-            require_bucket(home, output["S3Output"]["S3Uri"])
-        make_folder(outside(output["S3Output"]["LocalPath"], ml))
+    for target in _targets(record):
+        require_bucket(home, target["S3Uri"])
+        make_folder(outside(target["LocalPath"], ml))
     make_folder(ml / "output")
     config = {key: value for key, value in record.items() if not key.startswith("_")}
     write_json(ml / "config" / "processingjobconfig.json", own.inside(config))
@@ -105,12 +113,28 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     )
 
 
+def _targets(record: Record) -> list[Record]:
+    """The outputs that the service uploads."""
+    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    return [output["S3Output"] for output in outputs if not output.get("AppManaged")]
+
+
+@contextmanager
+def watch(home: Home, record: Record, _service: Mapping[str, str]) -> Iterator[None]:
+    """Upload the outputs whose S3UploadMode is Continuous while the program runs, whatever becomes of it."""
+    ml = _ml(home, record)
+    with ExitStack() as stack:
+        for target in _targets(record):
+            if target["S3UploadMode"] == "Continuous":
+                folder = outside(target["LocalPath"], ml)
+                stack.enter_context(uploaded_meanwhile(home, folder, target["S3Uri"]))
+        yield
+
+
 def upload(home: Home, record: Record) -> None:
     """Put the outputs into S3."""
     ml = _ml(home, record)
-    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
-    targets = [output["S3Output"] for output in outputs if not output.get("AppManaged")]
-    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in targets])
+    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in _targets(record)])
 
 
 def conclude(home: Home, record: Record) -> None:
@@ -133,6 +157,7 @@ KIND = JobKind(
     period="Processing",
     check=check,
     prepare=prepare,
+    watch=watch,
     upload=upload,
     conclude=conclude,
     clear=clear,

@@ -16,22 +16,23 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from local.debugger import evaluation
 from local.debugger.profiler import output_url, profiled
-from local.home.files import make_file, make_folder
+from local.home.files import make_folder
 from local.home.home import Home
 from local.home.store import Record
 from local.jobs import metrics, transitions
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
 from local.jobs.launcher import OPT_ML
 from local.jobs.opt_ml import opt_ml, outside
+from local.jobs.uploads import uploaded_meanwhile
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
-from local.s3.transfer import download, require_bucket
+from local.s3.transfer import download, require_bucket, upload_changes, write
 from local.s3.transfer import upload as put
 from local.wire.errors import invalid
 
@@ -42,6 +43,7 @@ _CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]+")  # API reference: Channel; the n
 _CONFIG = f"{OPT_ML}/input/config"
 _TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
 _END_OF_TENSORS = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
+_UNFINISHED_TENSORS = ".tmp"  # smdebug.core.access_layer.file.SMDEBUG_TEMP_PATH_SUFFIX; renamed when written
 
 
 def folder(home: Home, record: Record) -> Path:
@@ -92,6 +94,8 @@ def check(record: Record) -> None:
     if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
         raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
     evaluation.check(record)
+    if record["OutputDataConfig"].get("CompressionType") == "NONE":
+        raise invalid("OutputDataConfig: CompressionType NONE does not run locally, only GZIP")
     path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
     record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
 
@@ -134,13 +138,8 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     if "S3OutputPath" in record.get("ProfilerConfig", {}):
         require_bucket(home, output_url(record))
     if "DebugHookConfig" in record:
-        # SageMaker uploads tensors while the job runs, however it ends: here they are written in place.
         require_bucket(home, evaluation.tensors_url(record))
-        tensors = home.object_path(evaluation.tensors_url(record))
-        make_folder(tensors)
-        link = _tensors(ml, record)
-        make_folder(link.parent)
-        link.symlink_to(tensors)
+        make_folder(_tensors(ml, record))
     return configure(ml, record, channels, service)
 
 
@@ -222,16 +221,21 @@ def upload(home: Home, record: Record) -> None:
 
 @contextmanager
 def watch(home: Home, record: Record, service: Mapping[str, str]) -> Iterator[None]:
-    """Sample the machine, and send metrics to CloudWatch, while the program runs."""
-    log = folder(home, record) / "log.txt"
-    with profiled(home, record), metrics.emitted(log, record, service):
+    """Sample the machine, send metrics to CloudWatch and upload tensors, while the program runs."""
+    own = folder(home, record)
+    with ExitStack() as stack:
+        stack.enter_context(profiled(home, record))
+        stack.enter_context(metrics.emitted(own / "log.txt", record, service))
+        if "DebugHookConfig" in record:
+            tensors, url = _tensors(own / "ml", record), evaluation.tensors_url(record)
+            stack.enter_context(uploaded_meanwhile(home, tensors, url, _UNFINISHED_TENSORS))
         yield
 
 
 def conclude(home: Home, record: Record) -> None:
-    """Add the final metrics and how long it took, end the tensors, and keep the checkpoints.
+    """Add the final metrics and how long it took, and upload the last tensors and the checkpoints.
 
-    SageMaker copies checkpoints to S3 while the job runs, so those of a failed job are there too.
+    SageMaker copies both to S3 while the job runs, so those of a failed job are there too.
     """
     started = record.get("TrainingStartTime")
     if started is not None:
@@ -245,15 +249,23 @@ def conclude(home: Home, record: Record) -> None:
         if values
     ]
     ml = folder(home, record) / "ml"
-    if "DebugHookConfig" in record and (tensors := _tensors(ml, record)).is_dir():
-        # In training jobs smdebug leaves this to SageMaker; a trial waits for more until it is there.
-        make_file(tensors / _END_OF_TENSORS)
-    if "CheckpointConfig" in record and (ml / "checkpoints").exists():
-        try:
+    try:
+        if "DebugHookConfig" in record and (tensors := _tensors(ml, record)).is_dir():
+            _end_tensors(home, tensors, evaluation.tensors_url(record))
+        if "CheckpointConfig" in record and (ml / "checkpoints").exists():
             put(home, [(ml / "checkpoints", record["CheckpointConfig"]["S3Uri"])])
-        except ValueError as error:
-            record["TrainingJobStatus"] = record["SecondaryStatus"] = "Failed"
-            record.setdefault("FailureReason", f"ClientError: checkpoints: {error}")
+    except ValueError as error:
+        record["TrainingJobStatus"] = record["SecondaryStatus"] = "Failed"
+        record.setdefault("FailureReason", f"ClientError: {error}")
+
+
+def _end_tensors(home: Home, tensors: Path, url: str) -> None:
+    """Upload the tensors of a job that has ended, and at last the file that says so.
+
+    In training jobs smdebug leaves that to SageMaker; a trial waits for more tensors until it is there.
+    """
+    upload_changes(home, tensors, url, unfinished=_UNFINISHED_TENSORS)
+    write(home, f"{url}/{_END_OF_TENSORS}", "")
 
 
 def clear(home: Home, record: Record) -> None:

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from local.s3.metadata import Object
 from local.s3.objects import Objects
-from local.s3.xml import document, element, stamp
+from local.s3.xml import document, element, stamp, whose
 from local.wire.errors import ServiceError
 from local.wire.http import HttpResponse
 
@@ -67,9 +67,13 @@ def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> Htt
             "NextContinuationToken": as_token(page.last),
             "StartAfter": page.encode(query.get("start-after", "")),
         }
+        owners = ["Owner"] if query.get("fetch-owner") == "true" else []
     else:
-        own = {"Marker": page.encode(after), "NextMarker": page.encode(page.last)}
-    return page.answer("ListBucketResult", own, "Contents")
+        # "Returned only if you have the delimiter request parameter specified" (API reference, NextMarker).
+        last = page.last if query.get("delimiter") else ""
+        own = {"Marker": page.encode(after), "NextMarker": page.encode(last)}
+        owners = ["Owner"]
+    return page.answer("ListBucketResult", own, "Contents", whose(*owners))
 
 
 def list_versions(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
@@ -81,7 +85,7 @@ def list_versions(objects: Objects, bucket: str, query: Mapping[str, str]) -> Ht
         "NextKeyMarker": page.encode(page.last),
         "NextVersionIdMarker": "null" if page.last else "",
     }
-    latest = element("VersionId", "null") + element("IsLatest", "true") + element("StorageClass", "STANDARD")
+    latest = element("VersionId", "null") + element("IsLatest", "true") + whose("Owner")
     return page.answer("ListVersionsResult", own, "Version", latest)
 
 

@@ -29,7 +29,7 @@ from local.s3.listing import as_token, list_objects, list_versions, token_of, wh
 from local.s3.metadata import Object
 from local.s3.multipart import Uploads
 from local.s3.objects import Objects
-from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts
+from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts, whose
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 
@@ -344,6 +344,7 @@ class S3:
             element("Key", escape(key)),
             element("UploadId", request.query["uploadId"]),
             element("IsTruncated", "false"),
+            whose("Initiator", "Owner"),
             *(
                 element("Part", element("PartNumber", part.number) + element("Size", part.size) + stamp(part))
                 for part in parts
@@ -360,7 +361,8 @@ class S3:
                     "Upload",
                     element("Key", escape(key))
                     + element("UploadId", upload)
-                    + element("Initiated", iso_time(begun)),
+                    + element("Initiated", iso_time(begun))
+                    + whose("Initiator", "Owner"),
                 )
                 for key, upload, begun in self._uploads.list(bucket)
             ),

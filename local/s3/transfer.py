@@ -1,7 +1,8 @@
 """How jobs read and write buckets: as copies, which share nothing with the objects.
 
-What a job leaves is made beside the buckets and renamed into them: nothing appears there that is not whole.
-Symbolic links are not followed, as SageMaker does not; they and special files are left out.
+What a job leaves, or writes while it runs, is made beside the buckets and renamed into them: nothing appears
+there that is not whole. Symbolic links are not followed, as SageMaker does not; they and special files are
+left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -89,7 +91,7 @@ def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tup
         ValueError: as `require_bucket`; an object would stand beside another whose key is the same up to a
             slash; a symbolic link is on the way.
     """
-    with staging(home) as stage:
+    with _staging(home) as stage:
         objects: list[tuple[Path, Path]] = []  # staged, its place
         for source, uri in trees:
             require_bucket(home, uri)
@@ -102,10 +104,48 @@ def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tup
             staged = stage / str(len(objects))
             _archive(source, staged)
             objects.append((staged, home.object_path(uri)))
-        _require_places(home, [place for _, place in objects])
-        for staged, place in objects:
-            make_folder(place.parent)
-            staged.replace(place)
+        _place(home, objects)
+
+
+def upload_changes(home: Home, folder: Path, uri: str, settled_s: float = 0, unfinished: str = "") -> None:
+    """Put the files of a folder that have changed since they were last put there, while a job may write more.
+
+    Args:
+        settled_s: leave out what has changed within so many seconds: it may not be complete.
+        unfinished: leave out names that end so, if it is not empty.
+
+    Raises:
+        ValueError: as `upload`; the files before that one are there.
+    """
+    require_bucket(home, uri)
+    with _staging(home) as stage:
+        staged = stage / "copy"
+        for path, place in _regular(folder, uri, home):
+            if unfinished and path.name.endswith(unfinished):
+                continue
+            # A file may vanish or change at any time; one that did is put there the next time. Of its times,
+            # a program cannot set that of its last change (ctime).
+            with contextlib.suppress(FileNotFoundError):
+                changed = path.lstat().st_ctime_ns
+                there = place.stat().st_mtime_ns if place.is_file() else 0
+                if there > changed or time.time_ns() - changed < settled_s * 1e9:
+                    continue
+                _copy(path, staged)
+                if path.lstat().st_ctime_ns == changed:
+                    _place(home, [(staged, place)])
+
+
+def write(home: Home, uri: str, text: str) -> None:
+    """Put a text under an S3 URI.
+
+    Raises:
+        ValueError: as `upload`.
+    """
+    require_bucket(home, uri)
+    with _staging(home) as stage:
+        make_file(stage / "text")
+        (stage / "text").write_text(text, encoding="utf-8")
+        _place(home, [(stage / "text", home.object_path(uri))])
 
 
 def _regular(source: Path, uri: str, home: Home) -> Iterator[tuple[Path, Path]]:
@@ -133,8 +173,16 @@ def _require_places(home: Home, places: Sequence[Path]) -> None:
             )
 
 
+def _place(home: Home, objects: Sequence[tuple[Path, Path]]) -> None:
+    """Rename staged files to their places, all of them or none."""
+    _require_places(home, [place for _, place in objects])
+    for staged, place in objects:
+        make_folder(place.parent)
+        staged.replace(place)
+
+
 @contextlib.contextmanager
-def staging(home: Home) -> Iterator[Path]:
+def _staging(home: Home) -> Iterator[Path]:
     """A folder on the buckets' file system and in none of them; what is renamed from it is whole at once."""
     make_folder(home.s3 / TEMPORARY)
     with tempfile.TemporaryDirectory(dir=home.s3 / TEMPORARY) as name:

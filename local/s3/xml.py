@@ -9,6 +9,7 @@ from typing import Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from local.home.home import ACCOUNT
 from local.s3.checksums import receive
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest, HttpResponse
@@ -32,6 +33,13 @@ def element(name: str, content: object) -> Xml:
 def stamp(item: _Stamped) -> Xml:
     """The elements LastModified and ETag."""
     return element("LastModified", iso_time(item.modified)) + element("ETag", escape(item.etag))
+
+
+def whose(*names: str) -> Xml:
+    """Elements such as Owner, of the one account, and StorageClass, of the one that there is."""
+    return "".join(element(name, element("ID", ACCOUNT)) for name in names) + element(
+        "StorageClass", "STANDARD"
+    )
 
 
 def iso_time(seconds: float) -> Xml:

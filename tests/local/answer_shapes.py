@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from botocore.validate import ParamValidator
@@ -24,3 +24,19 @@ def _unlisted(value: Any, shape: Any, where: str) -> Iterator[str]:
             yield from _unlisted(item, shape.member, where)
     elif getattr(shape, "enum", None) and value not in shape.enum:
         yield f"{where}: {value!r} is none of {', '.join(shape.enum)}"
+
+
+def members(value: Any, way: str = "") -> set[str]:
+    """The paths of all that an answer has, whatever the places in its lists."""
+    if isinstance(value, dict):
+        return {way, *(path for key, item in value.items() for path in members(item, f"{way}.{key}"))}
+    if isinstance(value, list):
+        return {way, *(path for item in value for path in members(item, way))}
+    return {way}
+
+
+def missing(answers: list[Any], examples: list[Any], absent: Collection[str]) -> set[str]:
+    """The paths that AWS's examples of an answer have and ours do not, but for members named in `absent`."""
+    ours = set().union(*map(members, answers))
+    shown = set().union(*(members(example.get("output", {})) for example in examples))
+    return {path for path in shown - ours if not set(absent) & set(path.split("."))}

@@ -14,11 +14,13 @@ import boto3
 import numpy as np
 import pytest
 import requests
+from botocore.client import BaseClient
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from tests import forked
+from tests.scripts import prefixes
 from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +41,13 @@ def environment(tmp_path: Path) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(saved)
+
+
+@pytest.fixture(autouse=True)
+def closed_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every prefix that a command sends ends in a slash."""
+    monkeypatch.setattr(BaseClient, "_make_api_call", BaseClient._make_api_call)  # put back at the end
+    prefixes.guard()
 
 
 @pytest.fixture(scope="session")

@@ -5,22 +5,37 @@ import io
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from local.home.home import Home
+from local.home.store import Store
 from scripts.lock_wheels import BESIDES
 from steps import code, wheels
+from steps.code import Bundle
 from steps.wheels import Lock, WheelsError
+from tests.local.job_requests import (
+    control_plane,
+    finished,
+    job_services,
+    processing_request,
+    put,
+    training_request,
+)
 from tests.steps.test_code import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 WITH_WHEELS = ("tune", "train", "train_debugged", "evaluate")
 # What the images hold in any case: docker/pytorch/2.13/cpu/uv.lock, and FastAPI's starlette under Ray Serve.
+CODE = "/opt/ml/processing/code"
 IN_IMAGE = {"psutil", "requests", "starlette"}
 
 
@@ -145,6 +160,85 @@ def test_pip_is_asked_once_and_installs_from_beside_the_requirements(tiny, tmp_p
     command = [sys.executable, "-m", "pip", "install", "--target", tmp_path / "installed"]
     subprocess.run([*command, "-r", bundle / "requirements.txt"], cwd="/", check=True, capture_output=True)
     assert (tmp_path / "installed/tiny_thing.py").is_file()
+
+
+@pytest.fixture
+def index():
+    """A package index on this machine that has nothing; what it is asked for."""
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    asked = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_jobs_on_the_laptop_install_from_their_bundles_and_ask_no_index(tiny, tmp_path, monkeypatch, index):
+    _, lock = tiny
+    url, asked = index
+    monkeypatch.setattr(wheels, "fetch", partial(wheels.fetch, cache=tmp_path / "cache"))
+    program = (
+        "import os, sys\n"
+        "sys.path.insert(0, os.environ['PIP_TARGET'])\n"  # a job must not change this environment
+        "import tiny_thing\n"
+        "print('installed', tiny_thing.x)\n"
+    )
+
+    def bundle(name, form, program_name, requirements):
+        files = {"entrypoints/__init__.py": b"", f"entrypoints/{program_name}.py": program.encode()}
+        files |= {"requirements.txt": requirements, "run.sh": (ROOT / "entrypoints/run.sh").read_bytes()}
+        return Bundle(name, form, files, {"wheels": lock})
+
+    def environment(name):
+        """Of a job that would ask the index, did its bundle not keep it from that."""
+        return {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": url, "PIP_TARGET": str(tmp_path / name)}
+
+    home = Home(tmp_path / "home")
+    store = Store(home.database)
+    with job_services(home, store) as services:
+        control = control_plane(services)
+
+        def job(kind, name, request):
+            control.call(f"Create{kind}", {**request, f"{kind}Name": name, "Environment": environment(name)})
+            record = finished(control, kind, name)
+            log = home.folder(f"{kind.removesuffix('Job').lower()}-jobs", name) / "log.txt"
+            return record[f"{kind}Status"], log.read_text()
+
+        archive = tmp_path / "sourcedir.tar.gz"
+        archive.write_bytes(bundle("tune", "tar", "train", wheels.offline(b"tiny-thing\n")).archive())
+        request = training_request("")
+        request["AlgorithmSpecification"] = {"TrainingImage": "image", "TrainingInputMode": "File"}
+        script = {"sagemaker_program": code.TRAINING_PROGRAM, "sagemaker_submit_directory": str(archive)}
+        put(home, "s3://b/in/x", "x")
+        status, log = job("TrainingJob", "trains", {**request, "HyperParameters": script})
+        assert (status, "installed 1" in log, asked) == ("Completed", True, []), log
+
+        for name, requirements, expected in (
+            ("offline", wheels.offline(b"tiny-thing\n"), ("Completed", True, [])),
+            ("asking", b"tiny-thing\n", ("Failed", False, ["/tiny-thing/"])),  # so it would be seen
+        ):
+            made = bundle("evaluate", "files", "evaluate", requirements)
+            for path, content in made.contents().items():
+                place = home.object_path(f"s3://b/{name}/{path}")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+            request = processing_request("")
+            request["AppSpecification"]["ContainerEntrypoint"] = ["/bin/bash", f"{CODE}/run.sh", "evaluate"]
+            request["ProcessingInputs"][0]["S3Input"] |= {"S3Uri": f"s3://b/{name}/", "LocalPath": CODE}
+            status, log = job("ProcessingJob", name, request)
+            assert (status, "installed 1" in log, asked) == expected, log
+    store.close()
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused_in_one_line(tiny, tmp_path):

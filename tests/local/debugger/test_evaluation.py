@@ -119,15 +119,29 @@ def test_an_evaluation_that_an_earlier_service_did_not_end_is_stopped(service, s
 
 
 def test_an_evaluation_that_breaks_is_an_error_that_names_its_log(service, home, trials):
-    reports = home.object_path("s3://b/jobs/t/rule-output")
-    reports.parent.mkdir(parents=True)
-    reports.write_text("a file where the folder should be")
+    own = home.folder(evaluation.FOLDER, "t")
+    own.mkdir(parents=True)
+    (own / "reports").write_text("a file where the folder should be")
     asked = request(TRAIN + "time.sleep(0.5)", trials / "good")
     service.create({**asked, "ProfilerRuleConfigurations": [rule("ProfilerReport")]})
     status, details = statuses(service.wait("t"), "Profiler")["ProfilerReport"]
     assert (status, details[:15]) == ("Error", "exit status 1 (")
     log = details.removeprefix("exit status 1 (log: ").removesuffix(")")
     assert "Error" in Path(log).read_text()
+
+
+def test_reports_that_have_no_place_are_an_error_and_make_no_bucket(service, home):
+    home.object_path("s3://b/file").write_text("a file where the folder should be")
+    reporters = [
+        rule("ProfilerReport", name) | {"S3OutputPath": path}
+        for name, path in (("Bucket", "s3://absent/x"), ("Place", "s3://b/file"))
+    ]
+    service.create(request("import time; time.sleep(0.5)", ProfilerRuleConfigurations=reporters))
+    found = statuses(service.wait("t"), "Profiler")
+    assert {name: status for name, (status, _) in found.items()} == {"Bucket": "Error", "Place": "Error"}
+    assert found["Bucket"][1].startswith("the bucket of s3://absent/x/t/rule-output/Bucket/")
+    assert "cannot stand beside another key" in found["Place"][1]
+    assert not (home.s3 / "absent").exists()
 
 
 def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 
 import psutil
+import pytest
 from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader, S3SystemMetricsReader
 
 from local.debugger import profiler
@@ -19,6 +20,11 @@ RECORD = {
 }
 
 
+@pytest.fixture(autouse=True)
+def bucket(home):
+    home.object_path("s3://b").mkdir(parents=True)
+
+
 def files(home):
     return sorted(home.object_path("s3://b/profile/t/profiler-output/system").rglob("*.json"))
 
@@ -27,10 +33,11 @@ def test_the_machine_is_sampled_for_smdebugs_reader(home):
     began = time.time()
     with profiled(home, RECORD):
         time.sleep(0.55)
+    took_s = time.time() - began
     reader = LocalSystemMetricsReader(str(home.object_path("s3://b/profile/t/profiler-output")))
     events = reader.get_events(0, time.time() * 1e6)
     times = sorted({event.timestamp for event in events})
-    assert 3 <= len(times) <= 5
+    assert 3 <= len(times) <= took_s / 0.1
     assert began < times[0] < times[-1] < time.time()
     kinds = {(event.type, event.name, event.dimension) for event in events}
     cores = [f"cpu{core}" for core in range(psutil.cpu_count())]
@@ -76,7 +83,7 @@ def test_a_job_without_a_profiler_config_or_with_it_switched_off_is_not_sampled(
     for config in ({}, {"ProfilerConfig": {**RECORD["ProfilerConfig"], "DisableProfiler": True}}):
         with profiled(home, {"TrainingJobName": "t", **config}):
             time.sleep(0.15)
-    assert not home.s3.exists()
+    assert not list(home.object_path("s3://b").iterdir())
 
 
 def test_a_full_disk_is_a_warning_and_no_job_fails_for_it(home, caplog):

@@ -1,6 +1,8 @@
 """A job's own /opt/ml: programs that name it themselves, jobs beside each other, and where it cannot be."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,11 +13,13 @@ import pytest
 
 from local.home.home import Home
 from local.jobs import opt_ml
+from tests.local.conftest import clients
 from tests.local.job_requests import finished, processing_request, put, training_request
 
 OWN = pytest.mark.skipif(bool(opt_ml._obstacle("own")), reason=f"no mounts: {opt_ml._obstacle('own')}")
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user, or write to /opt")
 HOST = Path("/opt/ml")
+PAGE = "docs/opt-ml.md"
 
 # As a public cross-validation pipeline does; nothing comes from its arguments.
 HARDCODED = """
@@ -143,6 +147,79 @@ def test_a_user_has_it_too_and_stays_who_he_is():
         assert (Path(name, "file").stat().st_uid, machine()) == (65534, before)
 
 
+# Becomes nobody and then `python -m local`. What a user cannot reach here, such as a Python in /root, lies in
+# its place for this process alone.
+SERVICE_OF_A_USER = """
+import ctypes, os, sys
+sys.path.insert(0, sys.argv[1])
+import launcher
+launcher._leave_mounts()
+needed = [path.split(":") for path in sys.argv[3:]]
+opened = [(closed, path, os.open(path, os.O_PATH | os.O_DIRECTORY)) for closed, path in needed]
+for closed in sorted({closed for closed, _, _ in opened}):
+    launcher._mount("tmpfs", closed, 0, "tmpfs", "mode=755")
+for _, path, descriptor in opened:
+    os.makedirs(path)
+    launcher._mount(f"/proc/self/fd/{descriptor}", path, launcher._BIND | launcher._RECURSIVE)
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+os.execv(sys.executable, [sys.executable, "-m", "local", "--port", "0", "--home", sys.argv[2]])
+"""
+NAMES_IT = """
+import os, pathlib
+ml = pathlib.Path("/opt" + "/ml")  # as it stands in a file of its own, which nobody rewrites
+text = (ml / "processing/input/data/x.txt").read_text()
+(ml / "processing/output/said.txt").write_text(f"{os.getuid()} {text}")
+"""
+
+
+def closed_to_others():
+    """CLOSED:PATH for each folder that the service needs and a user cannot reach, for CLOSED is closed."""
+    code = Path(__file__).resolve().parents[3]
+    for path in {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), code}:
+        for folder in (*reversed(path.parents), path):
+            if folder.stat().st_mode & 0o005 != 0o005:
+                yield f"{folder}:{path}"
+                break
+
+
+@OWN
+@ROOT
+def test_a_whole_service_of_a_user_gives_it_to_its_jobs():
+    request = json.loads(json.dumps(processing_request(NAMES_IT)).replace("s3://b/", "s3://pictures/"))
+    code = Path(__file__).resolve().parents[3]
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, 65534, 65534)
+        before = machine()
+        command = [sys.executable, "-c", SERVICE_OF_A_USER, str(opt_ml.LAUNCHER.parent), f"{name}/home"]
+        service = subprocess.Popen(
+            [*command, *closed_to_others()],
+            cwd=code,
+            env={"PATH": os.environ["PATH"], "HOME": name, "PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            client = clients(service.stdout.readline().partition(" ")[0])
+            client("s3").create_bucket(Bucket="pictures")
+            client("s3").put_object(Bucket="pictures", Key="in/x.txt", Body=b"w")
+            sagemaker = client("sagemaker")
+            sagemaker.create_processing_job(**request)
+            deadline = time.monotonic() + 60
+            while (job := sagemaker.describe_processing_job(ProcessingJobName="p"))[
+                "ProcessingJobStatus"
+            ] == "InProgress":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert job["ProcessingJobStatus"] == "Completed", job
+            said = client("s3").get_object(Bucket="pictures", Key="out/said.txt")["Body"].read()
+            assert (said, machine()) == (b"65534 w", before)
+            service.send_signal(signal.SIGINT)
+            assert service.wait(60) == 0
+        finally:
+            service.kill()
+            service.communicate()
+
+
 @pytest.fixture
 def forced(monkeypatch):
     monkeypatch.setenv(opt_ml.VARIABLE, opt_ml.REWRITTEN)
@@ -164,7 +241,15 @@ def test_without_it_paths_are_rewritten_and_the_log_says_what_will_not_work(cont
     paths = [f"{folder}/ml/processing/{name}" for name in ("input/data", "output", "x")]
     assert home.object_path("s3://b/out/said").read_text().split() == paths
     first = (folder / "log.txt").read_text().splitlines()[0]
-    assert "programs that name /opt/ml themselves will not find it" in first and str(folder / "ml") in first
+    assert first.startswith("note: no /opt/ml of its own here (LOCAL_OPT_ML is rewritten): ")
+    for words in ("programs that name /opt/ml themselves", "FrameworkProcessor", str(folder / "ml"), PAGE):
+        assert words in first
+
+
+def test_the_page_that_the_log_names_tells_of_the_variable_and_the_note():
+    text = (Path(__file__).resolve().parents[3] / PAGE).read_text(encoding="utf-8")
+    for words in (f"`{opt_ml.VARIABLE}={opt_ml.REWRITTEN}`", opt_ml.NOTE, "--cap-add SYS_ADMIN", "macOS"):
+        assert words in text
 
 
 @pytest.mark.usefixtures("forced")

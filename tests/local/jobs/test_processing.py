@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from local.jobs import uploads
 from local.wire.errors import ServiceError
 from tests.local.job_requests import control_plane, finished, job_services, processing_request, put
 
@@ -45,6 +46,27 @@ def test_a_job_that_writes_into_its_input_leaves_the_object(control, home):
     assert record["ProcessingJobStatus"] == "Completed", record
     assert home.object_path("s3://b/out/copy.txt").read_text() == "HEllo"
     assert home.object_path("s3://b/in/a b.txt").read_text() == "hello"
+
+
+def test_a_continuous_output_is_uploaded_while_the_job_runs(control, home, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "INTERVAL_S", 0.05)
+    put(home, "s3://b/in/a.txt", "x")
+    program = (
+        "import pathlib, sys, time\n"
+        "pathlib.Path(sys.argv[2], 'x').write_text('done')\n"
+        f"while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.02)\n"
+        "sys.exit('fails')\n"
+    )
+    request = processing_request(program)
+    request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3UploadMode"] = "Continuous"
+    control.call("CreateProcessingJob", request)
+    deadline = time.monotonic() + 30
+    while not home.object_path("s3://b/out/x").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (tmp_path / "go").touch()
+    assert finished(control, "ProcessingJob", "p")["ProcessingJobStatus"] == "Failed"
+    assert home.object_path("s3://b/out/x").read_text() == "done"
 
 
 def test_what_outlives_a_job_cannot_change_its_output(control, home, tmp_path):

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from local.jobs import uploads
 from local.wire.errors import ServiceError
 from tests.local.job_requests import finished, put, training_request
 
@@ -145,6 +146,49 @@ def test_debugger_and_checkpoint_configurations_reach_the_program(control, home)
     assert home.object_path("s3://b/checkpoints/last").read_text() == "epoch 4"
 
 
+def test_tensors_are_uploaded_while_the_job_runs_and_are_never_partial(control, home, tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "INTERVAL_S", 0.05)
+    put(home, "s3://b/in/x.txt", "w")
+    program = (
+        "import os, pathlib, sys, time\n"
+        "tensors, go = pathlib.Path(sys.argv[1], 'output/tensors'), pathlib.Path(sys.argv[2])\n"
+        "(tensors / 'step').write_text('1')\n"
+        "(tensors / 'half.tmp').write_text('1')\n"
+        "while not go.exists(): time.sleep(0.02)\n"
+        "(tensors / 'last').write_text('2')\n"
+        "sys.exit('a failed job keeps its folder')\n"
+    )
+    request = training_request(program, DebugHookConfig={"S3OutputPath": "s3://b/debug"})
+    request["AlgorithmSpecification"]["ContainerArguments"].append(str(tmp_path / "go"))
+    control.call("CreateTrainingJob", request)
+    bucket = home.object_path("s3://b/debug/t/debug-output")
+    deadline = time.monotonic() + 30
+    while not (bucket / "step").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert [path.name for path in bucket.iterdir()] == ["step"]
+    (tmp_path / "go").touch()
+    assert finished(control, "TrainingJob", "t")["TrainingJobStatus"] == "Failed"
+    assert sorted(path.name for path in bucket.iterdir()) == ["last", "step", "training_job_end.ts"]
+    kept = home.folder("training-jobs", "t") / "ml" / "output" / "tensors"
+    assert kept.resolve() == home.root.resolve() / kept.relative_to(home.root), (
+        "no link leads into the bucket"
+    )
+    (kept / "step").write_text("edited")
+    assert (bucket / "step").read_text() == "1"
+
+
+def test_tensors_that_have_no_place_fail_the_job(control, home):
+    put(home, "s3://b/in/x.txt", "w")
+    put(home, "s3://b/debug/t/debug-output/step/1", "x")
+    program = "import pathlib, sys; pathlib.Path(sys.argv[1], 'output/tensors/step').write_text('1')"
+    request = training_request(program, DebugHookConfig={"S3OutputPath": "s3://b/debug"})
+    control.call("CreateTrainingJob", request)
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == record["SecondaryStatus"] == "Failed"
+    assert record["FailureReason"].startswith("ClientError: the local S3 keeps objects as files; the key of")
+
+
 def test_a_channel_has_what_begins_with_its_prefix(control, home):
     for key in ("data/flowers/ants/1", "data/flowers-v2/ants/1", "data/raw-1"):
         put(home, f"s3://b/{key}", "x")
@@ -192,7 +236,7 @@ def test_checkpoints_that_cannot_be_kept_fail_the_job(control, home):
     )
     record = finished(control, "TrainingJob", "t")
     assert record["TrainingJobStatus"] == record["SecondaryStatus"] == "Failed"
-    assert "ClientError: checkpoints: the local S3 keeps objects as files" in record["FailureReason"]
+    assert "ClientError: the local S3 keeps objects as files" in record["FailureReason"]
 
 
 def test_a_job_that_writes_into_its_channel_or_its_kept_checkpoint_leaves_the_objects(control, home):

@@ -6,15 +6,21 @@ RUN and REFUSED are the table; there is no third column, of what ends well with 
 import functools
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
 from local.home.home import Home
+from local.jobs import opt_ml
 from local.service import LocalService
+from tests.local import definitions
 from tests.local.definitions import (
     EQUAL,
     FUNCTION,
@@ -49,6 +55,9 @@ PARAMETERS = [
     {"Name": "Rate", "Type": "Float", "DefaultValue": 0.5},
     {"Name": "On", "Type": "Boolean", "DefaultValue": True},
     {"Name": "Data", "Type": "String"},
+    {"Name": "One", "Type": "Integer", "DefaultValue": 1},
+    {"Name": "Instance", "Type": "String", "DefaultValue": "ml.m5.large"},
+    {"Name": "Approval", "Type": "String", "DefaultValue": "Approved"},
 ]
 
 
@@ -64,6 +73,7 @@ def reads(step, uri, **source):
     """The step, given what lies under an S3 URI."""
     source = {"S3Uri": uri, "S3DataType": "S3Prefix", "S3InputMode": "File", **source}
     source.setdefault("LocalPath", "/opt/ml/processing/input/data")
+    source = {key: value for key, value in source.items() if value is not None}
     step["Arguments"]["ProcessingInputs"] = [{"InputName": "data", "S3Input": source}]
     return step
 
@@ -95,10 +105,20 @@ def tunes(name):
     )
     metric = {"Name": "accuracy", "Regex": "accuracy=([0-9.]+);"}
     job["AlgorithmSpecification"]["MetricDefinitions"] = [metric]
+    job["HyperParameterTuningResourceConfig"] = job.pop("ResourceConfig")
     config["ResourceLimits"] = {"MaxParallelTrainingJobs": 2}
     config["ParameterRanges"] = {"CategoricalParameterRanges": [{"Name": "rate", "Values": ["0.25", "0.75"]}]}
     config["Strategy"] = "Grid"
     return step
+
+
+def searches(name):
+    """A tuning step of one trial, whose number a parameter says, by Bayesian search."""
+    step = changed(tunes(name), "HyperParameterTuningJobConfig.Strategy", "Bayesian")
+    range_ = {"Name": "rate", "MinValue": "7", "MaxValue": "7", "ScalingType": "Logarithmic"}
+    changed(step, "HyperParameterTuningJobConfig.ParameterRanges", {"IntegerParameterRanges": [range_]})
+    limits = {"MaxNumberOfTrainingJobs": get("Parameters.One"), "MaxParallelTrainingJobs": 1}
+    return changed(step, "HyperParameterTuningJobConfig.ResourceLimits", limits)
 
 
 def first():
@@ -127,8 +147,60 @@ def spot():
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
         "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
         "VpcConfig": {"SecurityGroupIds": ["s"], "Subnets": ["n"]},
+        "DebugHookConfig": {"S3OutputPath": "s3://bucket/debug", "CollectionConfigurations": []},
+        "ProfilerConfig": {"S3OutputPath": "s3://bucket/profile"},
+        "ProfilerRuleConfigurations": [
+            {
+                "RuleConfigurationName": "Report",
+                "RuleEvaluatorImage": "image",
+                "RuleParameters": {"rule_to_invoke": "ProfilerReport"},
+            }
+        ],
     }
     return step
+
+
+def by_parameters():
+    """A training of what another step left, whose hyperparameters and instances parameters say."""
+    program = 'grep -q "kind.*a" /opt/ml/input/config/hyperparameters.json && '
+    program += 'echo "loss=$(grep -o "[0-9.]*" /opt/ml/input/data/data/report.json | head -n 1);"'
+    step = changed(trains("Follow", program), "HyperParameters", {"kind": get("Parameters.Kind")})
+    changed(step, "AlgorithmSpecification.MetricDefinitions", [{"Name": "loss", "Regex": "loss=([0-9.]+)"}])
+    changed(step, "ResourceConfig.InstanceCount", get("Parameters.One"))
+    changed(step, "ResourceConfig.InstanceType", get("Parameters.Instance"))
+    return changed(step, "InputDataConfig", [channel(join("/", FIRST_OUTPUT, "report.json"))])
+
+
+def channel(uri, **source):
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated", **source}
+    return {"ChannelName": "data", "ContentType": "text/csv", "DataSource": {"S3DataSource": source}}
+
+
+def approved():
+    step = register("Approved", MODEL_DATA)
+    statistics = {"ContentType": "application/json", "S3Uri": join("/", FIRST_OUTPUT, "report.json")}
+    step["Arguments"] |= {
+        "ModelApprovalStatus": get("Parameters.Approval"),
+        "ModelMetrics": {"ModelQuality": {"Statistics": statistics}, "Bias": {}, "Explainability": {}},
+    }
+    return step
+
+
+def app_managed():
+    """A step whose inputs and outputs are its program's own business."""
+    program = 'test ! -e /opt/ml/processing/in && echo alone > "$0/out.txt"'
+    step = reads(says("Managed", program=program), "s3://bucket/nothing/", LocalPath="/opt/ml/processing/in")
+    step["Arguments"]["ProcessingInputs"][0]["AppManaged"] = True
+    own = {"OutputName": "own", "AppManaged": True, "S3Output": {"S3Uri": "s3://absent/x"}}
+    own["S3Output"] |= {"S3UploadMode": "EndOfJob"}
+    step["Arguments"]["ProcessingOutputConfig"]["Outputs"].append(own)
+    return step
+
+
+def by_manifest(step):
+    """The Transform step, of what a manifest lists."""
+    changed(step, "TransformInput.DataSource.S3DataSource.S3DataType", "ManifestFile")
+    return changed(step, "TransformInput.SplitType", "Line")
 
 
 def scores(name, model_name, source, target):
@@ -197,7 +269,7 @@ RUN = {
         ],
         "Told", "a!\n3",
     ),
-    "Training with an entrypoint, as spot, with checkpoints, metrics and a VPC": (
+    "Training with an entrypoint, as spot, with checkpoints, metrics, Debugger, Profiler and a VPC": (
         [spot(), says("Trained", join("", get("Steps.Train.FinalMetricDataList['loss'].Value")))],
         "Trained", "0.125",
     ),
@@ -205,6 +277,22 @@ RUN = {
         [tunes("Tune"), says("Best", get("Steps.Tune.BestTrainingJob.TunedHyperParameters['rate']"))],
         "Best", "0.75",
     ),
+    "Tuning by Bayesian search, with limits and instances of its own": (
+        [searches("Search"),
+         says("Searched", get("Steps.Search.BestTrainingJob.TunedHyperParameters['rate']"))],
+        "Searched", "7",
+    ),
+    "a trial by its place (TrainingJobSummaries)": (
+        [says("Ranked", join("", get("Steps.Tune.TrainingJobSummaries[0]"
+                                     ".FinalHyperParameterTuningJobObjectiveMetric.Value")))],
+        "Ranked", "0.75",
+    ),
+    "Training whose hyperparameters, instances and channel parameters and steps say": (
+        [by_parameters(),
+         says("Followed", join("", get("Steps.Follow.FinalMetricDataList['loss'].Value")))],
+        "Followed", "0.5",
+    ),
+    "inputs and outputs that are AppManaged": ([app_managed()], "Managed", "alone"),
     "Model": ([model("Model", MODEL_DATA)], "Model", None),
     "Model of several containers in a row (PipelineModel)": (
         [{"Name": "Row", "Type": "Model", "Arguments": {
@@ -216,6 +304,16 @@ RUN = {
         [register("Register", MODEL_DATA),
          says("Version", join("", get("Steps.Register.ModelPackageVersion")))],
         "Version", "1",
+    ),
+    "RegisterModel with metrics, and the approval of a parameter": (
+        [approved(), says("Approval", get("Steps.Approved.ModelApprovalStatus"))], "Approval", "Approved",
+    ),
+    "Transform of what a manifest lists, line by line": (
+        [by_manifest(scores("ByManifest", get("Steps.Scorer.ModelName"), "s3://bucket/manifest.json",
+                            "s3://bucket/by-manifest")),
+         reads(says("Listed", "/opt/ml/processing/input/data", program='cp "$1/x.txt.out" "$0/out.txt"'),
+               get("Steps.ByManifest.TransformOutput.S3OutputPath"))],
+        "Listed", "[given]",
     ),
     "Transform of an output, with a Model": (
         [model("Scorer", "s3://bucket/scorer.tar.gz"),
@@ -257,9 +355,21 @@ def several_definitions(name):
 
 
 def piped(name):
-    source = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/First"}
-    channel = {"ChannelName": "c", "DataSource": {"S3DataSource": source}, "InputMode": "Pipe"}
-    return changed(trains(name, "true"), "InputDataConfig", [channel])
+    return changed(
+        trains(name, "true"), "InputDataConfig", [channel("s3://bucket/First") | {"InputMode": "Pipe"}]
+    )
+
+
+def transforms(name, **source):
+    step = scores(name, "model", "s3://bucket/First", "s3://bucket/out")
+    step["Arguments"]["TransformInput"]["DataSource"]["S3DataSource"] |= source
+    return step
+
+
+def into_features(name):
+    step = says(name)
+    output = {"OutputName": "f", "FeatureStoreOutput": {"FeatureGroupName": "g"}, "AppManaged": True}
+    return changed(step, "ProcessingOutputConfig.Outputs", [output])
 
 
 DATASET = {
@@ -296,6 +406,47 @@ REFUSED = {
         changed(says("Step"), "ProcessingInputs", [DATASET]),
         "only S3Input runs locally",
     ),
+    "a dataset of features": (into_features("Step"), "only S3Output runs locally"),
+    "a processing input by ManifestFile": (
+        reads(says("Step"), "s3://bucket/manifest.json", S3DataType="ManifestFile"),
+        "input data: S3DataType ManifestFile does not run locally",
+    ),
+    "a processing input mode Pipe": (
+        reads(says("Step"), "s3://bucket/First", S3InputMode="Pipe"),
+        "input data: S3InputMode Pipe does not run locally",
+    ),
+    "a processing input that is to be unpacked": (
+        reads(says("Step"), "s3://bucket/First", S3CompressionType="Gzip"),
+        "input data: S3CompressionType Gzip does not run locally",
+    ),
+    "a processing input without its place": (
+        reads(says("Step"), "s3://bucket/First", LocalPath=None),
+        "input data: LocalPath is missing",
+    ),
+    "a training channel by ManifestFile": (
+        changed(
+            trains("Step", "true"),
+            "InputDataConfig",
+            [channel("s3://bucket/manifest.json", S3DataType="ManifestFile")],
+        ),
+        "channel data: only an S3Prefix runs locally",
+    ),
+    "a Transform by AugmentedManifestFile": (
+        transforms("Step", S3DataType="AugmentedManifestFile"),
+        "S3DataType AugmentedManifestFile does not run here",
+    ),
+    "a model that is not to be packed": (
+        changed(trains("Step", "true"), "OutputDataConfig.CompressionType", "NONE"),
+        "CompressionType NONE does not run locally",
+    ),
+    "a program of an image": (
+        changed(trains("Step", "true"), "AlgorithmSpecification.ContainerEntrypoint", ["in-the-image"]),
+        "the program in-the-image of ContainerEntrypoint is not on this machine",
+    ),
+    "Not by the key Expression": (
+        condition("Step", [{"Type": "Not", "Expression": EQUAL}]),
+        "Expression",
+    ),
     "several instances": (changed(says("Step"), INSTANCES, 2), "InstanceCount is 2"),
 }
 
@@ -306,6 +457,11 @@ def service(tmp_path_factory):
     with LocalService(home) as service:
         service.client = functools.cache(service.client)  # each takes half a second to make
         service.client("s3").create_bucket(Bucket="bucket")
+        for key, body in {
+            "manifest.json": '[{"prefix": "s3://bucket/given/"}, "x.txt"]',
+            "given/x.txt": "given",
+        }.items():
+            service.client("s3").put_object(Bucket="bucket", Key=key, Body=body.encode())
         pack(Home(home), "scorer.tar.gz", app_py=APP)
         bundle = io.BytesIO()
         with tarfile.open(fileobj=bundle, mode="w:gz") as tar:
@@ -352,14 +508,19 @@ def written(service, step):
 @pytest.fixture(scope="module")
 def executed(service):
     """One execution of everything in RUN."""
-    text = document(*(step for steps, _, _ in RUN.values() for step in steps), parameters=PARAMETERS)
+    experiment = {
+        "ExperimentName": get("Execution.PipelineName"),
+        "TrialName": get("Execution.PipelineExecutionId"),
+    }
+    steps = (step for steps, _, _ in RUN.values() for step in steps)
+    text = document(*steps, parameters=PARAMETERS, PipelineExperimentConfig=experiment)
     given = [{"Name": "Data", "Value": "mine"}]
     parallel = {"MaxParallelExecutionSteps": 4}
     return execute(service, "constructs", text, PipelineParameters=given, ParallelismConfiguration=parallel)
 
 
 def test_there_are_at_least_29_kinds():
-    assert len(RUN) + len(REFUSED) + len(OTHERS) >= 29
+    assert len(RUN) + len(REFUSED) + len(OTHERS) + len(MADE_BY_THE_SDK) >= 29
 
 
 @pytest.mark.parametrize("kind", RUN)
@@ -367,7 +528,8 @@ def test_what_runs_has_the_right_result(service, executed, kind):
     execution, steps = executed
     own, name, expected = RUN[kind]
     failures = {step: found.get("FailureReason") for step, found in steps.items() if "FailureReason" in found}
-    assert {step["Name"]: steps[step["Name"]]["StepStatus"] for step in own} == dict.fromkeys(
+    statuses = {name: found["StepStatus"] for name, found in steps.items()}
+    assert {step["Name"]: statuses.get(step["Name"]) for step in own} == dict.fromkeys(
         (step["Name"] for step in own), "Succeeded"
     ), failures
     if expected is not None:
@@ -464,3 +626,65 @@ OTHERS = {
 @pytest.mark.parametrize("kind", OTHERS)
 def test_what_takes_its_own_execution(service, kind):
     OTHERS[kind](service)
+
+
+def framework(service, _made, steps):
+    """FrameworkProcessor, whose runproc.sh unpacks the code."""
+    assert steps["Framework"]["StepStatus"] == "Succeeded", steps["Framework"]
+    assert written(service, "Framework") == "framework"
+
+
+def repacked(service, made, steps):
+    """ModelStep, whose RepackModel step adds a program to the model that another step trained."""
+    [name] = [step["Name"] for step in made if "-RepackModel-" in step["Name"]]
+    assert [steps[step]["StepStatus"] for step in ("Train", name, "Register")] == ["Succeeded"] * 3, steps
+    arn = steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
+    package = service.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    bucket, _, key = (
+        package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"]
+        .removeprefix("s3://")
+        .partition("/")
+    )
+    archive = service.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert {"./weights", "weights"} & set(tar.getnames())
+        assert "code/inference.py" in [found.removeprefix("./") for found in tar.getnames()]
+
+
+def notebook(service, made, _steps):
+    """NotebookJobStep: refused, for its program is in an image."""
+    text = document(*(step for step in made if step["Name"] == "Notebook"))
+    with pytest.raises(ClientError) as refusal:
+        execute(service, "notebook", text)
+    assert "step 'Notebook': " in str(refusal.value)
+    assert "the program amazon_sagemaker_scheduler of ContainerEntrypoint is not on" in str(refusal.value)
+
+
+# Kinds that the SageMaker SDK v3 makes, with drivers of its own, which name /opt/ml.
+MADE_BY_THE_SDK = {
+    "FrameworkProcessor": framework,
+    "ModelStep with RepackModel": repacked,
+    "NotebookJobStep": notebook,
+}
+
+
+@pytest.fixture(scope="module")
+def made(service, tmp_path_factory):
+    """The steps that the SDK makes, and those of their execution by name, without what is refused."""
+    folder = tmp_path_factory.mktemp("sdk")
+    program = [sys.executable, str(Path(definitions.__file__).with_name("sdk_constructs.py")), str(folder)]
+    environment = {**os.environ, **service.environment(), "HOME": str(folder)}
+    environment["SAGEMAKER_VALIDATE_ROLE"] = "false"
+    run = subprocess.run(program, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-5000:]
+    made = json.loads(run.stdout.splitlines()[-1])["Steps"]
+    _, steps = execute(service, "sdk", document(*(step for step in made if step["Name"] != "Notebook")))
+    return made, steps
+
+
+@pytest.mark.skipif(
+    bool(opt_ml._obstacle("own")), reason=f"jobs have no /opt/ml of their own: {opt_ml._obstacle('own')}"
+)
+@pytest.mark.parametrize("kind", MADE_BY_THE_SDK)
+def test_what_the_sdk_makes(service, made, kind):
+    MADE_BY_THE_SDK[kind](service, *made)

@@ -171,3 +171,56 @@ def test_an_upload_that_fails_or_is_under_way_shows_nothing(home, out, monkeypat
     with pytest.raises(OSError, match="No space left"):
         transfer.upload(home, [] if archived else pairs, pairs if archived else [])
     assert seen == [["x"]] and files(home.s3) == ["b/x"]
+
+
+def test_of_a_folder_only_what_has_changed_and_come_to_rest_is_uploaded(home, out):
+    put(home, "s3://b/x", "x")
+    (out / "sub").mkdir()
+    for name in ("sub/a", "old", "half.tmp"):
+        (out / name).write_text("1")
+    os.utime(out / "old", (1e9, 1e9))  # a program may set it; the object would look newer
+    transfer.upload_changes(home, out, "s3://b/out", settled_s=60, unfinished=".tmp")
+    assert keys(home) == ["x"]
+
+    def look() -> dict[str, tuple[str, int]]:
+        transfer.upload_changes(home, out, "s3://b/out", unfinished=".tmp")
+        found = {name: home.object_path(f"s3://b/out/{name}") for name in files(home.s3 / "b" / "out")}
+        return {name: (path.read_text(), path.stat().st_ino) for name, path in found.items()}
+
+    first = look()
+    assert {name: content for name, (content, _) in first.items()} == {"old": "1", "sub/a": "1"}
+    assert first["old"][1] != (out / "old").stat().st_ino
+    (out / "old").write_text("2")
+    os.utime(out / "old", (1e9, 1e9))
+    second = look()
+    assert second["old"][0] == "2"
+    assert second["sub/a"] == first["sub/a"], "nothing changed there, so nothing was copied"
+
+
+def test_a_file_that_changes_or_vanishes_during_its_copy_is_not_uploaded(home, out, monkeypatch):
+    put(home, "s3://b/x", "x")
+    for name in ("changes", "stays", "vanishes"):
+        (out / name).write_text(name)
+    copy = transfer._copy
+
+    def disturbed(source: Path, target: Path) -> None:
+        if source.name == "vanishes":
+            source.unlink()
+        copy(source, target)
+        if source.name == "changes":
+            source.write_text("later")
+
+    monkeypatch.setattr(transfer, "_copy", disturbed)
+    transfer.upload_changes(home, out, "s3://b/out")
+    assert files(home.s3) == ["b/out/stays", "b/x"]
+
+
+def test_a_text_is_put_like_everything_else(home):
+    put(home, "s3://b/a", "x")
+    transfer.write(home, "s3://b/text", "é")
+    assert home.object_path("s3://b/text").read_text(encoding="utf-8") == "é"
+    assert mode(home.object_path("s3://b/text")) == 0o600
+    for uri, reason in (("s3://absent/x", "does not exist"), ("s3://b/a/b", "cannot stand beside")):
+        with pytest.raises(ValueError, match=reason):
+            transfer.write(home, uri, "x")
+    assert not (home.s3 / "absent").exists()
