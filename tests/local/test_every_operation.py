@@ -14,8 +14,8 @@ import pytest
 
 from local.home.home import Home
 from local.service import LocalService
-from local.wire.operations import ControlPlane
-from tests.local.answer_shapes import missing
+from local.wire.operations import ControlPlane, service_model
+from tests.local.answer_shapes import missing, problems
 from tests.local.definitions import ROLE, document, processing
 from tests.local.endpoint_service import APP, pack
 from tests.local.job_requests import processing_request, put, training_request
@@ -211,5 +211,10 @@ def test_lambda_answers_have_what_the_documentation_shows(asked):
     answers, _ = asked
     compared = [name for name in EXAMPLES if name in answers and name not in ("ListTags", "Invoke")]
     assert len(compared) >= 7, compared
+    model = service_model("lambda")
     for operation in compared:
+        for answer in answers[operation]:
+            told = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+            shape = model.operation_model(operation).output_shape
+            assert shape is None or not problems(told, shape), operation
         assert not missing(answers[operation], EXAMPLES[operation], NOT_ASKED), operation
