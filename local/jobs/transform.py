@@ -38,8 +38,6 @@ def check(models: Models, record: Record) -> None:
     models.container(record["ModelName"])
     for problem in transform_problems(record):
         raise invalid(problem)
-    if "DataCaptureConfig" in record:
-        raise invalid("DataCaptureConfig: the local service captures no data")
     for uri in (_data_source(record)["S3Uri"], record["TransformOutput"]["S3OutputPath"]):
         address(uri)
     at_once = record.get("MaxConcurrentTransforms", 0)

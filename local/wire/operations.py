@@ -13,6 +13,7 @@ from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
 from local.wire.errors import ServiceError
+from local.wire.members import unsupported
 from local.wire.region import check_arns
 
 Request = dict[str, Any]
@@ -80,6 +81,8 @@ class ControlPlane:
             if (problem := _unfit_name(request, model.input_shape)) is not None:
                 raise ServiceError(self._refusal, problem)
             check_arns(request, model.input_shape, self._region)
+            for problem in unsupported(name, request):
+                raise ServiceError(self._refusal, problem)
         response = operation(request)
         return shaped(response, model.output_shape) if model.output_shape is not None else {}
 

@@ -56,8 +56,11 @@ CAPTURE = {
     ("more", "complaint"),
     [
         ({"ProductionVariants": [VARIANT, {**VARIANT, "VariantName": "w"}]}, "one production variant"),
-        ({"ShadowProductionVariants": [VARIANT]}, "one production variant"),
-        ({"AsyncInferenceConfig": {"OutputConfig": {}}}, "does not support AsyncInferenceConfig"),
+        ({"ShadowProductionVariants": [VARIANT]}, "does not support ShadowProductionVariants"),
+        (
+            {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/a"}}},
+            "does not support AsyncInferenceConfig",
+        ),
         ({"DataCaptureConfig": CAPTURE}, "captures no data"),
         ({"ProductionVariants": [{"VariantName": "v"}]}, "names no model"),
         ({"ProductionVariants": [{**VARIANT, "ModelName": "no"}]}, "Could not find model"),

@@ -301,7 +301,10 @@ def test_two_objects_with_one_result_are_refused(scene):
             {"TransformResources": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2}},
             "InstanceCount is 2; the local service has one machine",
         ),
-        ({"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}}, "the local service captures no data"),
+        (
+            {"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}},
+            "the local service does not support DataCaptureConfig",
+        ),
         ({"uri": "https://b/in"}, "'https://b/in' is not an S3 URI"),
         ({"MaxPayloadInMB": 0}, "MaxPayloadInMB 0, HTTP chunked encoding, does not run locally"),
         ({"MaxPayloadInMB": 101}, "MaxPayloadInMB is 101; it cannot be greater than 100 MB"),

@@ -294,7 +294,7 @@ REFUSED = {
     "input mode Pipe": (piped("Step"), "InputMode Pipe does not run locally"),
     "a dataset of Athena": (
         changed(says("Step"), "ProcessingInputs", [DATASET]),
-        "only S3Input runs locally",
+        "does not support ProcessingInputs[0].DatasetDefinition",
     ),
     "several instances": (changed(says("Step"), INSTANCES, 2), "InstanceCount is 2"),
 }
