@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from local.home.files import make_folder
 from local.home.home import Home
@@ -46,26 +47,49 @@ def check(record: Record) -> None:
     if count != 1:
         raise invalid(f"InstanceCount is {count}; the local service has one machine")
     for entry in record.get("ProcessingInputs", []):
-        name, source = entry["InputName"], entry.get("S3Input")
+        name, source = f"input {entry['InputName']}", entry.get("S3Input")
         if source is None:
-            raise invalid(f"input {name}: only S3Input runs locally")
-        for member, known in (
-            ("S3DataType", "S3Prefix"),
-            ("S3InputMode", "File"),
-            ("S3CompressionType", "None"),
-        ):
-            if source.get(member, known) != known:
-                raise invalid(f"input {name}: {member} {source[member]} does not run locally, only {known}")
-        _check_path(name, source["LocalPath"])
-    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        if "S3Output" not in output:
-            raise invalid(f"output {output['OutputName']}: only S3Output runs locally")
-        _check_path(output["OutputName"], output["S3Output"]["LocalPath"])
+            raise invalid(f"{name}: only S3Input runs locally")
+        _check_path(name, entry, source)
+        for member, known in _RUNNABLE.items():
+            if not entry.get("AppManaged") and source.get(member, known) != known:
+                raise invalid(f"{name}: {member} {source[member]} does not run locally, only {known}")
+    for entry in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        name = f"output {entry['OutputName']}"
+        if "S3Output" not in entry:
+            raise invalid(f"{name}: only S3Output runs locally")
+        _check_path(name, entry, entry["S3Output"])
+    _check_unique(record)
 
 
-def _check_path(name: str, path: str) -> None:
+def _check_path(name: str, entry: Record, place: Record) -> None:
+    """Refuse a LocalPath that cannot be (API reference: ProcessingS3Input; so of ProcessingS3Output, too)."""
+    if "LocalPath" not in place:
+        if not entry.get("AppManaged"):
+            raise invalid(f"{name}: LocalPath is a required parameter when AppManaged is False (default)")
+        return
+    path = place["LocalPath"]
     if not path.startswith(_LOCAL_PATH) or ".." in path.split("/"):
         raise invalid(f"{name}: LocalPath {path!r} must begin with {_LOCAL_PATH}")
+
+
+def _check_unique(record: Record) -> None:
+    """The stricter reading of what is not published: names are unique, and every input has its own folder."""
+    inputs = record.get("ProcessingInputs", [])
+    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    paths = [_folder(entry["S3Input"]) for entry in inputs if "LocalPath" in entry["S3Input"]]
+    for member, values in (
+        ("InputName", [entry["InputName"] for entry in inputs]),
+        ("LocalPath of inputs", paths),
+        ("OutputName", [entry["OutputName"] for entry in outputs]),
+    ):
+        for value, often in Counter(values).items():
+            if often > 1:
+                raise invalid(f"{member} must be unique: {value!r} stands there {often} times")
+
+
+def _folder(place: Record) -> str:
+    return str(PurePosixPath(place["LocalPath"]))
 
 
 def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container:
@@ -79,12 +103,17 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     own = opt_ml(ml)
     for entry in record.get("ProcessingInputs", []):
         source = entry["S3Input"]
+        if entry.get(
+            "AppManaged"
+        ):  # "input operations are managed natively by the processing job application"
+            continue
         if download(home, source["S3Uri"], outside(source["LocalPath"], ml)) == 0:
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
         if not output.get("AppManaged"):
             require_bucket(home, output["S3Output"]["S3Uri"])
-        make_folder(outside(output["S3Output"]["LocalPath"], ml))
+        if "LocalPath" in output["S3Output"]:
+            make_folder(outside(output["S3Output"]["LocalPath"], ml))
     make_folder(ml / "output")
     config = {key: value for key, value in record.items() if not key.startswith("_")}
     write_json(ml / "config" / "processingjobconfig.json", own.inside(config))

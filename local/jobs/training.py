@@ -78,8 +78,11 @@ def check(record: Record) -> None:
         raise invalid(
             f"EnableManagedSpotTraining needs a MaxWaitTimeInSeconds of MaxRuntimeInSeconds {longest} or more"
         )
+    names = [channel["ChannelName"] for channel in record.get("InputDataConfig", [])]
     for channel in record.get("InputDataConfig", []):
         name = channel["ChannelName"]
+        if names.count(name) > 1:  # not published; the stricter reading
+            raise invalid(f"ChannelName must be unique: {name!r} stands there {names.count(name)} times")
         if not _CHANNEL_NAME.fullmatch(name) or name in {".", ".."}:
             raise invalid(f"channel {name!r}: a ChannelName is made of letters, digits, '.', '-' and '_'")
         source = channel["DataSource"].get("S3DataSource")
