@@ -215,15 +215,18 @@ class FunctionService:
             message = f"Could not parse request body into json: {error}"
             raise ServiceError("InvalidRequestContentException", message) from None
         folder = self._folder(record["FunctionName"])
-        result = invoke(
-            code_folder(folder, record),
-            record["Handler"],
-            event,
-            arn=record["FunctionArn"],
-            timeout_s=record["Timeout"],
-            environment=self._function_environment(record),
-            running=self._watched,
-        )
+        try:
+            result = invoke(
+                code_folder(folder, record),
+                record["Handler"],
+                event,
+                arn=record["FunctionArn"],
+                timeout_s=record["Timeout"],
+                environment=self._function_environment(record),
+                running=self._watched,
+            )
+        except ValueError as error:
+            raise ServiceError("InvalidRuntimeException", str(error)) from None
         make_file(folder / LOG)
         with self._lock, (folder / LOG).open("ab") as log:
             log.write(result.log)

@@ -26,11 +26,11 @@ from local.home.home import Home
 from local.home.store import Record
 from local.jobs import metrics, transitions
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
-from local.jobs.launcher import OPT_ML
-from local.jobs.opt_ml import opt_ml, outside
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
+from local.processes.launcher import OPT_ML
+from local.processes.opt_ml import opt_ml, outside
 from local.s3.transfer import download, require_bucket
 from local.s3.transfer import upload as put
 from local.wire.errors import invalid

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from local.jobs.opt_ml import rewritten
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import last_lines
+from local.processes.opt_ml import rewritten
 from tests.local.liveness import gone_soon
 
 
