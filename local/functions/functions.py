@@ -60,11 +60,12 @@ class FunctionService:
             "ListFunctions": self._list,
             "Invoke": self._invoke,
             "TagResource": self._tag,
+            "UntagResource": self._untag,
             "ListTags": self._list_tags,
         }
 
     def handle(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+        self, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str], body: bytes
     ) -> rest_json.HttpAnswer:
         """Answer one request of Lambda's rest-json API: status, headers, body.
 
@@ -190,6 +191,16 @@ class FunctionService:
         self._store.update(FUNCTIONS, name, lambda record: record["_tags"].update(request["Tags"]))
         return {}
 
+    def _untag(self, request: Request) -> Response:
+        name = self._found({"FunctionName": request["Resource"]})["FunctionName"]
+
+        def change(record: Record) -> None:
+            for key in request["TagKeys"]:
+                record["_tags"].pop(key, None)
+
+        self._store.update(FUNCTIONS, name, change)
+        return {}
+
     def _list_tags(self, request: Request) -> Response:
         return {"Tags": self._found({"FunctionName": request["Resource"]})["_tags"]}
 
@@ -215,18 +226,15 @@ class FunctionService:
             message = f"Could not parse request body into json: {error}"
             raise ServiceError("InvalidRequestContentException", message) from None
         folder = self._folder(record["FunctionName"])
-        try:
-            result = invoke(
-                code_folder(folder, record),
-                record["Handler"],
-                event,
-                arn=record["FunctionArn"],
-                timeout_s=record["Timeout"],
-                environment=self._function_environment(record),
-                running=self._watched,
-            )
-        except ValueError as error:
-            raise ServiceError("InvalidRuntimeException", str(error)) from None
+        result = invoke(
+            code_folder(folder, record),
+            record["Handler"],
+            event,
+            arn=record["FunctionArn"],
+            timeout_s=record["Timeout"],
+            environment=self._function_environment(record),
+            running=self._watched,
+        )
         make_file(folder / LOG)
         with self._lock, (folder / LOG).open("ab") as log:
             log.write(result.log)

@@ -310,10 +310,12 @@ def test_a_function_of_another_region_is_not_reachable(aws):
             call(FunctionName=ARN.replace("us-east-1", "eu-west-1"))
 
 
-def test_tags_are_added(aws):
+def test_tags_are_added_and_removed(aws):
     create(aws, Tags={"a": "1"})
-    aws.tag_resource(Resource=ARN, Tags={"b": "2"})
-    assert aws.list_tags(Resource=ARN)["Tags"] == {"a": "1", "b": "2"}
+    aws.tag_resource(Resource=ARN, Tags={"b": "2", "c & d": "3"})
+    assert aws.list_tags(Resource=ARN)["Tags"] == {"a": "1", "b": "2", "c & d": "3"}
+    aws.untag_resource(Resource=ARN, TagKeys=["a", "c & d", "absent"])
+    assert aws.list_tags(Resource=ARN)["Tags"] == {"b": "2"}
 
 
 def test_a_second_function_of_the_name_is_refused(aws):
