@@ -28,7 +28,7 @@ from local.processes.container import end_group
 from local.processes.files import last_lines
 from local.processes.launcher import OPT_ML
 from local.processes.log_times import timed
-from local.processes.opt_ml import opt_ml
+from local.processes.opt_ml import OptMl, opt_ml
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
 # (developer guide, "Use your own inference code with hosting services").
@@ -274,7 +274,7 @@ def launch(
     ml = Path(tempfile.mkdtemp(prefix="ml-", dir=folder))
     model, log_path = ml / "model", folder / log_name
     try:
-        own = opt_ml(ml)
+        own = _opt_ml(ml)
         make_folder(model)
         _unpack(archive, model)
         make_file(log_path)
@@ -294,12 +294,17 @@ def launch(
                 start_new_session=True,
                 umask=UMASK,
             )
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(ml)
-        if isinstance(error, ValueError):
-            raise MachineError(str(error)) from None
         raise
     return ModelServer(process, ml, log_path, start)
+
+
+def _opt_ml(folder: Path) -> OptMl:
+    try:
+        return opt_ml(folder)
+    except ValueError as error:
+        raise MachineError(str(error)) from None
 
 
 def _unpack(archive: Path, folder: Path) -> None:

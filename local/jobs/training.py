@@ -38,7 +38,6 @@ from local.wire.errors import invalid
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
-_CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]+")  # API reference: Channel; the name becomes a folder
 _CONFIG = f"{OPT_ML}/input/config"
 # API reference: the default LocalPath of each.
 _LOCAL_PATHS = {
@@ -83,8 +82,8 @@ def check(record: Record) -> None:
         name = channel["ChannelName"]
         if names.count(name) > 1:  # not published; the stricter reading
             raise invalid(f"ChannelName must be unique: {name!r} stands there {names.count(name)} times")
-        if not _CHANNEL_NAME.fullmatch(name) or name in {".", ".."}:
-            raise invalid(f"channel {name!r}: a ChannelName is made of letters, digits, '.', '-' and '_'")
+        if name in {".", ".."}:
+            raise invalid(f"channel {name!r}: a ChannelName becomes a folder, which this is not")
         source = channel["DataSource"].get("S3DataSource")
         if source is None or source["S3DataType"] != "S3Prefix":
             raise invalid(f"channel {name}: only an S3Prefix runs locally")

@@ -18,6 +18,7 @@ from local import service as service_module
 from local.home.home import OtherRegion
 from local.processes import ending
 from local.service import HomeInUse, LocalService
+from tests.local.job_requests import script
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = "arn:aws:iam::123456789012:role/execution"
@@ -31,7 +32,7 @@ def start_job(sagemaker, program, name="p"):
     sagemaker.create_processing_job(
         ProcessingJobName=name,
         RoleArn=ROLE,
-        AppSpecification={"ImageUri": "image", "ContainerEntrypoint": [sys.executable, "-c", program]},
+        AppSpecification={"ImageUri": "image", "ContainerEntrypoint": [sys.executable, script(program)]},
         ProcessingResources={
             "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
         },

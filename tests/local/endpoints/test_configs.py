@@ -65,7 +65,7 @@ CAPTURE = {
         ({"ProductionVariants": [{"VariantName": "v"}]}, "names no model"),
         ({"ProductionVariants": [{**VARIANT, "ModelName": "no"}]}, "Could not find model"),
         ({"EndpointConfigName": "../c"}, "must satisfy regular expression pattern"),
-        ({"EndpointConfigName": "c" * 64}, "at most 63 characters"),
+        ({"EndpointConfigName": "c" * 64}, "Member must have length less than or equal to 63"),
     ],
 )
 def test_what_cannot_be_served_here_is_refused_at_creation(call, more, complaint):
