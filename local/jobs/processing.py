@@ -145,7 +145,7 @@ def upload(home: Home, record: Record) -> None:
 def conclude(home: Home, record: Record) -> None:
     """Add the exit message."""
     message = _ml(home, record) / "output" / "message"
-    if message.exists():
+    if message.is_file() and not message.is_symlink():
         record["ExitMessage"] = message.read_text("utf-8", "replace")[:1024]
 
 

@@ -12,6 +12,7 @@ is process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import sys
@@ -277,15 +278,27 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
 
 
 def upload(home: Home, record: Record) -> None:
-    """Put the model and the output data where SageMaker puts them in S3."""
+    """Put the model and the output data where SageMaker puts them in S3.
+
+    Raises:
+        JobError: what should be a folder is none.
+        ValueError: as local/s3/transfer.py, `upload`.
+    """
     ml = folder(home, record) / "ml"
     model, data = ml / "model", ml / "output" / "data"
+    for part in (model, *([data] if os.path.lexists(data) else [])):
+        if part.is_symlink() or not part.is_dir():
+            # Not published; the stricter reading.
+            raise JobError(
+                f"AlgorithmError: {OPT_ML}/{part.relative_to(ml)} is no folder any more: the program"
+                " removed or replaced it; leave it where it is"
+            )
     url = record["ModelArtifacts"]["S3ModelArtifacts"]
     if _uncompressed(record):
         put(home, [(model, url), (data, f"{_job_url(record)}/output/data/")])
         return
     archives = [(model, url)]
-    if any(data.iterdir()):
+    if data.exists() and any(data.iterdir()):
         archives.append((data, f"{_job_url(record)}/output/output.tar.gz"))
     put(home, [], archives)
 

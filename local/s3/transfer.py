@@ -87,7 +87,7 @@ def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tup
 
     Raises:
         ValueError: as `require_bucket`; an object would stand beside another whose key is the same up to a
-            slash; a symbolic link is on the way.
+            slash; a symbolic link is on the way; a file's name is not UTF-8.
     """
     with staging(home) as stage:
         objects: list[tuple[Path, Path]] = []  # staged, its place
@@ -118,7 +118,15 @@ def _regular(source: Path, uri: str, home: Home) -> Iterator[tuple[Path, Path]]:
         below = Path(name).relative_to(source)
         for path in map(Path(name).joinpath, files):
             if stat.S_ISREG(path.lstat().st_mode):
+                _require_utf8(path.name)
                 yield path, home.object_path("/".join((uri.rstrip("/"), *below.parts, path.name)))
+
+
+def _require_utf8(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the file {name!a} has a name that is not UTF-8, which S3 cannot keep") from None
 
 
 def _require_places(home: Home, places: Sequence[Path]) -> None:

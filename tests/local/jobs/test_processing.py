@@ -301,3 +301,22 @@ def test_inputs_have_names_and_folders_of_their_own(control, names, paths, messa
     ]
     with pytest.raises(ServiceError, match=message):
         control.call("CreateProcessingJob", processing_request("pass", ProcessingInputs=inputs))
+
+
+def test_a_message_that_is_a_folder_is_none(control, home):
+    put(home, "s3://b/in/x.txt", "x")
+    program = "import os; os.mkdir('output/message'); raise SystemExit('why')"
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["FailureReason"].startswith("AlgorithmError: why, exit code: 1")
+    assert "ExitMessage" not in record
+
+
+def test_an_output_whose_name_is_not_utf8_is_named_and_nothing_is_uploaded(control, home):
+    put(home, "s3://b/in/x.txt", "x")
+    program = "import sys; [open(sys.argv[2].encode() + name, 'w') for name in (b'/a', b'/b\\xff')]"
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    told = r"ClientError: the file 'b\udcff' has a name that is not UTF-8, which S3 cannot keep"
+    assert record.get("FailureReason") == told
+    assert not (home.s3 / "b" / "out").exists()

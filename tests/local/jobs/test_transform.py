@@ -290,6 +290,17 @@ def test_two_objects_with_one_result_are_refused(scene):
     assert scene.results("twice") == {}
 
 
+def test_a_result_below_another_is_refused(scene):
+    scene.put("15/in/x", b"a")
+    scene.put("15/in/x.out/y", b"b")
+    record = scene.run("below", "s3://b/15/in/")
+    assert record["FailureReason"] == (
+        "ClientError: b/15/in/x.out/y has no result: the key x.out/y.out lies below that of another object,"
+        " which is a file here"
+    )
+    assert scene.results("below") == {}
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
