@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 VARIABLE = "LOCAL_OPT_ML"
 REWRITTEN = "rewritten"
 NOTE = "note: no /opt/ml of its own here"
+# Not the end of a longer path or of an S3 key, nor the beginning of another name (/opt/mlflow).
+_PATH = re.compile(rf"(?:(?<=file://)|(?<![\w.~+@%/-])){OPT_ML}(?![\w.~+@%-])")
 log = logging.getLogger(__name__)
 
 
@@ -34,9 +37,9 @@ def outside(path: str, folder: Path) -> Path:
 
 
 def rewritten(value: Any, ml: Path) -> Any:
-    """A string, list or dict with the prefix /opt/ml replaced by the folder `ml` in every string."""
+    """A string, list or dict with /opt/ml, where a path begins with it, replaced by `ml` in every string."""
     if isinstance(value, str):
-        return value.replace(OPT_ML, str(ml)) if OPT_ML in value else value
+        return _PATH.sub(lambda _: str(ml), value)
     if isinstance(value, list):
         return [rewritten(item, ml) for item in value]
     if isinstance(value, dict):
