@@ -54,8 +54,8 @@ def find_weights(channel: Path) -> Path | None:
     if len(weights) + marked != 1:
         found = ", ".join(entry.name for entry in entries) or "nothing"
         raise WeightsError(
-            f"the pretrained channel {channel} must hold exactly one weights file ({', '.join(WEIGHTS_SUFFIXES)}) "
-            f"or one named {RANDOM_WEIGHTS}; found {found}"
+            f"the pretrained channel {channel} must hold exactly one weights file"
+            f" ({', '.join(WEIGHTS_SUFFIXES)}) or one named {RANDOM_WEIGHTS}; found {found}"
         )
     return weights[0] if weights else None
 
