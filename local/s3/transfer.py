@@ -1,7 +1,8 @@
 """How jobs read and write buckets: as copies, which share nothing with the objects.
 
 What a job leaves is made beside the buckets and renamed into them: nothing appears there that is not whole.
-Symbolic links are not followed, as SageMaker does not; they and special files are left out.
+Symbolic links are not followed, as SageMaker does not: objects cannot be links, so they are left out, and an
+archive keeps them as they are. Special files are in neither.
 """
 
 from __future__ import annotations
@@ -166,4 +167,9 @@ def _archive(source: Path, target: Path) -> None:
     # Weights hardly compress: stored they are 8 % larger than at level 1, in a twentieth of its time.
     with tarfile.open(target, "w:gz", compresslevel=0) as tar:
         for path in sorted(source.iterdir()):
-            tar.add(path, arcname=path.name)
+            tar.add(path, arcname=path.name, filter=_archived)
+
+
+def _archived(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """A member of an archive, unless it is a special file, which nobody could unpack."""
+    return None if member.ischr() or member.isblk() or member.isfifo() else member

@@ -399,3 +399,20 @@ def test_what_a_program_removes_or_replaces_is_named(control, home, compression,
         assert record["FailureReason"].startswith(f"AlgorithmError: {reason}")
         assert record["FailureReason"].endswith("the program removed or replaced it; leave it where it is")
         assert not (home.s3 / "b" / "jobs").exists()
+
+
+def test_a_job_that_was_stopped_before_its_time_was_over_is_stopped(control, home, services):
+    put(home, "s3://b/in/x.txt", "x")
+    program = (
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+    )
+    services[0]._stop_timeout_s = 4
+    request = training_request(program, StoppingCondition={"MaxRuntimeInSeconds": 3})
+    control.call("CreateTrainingJob", request)
+    while not services[0].log("t").exists() or "up" not in services[0].log("t").read_text():
+        time.sleep(0.02)
+    control.call("StopTrainingJob", {"TrainingJobName": "t"})
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingEndTime"] - record["TrainingStartTime"] > 3
+    assert (record["TrainingJobStatus"], record["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert "FailureReason" not in record

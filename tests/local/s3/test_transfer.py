@@ -171,3 +171,19 @@ def test_an_upload_that_fails_or_is_under_way_shows_nothing(home, out, monkeypat
     with pytest.raises(OSError, match="No space left"):
         transfer.upload(home, [] if archived else pairs, pairs if archived else [])
     assert seen == [["x"]] and files(home.s3) == ["b/x"]
+
+
+def test_an_archive_keeps_links_as_links_and_leaves_special_files_out(home, out):
+    put(home, "s3://b/x", "x")
+    (out / "folder").mkdir()
+    (out / "folder" / "weights").write_text("w")
+    (out / "link").symlink_to("folder/weights")
+    (out / "away").symlink_to("/etc")
+    os.mkfifo(out / "folder" / "pipe")
+    transfer.upload(home, [], [(out, "s3://b/model.tar.gz")])
+    with tarfile.open(home.object_path("s3://b/model.tar.gz")) as archive:
+        assert archive.getnames() == ["away", "folder", "folder/weights", "link"]
+        assert (archive.getmember("link").linkname, archive.getmember("away").linkname) == (
+            "folder/weights",
+            "/etc",
+        )
