@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from config.settings import Settings
 from config.values import Between, Entry, Matches, SettingsError, convert
-from entrypoints.contract import BACKBONE, MIN_IMAGE_PX, RANDOM_WEIGHTS
+from entrypoints.contract import BACKBONE, MIN_IMAGE_PX, RANDOM_WEIGHTS, WEIGHTS_SUFFIXES
 
 S3_URI = Matches(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/].*)?/?", "an S3 URI such as s3://bucket/folder")
 INSTANCE_TYPE = Matches(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.m5.xlarge")
@@ -24,6 +24,7 @@ _Count = Annotated[int, Between(1)]
 
 
 DATASET = "InputDataUrl"
+WEIGHTS = "PretrainedWeightsUrl"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
             "images: a folder per class, or train and val folders",
         ),
         Parameter(
-            "PretrainedWeightsUrl",
+            WEIGHTS,
             Annotated[str, S3_URI],
             random_weights_url,
             f"one {BACKBONE} weights file, or the marker {RANDOM_WEIGHTS}",
@@ -114,12 +115,17 @@ def _as_prefix(url: str) -> str:
     return f"{url.rstrip('/')}/"
 
 
+def _is_weights_file(url: str) -> bool:
+    name = url.rpartition("/")[2]
+    return name == RANDOM_WEIGHTS or name.lower().endswith(WEIGHTS_SUFFIXES)
+
+
 def check_assignments(
     parameters: Sequence[Parameter], assignments: Sequence[str], source: str = "--parameter"
 ) -> dict[str, str]:
     """The values of `Name=value` strings, by name, as StartPipelineExecution takes them.
 
-    The dataset's S3 URI becomes a prefix that ends in a slash.
+    S3 URIs become prefixes that end in a slash, but for one that names a file of weights.
 
     Raises SettingsError, one line, for an unknown name and for a value of the wrong type or form.
     """
@@ -135,5 +141,6 @@ def check_assignments(
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
             raise given.error(name, f"no such parameter; {hint}")
         convert(known[name].kind, name, given)
-        values[name] = _as_prefix(value) if name == DATASET else value
+        prefix = name == DATASET or (name == WEIGHTS and not _is_weights_file(value))
+        values[name] = _as_prefix(value) if prefix else value
     return values

@@ -13,6 +13,7 @@ TEST = "test"
 
 # The one file of the `pretrained` channel that means: start from random weights.
 RANDOM_WEIGHTS = "RANDOM_WEIGHTS"
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 # The network that is trained unless the hyperparameter `backbone` names another: a row of backbones.py.
 BACKBONE = "ResNet18"

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,12 +74,15 @@ class Dataset:
         return relative(file, self.root).split("/", 1 if self.layout == CLASSES else 2)[-1]
 
 
-def check_dataset(folder: Path) -> Dataset:
+def check_dataset(folder: Path, subfolders_are_groups: bool = False) -> Dataset:
     """Look at every file of a dataset, decoding each one.
+
+    Args:
+        subfolders_are_groups: whether the user says what folders below a class mean: not classes.
 
     Raises:
         DatasetError: missing or empty folder, one class, a class with too few images, class names that
-            differ only by case, or splits that do not hold the same classes.
+            differ only by case, splits that do not hold the same classes, or another dataset inside.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; give a folder with one subfolder of images per class")
@@ -96,6 +100,7 @@ def check_dataset(folder: Path) -> Dataset:
     layout = CLASSES if CLASSES in parts else READY_MADE
     classes = _common_classes(folder, images)
     dataset = Dataset(root, layout, classes, images, tuple(sorted(rejected, key=lambda r: r.file)))
+    _check_nesting(folder, dataset, subfolders_are_groups)
     _check_counts(folder, dataset)
     return dataset
 
@@ -268,6 +273,48 @@ def _check_counts(folder: Path, dataset: Dataset) -> None:
                 raise DatasetError(
                     f"class {name!r} in {where} has {len(files)} usable images; at least {needed} are needed"
                 )
+
+
+def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) -> None:
+    """Refuse what looks like datasets in a dataset: their folders would become classes.
+
+    A class may have subfolders, such as the bursts of a camera. They are classes of another dataset if they
+    are splits, or have the names of classes; and if every class has nothing but subfolders, nobody can tell.
+    """
+    for part, classes in dataset.images.items():
+        within = {name: _subfolders(dataset, files) for name, files in classes.items() if files}
+        inner = {name: found for name, found in within.items() if found and len(found[1]) > 1}
+        for name, (path, names) in inner.items():
+            splits = {SPLIT_NAMES[split.lower()] for split in names if split.lower() in SPLIT_NAMES}
+            if (TRAIN in splits and len(splits) > 1) or names & set(classes):
+                raise DatasetError(
+                    f"{folder}: {relative(path, dataset.root)} holds {_shown(names)}, which would be one"
+                    f" class, {name!r}: it looks like a dataset of its own; give {path}, or move it elsewhere"
+                )
+        if within and inner.keys() == within.keys() and not subfolders_are_groups:
+            where = folder if part == CLASSES else f"{part} of {folder}"
+            path, names = next(iter(inner.values()))
+            raise DatasetError(
+                f"{where} holds {_shown(inner)}, which have pictures only in subfolders, such as "
+                f"{_shown(names)} in {relative(path, dataset.root)}: they look like datasets, not like"
+                f" classes; give one of them, such as {path}, or, if each is a class, put pictures directly"
+                " into it"
+            )
+
+
+def _subfolders(dataset: Dataset, files: Sequence[Path]) -> tuple[Path, set[str]] | None:
+    """The folder below which a class's pictures part ways, and its subfolders; None if one has pictures."""
+    ways = [Path(dataset.name_in_class(file)).parts[:-1] for file in files]
+    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*ways, strict=False)))
+    if any(len(way) == shared for way in ways):
+        return None
+    return files[0].parents[len(ways[0]) - shared], {way[shared] for way in ways}
+
+
+def _shown(names: Iterable[str], most: int = 3) -> str:
+    """The first names of a list for a sentence."""
+    found = sorted(names)
+    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def images_needed(part: str, parts: Iterable[str]) -> int:

@@ -16,10 +16,8 @@ from torchvision.models import get_model
 
 from entrypoints import image
 from entrypoints.backbones import Backbone
-from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS
+from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_SUFFIXES
 from entrypoints.program import write_bytes, write_json
-
-SUFFIXES = (".pth", ".pt", ".safetensors")
 
 PACKAGE = Path(__file__).parent
 # What containers look for at the artifact's root: file -> its place there.
@@ -48,14 +46,16 @@ def find_weights(channel: Path) -> Path | None:
     """
     entries = sorted(channel.glob("[!.]*"))
     weights = [
-        entry for entry in entries if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+        entry
+        for entry in entries
+        if entry.suffix.lower() in WEIGHTS_SUFFIXES and not entry.name.startswith(".")
     ]
     marked = any(entry.name == RANDOM_WEIGHTS for entry in entries)
     if len(weights) + marked != 1:
         found = ", ".join(entry.name for entry in entries) or "nothing"
         raise WeightsError(
-            f"the pretrained channel {channel} must hold exactly one weights file ({', '.join(SUFFIXES)}) "
-            f"or one named {RANDOM_WEIGHTS}; found {found}"
+            f"the pretrained channel {channel} must hold exactly one weights file"
+            f" ({', '.join(WEIGHTS_SUFFIXES)}) or one named {RANDOM_WEIGHTS}; found {found}"
         )
     return weights[0] if weights else None
 

@@ -9,12 +9,13 @@ import threading
 from pathlib import Path
 
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
+from local.home.home import OtherRegion
 from local.processes.ending import end_soon
 from local.service import HomeInUse, LocalService
 
 
 def main() -> int:
-    """Serve one home folder; exit code 2 if it is in use or the port is taken."""
+    """Serve one home folder; exit code 2 if it is in use, of another region, or the port is taken."""
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
     parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
@@ -38,7 +39,7 @@ def main() -> int:
                 print(f"in a browser: {page}", flush=True)
             ended.wait()
             print("stopping", flush=True)
-    except (HomeInUse, LaunchError, OSError) as error:
+    except (HomeInUse, OtherRegion, LaunchError, OSError) as error:
         print(f"local: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 from xml.sax.saxutils import escape
 
 from local.home.disk import advice
@@ -44,8 +44,8 @@ Answer = tuple[int, Mapping[str, str], bytes]
 Invoke = Callable[[str, bytes, Mapping[str, str]], Answer]
 # What browsers ask for, without a signature; None if it is nothing that they get.
 Browse = Callable[[HttpRequest], HttpResponse | None]
-# Method, path, query, headers and body of a request to Lambda.
-Functions = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Answer]
+# Method, path, query, headers and body of a request to Lambda; a name may be in its query more than once.
+Functions = Callable[[str, str, Mapping[str, list[str]], Mapping[str, str], bytes], Answer]
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,9 @@ def application(
         return answer_json(control, request)
 
     def call_function(request: HttpRequest) -> HttpResponse:
+        query = parse_qs(request.target.partition("?")[2], keep_blank_values=True)
         body = request.body.read()
-        return HttpResponse(*functions(request.method, request.path, request.query, request.headers, body))
+        return HttpResponse(*functions(request.method, request.path, query, request.headers, body))
 
     handlers = {"s3": s3, "sagemaker": sagemaker, "lambda": call_function}
 

@@ -59,6 +59,7 @@ class LocalService:
 
     Raises:
         HomeInUse: another service keeps this home.
+        OtherRegion: this home is of another region.
         LaunchError: that server is not installed.
         OSError: the folder cannot be made, read or written.
     """
@@ -70,6 +71,11 @@ class LocalService:
         self.home = Home(root.resolve(), region)
         self.home.make()
         self._lock = _lock(self.home.root / "service.json")
+        try:
+            self.home.keep_region()
+        except BaseException:
+            self._lock.close()
+            raise
         self._s3 = S3(self.home)
         store = self._store = Store(self.home.database)
         registry = Registry(self.home, store)

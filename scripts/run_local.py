@@ -32,6 +32,7 @@ from entrypoints import contract
 from entrypoints.backbones import BACKBONES
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
+from local.home.home import OtherRegion
 from local.processes.ending import leave_on_signals
 from local.service import HomeInUse, LocalService
 from scripts.datasets import digits, hymenoptera
@@ -285,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     weights = find_weights(arguments.weights, home)
     try:
         service = LocalService(home, settings.region, server=arguments.server)
-    except (HomeInUse, LaunchError) as error:
+    except (HomeInUse, OtherRegion, LaunchError) as error:
         command.fail(str(error))
     try:
         with service:

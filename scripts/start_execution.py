@@ -123,7 +123,9 @@ def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
     Raises:
         Failure: there is none.
     """
-    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=pipeline)
+    pages = sagemaker.get_paginator("list_pipeline_executions").paginate(
+        PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending"
+    )
     for page in pages:
         for item in page["PipelineExecutionSummaries"]:
             arn = item["PipelineExecutionArn"]

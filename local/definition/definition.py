@@ -106,7 +106,7 @@ def parse_definition(text: str) -> Definition:
         raise DefinitionError(f"the definition has the unknown key {unknown[0]!r}")
     if document.get("Version") != VERSION:
         raise DefinitionError(
-            f"the definition has the Version {document.get('Version')!r}; expected {VERSION!r}"
+            f"the definition has the Version {shown(document.get('Version'))}; expected {VERSION!r}"
         )
     parameters = _parse_parameters(document.get("Parameters") or [])
     steps: dict[str, Step] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from local.definition.definition import Definition, Step
 from local.definition.step_types import STEP_TYPES
+from local.wire.members import unsupported as unsupported_members
 
 
 def unsupported(definition: Definition) -> list[str]:
@@ -25,3 +26,4 @@ def _reasons(step: Step) -> Iterator[str]:
     if kind.resource and kind.name_characters and kind.name_key in step.arguments:
         yield f"{kind.name_key} (a custom job prefix) is not supported"
     yield from kind.unsupported(step.arguments)
+    yield from unsupported_members(kind.create, step.arguments)

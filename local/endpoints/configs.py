@@ -38,11 +38,8 @@ class EndpointConfigs:
         name = request["EndpointConfigName"]
         arn = self._home.arn("endpoint-config", name)
         variants = request["ProductionVariants"]
-        if len(variants) != 1 or request.get("ShadowProductionVariants"):
+        if len(variants) != 1:
             raise invalid(f"The local service serves one production variant per endpoint; {name} has more.")
-        for unsupported in ("AsyncInferenceConfig", "ExplainerConfig"):
-            if unsupported in request:
-                raise invalid(f"The local service does not support {unsupported}, which {name} has.")
         if request.get("DataCaptureConfig", {}).get("EnableCapture"):
             raise invalid(f"The local service captures no data; {name} enables it in its DataCaptureConfig.")
         if "ModelName" not in variants[0]:

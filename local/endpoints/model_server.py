@@ -1,4 +1,7 @@
-"""The process behind an endpoint or a transform job: a model archive's app.py, served on the loopback."""
+"""The process behind an endpoint or a transform job: a model archive's app.py, served on the loopback.
+
+Like a container it has an /opt/ml of its own, with the model at /opt/ml/model (processes/opt_ml.py).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ import urllib3
 from local.home.files import UMASK, close_tree_to_others, make_file, make_folder
 from local.processes.container import end_group
 from local.processes.files import last_lines
+from local.processes.launcher import OPT_ML
 from local.processes.log_times import timed
+from local.processes.opt_ml import OptMl, opt_ml
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
 # (developer guide, "Use your own inference code with hosting services").
@@ -252,7 +257,7 @@ def launch(
     server: str = UVICORN,
     log_name: str = "server.log",
 ) -> ModelServer:
-    """Unpack a model archive under `folder` and serve it; its log lies there, too.
+    """Unpack a model archive under `folder`, as /opt/ml/model, and serve it; its log lies there, too.
 
     Args:
         server: one of SERVERS.
@@ -260,21 +265,28 @@ def launch(
     Raises:
         LaunchError: no such archive, damaged, not a safe tar archive, or no app.py at its root; `server` is
             missing.
+        MachineError: it could write into the machine's own /opt/ml.
         OSError: the disk is full, or there are no more processes.
     """
     require(server)
     make_folder(folder)
     # A name of its own: an update may serve the same configuration again beside the old server.
-    model = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
+    ml = Path(tempfile.mkdtemp(prefix="ml-", dir=folder))
+    model, log_path = ml / "model", folder / log_name
     try:
+        own = _opt_ml(ml)
+        make_folder(model)
         _unpack(archive, model)
-        log_path = folder / log_name
         make_file(log_path)
-        with log_path.open("ab") as log:
+        with own.begin(log_path).open("ab") as log:
             start = log.tell()
             process = subprocess.Popen(
-                COMMANDS[server],
-                env={**RAY_ENVIRONMENT, **environment, "PYTHONPATH": str(model)},
+                own.launched([str(word) for word in COMMANDS[server]]),
+                env={
+                    **RAY_ENVIRONMENT,
+                    **own.inside(dict(environment)),
+                    "PYTHONPATH": own.inside(f"{OPT_ML}/model"),
+                },
                 cwd=model,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -283,9 +295,16 @@ def launch(
                 umask=UMASK,
             )
     except BaseException:
-        shutil.rmtree(model)
+        shutil.rmtree(ml)
         raise
-    return ModelServer(process, model, log_path, start)
+    return ModelServer(process, ml, log_path, start)
+
+
+def _opt_ml(folder: Path) -> OptMl:
+    try:
+        return opt_ml(folder)
+    except ValueError as error:
+        raise MachineError(str(error)) from None
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from local.endpoints.registry import Registry
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
-from local.wire.errors import ServiceError
+from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
 
@@ -49,6 +49,8 @@ class Models:
         name = request["ModelName"]
         arn = self._home.arn("model", name)
         for container in _containers(request):
+            if container.get("Mode") == "MultiModel":
+                raise invalid("Mode MultiModel does not run locally, only SingleModel")
             if "ModelPackageName" in container:
                 self._registry.package(container["ModelPackageName"])
         record = {**untagged(request), "ModelArn": arn, "CreationTime": time.time()}

@@ -60,11 +60,12 @@ class FunctionService:
             "ListFunctions": self._list,
             "Invoke": self._invoke,
             "TagResource": self._tag,
+            "UntagResource": self._untag,
             "ListTags": self._list_tags,
         }
 
     def handle(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
+        self, method: str, path: str, query: Mapping[str, list[str]], headers: Mapping[str, str], body: bytes
     ) -> rest_json.HttpAnswer:
         """Answer one request of Lambda's rest-json API: status, headers, body.
 
@@ -189,6 +190,16 @@ class FunctionService:
     def _tag(self, request: Request) -> Response:
         name = self._found({"FunctionName": request["Resource"]})["FunctionName"]
         self._store.update(FUNCTIONS, name, lambda record: record["_tags"].update(request["Tags"]))
+        return {}
+
+    def _untag(self, request: Request) -> Response:
+        name = self._found({"FunctionName": request["Resource"]})["FunctionName"]
+
+        def change(record: Record) -> None:
+            for key in request["TagKeys"]:
+                record["_tags"].pop(key, None)
+
+        self._store.update(FUNCTIONS, name, change)
         return {}
 
     def _list_tags(self, request: Request) -> Response:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from local.home.files import UMASK
 from local.processes.container import end_group
+from local.processes.opt_ml import opt_ml
+from local.wire.errors import ServiceError
 
 HANDLER = Path(__file__).with_name("runtime.py")
 # Importing the handler has 10 seconds before the function's own timeout begins to count (Lambda
@@ -54,19 +56,28 @@ def invoke(
         handler_name: `package.module.function`.
         environment: everything that the process sees, with Lambda's own AWS_LAMBDA_* variables.
         running: is entered while the process runs, so that it can be ended from elsewhere.
+
+    Raises:
+        ServiceError: it could write into the machine's own /opt/ml.
     """
     request_id = str(uuid.uuid4())
     with tempfile.TemporaryDirectory(prefix="invocation-") as name:
         folder = Path(name)
+        try:
+            own = opt_ml(folder / "ml")  # Lambda has none; what a function writes there is gone with it
+        except ValueError as error:
+            raise ServiceError("InvalidRuntimeException", str(error)) from None
         (folder / "event.json").write_bytes(event)
         ready, ready_writer = os.pipe()
         begin = time.monotonic()
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [
-                    *(sys.executable, "-P", str(HANDLER), handler_name, name),
-                    *(str(ready_writer), str(timeout_s), arn, request_id),
-                ],
+                own.launched(
+                    [
+                        *(sys.executable, "-P", str(HANDLER), handler_name, name),
+                        *(str(ready_writer), str(timeout_s), arn, request_id),
+                    ]
+                ),
                 env={**environment, "PYTHONPATH": str(code)},
                 cwd=code,
                 stdin=subprocess.DEVNULL,

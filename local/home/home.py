@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.home.files import close_to_others, make_folder
+from local.home.files import close_to_others, make_file, make_folder
 from local.home.names import is_bucket_name, symlink_on_the_way, unfit
 
 ACCOUNT = "123456789012"
+
+
+class OtherRegion(Exception):
+    """This home is kept in another region; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,24 @@ class Home:
         for folder in (self.root, self.s3):
             make_folder(folder)
             close_to_others(folder)
+
+    def keep_region(self) -> None:
+        """Be of one region for ever: what lies here has it in its ARNs.
+
+        Raises:
+            OtherRegion: it is of another one.
+            OSError: that cannot be read or written.
+        """
+        file = self.root / "region"
+        if not file.exists():
+            make_file(file)
+            file.write_text(f"{self.region}\n", encoding="utf-8")
+        # It is empty if a service was killed just then, or the disk was full.
+        elif (kept := file.read_text(encoding="utf-8").strip() or self.region) != self.region:
+            raise OtherRegion(
+                f"{self.root} is of the region {kept}, not {self.region}; go on with region {kept} (--region"
+                f" {kept}, or the setting `region`), or choose another folder with --home"
+            )
 
     def folder(self, kind: str, name: str) -> Path:
         """The folder of one job, function or endpoint, e.g. folder("training-jobs", name); not created."""

@@ -19,8 +19,8 @@ from typing import Self
 
 from local.home.store import Record
 from local.jobs import training
-from local.jobs.opt_ml import LAUNCHER, opt_ml
 from local.processes.container import Container, Process, Start, spawn
+from local.processes.opt_ml import LAUNCHER, opt_ml
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MESSAGE_BYTES = 1024  # pids and exit statuses

@@ -248,7 +248,8 @@ class JobService:
         if exit_status is None or program.stopping:
             if self._kind.uploads_when_stopped:
                 self._kind.upload(self._home, self._enter(name, "Uploading"))
-            return "Stopped", "" if exit_status is not None else f"MaxRuntimeExceeded: {limit} s"
+            asked = self.describe(name)[f"{self._kind.key}Status"] == "Stopping"  # before its time was over
+            return "Stopped", "" if exit_status is not None or asked else f"MaxRuntimeExceeded: {limit} s"
         if exit_status != 0:
             failure = self.log(name).parent / self._kind.failure if self._kind.failure else None
             return "Failed", failure_reason(self.log(name), exit_status, failure)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from local.home.files import make_folder
 from local.home.home import Home
 from local.home.store import Record
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
-from local.jobs.launcher import OPT_ML
-from local.jobs.opt_ml import opt_ml, outside
 from local.jobs.uploads import uploaded_meanwhile
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
+from local.processes.launcher import OPT_ML
+from local.processes.opt_ml import opt_ml, outside
 from local.s3.transfer import download, require_bucket
 from local.s3.transfer import upload as put
 from local.wire.errors import invalid
@@ -48,31 +49,49 @@ def check(record: Record) -> None:
     if count != 1:
         raise invalid(f"InstanceCount is {count}; the local service has one machine")
     for entry in record.get("ProcessingInputs", []):
-        name, source = entry["InputName"], entry.get("S3Input")
+        name, source = f"input {entry['InputName']}", entry.get("S3Input")
         if source is None:
-            raise invalid(f"input {name}: only S3Input runs locally")
-        for member, known in (
-            ("S3DataType", "S3Prefix"),
-            ("S3InputMode", "File"),
-            ("S3CompressionType", "None"),
-        ):
-            if source.get(member, known) != known:
-                raise invalid(f"input {name}: {member} {source[member]} does not run locally, only {known}")
+            raise invalid(f"{name}: only S3Input runs locally")
+        _check_path(name, entry, source)
+        for member, known in _RUNNABLE.items():
+            if not entry.get("AppManaged") and source.get(member, known) != known:
+                raise invalid(f"{name}: {member} {source[member]} does not run locally, only {known}")
+    for entry in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        name = f"output {entry['OutputName']}"
+        if "S3Output" not in entry:
+            raise invalid(f"{name}: only S3Output runs locally")
+        _check_path(name, entry, entry["S3Output"])
+    _check_unique(record)
+
+
+def _check_path(name: str, entry: Record, place: Record) -> None:
+    """Refuse a LocalPath that cannot be (API reference: ProcessingS3Input; so of ProcessingS3Output, too)."""
+    if "LocalPath" not in place:
         if not entry.get("AppManaged"):
-            _check_path(f"input {name}", source)
-    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
-        if "S3Output" not in output:
-            raise invalid(f"output {output['OutputName']}: only S3Output runs locally")
-        if not output.get("AppManaged"):
-            _check_path(f"output {output['OutputName']}", output["S3Output"])
-
-
-def _check_path(name: str, place: Record) -> None:
-    path = place.get("LocalPath")  # "required when AppManaged is False" (API reference, ProcessingS3Input)
-    if path is None:
-        raise invalid(f"{name}: LocalPath is missing; only with AppManaged it may be")
+            raise invalid(f"{name}: LocalPath is a required parameter when AppManaged is False (default)")
+        return
+    path = place["LocalPath"]
     if not path.startswith(_LOCAL_PATH) or ".." in path.split("/"):
         raise invalid(f"{name}: LocalPath {path!r} must begin with {_LOCAL_PATH}")
+
+
+def _check_unique(record: Record) -> None:
+    """The stricter reading of what is not published: names are unique, and every input has its own folder."""
+    inputs = record.get("ProcessingInputs", [])
+    outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    paths = [_folder(entry["S3Input"]) for entry in inputs if "LocalPath" in entry["S3Input"]]
+    for member, values in (
+        ("InputName", [entry["InputName"] for entry in inputs]),
+        ("LocalPath of inputs", paths),
+        ("OutputName", [entry["OutputName"] for entry in outputs]),
+    ):
+        for value, often in Counter(values).items():
+            if often > 1:
+                raise invalid(f"{member} must be unique: {value!r} stands there {often} times")
+
+
+def _folder(place: Record) -> str:
+    return str(PurePosixPath(place["LocalPath"]))
 
 
 def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container:
@@ -92,7 +111,9 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
     for target in _targets(record):
         require_bucket(home, target["S3Uri"])
-        make_folder(outside(target["LocalPath"], ml))
+    for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
+        if "LocalPath" in output["S3Output"]:
+            make_folder(outside(output["S3Output"]["LocalPath"], ml))
     make_folder(ml / "output")
     config = {key: value for key, value in record.items() if not key.startswith("_")}
     write_json(ml / "config" / "processingjobconfig.json", own.inside(config))
@@ -140,7 +161,7 @@ def upload(home: Home, record: Record) -> None:
 def conclude(home: Home, record: Record) -> None:
     """Add the exit message."""
     message = _ml(home, record) / "output" / "message"
-    if message.exists():
+    if message.is_file() and not message.is_symlink():
         record["ExitMessage"] = message.read_text("utf-8", "replace")[:1024]
 
 

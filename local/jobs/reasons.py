@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from local.home.disk import MAKE_ROOM, says_full
-from local.jobs.opt_ml import NOTE
 from local.processes.files import last_lines
+from local.processes.opt_ml import NOTE
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
 _FAILURE_FILE_CHARACTERS = 1024  # developer guide, "How Amazon SageMaker processes training output"

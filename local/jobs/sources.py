@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from local.home.home import Home
 from local.home.names import unfit
@@ -52,11 +53,21 @@ def sources(home: Home, data: Record) -> list[Source]:
     if not found:
         raise _no_files(data["S3Uri"])
     often = Counter(source.name for source in found)
+    results = {f"{source.name}.out" for source in found}
     for source in found:
-        reason = unfit(f"{source.name}.out") or (often[source.name] > 1 and "belongs to another object, too")
+        reason = (
+            unfit(f"{source.name}.out")
+            or (often[source.name] > 1 and "belongs to another object, too")
+            or (_above(source.name, results) and "lies below that of another object, which is a file here")
+        )
         if reason:
             raise JobError(f"ClientError: {source} has no result: the key {source.name}.out {reason}")
     return found
+
+
+def _above(name: str, results: Collection[str]) -> bool:
+    """Whether a folder of a result would be another result."""
+    return any(str(folder) in results for folder in PurePosixPath(name).parents)
 
 
 def _below_prefix(home: Home, uri: str) -> Iterator[Source]:

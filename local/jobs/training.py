@@ -12,12 +12,13 @@ is process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from local.debugger import evaluation
 from local.debugger.profiler import output_url, profiled
@@ -26,12 +27,12 @@ from local.home.home import Home
 from local.home.store import Record
 from local.jobs import metrics, transitions
 from local.jobs.jobs import DEFAULT_MAX_RUNTIME_S, JobError, JobKind, refuse_empty_words
-from local.jobs.launcher import OPT_ML
-from local.jobs.opt_ml import opt_ml, outside
 from local.jobs.uploads import uploaded_meanwhile
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import write_json
+from local.processes.launcher import OPT_ML
+from local.processes.opt_ml import opt_ml, outside
 from local.s3.transfer import download, require_bucket, upload_changes, write
 from local.s3.transfer import upload as put
 from local.wire.errors import invalid
@@ -39,9 +40,13 @@ from local.wire.errors import invalid
 FOLDER = "training-jobs"
 # The toolkit looks every host of resourceconfig.json up in the DNS before it starts; "algo-1" is in none.
 _HOST = "localhost"
-_CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]+")  # API reference: Channel; the name becomes a folder
 _CONFIG = f"{OPT_ML}/input/config"
-_TENSORS = f"{OPT_ML}/output/tensors"  # API reference: DebugHookConfig's default LocalPath
+# API reference: the default LocalPath of each.
+_LOCAL_PATHS = {
+    "DebugHookConfig": f"{OPT_ML}/output/tensors",
+    "CheckpointConfig": f"{OPT_ML}/checkpoints",
+    "TensorBoardOutputConfig": f"{OPT_ML}/output/tensorboard",
+}
 _END_OF_TENSORS = "training_job_end.ts"  # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 _UNFINISHED_TENSORS = ".tmp"  # smdebug.core.access_layer.file.SMDEBUG_TEMP_PATH_SUFFIX; renamed when written
 
@@ -66,8 +71,7 @@ def check(record: Record) -> None:
             "the local service runs scripts (hyperparameters sagemaker_program, sagemaker_submit_directory)"
             f" or a ContainerEntrypoint, not what is inside the image {algorithm.get('TrainingImage')}",
         )
-    count = record.get("ResourceConfig", {}).get("InstanceCount", 1)
-    if count != 1:
+    if (count := sum(group.get("InstanceCount", 1) for group in _groups(record))) != 1:
         raise invalid(f"InstanceCount is {count}; the local service has one machine")
     stopping = record.get("StoppingCondition", {})
     longest = stopping.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
@@ -76,10 +80,13 @@ def check(record: Record) -> None:
         raise invalid(
             f"EnableManagedSpotTraining needs a MaxWaitTimeInSeconds of MaxRuntimeInSeconds {longest} or more"
         )
+    names = [channel["ChannelName"] for channel in record.get("InputDataConfig", [])]
     for channel in record.get("InputDataConfig", []):
         name = channel["ChannelName"]
-        if not _CHANNEL_NAME.fullmatch(name) or name in {".", ".."}:
-            raise invalid(f"channel {name!r}: a ChannelName is made of letters, digits, '.', '-' and '_'")
+        if names.count(name) > 1:  # not published; the stricter reading
+            raise invalid(f"ChannelName must be unique: {name!r} stands there {names.count(name)} times")
+        if name in {".", ".."}:
+            raise invalid(f"channel {name!r}: a ChannelName becomes a folder, which this is not")
         source = channel["DataSource"].get("S3DataSource")
         if source is None or source["S3DataType"] != "S3Prefix":
             raise invalid(f"channel {name}: only an S3Prefix runs locally")
@@ -88,16 +95,59 @@ def check(record: Record) -> None:
             raise invalid(
                 f"channel {name}: InputMode Pipe does not run locally, only File and FastFile",
             )
+        for member in ("CompressionType", "RecordWrapperType"):
+            if channel.get(member, "None") != "None":  # API reference, Channel, says so of File mode
+                raise invalid(
+                    f"channel {name}: {member} is {channel[member]}, which is for InputMode Pipe;"
+                    " in File mode, leave this field unset or set it to None"
+                )
     for definition in algorithm.get("MetricDefinitions", []):
         _check_metric(definition["Name"], definition["Regex"])
-    tensors = record.get("DebugHookConfig", {}).get("LocalPath", _TENSORS)
-    if not tensors.startswith(f"{OPT_ML}/") or ".." in tensors.split("/"):
-        raise invalid(f"DebugHookConfig: LocalPath must begin with {OPT_ML}/ and have no part '..'")
+    _check_local_paths(record)
     evaluation.check(record)
-    if record["OutputDataConfig"].get("CompressionType") == "NONE":
-        raise invalid("OutputDataConfig: CompressionType NONE does not run locally, only GZIP")
-    path = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
-    record["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{record['TrainingJobName']}/output/model.tar.gz"}
+    # Not published: the keys of an uncompressed output. SageMaker's own clients take a prefix with a slash.
+    name = "model/" if _uncompressed(record) else "model.tar.gz"
+    record["ModelArtifacts"] = {"S3ModelArtifacts": f"{_job_url(record)}/output/{name}"}
+
+
+def _groups(record: Record) -> list[Record]:
+    """The groups of instances that a job asks for."""
+    resources = record.get("ResourceConfig", {})
+    return resources.get("InstanceGroups") or [{"InstanceGroupName": "homogeneousCluster", **resources}]
+
+
+def _local_path(record: Record, member: str) -> str:
+    """Where a job finds what belongs to one of its members that have a LocalPath."""
+    path: str = record[member].get("LocalPath") or _LOCAL_PATHS[member]
+    return path
+
+
+def _check_local_paths(record: Record) -> None:
+    """The stricter reading of what is not published: none is all of /opt/ml, or lies in another."""
+    paths = {
+        member: PurePosixPath(_local_path(record, member)) for member in _LOCAL_PATHS if member in record
+    }
+    for member, path in paths.items():
+        if PurePosixPath(OPT_ML) not in path.parents or ".." in path.parts:
+            raise invalid(f"{member}: LocalPath must begin with {OPT_ML}/ and have no part '..'")
+        for other, outer in paths.items():
+            if other != member and outer in (path, *path.parents):
+                raise invalid(f"{member}: LocalPath {path} lies in {outer}, the LocalPath of {other}")
+
+
+def _uncompressed(record: Record) -> bool:
+    compression: str = record["OutputDataConfig"].get("CompressionType", "GZIP")
+    return compression == "NONE"
+
+
+def _job_url(record: Record) -> str:
+    return f"{record['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{record['TrainingJobName']}"
+
+
+def _tensorboard_url(record: Record) -> str:
+    """As the SDK finds it again (sagemaker.estimator, latest_job_tensorboard_artifacts_path)."""
+    path = record["TensorBoardOutputConfig"]["S3OutputPath"].rstrip("/")
+    return f"{path}/{record['TrainingJobName']}/tensorboard-output"
 
 
 def _check_metric(name: str, regex: str) -> None:
@@ -131,10 +181,13 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
         }
     require_bucket(home, record["ModelArtifacts"]["S3ModelArtifacts"])
+    for kept, uri in _kept(ml, record):
+        require_bucket(home, uri)
+        make_folder(kept)
     if "CheckpointConfig" in record:
-        require_bucket(home, record["CheckpointConfig"]["S3Uri"])
         # A folder that is kept the same at both ends, not a prefix: a job's must not bring its neighbours'.
-        download(home, f"{record['CheckpointConfig']['S3Uri'].rstrip('/')}/", ml / "checkpoints")
+        uri = f"{record['CheckpointConfig']['S3Uri'].rstrip('/')}/"
+        download(home, uri, outside(_local_path(record, "CheckpointConfig"), ml))
     if "S3OutputPath" in record.get("ProfilerConfig", {}):
         require_bucket(home, output_url(record))
     if "DebugHookConfig" in record:
@@ -145,7 +198,16 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
 def _tensors(ml: Path, record: Record) -> Path:
     """Where Debugger's hook writes, in a job that has a DebugHookConfig."""
-    return outside(record["DebugHookConfig"].get("LocalPath", _TENSORS), ml)
+    return outside(_local_path(record, "DebugHookConfig"), ml)
+
+
+def _kept(ml: Path, record: Record) -> Iterator[tuple[Path, str]]:
+    """The folders that SageMaker copies to S3 while the job runs, so also those of one that fails."""
+    if "CheckpointConfig" in record:
+        path = _local_path(record, "CheckpointConfig")
+        yield outside(path, ml), record["CheckpointConfig"]["S3Uri"]
+    if "TensorBoardOutputConfig" in record:
+        yield outside(_local_path(record, "TensorBoardOutputConfig"), ml), _tensorboard_url(record)
 
 
 def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, str]) -> Container:
@@ -159,9 +221,10 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
     own = opt_ml(ml)
     config = ml / "input" / "config"
     algorithm = record["AlgorithmSpecification"]
-    for name in ("model", "output/data", "checkpoints"):
-        make_folder(ml / name)
-    instance = record.get("ResourceConfig", {}).get("InstanceType", "ml.m5.xlarge")
+    for part in ("model", "output/data", "checkpoints"):
+        make_folder(ml / part)
+    group = _groups(record)[0]
+    name, instance = group["InstanceGroupName"], group.get("InstanceType", "ml.m5.xlarge")
     write_json(config / "hyperparameters.json", record.get("HyperParameters", {}))
     write_json(config / "inputdataconfig.json", channels)
     write_json(
@@ -171,10 +234,8 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
             "hosts": [_HOST],
             "network_interface_name": "lo",
             "current_instance_type": instance,
-            "current_group_name": "homogeneousCluster",
-            "instance_groups": [
-                {"instance_group_name": "homogeneousCluster", "instance_type": instance, "hosts": [_HOST]}
-            ],
+            "current_group_name": name,
+            "instance_groups": [{"instance_group_name": name, "instance_type": instance, "hosts": [_HOST]}],
         },
     )
     environment = base_environment(service) | {
@@ -187,8 +248,12 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         "CHECKPOINT_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/checkpointconfig.json"),
     }
     if "DebugHookConfig" in record:
-        hook = {"LocalPath": _TENSORS, **record["DebugHookConfig"]}
+        hook = {**record["DebugHookConfig"], "LocalPath": _local_path(record, "DebugHookConfig")}
         write_json(config / "debughookconfig.json", own.inside(hook))
+    if "TensorBoardOutputConfig" in record:
+        path = _local_path(record, "TensorBoardOutputConfig")
+        board = {**record["TensorBoardOutputConfig"], "LocalPath": path}
+        write_json(config / "tensorboardoutputconfig.json", own.inside(board))
     if "ProfilerConfig" in record:
         write_json(config / "profilerconfig.json", own.inside(record["ProfilerConfig"]))
     if "CheckpointConfig" in record:
@@ -210,12 +275,28 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
 
 
 def upload(home: Home, record: Record) -> None:
-    """Put the model and the output data where SageMaker puts them in S3."""
+    """Put the model and the output data where SageMaker puts them in S3.
+
+    Raises:
+        JobError: what should be a folder is none.
+        ValueError: as local/s3/transfer.py, `upload`.
+    """
     ml = folder(home, record) / "ml"
-    model = record["ModelArtifacts"]["S3ModelArtifacts"]
-    archives = [(ml / "model", model)]
-    if any((ml / "output" / "data").iterdir()):
-        archives.append((ml / "output" / "data", f"{model.rpartition('/')[0]}/output.tar.gz"))
+    model, data = ml / "model", ml / "output" / "data"
+    for part in (model, *([data] if os.path.lexists(data) else [])):
+        if part.is_symlink() or not part.is_dir():
+            # Not published; the stricter reading.
+            raise JobError(
+                f"AlgorithmError: {OPT_ML}/{part.relative_to(ml)} is no folder any more: the program"
+                " removed or replaced it; leave it where it is"
+            )
+    url = record["ModelArtifacts"]["S3ModelArtifacts"]
+    if _uncompressed(record):
+        put(home, [(model, url), (data, f"{_job_url(record)}/output/data/")])
+        return
+    archives = [(model, url)]
+    if data.exists() and any(data.iterdir()):
+        archives.append((data, f"{_job_url(record)}/output/output.tar.gz"))
     put(home, [], archives)
 
 
@@ -233,10 +314,7 @@ def watch(home: Home, record: Record, service: Mapping[str, str]) -> Iterator[No
 
 
 def conclude(home: Home, record: Record) -> None:
-    """Add the final metrics and how long it took, and upload the last tensors and the checkpoints.
-
-    SageMaker copies both to S3 while the job runs, so those of a failed job are there too.
-    """
+    """Add the final metrics and how long it took; upload the last tensors, and what is kept meanwhile."""
     started = record.get("TrainingStartTime")
     if started is not None:
         # Whole seconds, the last one begun. A spot job is never interrupted here, and saves nothing.
@@ -249,11 +327,19 @@ def conclude(home: Home, record: Record) -> None:
         if values
     ]
     ml = folder(home, record) / "ml"
-    try:
-        if "DebugHookConfig" in record and (tensors := _tensors(ml, record)).is_dir():
+    if "DebugHookConfig" in record and (tensors := _tensors(ml, record)).is_dir():
+        with _failing(record):
             _end_tensors(home, tensors, evaluation.tensors_url(record))
-        if "CheckpointConfig" in record and (ml / "checkpoints").exists():
-            put(home, [(ml / "checkpoints", record["CheckpointConfig"]["S3Uri"])])
+    for kept in _kept(ml, record):
+        with _failing(record):
+            put(home, [kept])
+
+
+@contextmanager
+def _failing(record: Record) -> Iterator[None]:
+    """What cannot be uploaded fails the job; the rest is uploaded all the same."""
+    try:
+        yield
     except ValueError as error:
         record["TrainingJobStatus"] = record["SecondaryStatus"] = "Failed"
         record.setdefault("FailureReason", f"ClientError: {error}")

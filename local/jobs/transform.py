@@ -23,10 +23,6 @@ from local.s3.transfer import require_bucket
 from local.wire.errors import ServiceError, invalid
 
 FOLDER = "transform-jobs"
-# API reference, CreateTransformJob and ModelClientConfig.
-MOST_VARIABLES = 16
-LONGEST_TIMEOUT_S = 3600
-MOST_RETRIES = 3
 
 
 def check(models: Models, record: Record) -> None:
@@ -38,8 +34,6 @@ def check(models: Models, record: Record) -> None:
     models.container(record["ModelName"])
     for problem in transform_problems(record):
         raise invalid(problem)
-    if "DataCaptureConfig" in record:
-        raise invalid("DataCaptureConfig: the local service captures no data")
     for uri in (_data_source(record)["S3Uri"], record["TransformOutput"]["S3OutputPath"]):
         address(uri)
     at_once = record.get("MaxConcurrentTransforms", 0)
@@ -53,15 +47,6 @@ def check(models: Models, record: Record) -> None:
             f"MaxConcurrentTransforms * MaxPayloadInMB is {at_once} * {largest_mb};"
             f" it cannot exceed {MOST_MB} MB"
         )
-    client = record.get("ModelClientConfig", {})
-    for member, most in (
-        ("InvocationsTimeoutInSeconds", LONGEST_TIMEOUT_S),
-        ("InvocationsMaxRetries", MOST_RETRIES),
-    ):
-        if client.get(member, 0) > most:
-            raise invalid(f"ModelClientConfig.{member} is {client[member]}; it cannot be greater than {most}")
-    if len(record.get("Environment", {})) > MOST_VARIABLES:
-        raise invalid(f"Environment has more than {MOST_VARIABLES} variables")
     try:
         data_processing(record)
     except ValueError as error:

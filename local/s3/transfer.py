@@ -1,8 +1,8 @@
 """How jobs read and write buckets: as copies, which share nothing with the objects.
 
 What a job leaves, or writes while it runs, is made beside the buckets and renamed into them: nothing appears
-there that is not whole. Symbolic links are not followed, as SageMaker does not; they and special files are
-left out.
+there that is not whole. Symbolic links are not followed, as SageMaker does not: objects cannot be links, so
+they are left out, and an archive keeps them as they are. Special files are in neither.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tup
 
     Raises:
         ValueError: as `require_bucket`; an object would stand beside another whose key is the same up to a
-            slash; a symbolic link is on the way.
+            slash; a symbolic link is on the way; a file's name is not UTF-8.
     """
     with _staging(home) as stage:
         objects: list[tuple[Path, Path]] = []  # staged, its place
@@ -158,7 +158,15 @@ def _regular(source: Path, uri: str, home: Home) -> Iterator[tuple[Path, Path]]:
         below = Path(name).relative_to(source)
         for path in map(Path(name).joinpath, files):
             if stat.S_ISREG(path.lstat().st_mode):
+                _require_utf8(path.name)
                 yield path, home.object_path("/".join((uri.rstrip("/"), *below.parts, path.name)))
+
+
+def _require_utf8(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the file {name!a} has a name that is not UTF-8, which S3 cannot keep") from None
 
 
 def _require_places(home: Home, places: Sequence[Path]) -> None:
@@ -206,4 +214,9 @@ def _archive(source: Path, target: Path) -> None:
     # Weights hardly compress: stored they are 8 % larger than at level 1, in a twentieth of its time.
     with tarfile.open(target, "w:gz", compresslevel=0) as tar:
         for path in sorted(source.iterdir()):
-            tar.add(path, arcname=path.name)
+            tar.add(path, arcname=path.name, filter=_archived)
+
+
+def _archived(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """A member of an archive, unless it is a special file, which nobody could unpack."""
+    return None if member.ischr() or member.isblk() or member.isfifo() else member

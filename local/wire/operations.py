@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -13,6 +12,8 @@ from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
 from local.wire.errors import ServiceError
+from local.wire.limits import refusal
+from local.wire.members import unsupported
 from local.wire.region import check_arns
 
 Request = dict[str, Any]
@@ -77,26 +78,13 @@ class ControlPlane:
             report = ParamValidator().validate(request, model.input_shape)
             if report.has_errors():
                 raise ServiceError(self._refusal, report.generate_report())
-            if (problem := _unfit_name(request, model.input_shape)) is not None:
+            if (problem := refusal(request, model.input_shape)) is not None:
                 raise ServiceError(self._refusal, problem)
             check_arns(request, model.input_shape, self._region)
+            for problem in unsupported(name, request):
+                raise ServiceError(self._refusal, problem)
         response = operation(request)
         return shaped(response, model.output_shape) if model.output_shape is not None else {}
-
-
-def _unfit_name(request: Request, shape: Shape) -> str | None:
-    """What is wrong with a name that does not fit its pattern: names become folders, botocore checks none."""
-    for member, value in request.items():
-        limits = shape.members[member].metadata  # type: ignore[attr-defined]
-        if not member.endswith("Name") or "pattern" not in limits:
-            continue
-        pattern, longest = limits["pattern"], limits.get("max", len(value))
-        if not re.fullmatch(pattern, value) or len(value) > longest:
-            return (
-                f"1 validation error detected: Value {value!r} at {member!r} failed to satisfy constraint: "
-                f"Member must satisfy regular expression pattern: {pattern}, at most {longest} characters"
-            )
-    return None
 
 
 def shaped(value: Any, shape: Shape) -> Any:

@@ -44,7 +44,7 @@ def _routes(model: ServiceModel) -> list[tuple[str, str, re.Pattern[str]]]:
 def parsed(
     operation: OperationModel,
     parts: Mapping[str, str],
-    query: Mapping[str, str],
+    query: Mapping[str, list[str]],
     headers: Mapping[str, str],
     body: bytes,
 ) -> Request:
@@ -52,6 +52,7 @@ def parsed(
 
     Args:
         parts: what `routed` found in the path.
+        query: the values of each name.
         headers: names in lower case.
 
     Raises:
@@ -62,20 +63,22 @@ def parsed(
         return {}
     payload = shape.serialization.get("payload")
     request: Request = {payload: body} if payload else _json_object(body)
-    value: str | None
+    value: str | list[str] | None
     for name, member in shape.members.items():
         key = member.serialization.get("name", name)
         match member.serialization.get("location"):
             case "uri":
                 value = parts[key]
             case "querystring":
-                value = query.get(key)
+                values = query.get(key)
+                value = values[-1] if values and member.type_name != "list" else values
             case "header":
                 value = headers.get(key.lower())
             case _:
                 continue
         if value is not None:
-            request[name] = int(value) if member.type_name == "integer" and value.isdigit() else value
+            whole = isinstance(value, str) and member.type_name == "integer" and value.isdigit()
+            request[name] = int(str(value)) if whole else value
     report = ParamValidator().validate(request, shape)
     if report.has_errors():
         raise ServiceError("InvalidParameterValueException", report.generate_report())

@@ -82,3 +82,21 @@ def test_a_wrong_value_is_refused_in_one_line(assignment, parts):
     assert "--parameter" in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("s3://bucket/resnet18", "s3://bucket/resnet18/"),
+        ("s3://bucket/resnet18-v1.2//", "s3://bucket/resnet18-v1.2/"),
+        ("s3://bucket/weights/", "s3://bucket/weights/"),
+        ("s3://bucket/weights/a.pth", "s3://bucket/weights/a.pth"),
+        ("s3://bucket/weights/B.SafeTensors", "s3://bucket/weights/B.SafeTensors"),
+        ("s3://bucket/code/RANDOM_WEIGHTS", "s3://bucket/code/RANDOM_WEIGHTS"),
+        ("s3://bucket/my-RANDOM_WEIGHTS", "s3://bucket/my-RANDOM_WEIGHTS/"),
+    ],
+)
+def test_weights_are_a_file_or_a_prefix_with_a_slash(given, sent):
+    """Without it S3 takes resnet18-old/b.pth for one of resnet18."""
+    name = "PretrainedWeightsUrl"
+    assert check_assignments(PARAMETERS, [f"{name}={given}"]) == {name: sent}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,61 @@ def test_read_split(dataset: Path) -> None:
 @pytest.mark.parametrize(("count", "expected"), [(2, ["a", "c"]), (4, list("abcd")), (9, list("abcd"))])
 def test_a_part_is_spread_over_the_whole(count: int, expected: list[str]) -> None:
     assert spread("abcd", count) == expected
+
+
+def layout(root: Path, *folders: str) -> Path:
+    for seed, folder in enumerate(folders):
+        (root / folder).mkdir(parents=True)
+        for number in range(3):
+            picture(seed=10 * seed + number).save(root / folder / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (
+            ("default/ants", "default/bees", "flowers/roses", "flowers/tulips"),
+            "{0} holds default, flowers, which have pictures only in subfolders, such as ants, bees in"
+            " default: they look like datasets, not like classes; give one of them, such as {0}/default, or",
+        ),
+        (
+            ("x/in/ants", "x/in/bees", "y/in/roses", "y/in/tulips"),
+            "ants, bees in x/in: they look like datasets",
+        ),
+        (("train/x/ants", "train/x/bees", "train/y/a", "train/y/b"), "train of {0} holds x, y, which have"),
+        (
+            ("a", "b", "v2/a", "v2/b"),
+            "{0}: v2 holds a, b, which would be one class, 'v2': it looks like a dataset of its own; give ",
+        ),
+        (
+            ("a", "b", "c/train/a", "c/train/b", "c/val/a", "c/val/b"),
+            "{0}: c holds train, val, which would be one class, 'c': it looks like a dataset of its own;",
+        ),
+    ],
+)
+def test_datasets_in_a_dataset_are_refused(tmp_path: Path, folders: tuple[str, ...], message: str) -> None:
+    layout(tmp_path, *folders)
+    with pytest.raises(DatasetError, match=re.escape(message.format(tmp_path.resolve()))) as caught:
+        check_dataset(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("ants/images", "bees/images"),
+        ("ants/burst1", "ants/burst2", "bees"),
+        ("ants", "ants/train", "ants/val", "bees"),
+        ("ants/p1", "ants/p2", "bees"),
+    ],
+)
+def test_subfolders_of_a_class_are_not_taken_for_datasets(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    assert check_dataset(layout(tmp_path, *folders)).classes == ("ants", "bees")
+
+
+def test_subfolders_may_be_groups_that_the_user_names(tmp_path: Path) -> None:
+    layout(tmp_path, "ants/p1", "ants/p2", "bees/p1", "bees/p2")
+    assert check_dataset(tmp_path, subfolders_are_groups=True).classes == ("ants", "bees")
+    with pytest.raises(DatasetError, match="they look like datasets, not like classes"):
+        check_dataset(tmp_path)

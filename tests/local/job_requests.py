@@ -1,9 +1,14 @@
 """Requests for processing and training jobs, and the services that carry them out."""
 
+import atexit
 import contextlib
+import hashlib
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from local.home.home import Home
@@ -12,6 +17,9 @@ from local.jobs import processing, training
 from local.jobs.jobs import JobService
 from local.wire.operations import ControlPlane
 
+# A ContainerEntrypoint has words of at most 256 characters, on one line.
+PROGRAMS = Path(tempfile.mkdtemp(prefix="programs-"))
+atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 ROLE = "arn:aws:iam::123456789012:role/execution"
 
 
@@ -48,6 +56,14 @@ def finished(control: ControlPlane, kind: str, name: str) -> dict[str, Any]:
     raise AssertionError(f"{name} did not end")
 
 
+def script(program: str) -> str:
+    """The path of a file that holds a Python program."""
+    path = PROGRAMS / f"{hashlib.sha256(program.encode()).hexdigest()}.py"
+    if not path.exists():  # another job may be reading it
+        path.write_text(program)
+    return str(path)
+
+
 def processing_request(program: str, **members: Any) -> dict[str, Any]:
     """A request for the job p, which is given the folders of its input and its output."""
     return {
@@ -55,7 +71,7 @@ def processing_request(program: str, **members: Any) -> dict[str, Any]:
         "RoleArn": ROLE,
         "AppSpecification": {
             "ImageUri": "image",
-            "ContainerEntrypoint": [sys.executable, "-c", program],
+            "ContainerEntrypoint": [sys.executable, script(program)],
             "ContainerArguments": ["/opt/ml/processing/input/data", "/opt/ml/processing/output"],
         },
         "ProcessingResources": {
@@ -95,7 +111,7 @@ def training_request(program: str, **members: Any) -> dict[str, Any]:
         "AlgorithmSpecification": {
             "TrainingImage": "image",
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": [sys.executable, "-c", program],
+            "ContainerEntrypoint": [sys.executable, script(program)],
             "ContainerArguments": ["/opt/ml"],
             "MetricDefinitions": [{"Name": "acc", "Regex": r"acc=([0-9.]+|nan)"}],
         },

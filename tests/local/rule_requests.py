@@ -17,6 +17,7 @@ from local.jobs.jobs import JobService
 from local.s3.operations import S3
 from local.server import Server
 from local.wire.operations import ControlPlane
+from tests.local.job_requests import script
 
 IMAGE = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest"
 # What the hook of a training leaves, all at once.
@@ -41,7 +42,7 @@ def request(program: str, *arguments: object, **members: Any) -> Record:
         "AlgorithmSpecification": {
             "TrainingImage": "image",
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": [sys.executable, "-c", program],
+            "ContainerEntrypoint": [sys.executable, script(program)],
             "ContainerArguments": ["/opt/ml/output/tensors", *map(str, arguments)],
         },
         "OutputDataConfig": {"S3OutputPath": "s3://b/jobs"},

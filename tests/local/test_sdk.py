@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local.definition.step_types import AWS_STEP_TYPES
-from local.jobs import opt_ml
+from local.processes import opt_ml
 from local.service import LocalService
 
 ROOT = Path(__file__).parents[2]

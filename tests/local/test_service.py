@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from local import service as service_module
+from local.home.home import OtherRegion
 from local.processes import ending
 from local.service import HomeInUse, LocalService
+from tests.local.job_requests import script
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = "arn:aws:iam::123456789012:role/execution"
@@ -30,7 +32,7 @@ def start_job(sagemaker, program, name="p"):
     sagemaker.create_processing_job(
         ProcessingJobName=name,
         RoleArn=ROLE,
-        AppSpecification={"ImageUri": "image", "ContainerEntrypoint": [sys.executable, "-c", program]},
+        AppSpecification={"ImageUri": "image", "ContainerEntrypoint": [sys.executable, script(program)]},
         ProcessingResources={
             "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30}
         },
@@ -59,6 +61,17 @@ def test_a_home_has_one_service_at_a_time(tmp_path):
     assert (tmp_path / "service.json").read_text() == ""
     with LocalService(tmp_path) as second:
         assert json.loads((tmp_path / "service.json").read_text())["url"] == second.url
+
+
+def test_a_home_keeps_its_region(tmp_path):
+    with LocalService(tmp_path, "eu-west-1"):
+        pass
+    told = f"^{tmp_path} is of the region eu-west-1, not us-east-1; go on with region eu-west-1 .*--home$"
+    for _ in range(2):  # whoever is refused does not keep it from others
+        with pytest.raises(OtherRegion, match=told):
+            LocalService(tmp_path)
+    with LocalService(tmp_path, "eu-west-1") as service:
+        assert service.home.region == "eu-west-1"
 
 
 def test_what_a_killed_service_left_in_service_json_is_not_believed(tmp_path):

@@ -65,6 +65,8 @@ class Executions:
 
     def paginate(self, **request):
         if self.operation == "list_pipeline_executions":
+            # Not the default that the service may have: which execution is the latest depends on it.
+            assert (request["SortBy"], request["SortOrder"]) == ("CreationTime", "Descending")
             yield {
                 "PipelineExecutionSummaries": [
                     {"PipelineExecutionArn": str(index), "PipelineExecutionStatus": status}

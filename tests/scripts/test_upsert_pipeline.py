@@ -9,11 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from config.settings import load
+from local.service import LocalService
 from pipeline.definition import canonical
 from scripts import upsert_pipeline
 from scripts.command import Failure
 from steps import code, wheels
 from steps.wheels import WheelsError
+from tests.local.definitions import document, training
 
 NAME = "image-classification"
 ROLE = "arn:aws:iam::123456789012:role/Deploy"
@@ -254,3 +256,26 @@ def test_a_service_that_does_not_answer_is_refused(run, refused):
 )
 def test_wrong_settings_are_refused(run, refused, override, words):
     refused(run("upsert_pipeline.py", "--dry-run", "--set", override), *words)
+
+
+def test_a_tag_is_taken_away_here_too(tmp_path, monkeypatch, url):
+    """Against the local service; moto, which the test above asks, has every operation that AWS has."""
+
+    def trained(settings):
+        step = training("TrainModel")
+        step["Arguments"]["Tags"] = [{"Key": key, "Value": value} for key, value in settings.tags.items()]
+        return document(step)
+
+    assert url  # moto, whose state belongs to the process, is empty
+    monkeypatch.setattr(upsert_pipeline, "definition", trained)
+    with LocalService(tmp_path / "home") as service:
+        service.client("s3").create_bucket(Bucket="image-classification-111122223333")
+        assert upsert_pipeline.main(["--local", service.url, "--set", "tags.stage=test"]) == 0
+        assert upsert_pipeline.main(["--local", service.url, "--set", "tags.team=vision"]) == 0
+        expected = {"project": NAME, "team": "vision"}
+        for resource in (f"pipeline/{NAME}", f"model-package-group/{NAME}"):
+            arn = f"arn:aws:sagemaker:us-east-1:123456789012:{resource}"
+            tags = service.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
+            assert {tag["Key"]: tag["Value"] for tag in tags} == expected
+        function = f"arn:aws:lambda:us-east-1:123456789012:function:{NAME}-deploy"
+        assert service.client("lambda").list_tags(Resource=function)["Tags"] == expected

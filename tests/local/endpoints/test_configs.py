@@ -56,13 +56,16 @@ CAPTURE = {
     ("more", "complaint"),
     [
         ({"ProductionVariants": [VARIANT, {**VARIANT, "VariantName": "w"}]}, "one production variant"),
-        ({"ShadowProductionVariants": [VARIANT]}, "one production variant"),
-        ({"AsyncInferenceConfig": {"OutputConfig": {}}}, "does not support AsyncInferenceConfig"),
+        ({"ShadowProductionVariants": [VARIANT]}, "does not support ShadowProductionVariants"),
+        (
+            {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/a"}}},
+            "does not support AsyncInferenceConfig",
+        ),
         ({"DataCaptureConfig": CAPTURE}, "captures no data"),
         ({"ProductionVariants": [{"VariantName": "v"}]}, "names no model"),
         ({"ProductionVariants": [{**VARIANT, "ModelName": "no"}]}, "Could not find model"),
         ({"EndpointConfigName": "../c"}, "must satisfy regular expression pattern"),
-        ({"EndpointConfigName": "c" * 64}, "at most 63 characters"),
+        ({"EndpointConfigName": "c" * 64}, "Member must have length less than or equal to 63"),
     ],
 )
 def test_what_cannot_be_served_here_is_refused_at_creation(call, more, complaint):

@@ -97,7 +97,7 @@ def test_an_error_that_nobody_expects_fails_the_creation_and_is_logged(service, 
     (record,) = caplog.records
     assert record.getMessage() == "The work on endpoint e has ended."
     assert record.exc_info[0] is ValueError
-    assert list(service.home.folder("endpoints", "e").rglob("model-*")) == []
+    assert list(service.home.folder("endpoints", "e").rglob("ml-*")) == []
     assert deleted(service)
 
 

@@ -130,7 +130,7 @@ def test_an_endpoint_of_it_fails_and_can_be_deleted(service: Service, kind: str)
     )
     assert complaint in reason
     assert "\n" not in reason
-    assert list(service.home.folder("endpoints", "e").rglob("model-*")) == []
+    assert list(service.home.folder("endpoints", "e").rglob("ml-*")) == []
     assert deleted(service)
     assert not service.home.folder("endpoints", "e").exists()
 

@@ -10,9 +10,11 @@ import psutil
 import pytest
 
 from local.endpoints import model_server
+from local.processes import opt_ml
 from local.processes.environment import base_environment
 from local.wire.errors import ModelError
 from tests.local.endpoint_service import APP, pack, serving
+from tests.local.machine import machine
 
 
 @pytest.fixture
@@ -131,3 +133,50 @@ def submit(address, program):
         connection.request("POST", "/api/job_agent/jobs/", json.dumps({"entrypoint": program}))
         return connection.getresponse().status
     return None
+
+
+# It writes where it names /opt/ml itself, and answers what came of it.
+WRITER = """
+import os
+
+try:
+    os.makedirs("/opt" + "/ml/cache", exist_ok=True)
+    open("/opt" + "/ml/cache/x", "w").close()
+    said = "written"
+except OSError as error:
+    said = type(error).__name__
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        answer = " ".join([said, os.getcwd(), os.environ["SUBMITTED"], str(os.path.exists("/opt/ml/model"))])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer.encode()})
+"""
+
+
+@pytest.mark.parametrize("forced", ["", opt_ml.REWRITTEN])
+def test_a_server_has_an_opt_ml_of_its_own_and_changes_nothing_in_the_machines(service, monkeypatch, forced):
+    monkeypatch.setenv(opt_ml.VARIABLE, forced)
+    before = machine()
+    service.config("one", app=WRITER, environment={"SUBMITTED": "/opt/ml/model/code"})
+    assert service.create("one")["EndpointStatus"] == "InService"
+    said, folder, submitted, found = service.invoke(b"x").decode().split()
+    assert machine() == before
+    log = next(service.home.folder("endpoints", "e").rglob("server.log")).read_text()
+    if forced or opt_ml._obstacle("own"):
+        assert (said, found, submitted) == ("PermissionError", "False", f"{folder}/code")
+        assert "programs that name /opt/ml themselves will not find it" in log
+    else:
+        assert (said, folder, submitted, found) == ("written", "/opt/ml/model", "/opt/ml/model/code", "True")
+        assert opt_ml.NOTE not in log
+
+
+def test_a_server_that_could_write_into_the_machines_own_does_not_start(service, monkeypatch):
+    monkeypatch.setattr(opt_ml, "_writable", lambda: True)
+    monkeypatch.setattr(opt_ml, "_obstacle", lambda way: f"{way} is not to be had")
+    service.config("one")
+    described = service.create("one")
+    assert described["EndpointStatus"] == "Failed"
+    assert "a program could write into the machine's own /opt/ml" in described["FailureReason"]
+    assert list(service.home.folder("endpoints", "e").rglob("ml-*")) == []

@@ -16,10 +16,12 @@ from botocore.exceptions import ClientError
 from local.application import application
 from local.functions.functions import FunctionService
 from local.home.store import Store
+from local.processes import opt_ml
 from local.s3.operations import S3
 from local.server import Server
 from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane
+from tests.local.machine import machine
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:deploy"
 ROLE = "arn:aws:iam::123456789012:role/lambda"
@@ -41,6 +43,8 @@ def handler(event, context):
         time.sleep(60)
     if kind == "object":
         return object()
+    if kind == "write":
+        os.makedirs("/opt" + "/ml/cache", exist_ok=True)
     if kind == "big":
         return "x" * (7 << 20)
     return {
@@ -153,6 +157,22 @@ def test_a_function_answers_with_its_event_context_and_environment(aws):
     assert 0 < payload["remaining"] <= 20_000
     assert (payload["region"], payload["setting"]) == ("us-east-1", "7")
     assert "functions/deploy" in payload["path"]
+
+
+def test_a_function_changes_nothing_in_the_machines_opt_ml(aws, monkeypatch):
+    """As root, who could, too; without an /opt/ml of its own it is refused the folder, or the invocation."""
+    before = machine()
+    create(aws)
+    answer, payload = invoke(aws, {"kind": "write"})
+    assert ("FunctionError" in answer) == bool(opt_ml._obstacle("own")), payload
+    monkeypatch.setenv(opt_ml.VARIABLE, opt_ml.REWRITTEN)
+    answer, payload = invoke(aws, {"kind": "write"})
+    assert payload["errorType"] == "PermissionError"
+    assert machine() == before
+    monkeypatch.setattr(opt_ml, "_writable", lambda: True)
+    monkeypatch.setattr(opt_ml, "_obstacle", lambda way: f"{way} is not to be had")
+    with pytest.raises(ClientError, match="a program could write into the machine's own /opt/ml"):
+        invoke(aws, {"kind": "write"})
 
 
 def test_what_the_handler_prints_is_its_log(aws, home):
@@ -290,10 +310,12 @@ def test_a_function_of_another_region_is_not_reachable(aws):
             call(FunctionName=ARN.replace("us-east-1", "eu-west-1"))
 
 
-def test_tags_are_added(aws):
+def test_tags_are_added_and_removed(aws):
     create(aws, Tags={"a": "1"})
-    aws.tag_resource(Resource=ARN, Tags={"b": "2"})
-    assert aws.list_tags(Resource=ARN)["Tags"] == {"a": "1", "b": "2"}
+    aws.tag_resource(Resource=ARN, Tags={"b": "2", "c & d": "3"})
+    assert aws.list_tags(Resource=ARN)["Tags"] == {"a": "1", "b": "2", "c & d": "3"}
+    aws.untag_resource(Resource=ARN, TagKeys=["a", "c & d", "absent"])
+    assert aws.list_tags(Resource=ARN)["Tags"] == {"b": "2"}
 
 
 def test_a_second_function_of_the_name_is_refused(aws):

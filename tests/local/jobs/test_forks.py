@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import METRIC_REGEXES, MODEL_WEIGHTS, RANDOM_WEIGHTS
-from local.jobs import opt_ml, training
+from local.jobs import training
 from local.jobs.forks import Forks, starter
 from local.jobs.jobs import JobService
+from local.processes import opt_ml
 from local.processes.container import spawn
 from steps.code import bundles
 from tests.local.liveness import alive, gone_soon

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from local.home.home import Home
-from local.jobs import opt_ml
+from local.processes import opt_ml
 from tests.local.conftest import clients
 from tests.local.job_requests import finished, processing_request, put, training_request
+from tests.local.machine import machine
 
 OWN = pytest.mark.skipif(bool(opt_ml._obstacle("own")), reason=f"no mounts: {opt_ml._obstacle('own')}")
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user, or write to /opt")
-HOST = Path("/opt/ml")
 PAGE = "docs/opt-ml.md"
 
 # As a public cross-validation pipeline does; nothing comes from its arguments.
@@ -32,16 +32,6 @@ said = f"{os.getcwd()} {os.listdir('/opt/ml/processing')}"
 pathlib.Path("/opt/ml/processing/output/said.txt").write_text(said)
 pathlib.Path("/opt/ml/output/message").write_text(os.environ["WHERE"])
 """
-
-
-def machine() -> list[tuple[str, int]]:
-    """What lies in the machine's own /opt and /opt/ml."""
-    return sorted(
-        (str(path), path.lstat().st_mtime_ns)
-        for folder in (HOST.parent, HOST)
-        if folder.is_dir()
-        for path in folder.iterdir()
-    )
 
 
 @OWN
@@ -142,7 +132,7 @@ def test_a_user_has_it_too_and_stays_who_he_is():
             "-c",
             said,
         ]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=name)
         assert (ran.stdout.split(), ran.returncode) == (["65534", "65534", "/opt/ml", "file"], 7), ran.stderr
         assert (Path(name, "file").stat().st_uid, machine()) == (65534, before)
 
@@ -282,7 +272,7 @@ def test_a_job_that_could_write_into_the_machines_own_does_not_start(control, ho
     put(home, "s3://b/in/x.txt", "w")
     control.call("CreateProcessingJob", processing_request("pass"))
     reason = finished(control, "ProcessingJob", "p")["FailureReason"]
-    assert reason.startswith("ClientError: this job could write into the machine's own /opt/ml: ")
+    assert reason.startswith("ClientError: a program could write into the machine's own /opt/ml: ")
     assert "(guarded is not to be had); run the local service as a user who cannot write to /opt" in reason
 
 

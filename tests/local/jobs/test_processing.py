@@ -257,3 +257,88 @@ def test_what_cannot_run_here_is_refused_before_it_starts(control, change, messa
     with pytest.raises(ServiceError, match=message):
         control.call("CreateProcessingJob", processing_request("pass", **change))
     assert control.call("ListProcessingJobs", {})["ProcessingJobSummaries"] == []
+
+
+def test_a_job_manages_its_own_inputs_and_outputs(control, home):
+    (home.s3 / "b").mkdir(parents=True)
+    program = "import os; print(sorted(os.listdir('.')), os.path.exists('processing/input'))"
+    request = processing_request(program)
+    request["ProcessingInputs"] = [
+        {
+            "InputName": "d",
+            "AppManaged": True,
+            "S3Input": {"S3Uri": "s3://absent/", "S3DataType": "S3Prefix"},
+        },
+        {
+            "InputName": "e",
+            "AppManaged": True,
+            "S3Input": {
+                "S3Uri": "s3://absent/e",
+                "LocalPath": "/opt/ml/processing/input",
+                "S3DataType": "ManifestFile",
+            },
+        },
+    ]
+    output = {"S3Uri": "s3://absent/out", "S3UploadMode": "EndOfJob"}
+    request["ProcessingOutputConfig"]["Outputs"] = [
+        {"OutputName": "o", "AppManaged": True, "S3Output": output}
+    ]
+    control.call("CreateProcessingJob", request)
+    record = finished(control, "ProcessingJob", "p")
+    assert record["ProcessingJobStatus"] == "Completed", record
+    assert home.folder("processing-jobs", "p").joinpath("log.txt").read_text().endswith("False\n")
+
+
+@pytest.mark.parametrize("side", ["input d", "output o"])
+def test_a_path_is_required_unless_the_job_manages_it(control, side):
+    request = processing_request("pass")
+    if side == "input d":
+        request["ProcessingInputs"] = [
+            {"InputName": "d", "S3Input": {"S3Uri": "s3://b/in", "S3DataType": "S3Prefix"}}
+        ]
+    else:
+        request["ProcessingOutputConfig"]["Outputs"] = [
+            {"OutputName": "o", "S3Output": {"S3Uri": "s3://b/o", "S3UploadMode": "EndOfJob"}}
+        ]
+    with pytest.raises(ServiceError, match=f"{side}: LocalPath is a required parameter when AppManaged is"):
+        control.call("CreateProcessingJob", request)
+
+
+@pytest.mark.parametrize(
+    ("names", "paths", "message"),
+    [
+        (("d", "d"), ("a", "b"), "InputName must be unique: 'd' stands there 2 times"),
+        (
+            ("d", "e"),
+            ("a", "a/"),
+            "LocalPath of inputs must be unique: '/opt/ml/processing/a' stands there 2",
+        ),
+    ],
+)
+def test_inputs_have_names_and_folders_of_their_own(control, names, paths, message):
+    source = {"S3Uri": "s3://b/in", "S3DataType": "S3Prefix", "S3InputMode": "File"}
+    inputs = [
+        {"InputName": name, "S3Input": {**source, "LocalPath": f"/opt/ml/processing/{path}"}}
+        for name, path in zip(names, paths, strict=True)
+    ]
+    with pytest.raises(ServiceError, match=message):
+        control.call("CreateProcessingJob", processing_request("pass", ProcessingInputs=inputs))
+
+
+def test_a_message_that_is_a_folder_is_none(control, home):
+    put(home, "s3://b/in/x.txt", "x")
+    program = "import os; os.mkdir('output/message'); raise SystemExit('why')"
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    assert record["FailureReason"].startswith("AlgorithmError: why, exit code: 1")
+    assert "ExitMessage" not in record
+
+
+def test_an_output_whose_name_is_not_utf8_is_named_and_nothing_is_uploaded(control, home):
+    put(home, "s3://b/in/x.txt", "x")
+    program = "import sys; [open(sys.argv[2].encode() + name, 'w') for name in (b'/a', b'/b\\xff')]"
+    control.call("CreateProcessingJob", processing_request(program))
+    record = finished(control, "ProcessingJob", "p")
+    told = r"ClientError: the file 'b\udcff' has a name that is not UTF-8, which S3 cannot keep"
+    assert record.get("FailureReason") == told
+    assert not (home.s3 / "b" / "out").exists()

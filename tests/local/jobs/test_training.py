@@ -284,7 +284,7 @@ def test_checkpoints_come_from_no_symbolic_link(control, home, tmp_path):
 def test_a_channel_whose_name_is_no_folder_is_refused(control, name):
     request = training_request("pass")
     request["InputDataConfig"][0]["ChannelName"] = name
-    with pytest.raises(ServiceError, match="a ChannelName is made of"):
+    with pytest.raises(ServiceError, match=r"a ChannelName becomes a folder|channelName. failed to satisfy"):
         control.call("CreateTrainingJob", request)
 
 
@@ -319,3 +319,144 @@ def test_a_metric_that_is_no_number_is_not_emitted(control, home):
     record = finished(control, "TrainingJob", "t")
     assert record["TrainingJobStatus"] == "Completed", record
     assert [metric["Value"] for metric in record["FinalMetricDataList"]] == [0.5]
+
+
+def test_what_a_job_asks_of_its_outputs_and_instances_is_done(control, home):
+    put(home, "s3://b/in/x.txt", "x")
+    put(home, "s3://b/kept/last", "epoch 3")
+    program = (
+        "import json, os, pathlib, sys\n"
+        "ml = pathlib.Path(sys.argv[1])\n"
+        "assert (ml / 'state' / 'last').read_text() == 'epoch 3'\n"
+        "(ml / 'state' / 'last').write_text('epoch 4')\n"
+        "board = json.loads(pathlib.Path(os.environ['TENSORBOARD_CONFIG_FILE_PATH']).read_text())\n"
+        "assert board['LocalPath'] == f'{ml}/output/tensorboard', board\n"
+        "(pathlib.Path(board['LocalPath']) / 'events').write_text('e')\n"
+        "(ml / 'model' / 'code').mkdir()\n"
+        "(ml / 'model' / 'code' / 'weights').write_text('w')\n"
+        "(ml / 'output' / 'data' / 'curve').write_text('c')\n"
+        "resources = json.loads((ml / 'input/config/resourceconfig.json').read_text())\n"
+        "print(resources['current_group_name'], resources['instance_groups'][0]['instance_group_name'])\n"
+    )
+    group = {"InstanceGroupName": "mine", "InstanceType": "ml.m5.large", "InstanceCount": 1}
+    request = training_request(
+        program,
+        CheckpointConfig={"S3Uri": "s3://b/kept", "LocalPath": "/opt/ml/state"},
+        TensorBoardOutputConfig={"S3OutputPath": "s3://b/board/"},
+        OutputDataConfig={"S3OutputPath": "s3://b/jobs", "CompressionType": "NONE"},
+        ResourceConfig={"InstanceGroups": [group], "VolumeSizeInGB": 30},
+    )
+    control.call("CreateTrainingJob", request)
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == "Completed", record
+    assert record["ModelArtifacts"] == {"S3ModelArtifacts": "s3://b/jobs/t/output/model/"}
+    made = {
+        "kept/last": "epoch 4",
+        "board/t/tensorboard-output/events": "e",
+        "jobs/t/output/model/code/weights": "w",
+        "jobs/t/output/data/curve": "c",
+    }
+    bucket = home.s3 / "b"
+    found = {str(path.relative_to(bucket)): path.read_text() for path in bucket.rglob("*") if path.is_file()}
+    assert found == made | {"in/x.txt": "x"}
+    assert (home.folder("training-jobs", "t") / "log.txt").read_text().endswith("mine mine\n")
+
+
+def groups(*counts):
+    return [
+        {"InstanceGroupName": f"g{count}", "InstanceType": "ml.m5.large", "InstanceCount": count}
+        for count in counts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"ResourceConfig": {"InstanceGroups": groups(2)}}, "InstanceCount is 2; the local service has one"),
+        ({"ResourceConfig": {"InstanceGroups": groups(1, 1)}}, "InstanceCount is 2"),
+        ({"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/mnt/c"}}, "CheckpointConfig: Local"),
+        ({"CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/"}}, "CheckpointConfig: Local"),
+        (
+            {"TensorBoardOutputConfig": {"S3OutputPath": "s3://b/c", "LocalPath": "/opt/ml/../x"}},
+            "TensorBoardOutputConfig: LocalPath must begin with /opt/ml/ and have no part '..'",
+        ),
+        (
+            {
+                "CheckpointConfig": {"S3Uri": "s3://b/c", "LocalPath": "/opt/ml/output/tensorboard/c"},
+                "TensorBoardOutputConfig": {"S3OutputPath": "s3://b/t"},
+            },
+            "CheckpointConfig: LocalPath /opt/ml/output/tensorboard/c lies in /opt/ml/output/tensor",
+        ),
+        ({"MlflowConfig": {"MlflowResourceArn": "arn:aws:sagemaker:us-east-1:123456789012:mlflow-app/x"}},
+         "the local service does not support MlflowConfig; leave it out here"),
+    ],
+)  # fmt: skip
+def test_what_cannot_run_here_is_refused_before_it_starts(control, members, message):
+    with pytest.raises(ServiceError, match=re.escape(message)):
+        control.call("CreateTrainingJob", training_request("pass", **members))
+    assert control.call("ListTrainingJobs", {})["TrainingJobSummaries"] == []
+
+
+@pytest.mark.parametrize("wrapped", [{"CompressionType": "Gzip"}, {"RecordWrapperType": "RecordIO"}])
+def test_what_is_for_pipe_mode_is_refused_in_file_mode(control, wrapped):
+    request = training_request("pass")
+    request["InputDataConfig"][0] |= wrapped
+    with pytest.raises(ServiceError, match="in File mode, leave this field unset or set it to None"):
+        control.call("CreateTrainingJob", request)
+
+
+def test_channels_have_names_of_their_own(control):
+    request = training_request("pass")
+    request["InputDataConfig"] *= 2
+    with pytest.raises(ServiceError, match="ChannelName must be unique: 'train' stands there 2 times"):
+        control.call("CreateTrainingJob", request)
+
+
+REMOVE = "import os, shutil, sys\nshutil.rmtree(sys.argv[1] + '/{0}')\n"
+
+
+@pytest.mark.parametrize("compression", ["GZIP", "NONE"])
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (REMOVE.format("output/data"), None),
+        (REMOVE.format("output"), None),
+        (REMOVE.format("model"), "/opt/ml/model is no folder any more"),
+        (
+            REMOVE.format("model") + "os.symlink('/etc', sys.argv[1] + '/model')\n",
+            "/opt/ml/model is no folder",
+        ),
+        (
+            REMOVE.format("output/data") + "open(sys.argv[1] + '/output/data', 'w')",
+            "/opt/ml/output/data is no",
+        ),
+    ],
+)
+def test_what_a_program_removes_or_replaces_is_named(control, home, compression, program, reason):
+    put(home, "s3://b/in/x.txt", "x")
+    target = {"S3OutputPath": "s3://b/jobs", "CompressionType": compression}
+    control.call("CreateTrainingJob", training_request(program, OutputDataConfig=target))
+    record = finished(control, "TrainingJob", "t")
+    if reason is None:
+        assert record["TrainingJobStatus"] == "Completed", record
+    else:
+        assert record["FailureReason"].startswith(f"AlgorithmError: {reason}")
+        assert record["FailureReason"].endswith("the program removed or replaced it; leave it where it is")
+        assert not (home.s3 / "b" / "jobs").exists()
+
+
+def test_a_job_that_was_stopped_before_its_time_was_over_is_stopped(control, home, services):
+    put(home, "s3://b/in/x.txt", "x")
+    program = (
+        "import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(60)"
+    )
+    services[0]._stop_timeout_s = 4
+    request = training_request(program, StoppingCondition={"MaxRuntimeInSeconds": 3})
+    control.call("CreateTrainingJob", request)
+    while not services[0].log("t").exists() or "up" not in services[0].log("t").read_text():
+        time.sleep(0.02)
+    control.call("StopTrainingJob", {"TrainingJobName": "t"})
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingEndTime"] - record["TrainingStartTime"] > 3
+    assert (record["TrainingJobStatus"], record["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert "FailureReason" not in record

@@ -290,6 +290,17 @@ def test_two_objects_with_one_result_are_refused(scene):
     assert scene.results("twice") == {}
 
 
+def test_a_result_below_another_is_refused(scene):
+    scene.put("15/in/x", b"a")
+    scene.put("15/in/x.out/y", b"b")
+    record = scene.run("below", "s3://b/15/in/")
+    assert record["FailureReason"] == (
+        "ClientError: b/15/in/x.out/y has no result: the key x.out/y.out lies below that of another object,"
+        " which is a file here"
+    )
+    assert scene.results("below") == {}
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
@@ -301,20 +312,23 @@ def test_two_objects_with_one_result_are_refused(scene):
             {"TransformResources": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2}},
             "InstanceCount is 2; the local service has one machine",
         ),
-        ({"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}}, "the local service captures no data"),
+        (
+            {"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}},
+            "the local service does not support DataCaptureConfig",
+        ),
         ({"uri": "https://b/in"}, "'https://b/in' is not an S3 URI"),
         ({"MaxPayloadInMB": 0}, "MaxPayloadInMB 0, HTTP chunked encoding, does not run locally"),
         ({"MaxPayloadInMB": 101}, "MaxPayloadInMB is 101; it cannot be greater than 100 MB"),
         ({"MaxConcurrentTransforms": 17}, "is 17 \\* 6; it cannot exceed 100 MB"),
         (
             {"ModelClientConfig": {"InvocationsMaxRetries": 4}},
-            "ModelClientConfig.InvocationsMaxRetries is 4; it cannot be greater than 3",
+            "modelClientConfig.invocationsMaxRetries.* less than or equal to 3",
         ),
         (
             {"ModelClientConfig": {"InvocationsTimeoutInSeconds": 3601}},
-            "InvocationsTimeoutInSeconds is 3601; it cannot be greater than 3600",
+            "invocationsTimeoutInSeconds.* less than or equal to 3600",
         ),
-        ({"Environment": {f"V{n}": "" for n in range(17)}}, "Environment has more than 16 variables"),
+        ({"Environment": {f"V{n}": "" for n in range(17)}}, "'environment'.* less than or equal to 16"),
         (
             {"source": {"ContentType": "image/jpeg"}, "DataProcessing": {"JoinSource": "Input"}},
             "DataProcessing needs a ContentType and an Accept of one format.* image/jpeg and missing",

@@ -404,7 +404,7 @@ REFUSED = {
     "input mode Pipe": (piped("Step"), "InputMode Pipe does not run locally"),
     "a dataset of Athena": (
         changed(says("Step"), "ProcessingInputs", [DATASET]),
-        "only S3Input runs locally",
+        "does not support ProcessingInputs[0].DatasetDefinition",
     ),
     "a dataset of features": (into_features("Step"), "only S3Output runs locally"),
     "a processing input by ManifestFile": (

@@ -145,7 +145,7 @@ def test_an_execution_says_who_began_it_and_in_which_experiment(call):
     ("definition", "told"),
     [
         (document(processing("A"), Version="2018-12-01"), "Version '2018-12-01'; expected '2020-12-01'"),
-        (document(processing("A"), Version=None), "Version None"),
+        (document(processing("A"), Version=None), "Version null; expected '2020-12-01'"),
         (document({"Name": "A", "Type": "Procesing", "Arguments": {}}), "step 'A': the Type 'Procesing'"),
     ],
 )

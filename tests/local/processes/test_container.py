@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from local.jobs.opt_ml import rewritten
 from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import last_lines
+from local.processes.opt_ml import rewritten
 from tests.local.liveness import gone_soon
 
 
@@ -27,6 +27,26 @@ def test_the_prefix_is_replaced_in_nested_values(tmp_path):
         "b": {"c": f"--x={tmp_path}/model"},
         "d": "/opt/other",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/opt/ml", "{0}"),
+        ("/opt/ml/a:/opt/ml/b", "{0}/a:{0}/b"),
+        ("[\"/opt/ml/a\", '/opt/ml/b']", "[\"{0}/a\", '{0}/b']"),
+        ("cd /opt/ml/model; ls", "cd {0}/model; ls"),
+        ("file:///opt/ml/model", "file://{0}/model"),
+        ("s3://b/opt/ml/x", None),
+        ("/opt/mlflow/bin", None),
+        ("/opt/ml-old", None),
+        ("/opt/ml.bak/x", None),
+        ("/home/me/opt/ml/x", None),
+        ("../opt/ml", None),
+    ],
+)
+def test_only_whole_paths_are_replaced(tmp_path, value, expected):
+    assert rewritten(value, tmp_path) == (value if expected is None else expected.format(tmp_path))
 
 
 def test_what_a_program_writes_is_its_owners_alone(tmp_path):

@@ -224,3 +224,19 @@ def test_a_text_is_put_like_everything_else(home):
         with pytest.raises(ValueError, match=reason):
             transfer.write(home, uri, "x")
     assert not (home.s3 / "absent").exists()
+
+
+def test_an_archive_keeps_links_as_links_and_leaves_special_files_out(home, out):
+    put(home, "s3://b/x", "x")
+    (out / "folder").mkdir()
+    (out / "folder" / "weights").write_text("w")
+    (out / "link").symlink_to("folder/weights")
+    (out / "away").symlink_to("/etc")
+    os.mkfifo(out / "folder" / "pipe")
+    transfer.upload(home, [], [(out, "s3://b/model.tar.gz")])
+    with tarfile.open(home.object_path("s3://b/model.tar.gz")) as archive:
+        assert archive.getnames() == ["away", "folder", "folder/weights", "link"]
+        assert (archive.getmember("link").linkname, archive.getmember("away").linkname) == (
+            "folder/weights",
+            "/etc",
+        )

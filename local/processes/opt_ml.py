@@ -1,8 +1,8 @@
-"""A job's /opt/ml, which lies in the job's folder.
+"""The /opt/ml of a program, which lies in a folder of its own: of every job, model server and function.
 
-Where the kernel lets it, every job has it under its own name (launcher.py), so that programs that name
-/opt/ml themselves run unchanged. Elsewhere the prefix /opt/ml is replaced in the job's arguments, environment
-and configuration files: programs that take every path from these run unchanged.
+Where the kernel lets it, it has it under its own name (launcher.py), so that programs that name /opt/ml
+themselves run unchanged. Elsewhere the prefix /opt/ml is replaced in the program's arguments, environment and
+configuration files: programs that take every path from these run unchanged.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from local.home.files import make_file, make_folder
-from local.jobs.launcher import OPT_ML
+from local.processes.launcher import OPT_ML
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 VARIABLE = "LOCAL_OPT_ML"
 REWRITTEN = "rewritten"
 NOTE = "note: no /opt/ml of its own here"
+# Not the end of a longer path or of an S3 key, nor the beginning of another name (/opt/mlflow).
+_PATH = re.compile(rf"(?:(?<=file://)|(?<![\w.~+@%/-])){OPT_ML}(?![\w.~+@%-])")
 log = logging.getLogger(__name__)
 
 
@@ -34,9 +37,9 @@ def outside(path: str, folder: Path) -> Path:
 
 
 def rewritten(value: Any, ml: Path) -> Any:
-    """A string, list or dict with the prefix /opt/ml replaced by the folder `ml` in every string."""
+    """A string, list or dict with /opt/ml, where a path begins with it, replaced by `ml` in every string."""
     if isinstance(value, str):
-        return value.replace(OPT_ML, str(ml)) if OPT_ML in value else value
+        return _PATH.sub(lambda _: str(ml), value)
     if isinstance(value, list):
         return [rewritten(item, ml) for item in value]
     if isinstance(value, dict):
@@ -46,12 +49,12 @@ def rewritten(value: Any, ml: Path) -> Any:
 
 @dataclass(frozen=True)
 class OptMl:
-    """How a job gets at its /opt/ml.
+    """How a program gets at its /opt/ml.
 
     Args:
         folder: where it lies on this machine.
         way: what launcher.py does before the program starts; "" for nothing.
-        obstacle: why the job has none of its own; "" if it has.
+        obstacle: why it has none of its own; "" if it has.
     """
 
     folder: Path
@@ -59,7 +62,7 @@ class OptMl:
     obstacle: str
 
     def inside(self, value: Any) -> Any:
-        """A string, list or dict as the job is told it."""
+        """A string, list or dict as the program is told it."""
         return rewritten(value, self.folder) if self.obstacle else value
 
     def launched(self, command: Sequence[str]) -> list[str]:
@@ -69,21 +72,21 @@ class OptMl:
         return [sys.executable, "-IS", str(LAUNCHER), self.way, str(self.folder), *command]
 
     def begin(self, job_log: Path) -> Path:
-        """The log of the job; its first line says what will not work, if something will not."""
+        """The log of a job or server, which says what will not work, if something will not."""
         if self.obstacle:
             make_folder(job_log.parent)
             make_file(job_log)
-            job_log.write_text(
-                f"{NOTE} ({self.obstacle}): programs that name /opt/ml themselves, as drivers of the SDK's"
-                " ModelTrainer and FrameworkProcessor do, will not find it; in arguments, environment and"
-                f" configuration files it is {self.folder} (docs/opt-ml.md)\n",
-                encoding="utf-8",
-            )
+            with job_log.open("a", encoding="utf-8") as file:
+                file.write(
+                    f"{NOTE} ({self.obstacle}): programs that name /opt/ml themselves, as drivers of the"
+                    " SDK's ModelTrainer and FrameworkProcessor do, will not find it; in arguments, environment"
+                    f" and configuration files it is {self.folder} (docs/opt-ml.md)\n"
+                )
         return job_log
 
 
 def opt_ml(folder: Path) -> OptMl:
-    """How a job gets at its /opt/ml in `folder`, which this makes.
+    """How a program gets at its /opt/ml in `folder`, which this makes.
 
     Raises:
         ValueError: in no way that keeps it off the machine's own.
@@ -91,7 +94,7 @@ def opt_ml(folder: Path) -> OptMl:
     make_folder(folder)
     if folder.resolve().is_relative_to(Path(OPT_ML).resolve()):
         raise ValueError(
-            f"{folder} lies in the machine's /opt/ml, which every job has to itself;"
+            f"{folder} lies in the machine's /opt/ml, which every program has to itself;"
             " choose a home folder elsewhere with --home"
         )
     forced = os.environ.get(VARIABLE, "")
@@ -106,7 +109,7 @@ def opt_ml(folder: Path) -> OptMl:
     # be kept from it, does not start. To look afterwards would be too late for what another job has read.
     if unguarded := _obstacle("guarded"):
         raise ValueError(
-            f"this job could write into the machine's own /opt/ml: it can have none of its own ({obstacle}),"
+            f"a program could write into the machine's own /opt/ml: it can have none of its own ({obstacle}),"
             f" nor be kept from that one ({unguarded}); run the local service as a user who cannot write to"
             " /opt, or, in Docker, with --cap-add SYS_ADMIN"
         )
@@ -114,7 +117,7 @@ def opt_ml(folder: Path) -> OptMl:
 
 
 def _writable() -> bool:
-    """Whether a job could make or change the machine's /opt/ml."""
+    """Whether a program could make or change the machine's /opt/ml."""
     path = Path(OPT_ML)
     return os.access(next(folder for folder in (path, *path.parents) if folder.exists()), os.W_OK)
 

@@ -1,4 +1,4 @@
-"""A process that gives itself an /opt/ml of its own and then becomes a job's program.
+"""A process that gives itself an /opt/ml of its own and then becomes a program.
 
 A program of its own, since a process with threads cannot enter a user namespace; it imports nothing of the
 local service. The machine's own file system stays as it is: all mounts are this process's and its children's.
@@ -32,18 +32,20 @@ class _Beneath(ctypes.Structure):
 
 
 def own(folder: str) -> None:
-    """Make `folder` this process's /opt/ml, and its working directory.
+    """Make `folder` this process's /opt/ml; if it works in that folder, it works there.
 
     Raises:
         OSError: the kernel, or what guards it (AppArmor, seccomp), does not let it.
     """
+    here, real = Path.cwd(), Path(folder).resolve()
     _leave_mounts()
     source = os.open(folder, os.O_PATH | os.O_DIRECTORY)  # afterwards: one can mount what is in one's mounts
     if not Path(OPT_ML).is_dir():
         _make_place(Path(OPT_ML))
     _mount(f"/proc/self/fd/{source}", OPT_ML, _BIND | _RECURSIVE)
     os.close(source)
-    os.chdir(OPT_ML)
+    if here.is_relative_to(real):
+        os.chdir(Path(OPT_ML, here.relative_to(real)))
 
 
 def _leave_mounts() -> None:
