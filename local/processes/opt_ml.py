@@ -79,8 +79,8 @@ class OptMl:
             with job_log.open("a", encoding="utf-8") as file:
                 file.write(
                     f"{NOTE} ({self.obstacle}): programs that name /opt/ml themselves, as drivers of the"
-                    " SDK's ModelTrainer and FrameworkProcessor do, will not find it; in arguments, environment"
-                    f" and configuration files it is {self.folder} (docs/opt-ml.md)\n"
+                    " SDK's ModelTrainer and FrameworkProcessor do, will not find it; in arguments,"
+                    f" environment and configuration files it is {self.folder} (docs/opt-ml.md)\n"
                 )
         return job_log
 

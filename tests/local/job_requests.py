@@ -19,6 +19,7 @@ from local.wire.operations import ControlPlane
 
 # A ContainerEntrypoint has words of at most 256 characters, on one line.
 PROGRAMS = Path(tempfile.mkdtemp(prefix="programs-"))
+PROGRAMS.chmod(0o755)  # some jobs are another user's
 atexit.register(shutil.rmtree, PROGRAMS, ignore_errors=True)
 ROLE = "arn:aws:iam::123456789012:role/execution"
 

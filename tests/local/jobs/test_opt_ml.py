@@ -200,7 +200,7 @@ def test_a_whole_service_of_a_user_gives_it_to_its_jobs():
             ] == "InProgress":
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            assert job["ProcessingJobStatus"] == "Completed", job
+            assert job["ProcessingJobStatus"] == "Completed", job.get("FailureReason")
             said = client("s3").get_object(Bucket="pictures", Key="out/said.txt")["Body"].read()
             assert (said, machine()) == (b"65534 w", before)
             service.send_signal(signal.SIGINT)
