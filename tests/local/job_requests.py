@@ -59,7 +59,7 @@ def finished(control: ControlPlane, kind: str, name: str) -> dict[str, Any]:
 
 def script(program: str) -> str:
     """The path of a file that holds a Python program."""
-    path = PROGRAMS / f"{hashlib.sha256(program.encode()).hexdigest()}.py"
+    path = PROGRAMS / hashlib.sha256(program.encode()).hexdigest()  # without .py it is nothing to fork
     if not path.exists():  # another job may be reading it
         path.write_text(program)
     return str(path)

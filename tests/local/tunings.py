@@ -15,6 +15,7 @@ from local.jobs.jobs import JobService
 from local.processes.container import Container
 from local.tuning.tuning import TuningService
 from local.wire.operations import ControlPlane
+from tests.local.job_requests import script
 
 RATE = {"Name": "rate", "MinValue": "0.0001", "MaxValue": "0.1", "ScalingType": "Logarithmic"}
 SIZE = {"Name": "size", "Values": ["32", "64"]}
@@ -48,7 +49,7 @@ def request(program: str = OBJECTIVE, **more: Any) -> dict[str, Any]:
         "TrainingJobDefinition": {
             "StaticHyperParameters": {
                 "epochs": "1",
-                "sagemaker_program": program,
+                "sagemaker_program": program if program.endswith(".py") else script(program),
                 "sagemaker_submit_directory": "s3://b/code/sourcedir.tar.gz",
             },
             "AlgorithmSpecification": {
@@ -68,7 +69,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     """The job as it is, but the program itself stands in for the toolkit, which takes 2 s to start."""
     container = training.prepare(home, record, service)
     program = record["HyperParameters"]["sagemaker_program"]
-    return dataclasses.replace(container, command=[sys.executable, "-c", program, str(container.folder)])
+    return dataclasses.replace(container, command=[sys.executable, program, str(container.folder)])
 
 
 @contextlib.contextmanager
