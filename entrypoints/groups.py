@@ -21,17 +21,18 @@ from entrypoints.copies import BYTES, NEAR, PIXELS, Pair, find
 from entrypoints.dataset import Dataset, DatasetError, Rejected, relative
 
 NAMED = "named group"
+REFUSE, LEAVE_OUT = "refuse", "leave_out"  # what becomes of conflicting labels
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What belongs together. The settings of the section [split] have the same names."""
+    """What belongs together: settings of the section [split], which tells what each is."""
 
     seed: int = 0
     group_pattern: str = ""
     group_level: int = 0
     near_copies: bool = True
-    leave_out_conflicts: bool = False
+    conflicting_labels: str = REFUSE
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def group(dataset: Dataset, rules: Rules) -> Grouped:
     files = sorted(class_of, key=lambda file: relative(file, dataset.root))
     pairs = find(files, dataset.looks, rules.near_copies)
     same = _conflicts(files, [pair for pair in pairs if pair.how == BYTES], class_of)
-    if same and not rules.leave_out_conflicts:
+    if same and rules.conflicting_labels == REFUSE:
         one, other = (relative(file, dataset.root) for file in _of_two_classes(same[0], class_of))
         more = f", and {len(same) - 1} more such pictures" if len(same) > 1 else ""
         raise DatasetError(
@@ -88,7 +89,7 @@ def group(dataset: Dataset, rules: Rules) -> Grouped:
     identical = _conflicts(files, [pair for pair in pairs if pair.how != NEAR], class_of)
     in_bytes = {file for together in same for file in together}
     conflicts = [(PIXELS if in_bytes.isdisjoint(together) else BYTES, together) for together in identical]
-    if rules.leave_out_conflicts:
+    if rules.conflicting_labels != REFUSE:
         dataset = _without(dataset, identical, class_of)
         gone = {file for together in identical for file in together}
         files = [file for file in files if file not in gone]

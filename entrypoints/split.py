@@ -15,12 +15,13 @@ from pathlib import Path, PurePosixPath
 
 from entrypoints.contract import SPLIT_SUMMARY, TEST, TRAIN, VALIDATION
 from entrypoints.dataset import Dataset, DatasetError, check_dataset, relative
-from entrypoints.groups import NAMED, Group, Grouped, Rules, group, leave_out
+from entrypoints.groups import LEAVE_OUT, NAMED, REFUSE, Group, Grouped, Rules, group, leave_out
 from entrypoints.program import Parser, fail, write_json
 
 SPLITS = (TRAIN, VALIDATION, TEST)
 # What the summary lists of what may be many.
 LARGEST_GROUPS, FILES_OF_A_GROUP, CONFLICTS = 12, 8, 100
+TOLD = 10  # conflicts that the log names
 
 Plan = dict[str, dict[str, list[Path]]]
 
@@ -204,14 +205,17 @@ def summary(found: Grouped, splits: Plan, copied: Mapping[Path, str], seed: int)
 
 def findings(found: Grouped) -> list[str]:
     """What was found of copies and groups, a line each for people."""
-    lines = [f"{count} pictures have {how}" for how, count in found.copies.items()]
+    lines = [f"{count} pictures have copies ({how})" for how, count in found.copies.items()]
     several = [together for together in found.groups if len(together.files) > 1]
     if several:
         held = sum(len(together.files) for together in several)
-        lines.append(f"{held} pictures in {len(several)} groups stay together, each group in one split")
-    for why, files in found.conflicts:
+        groups = "1 group" if len(several) == 1 else f"{len(several)} groups"
+        lines.append(f"{held} pictures are in {groups} that go into one split each")
+    for why, files in found.conflicts[:TOLD]:
         one, *others = (relative(file, found.dataset.root) for file in files)
-        lines.append(f"under two classes ({why}): {one!r} and {others[0]!r}")
+        lines.append(f"under two classes ({why}): {one!r} and {others[-1]!r}")
+    if len(found.conflicts) > TOLD:
+        lines.append(f"under two classes: {len(found.conflicts) - TOLD} more")
     if found.unnamed:
         example = relative(found.unnamed[0], found.dataset.root)
         lines.append(f"{len(found.unnamed)} pictures are in no named group, such as {example!r}")
@@ -246,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--group-pattern", type=pattern, default="", help="names a picture's group")
     parser.add_argument("--group-level", type=int, default=0, help="the folder below the class that does")
     parser.add_argument("--near-copies", choices=("true", "false"), default="true")
-    parser.add_argument("--conflicting-labels", choices=("refuse", "leave_out"), default="refuse")
+    parser.add_argument("--conflicting-labels", choices=(REFUSE, LEAVE_OUT), default=REFUSE)
     args = parser.parse_args(arguments)
     for name in ("validation_fraction", "test_fraction"):
         if not 0 < getattr(args, name) < 1:
@@ -265,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         group_pattern=args.group_pattern,
         group_level=args.group_level,
         near_copies=args.near_copies == "true",
-        leave_out_conflicts=args.conflicting_labels == "leave_out",
+        conflicting_labels=args.conflicting_labels,
     )
     try:
         found, splits = plan(

@@ -118,7 +118,7 @@ def test_one_file_under_two_classes_is_refused_or_left_out(dataset: Path) -> Non
     message = str(refused.value)
     assert "'ants/0.png' and 'bees/a.png' are the same file under two classes, and 1 more" in message
     assert "split.conflicting_labels" in message and "\n" not in message
-    found = grouped(dataset, leave_out_conflicts=True)
+    found = grouped(dataset, conflicting_labels="leave_out")
     assert {r.file: r.reason for r in found.dataset.rejected} == {
         "ants/0.png": "is the same picture as 'bees/a.png', of another class",
         "ants/1.png": "is the same picture as 'bees/c.png', of another class",
@@ -146,5 +146,5 @@ def test_other_copies_under_two_classes_are_told(dataset: Path) -> None:
         ("near copies", ["ants/p.png", "bees/p.png"]),
     ]
     assert len(several(found)) == 2
-    rejected = grouped(dataset, leave_out_conflicts=True).dataset.rejected
+    rejected = grouped(dataset, conflicting_labels="leave_out").dataset.rejected
     assert [r.file for r in rejected] == ["ants/0.png", "bees/a.bmp"]

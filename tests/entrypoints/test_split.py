@@ -286,8 +286,8 @@ def test_the_summary_tells_the_groups(tmp_path: Path, capsys: pytest.CaptureFixt
     assert summary["largest_groups"][0]["pictures"] == 2
     assert summary["largest_groups"][0]["why"] == ["identical bytes"]
     printed = capsys.readouterr().out
-    assert "4 pictures have identical bytes" in printed
-    assert "4 pictures in 2 groups stay together" in printed
+    assert "4 pictures have copies (identical bytes)" in printed
+    assert "4 pictures are in 2 groups that go into one split each" in printed
 
 
 def test_the_settings_reach_the_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
