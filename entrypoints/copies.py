@@ -47,12 +47,15 @@ CONTRAST = 2.0  # grey levels, standard deviation: plainer pictures show too lit
 # Fitting a box: thumbnails are halved to this side and fitted again at each larger one.
 COARSEST_PX = 16
 STEPS = {16: 1, 32: 2, 64: 2}
-MARGIN = 0.12  # of a side: the most that a crop may have cut off on one side
+MARGIN = 0.08  # of a side: the most that a crop may have cut off on one side
 SMOOTHING_PX = 0.8
 # What may differ, as a share of the variance. Of the finest detail: copies need less than 0.5, two digits of
 # the same class have 5 or more (64 px). SHARE for pictures without detail: enlarged ones.
 OF_DETAIL = 1.0
 SHARE = 0.002
+COLOURS = 0.2  # the share of the variance over pixels and channels in which colours may differ
+CURVE = 3  # the degree of the change of tones, which also has whites that are clipped
+TONES = 1.7  # times the contrast, or a part of it, that a copy may have
 PAIRS = 256  # compared at a time
 
 
@@ -118,9 +121,14 @@ def _near(files: Sequence[Path], looks: Looks) -> list[Pair]:
     for mirrored in (False, True):
 
         def confirmed(part: npt.NDArray[np.int64], mirrored: bool = mirrored) -> list[Pair]:
-            one, other = (looks.thumbnails([files[row] for row in column]) for column in part.T)
-            other = other[:, :, ::-1] if mirrored else other
-            same = are_copies(one.astype(np.float32), other.astype(np.float32))
+            pictures = [[files[row] for row in column] for column in part.T]
+            grey, colours = (
+                [thumbnails(column).astype(np.float32) for column in pictures]
+                for thumbnails in (looks.thumbnails, looks.colours)
+            )
+            if mirrored:
+                grey[1], colours[1] = grey[1][..., ::-1], colours[1][..., ::-1]
+            same = are_copies(grey[0], grey[1], colours[0], colours[1])
             return [Pair(files[a], files[b], NEAR) for a, b in part[same]]
 
         candidates = rows[_candidates(hashes, mirrored)]
@@ -165,22 +173,24 @@ def _candidates(hashes: Floats, mirrored: bool) -> npt.NDArray[np.int64]:
     return once
 
 
-def are_copies(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+def are_copies(one: Floats, other: Floats, colours: Floats, other_colours: Floats) -> npt.NDArray[np.bool_]:
     """Whether two pictures show the same: all of one is a box of the other, or the other way round.
 
     Args:
         one, other: grey levels of thumbnails, both of shape (pairs, SIDE_PX, SIDE_PX)
+        colours, other_colours: the same in colour, both of shape (pairs, 3, COLOUR_PX, COLOUR_PX)
 
     Returns:
         bool of shape (pairs,)
     """
-    same = _shows(one, other)
-    same[~same] = _shows(other[~same], one[~same])
+    same = _shows(one, other, colours, other_colours)
+    rest = ~same
+    same[rest] = _shows(other[rest], one[rest], other_colours[rest], colours[rest])
     return same
 
 
-def _shows(whole: Floats, part: Floats) -> npt.NDArray[np.bool_]:
-    """Whether a box of each of `whole`, nearly all of it, is each of `part`; coarse to fine."""
+def _shows(whole: Floats, part: Floats, colours: Floats, part_colours: Floats) -> npt.NDArray[np.bool_]:
+    """Whether a box of each of `whole`, nearly all of it, is each of `part`: coarse to fine, then colours."""
     levels = [(whole, part)]
     while levels[0][0].shape[1] > COARSEST_PX:
         levels.insert(0, (_halved(levels[0][0]), _halved(levels[0][1])))
@@ -189,13 +199,24 @@ def _shows(whole: Floats, part: Floats) -> npt.NDArray[np.bool_]:
     for coarse, fine in levels:
         a, b = _smoothed(coarse[left]), _smoothed(fine[left])
         detail = np.minimum(_detail(coarse[left], a), _detail(fine[left], b))
-        allowed = np.maximum(OF_DETAIL * detail, SHARE)
         margins, differs = _fitted(a, b, margins, STEPS[a.shape[1]])
-        fits = differs < allowed
+        fits = differs < np.maximum(OF_DETAIL * detail, SHARE)
         left, margins = left[fits], margins[fits]
     result = np.zeros(len(whole), bool)
-    result[left] = True
+    result[left[_same_colours(colours[left], part_colours[left], margins)]] = True
     return result
+
+
+def _same_colours(whole: Floats, part: Floats, margins: Floats) -> npt.NDArray[np.bool_]:
+    """Whether one change of tone, the same for red, green and blue, makes a box of `whole` `part`."""
+    whole, part = _smoothed(whole), _smoothed(part)
+    count, channels, side, _ = whole.shape
+    far = ((np.arange(side) + 0.5) / side).astype(np.float32)
+    rows, columns = _weights(margins[:, 2:], far), _weights(margins[:, :2], far).transpose(0, 2, 1)
+    box = rows[:, None] @ whole @ columns[:, None]
+    shape = (count, channels * side * side)
+    differs = _unexplained(_centred(box.reshape(shape)), _centred(part.reshape(shape)), degree=1)
+    return differs < COLOURS
 
 
 def _halved(pictures: Floats) -> Floats:
@@ -204,7 +225,7 @@ def _halved(pictures: Floats) -> Floats:
 
 
 def _smoothed(pictures: Floats) -> Floats:
-    smoothed: Floats = gaussian_filter(pictures, (0, SMOOTHING_PX, SMOOTHING_PX), mode="nearest")
+    smoothed: Floats = gaussian_filter(pictures, SMOOTHING_PX, mode="nearest", axes=(-2, -1))
     return smoothed
 
 
@@ -236,7 +257,7 @@ def _fitted(whole: Floats, part: Floats, margins: Floats, steps: int) -> tuple[F
         rows, columns = _weights(margins[:, 2:], far), _weights(margins[:, :2], far).transpose(0, 2, 1)
         box = rows @ whole @ columns
         shown = _centred(box.reshape(count, side * side))
-        differs = _unexplained(shown, wanted)
+        differs = _unexplained(shown, wanted, CURVE)
         better = differs < least
         best, least = np.where(better[:, None], margins, best), np.where(better, differs, least)
         if step < steps:
@@ -264,20 +285,21 @@ def _weights(margins: Floats, far: Floats) -> Floats:
     return weights
 
 
-def _unexplained(shown: Floats, wanted: Floats) -> Floats:
-    """1 - R² of `wanted` as a cubic function of `shown`, which brightness and clipped whites are about.
+def _unexplained(shown: Floats, wanted: Floats, degree: int) -> Floats:
+    """1 - R² of `wanted` as a polynomial of `shown`; both centred, of shape (pairs, pixels).
 
-    Both centred, of shape (pairs, pixels). 1 where dark and light are exchanged.
+    1 where dark and light are exchanged, or where the contrast is more than TONES times as large.
     """
+    contrast = np.sqrt((wanted**2).sum(1) / np.maximum((shown**2).sum(1), 1e-6))
     scaled = shown / np.maximum(np.abs(shown).max(1, keepdims=True), 1e-6)
-    powers = _centred(np.stack([scaled, scaled**2, scaled**3], axis=1))
+    powers = _centred(np.stack([scaled**power for power in range(1, degree + 1)], axis=1))
     normal = powers @ powers.transpose(0, 2, 1)
-    normal[:, range(3), range(3)] += 1e-3
+    normal[:, range(degree), range(degree)] += 1e-3
     moments = powers @ wanted[:, :, None]
     solution = np.linalg.solve(normal, moments)
     explained = (solution * moments).sum((1, 2))
     result = 1 - explained / np.maximum((wanted**2).sum(1), 1e-6)
-    return np.where(moments[:, 0, 0] > 0, result, 1)
+    return np.where((moments[:, 0, 0] > 0) & (contrast < TONES) & (contrast > 1 / TONES), result, 1)
 
 
 def _centred(values: Floats) -> Floats:

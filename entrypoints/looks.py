@@ -1,6 +1,6 @@
 """What is kept of each picture of a dataset so that its copies can be found: a digest and a thumbnail.
 
-The thumbnails, 4 KB each, lie in a file that nobody sees and that goes with the process: memory does not grow
+The thumbnails, 5 KB each, lie in a file that nobody sees and that goes with the process: memory does not grow
 with the dataset. Needs Pillow and NumPy only.
 """
 
@@ -20,7 +20,8 @@ from PIL import Image
 from entrypoints.digests import digest
 
 SIDE_PX = 64
-_BYTES = SIDE_PX * SIDE_PX
+COLOUR_PX = 16
+_GREY, _COLOUR = SIDE_PX * SIDE_PX, 3 * COLOUR_PX * COLOUR_PX
 
 
 class Look(NamedTuple):
@@ -44,15 +45,25 @@ class Looks:
 
     def add(self, file: Path, data: bytes, picture: Image.Image) -> None:
         """Keep what is needed of one picture: its file's bytes, and the same decoded."""
-        thumbnail = picture.convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+        small = picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+        colours = small.reduce(SIDE_PX // COLOUR_PX)
         value = digest(data)
         with self._lock:
             row = len(self._of)
             self._of[file] = Look(row, value, picture.size)
-        os.pwrite(self._thumbnails.fileno(), thumbnail.tobytes(), row * _BYTES)
+        thumbnail = small.convert("L").tobytes() + colours.tobytes()
+        os.pwrite(self._thumbnails.fileno(), thumbnail, row * (_GREY + _COLOUR))
 
     def thumbnails(self, files: Sequence[Path]) -> npt.NDArray[np.uint8]:
         """Grey thumbnails, stretched to a square, of shape (files, SIDE_PX, SIDE_PX)."""
-        descriptor = self._thumbnails.fileno()
-        parts = [os.pread(descriptor, _BYTES, self._of[file].row * _BYTES) for file in files]
-        return np.frombuffer(b"".join(parts), np.uint8).reshape(len(files), SIDE_PX, SIDE_PX)
+        return self._read(files, 0, _GREY).reshape(len(files), SIDE_PX, SIDE_PX)
+
+    def colours(self, files: Sequence[Path]) -> npt.NDArray[np.uint8]:
+        """Smaller ones with colours, of shape (files, 3, COLOUR_PX, COLOUR_PX)."""
+        pixels = self._read(files, _GREY, _COLOUR).reshape(len(files), COLOUR_PX, COLOUR_PX, 3)
+        return pixels.transpose(0, 3, 1, 2)
+
+    def _read(self, files: Sequence[Path], start: int, size: int) -> npt.NDArray[np.uint8]:
+        descriptor, step = self._thumbnails.fileno(), _GREY + _COLOUR
+        parts = [os.pread(descriptor, size, self._of[file].row * step + start) for file in files]
+        return np.frombuffer(b"".join(parts), np.uint8)

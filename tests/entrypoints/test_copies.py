@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_digits
 
-from entrypoints.copies import BYTES, NEAR, PIXELS, are_copies, find
+from entrypoints.copies import BYTES, NEAR, PIXELS, find
 from entrypoints.image import decode
-from entrypoints.looks import SIDE_PX, Looks
+from entrypoints.looks import COLOUR_PX, SIDE_PX, Looks
 from tests.entrypoints.pictures import photograph
 
 WIDTH, HEIGHT = 160, 120
@@ -48,7 +48,6 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "cropped": lambda picture: picture.crop((6, 1, WIDTH - 2, HEIGHT - 5)),
     "brighter": lambda picture: ImageEnhance.Brightness(picture).enhance(1.25),
     "darker": lambda picture: ImageEnhance.Brightness(picture).enhance(0.7),
-    "grey": lambda picture: picture.convert("L"),
     "all at once": lambda picture: compressed(
         mirrored(picture.crop((3, 3, WIDTH, HEIGHT))).resize((110, 80)), 70
     ),
@@ -116,10 +115,13 @@ def test_no_picture_and_one(tmp_path: Path) -> None:
     assert found(tmp_path) == set()
 
 
-def test_a_negative_is_no_copy() -> None:
-    grey = np.asarray(photograph(1).convert("L").resize((SIDE_PX, SIDE_PX)), np.float32)[None]
-    assert are_copies(grey, grey).tolist() == [True]
-    assert are_copies(grey, 255 - grey).tolist() == [False]
+def test_another_colour_is_another_picture(tmp_path: Path) -> None:
+    picture = photograph(1)
+    picture.save(tmp_path / "a.png")
+    red, green, blue = picture.split()
+    Image.merge("RGB", (green, red, blue)).save(tmp_path / "b.png")
+    ImageOps.invert(picture).save(tmp_path / "c.png")
+    assert found(tmp_path) == set()
 
 
 def test_memory_holds_no_thumbnails(tmp_path: Path) -> None:
@@ -129,6 +131,9 @@ def test_memory_holds_no_thumbnails(tmp_path: Path) -> None:
     looks = looked_at(files)
     thumbnails = looks.thumbnails(files[::-1])
     assert thumbnails.shape == (2, SIDE_PX, SIDE_PX)
-    expected = photograph(1).convert("L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
-    assert (thumbnails[0] == np.asarray(expected)).all()
+    expected = photograph(1).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+    assert (thumbnails[0] == np.asarray(expected.convert("L"))).all()
+    colours = looks.colours(files[::-1])
+    assert colours.shape == (2, 3, COLOUR_PX, COLOUR_PX)
+    assert abs(colours[0].mean((1, 2)) - np.asarray(expected).mean((0, 1))).max() < 1
     assert looks[files[0]].size == (WIDTH, HEIGHT)
