@@ -96,7 +96,7 @@ KINDS: dict[str, tuple[Callable[[Image.Image, Random], Image.Image], str] | None
     "mirrored": (lambda picture, _: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), ".png"),
     "cropped": (cropped, ".png"),
     "brighter or darker": (
-        lambda picture, random: ImageEnhance.Brightness(picture).enhance(random.choice([0.75, 1.25])),
+        lambda picture, random: ImageEnhance.Brightness(picture).enhance(random.choice([0.8, 1.2])),
         ".png",
     ),
     "several at once": (

@@ -53,7 +53,9 @@ SMOOTHING_PX = 0.8
 # the same class have 5 or more (64 px). SHARE for pictures without detail: enlarged ones.
 OF_DETAIL = 1.0
 SHARE = 0.002
-COLOURS = 0.2  # the share of the variance over pixels and channels in which colours may differ
+COLOURS = (
+    0.4  # of the variance within red, green and blue: what may differ in colour, clipped whites included
+)
 CURVE = 3  # the degree of the change of tones, which also has whites that are clipped
 TONES = 1.7  # times the contrast, or a part of it, that a copy may have
 PAIRS = 256  # compared at a time
@@ -215,8 +217,12 @@ def _same_colours(whole: Floats, part: Floats, margins: Floats) -> npt.NDArray[n
     rows, columns = _weights(margins[:, 2:], far), _weights(margins[:, :2], far).transpose(0, 2, 1)
     box = rows[:, None] @ whole @ columns[:, None]
     shape = (count, channels * side * side)
+    variance = part.var((1, 2, 3))
     differs = _unexplained(_centred(box.reshape(shape)), _centred(part.reshape(shape)), degree=1)
-    return differs < COLOURS
+    # Of the variance within the channels: however colourful a picture is, its shapes must be the same.
+    within = part.var((2, 3)).mean(1)
+    same: npt.NDArray[np.bool_] = differs * variance < COLOURS * within
+    return same
 
 
 def _halved(pictures: Floats) -> Floats:
