@@ -1,5 +1,6 @@
 """The sections of the settings (settings.py): what a person decides about each kind of job."""
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
@@ -11,6 +12,47 @@ _QUEUE = Matches(
     "the ARN of a standard SQS queue such as arn:aws:sqs:us-east-1:123456789012:flower-classifier-failures",
 )
 _VERSION = Matches(r"\d+(\.\d+)*", 'a version in quotes such as "2.13"')
+
+
+@dataclass(frozen=True)
+class Split(Checked):
+    """[split]: which pictures are for training, validation and test (entrypoints/split.py)."""
+
+    seed: Annotated[int, Between(0, 2**31 - 1)] = 1
+    test_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of the pictures
+    validation_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of those that are left
+    # What names the group of a picture, whose pictures all go into one split; empty or 0: nothing does.
+    group_pattern: Annotated[str, Matches(r".{0,200}", "a regular expression of at most 200 characters")] = ""
+    group_level: Annotated[int, Between(0)] = 0  # 1: the folder below the class, 2: the next one
+    near_copies: bool = True  # whether near copies are kept together, or only those with the same pixels
+    conflicting_labels: Literal["refuse", "leave_out"] = "refuse"  # pictures under two classes
+
+    def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
+        if self.test_fraction + self.validation_fraction >= 1:
+            raise refuse(
+                "test_fraction",
+                f"and split.validation_fraction = {self.validation_fraction:g} leave nothing to train on",
+            )
+        if self.group_pattern and self.group_level:
+            raise refuse("group_level", "split.group_pattern names the groups already; take one of them")
+        try:
+            re.compile(self.group_pattern)
+        except re.error as error:
+            raise refuse("group_pattern", f"is no regular expression ({error})") from error
+
+    def arguments(self) -> list[str]:
+        """As the split program takes them."""
+        # A pattern may begin with a dash, and CreateProcessingJob refuses an empty argument.
+        pattern = [f"--group-pattern={self.group_pattern}"] if self.group_pattern else []
+        return [
+            *("--validation-fraction", str(self.validation_fraction)),
+            *("--test-fraction", str(self.test_fraction)),
+            *("--seed", str(self.seed)),
+            *("--group-level", str(self.group_level)),
+            *("--near-copies", str(self.near_copies).lower()),
+            *("--conflicting-labels", self.conflicting_labels),
+            *pattern,
+        ]
 
 
 @dataclass(frozen=True)

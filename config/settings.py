@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
-from config.sections import Debugger, Images, Retries, Schedule, Training, Tuning
+from config.sections import Debugger, Images, Retries, Schedule, Split, Training, Tuning
 from config.values import Between, Checked, Entry, Matches, SettingsError, convert, words
 from entrypoints.contract import RENAMED_TRAINABLE
 
@@ -71,6 +71,7 @@ class Settings(Checked):
     use_spot: bool = False
     max_wait_s: Annotated[int, Between(1)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    split: Split = field(default_factory=Split)
     tuning: Tuning = field(default_factory=Tuning)
     training: Training = field(default_factory=Training)
     debugger: Debugger = field(default_factory=Debugger)

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from PIL import Image
 
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.image import ImageError, decode
+from entrypoints.looks import Looks
 
 CLASSES = "classes"  # layout: one folder per class
 READY_MADE = "ready-made"  # layout: train and val folders, perhaps test, each with one folder per class
@@ -63,6 +65,7 @@ class Dataset:
     classes: tuple[str, ...]
     images: Mapping[str, Mapping[str, tuple[Path, ...]]]
     rejected: tuple[Rejected, ...]
+    looks: Looks
 
     @property
     def counts(self) -> dict[str, int]:
@@ -87,6 +90,7 @@ def check_dataset(folder: Path, subfolders_are_groups: bool = False) -> Dataset:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; give a folder with one subfolder of images per class")
     root = folder.resolve()
+    looks = Looks()
     rejected: list[Rejected] = []
     parts, outside = _find_parts(root)
     rejected += outside
@@ -94,12 +98,12 @@ def check_dataset(folder: Path, subfolders_are_groups: bool = False) -> Dataset:
     for part, part_folder in parts.items():
         images[part] = {}
         for name, class_folder in _class_folders(root, part_folder, rejected).items():
-            files, left_out = _usable(root, _files(root, class_folder, rejected))
+            files, left_out = _usable(root, _files(root, class_folder, rejected), looks)
             images[part][name] = tuple(files)
             rejected += left_out
     layout = CLASSES if CLASSES in parts else READY_MADE
     classes = _common_classes(folder, images)
-    dataset = Dataset(root, layout, classes, images, tuple(sorted(rejected, key=lambda r: r.file)))
+    dataset = Dataset(root, layout, classes, images, tuple(sorted(rejected, key=lambda r: r.file)), looks)
     _check_nesting(folder, dataset, subfolders_are_groups)
     _check_counts(folder, dataset)
     return dataset
@@ -213,13 +217,13 @@ def _inside(path: os.PathLike[str], root: Path) -> bool:
     return Path(path).resolve().is_relative_to(root)
 
 
-def _usable(root: Path, files: Iterable[Path]) -> tuple[list[Path], list[Rejected]]:
+def _usable(root: Path, files: Iterable[Path], looks: Looks) -> tuple[list[Path], list[Rejected]]:
     files = list(files)
     # A file that waits for its turn costs over a kilobyte, so not all of them wait at once.
     parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
     # Pillow releases the interpreter's lock while it decodes.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = [reason for part in parts for reason in pool.map(_reason_to_reject, part)]
+        reasons = [reason for part in parts for reason in pool.map(partial(_reason_to_reject, looks), part)]
     usable = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
     rejected = [
         Rejected(relative(file, root), reason)
@@ -229,21 +233,25 @@ def _usable(root: Path, files: Iterable[Path]) -> tuple[list[Path], list[Rejecte
     return usable, rejected
 
 
-def _reason_to_reject(file: Path) -> str | None:
+def _reason_to_reject(looks: Looks, file: Path) -> str | None:
+    """Why a file is left out; None for a picture, which is added to `looks`."""
     if not file.is_file():
         return "is not a regular file"
     if not _is_utf8(file.name):
         return "has a name that is not valid UTF-8"
     try:
-        image_format = decode(file).info["format"]
+        data = file.read_bytes()
+        picture = decode(data)
     except ImageError as error:
         return str(error)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     claimed, _ = _TYPES.guess_type(file.name)
+    image_format = picture.info["format"]
     actual = "image/jpeg" if image_format == "MPO" else Image.MIME[image_format]
     if claimed is not None and claimed not in {actual, "image/x-ms-bmp" if image_format == "BMP" else actual}:
         return f"is named as {claimed} but holds {actual}; give it the right suffix"
+    looks.add(file, data, picture)
     return None
 
 

@@ -13,10 +13,12 @@ in all, and the first process writes. So hyperparameters found by one process ho
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,15 +27,15 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from entrypoints import checkpoint, distributed
+from entrypoints import checkpoint, digests, distributed
 from entrypoints.backbones import BACKBONES
 from entrypoints.batches import shuffled, steps_per_epoch
 from entrypoints.checkpoint import CheckpointError
-from entrypoints.contract import PRETRAINED, TRAIN, VALIDATION, metric_line
+from entrypoints.contract import PRETRAINED, TRAIN, TRAINED_ON, VALIDATION, metric_line
 from entrypoints.dataset import DatasetError
 from entrypoints.debugger import Debugger
 from entrypoints.hyperparameters import Hyperparameters, parse
-from entrypoints.inputs import Inputs, class_balance, read_splits
+from entrypoints.inputs import Inputs, Splits, class_balance, read_splits
 from entrypoints.journal import Journal
 from entrypoints.model import WeightsError, build, cut, find_weights, write_artifact
 from entrypoints.optimizer import BETAS, COME_DOWN, one_cycle, parameter_groups
@@ -222,16 +224,31 @@ def train(hp: Hyperparameters) -> None:
     }
     keep_journal()
     if not distributed.rank():
-        engines: dict[str, bytes] = {}
+        files: dict[str, bytes] = {}
         if hp.engines:
             from entrypoints.engines import make  # its libraries are not where trials run
 
-            engines, model_card["engines"] = make(
+            files, model_card["engines"] = make(
                 backbone, network, model_card, splits.train, splits.validation
             )
+            files[TRAINED_ON], model_card["data"] = trained_on(splits)
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
-            write_artifact(artifact, network, model_card, engines)
+            write_artifact(artifact, network, model_card, files)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
+
+
+def trained_on(splits: Splits) -> tuple[bytes, dict[str, object]]:
+    """What the model has seen: the file TRAINED_ON, and an entry of the model card.
+
+    Pictures by split and class, and the file's SHA-256: equal for the same pictures, whatever their order.
+    """
+    files = [file for file, _ in (*splits.train, *splits.validation)]
+    data = digests.to_bytes(digests.of_files(files))
+    entry: dict[str, object] = {}
+    for split, labelled in ((TRAIN, splits.train), (VALIDATION, splits.validation)):
+        counts = Counter(label for _, label in labelled)
+        entry[split] = {name: counts[label] for label, name in enumerate(splits.classes)}
+    return data, {**entry, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -55,7 +55,7 @@ POLL_S = 0.3
 DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
 
 
-def find_dataset(data: str | None, home: Path) -> tuple[Dataset, dict[str, str]]:
+def find_dataset(data: str | None, home: Path, subfolders_are_groups: bool) -> tuple[Dataset, dict[str, str]]:
     """The dataset that --data names, checked, and the execution parameters that suit it.
 
     Raises:
@@ -70,7 +70,7 @@ def find_dataset(data: str | None, home: Path) -> tuple[Dataset, dict[str, str]]
         folder = Path(data)
     try:
         with command.status(f"looking at every picture of {folder}"):
-            return check_dataset(folder), parameters
+            return check_dataset(folder, subfolders_are_groups), parameters
     except DatasetError as error:
         command.fail(str(error))
 
@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = command.settings(arguments)
     asked = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     home: Path = arguments.home.resolve()
-    dataset, suited = find_dataset(arguments.data, home)
+    dataset, suited = find_dataset(arguments.data, home, bool(settings.split.group_level))
     weights = find_weights(arguments.weights, home)
     try:
         service = LocalService(home, settings.region, server=arguments.server)

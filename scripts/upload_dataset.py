@@ -1,8 +1,8 @@
 """Upload a folder of pictures, one folder per class, to where the pipeline reads it.
 
-The dataset is checked first, by the rules of the split: what cannot be trained on is refused, and a file
-that is not a picture is listed and left out. A picture that is already there is not sent again, so an
-interrupted upload goes on where it stopped.
+The dataset is checked first, by the rules of the split: what cannot be trained on is refused, a file that is
+not a picture is listed and left out, and what the split will make of copies is told. A picture that is there
+already is not sent again, so an interrupted upload goes on where it stopped.
 
 A dataset has a prefix of its own: one above another dataset, or inside it, is refused. --delete removes only
 what uploads to the same prefix put there.
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scripts.command as command
+from config.settings import Settings
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
 from scripts.owners import WORKERS, note, owned, refuse_another, refuse_nesting
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 # The user metadata that proves an object's content. An ETag does not: it is no MD5 under KMS keys.
 SHA256 = "sha256"
-SETTINGS = ("bucket", "name", "region")
+SETTINGS = ("bucket", "name", "region", "split")
 LISTED = 10  # names printed of a longer list
 
 
@@ -153,18 +154,21 @@ def _put(
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     if arguments.to:
-        arguments.reads = ("region",)  # the others make the default of --to
+        arguments.reads = ("region", "split")  # the others make the default of --to
     settings = command.settings(arguments)
     url = arguments.to or command.default(settings, "InputDataUrl")
     bucket, prefix = split_url(url)
     url = f"s3://{bucket}/{prefix}"
     try:
         with command.status(f"looking at every picture of {arguments.folder}"):
-            dataset = check_dataset(arguments.folder)
+            dataset = check_dataset(arguments.folder, bool(settings.split.group_level))
+            lines = what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
     for rejected in dataset.rejected:
         command.console.print(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
+    for line in lines:
+        command.console.print(line, soft_wrap=True)
 
     session = command.session(arguments, settings)
     if not arguments.to:
@@ -184,6 +188,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if done.extra:
         delete_or_tell(s3, url, done.extra, arguments)
     return 0
+
+
+def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
+    """What the split will find of copies and groups, and leave out for that, a line each.
+
+    Raises:
+        DatasetError: what the split refuses.
+    """
+    from entrypoints.groups import Rules, group  # SciPy, which --help does not wait for
+    from entrypoints.split import findings, plan
+
+    split = settings.split
+    rules = Rules(
+        split.seed, split.group_pattern, split.group_level, split.near_copies, split.conflicting_labels
+    )
+    found = group(dataset, rules)
+    planned, _ = plan(found, split.validation_fraction, split.test_fraction)
+    left = sorted(set(planned.dataset.rejected) - set(dataset.rejected), key=lambda rejected: rejected.file)
+    lines = [f"the split will leave out {rejected.file}: {rejected.reason}" for rejected in left]
+    if len(lines) > LISTED:
+        lines = [*lines[:LISTED], f"the split will leave out {len(lines) - LISTED} more"]
+    return [*findings(planned), *lines]
 
 
 def delete_or_tell(s3: S3Client, url: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:

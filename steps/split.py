@@ -8,9 +8,6 @@ from steps.sdk import ProcessingStep
 
 NAME = "SplitDataset"
 SUMMARY = "summary"
-# Of each class's images.
-VALIDATION_FRACTION = 0.15
-TEST_FRACTION = 0.15
 
 
 def build(context: Context) -> ProcessingStep:
@@ -19,11 +16,7 @@ def build(context: Context) -> ProcessingStep:
     arguments = ["--input", input_folder("data")]
     for folder in folders:
         arguments += [f"--{folder}", output_folder(folder)]
-    arguments += [
-        *("--validation-fraction", str(VALIDATION_FRACTION)),
-        *("--test-fraction", str(TEST_FRACTION)),
-        *("--seed", str(context.settings.tuning.random_seed)),
-    ]
+    arguments += context.settings.split.arguments()
     return processing_step(
         context,
         "split",

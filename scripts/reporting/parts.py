@@ -80,12 +80,37 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Pictures that are in one split because they belong together: how many, why, and some of them."""
+
+    pictures: int
+    why: Sequence[str]
+    split: str
+    samples: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What SplitDataset found: pictures that have copies, by kind; groups, the largest ones; conflicts.
+
+    `held` pictures are in `groups` groups. Conflicts are copies under two classes, each with its kind.
+    """
+
+    counts: Mapping[str, int]
+    groups: int
+    held: int
+    largest: Sequence[Group]
+    conflicts: Sequence[tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """What SplitDataset did: counts by split and class, files left out and why, sample pictures."""
+    """What SplitDataset did: counts by split and class, files left out and why, copies, sample pictures."""
 
     classes: Sequence[str]
     counts: Mapping[str, Mapping[str, int]]
     rejected: Sequence[tuple[str, str]]
+    copies: Copies | Missing
     samples: Mapping[str, Sequence[Picture]]
 
 

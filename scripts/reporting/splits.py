@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from entrypoints.contract import SPLIT_SUMMARY, TRAIN
-from scripts.reporting.parts import Dataset, Missing, Picture
+from scripts.reporting.parts import Copies, Dataset, Group, Missing, Picture
 from scripts.reporting.pictures import thumbnails
 from scripts.reporting.store import Store, Unavailable, parallel, part, spread
 
 SIDE_PX = 112
 # Pictures in all and per class; of more classes than MAX_CLASSES only the first are shown.
 MAX_PICTURES, MAX_PER_CLASS, MAX_CLASSES = 100, 6, 150
+MAX_GROUPS = 8
+UNSEARCHED = "An earlier version of the split, which looked for none."
 # Objects of a class that its samples are chosen from: one page of S3's listing.
 PAGE = 1000
 
@@ -28,9 +31,28 @@ def read(store: Store, outputs: Mapping[str, str]) -> Dataset:
         classes = list(summary["classes"])
         counts = {split: dict(counts) for split, counts in summary["counts"].items()}
         rejected = [(entry["file"], entry["reason"]) for entry in summary["rejected"]]
+        found = copies(store, outputs, summary) if "copies" in summary else Missing(UNSEARCHED)
     except (TypeError, KeyError, AttributeError) as error:
         raise Unavailable(f"{uri} is not what SplitDataset writes ({error!r}).") from error
-    return Dataset(classes, counts, rejected, samples(store, outputs[TRAIN], classes))
+    return Dataset(classes, counts, rejected, found, samples(store, outputs[TRAIN], classes))
+
+
+def copies(store: Store, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> Copies:
+    """What was found of copies and groups, with thumbnails of the largest groups."""
+    shown = summary["largest_groups"][:MAX_GROUPS]
+    files = [group["files"][:MAX_PER_CLASS] for group in shown]
+    uris = []
+    for file in (file for some in files for file in some):
+        split, _, name = file.partition("/")
+        uris.append(f"{outputs[split].rstrip('/')}/{name}")
+    pictures = iter(thumbnails(store, uris, SIDE_PX, square=False))
+    largest = [
+        Group(group["pictures"], group["why"], some[0].partition("/")[0], [next(pictures) for _ in some])
+        for group, some in zip(shown, files, strict=True)
+    ]
+    conflicts = [(entry["why"], entry["files"]) for entry in summary["conflicts"]]
+    groups = summary["groups"]
+    return Copies(dict(summary["copies"]), len(set(groups.values())), len(groups), largest, conflicts)
 
 
 def samples(store: Store, prefix: str, classes: Sequence[str]) -> dict[str, list[Picture]]:

@@ -42,7 +42,7 @@ def test_the_shipped_file_holds_placeholders_only_where_a_deployment_differs():
 
 def test_the_shipped_file_writes_the_defaults_down(write):
     shipped, bare = load(FILE, {}), load(write(""), {})
-    for section in ("tuning", "debugger", "images", "deployment", "retries"):
+    for section in ("split", "tuning", "debugger", "images", "deployment", "retries"):
         assert getattr(shipped, section) == getattr(bare, section)
 
 

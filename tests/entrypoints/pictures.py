@@ -19,6 +19,17 @@ def picture(
     return Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8))
 
 
+def photograph(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """A picture with shapes of every size, as photographs have them; another seed gives another one."""
+    random = np.random.default_rng(seed)
+    whole = np.zeros((size[1], size[0], 3))
+    for side in (3, 6, 12, 24, 48):
+        noise = Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        whole += np.asarray(noise.resize(size, Image.Resampling.BICUBIC), float) / side**0.5
+    whole -= whole.min()
+    return Image.fromarray((whole * (215 / whole.max())).astype(np.uint8))
+
+
 def write_classes(folder: Path, count: int, classes: Mapping[str, tuple[int, int, int]] = COLORS) -> Path:
     """`count` pictures per class as folder/<class>/<number>.png."""
     for seed, (name, color) in enumerate(classes.items()):

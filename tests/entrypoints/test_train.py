@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from config.sections import Tuning
 from entrypoints import batches, contract
+from entrypoints.digests import from_bytes
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.model import build
 from entrypoints.serving import predictor
@@ -56,6 +58,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
         "model.json",
         "model.onnx",
         "model.safetensors",
+        "trained_on.npy",
     }
     card = json.loads((job / "model/model.json").read_text())
     assert card["classes"] == ["ants", "bees"]
@@ -67,6 +70,14 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
     assert load_file(job / "model/model.safetensors")["fc.weight"].shape == (2, 512)
     assert card["engines"]["int8"]["agreement"] == 1
     assert "engines: fp32 44.7 MB, int8 11.3 MB; int8 agrees on 100.0% of 6 pictures" in out
+    digests = (job / "model/trained_on.npy").read_bytes()
+    seen = {hashlib.sha256(file.read_bytes()).digest()[:8] for file in (job / "input").rglob("*.png")}
+    assert set(from_bytes(digests).tolist()) == {int.from_bytes(value, "big") for value in seen}
+    assert card["data"] == {
+        "train": {"ants": 5, "bees": 5},
+        "validation": {"ants": 3, "bees": 3},
+        "sha256": hashlib.sha256(digests).hexdigest(),
+    }
 
 
 @pytest.mark.usefixtures("tiny")

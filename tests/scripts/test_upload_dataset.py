@@ -158,6 +158,25 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused(run, refused, url, s3, p
     assert keys(s3) == set()
 
 
+def test_copies_are_told_before_anything_is_sent(run, refused, url, s3, pictures):
+    for name in ("0 copy.png", "0 again.png"):
+        shutil.copyfile(pictures / "ants" / "0.png", pictures / "ants" / name)
+    completed = run(SCRIPT, pictures, "--to", TO, "--local", url)
+    assert completed.returncode == 0, completed.stderr
+    assert "3 pictures have copies (identical bytes)" in completed.stderr
+    assert "3 pictures are in 1 group that go" in completed.stderr
+    shutil.copyfile(pictures / "ants" / "0.png", pictures / "große Bienen" / "ant.png")
+    another = f"s3://{BUCKET}/another"
+    refused(run(SCRIPT, pictures, "--to", another, "--local", url), "under two classes", "conflicting_labels")
+    assert not keys(s3, "another/")
+    neither = run(
+        SCRIPT, pictures, "--to", another, "--local", url, "--set", "split.conflicting_labels=leave_out"
+    )
+    assert neither.returncode == 0, neither.stderr
+    assert "the split will leave out große Bienen/ant.png: is the same picture as" in neither.stderr
+    assert len(keys(s3, "another/")) == 11
+
+
 def test_bad_input_is_one_line(run, refused, url, pictures):
     refused(run(SCRIPT), "DIR")
     refused(run(SCRIPT, pictures, "--to", "flowers"), "--to", "s3://")

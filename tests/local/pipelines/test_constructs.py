@@ -435,10 +435,6 @@ REFUSED = {
         transforms("Step", S3DataType="AugmentedManifestFile"),
         "S3DataType AugmentedManifestFile does not run here",
     ),
-    "a model that is not to be packed": (
-        changed(trains("Step", "true"), "OutputDataConfig.CompressionType", "NONE"),
-        "CompressionType NONE does not run locally",
-    ),
     "a program of an image": (
         changed(trains("Step", "true"), "AlgorithmSpecification.ContainerEntrypoint", ["in-the-image"]),
         "the program in-the-image of ContainerEntrypoint is not on this machine",

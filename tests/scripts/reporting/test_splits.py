@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shutil
 
 import pytest
@@ -24,6 +25,31 @@ def test_counts_samples_and_rejected_files(report):
     assert picture.file == "00000.png"
     content = base64.b64decode(picture.uri.partition("base64,")[2])
     assert Image.open(io.BytesIO(content)).size == (72, 72)
+
+
+def test_copies_and_groups(report):
+    copies = report.data.copies
+    assert copies.counts == {"identical bytes": 5, "near copies": 3}
+    assert (copies.groups, copies.held) == (2, 7)
+    first, second = copies.largest
+    assert (first.pictures, first.split, list(first.why)) == (4, "train", ["identical bytes", "near copies"])
+    assert [picture.file for picture in second.samples] == ["00000.png", "00001.png", "00002.png"]
+    assert all(picture.uri for picture in first.samples)
+    assert copies.conflicts == [("near copies", ["daisies/9.png", "roses/9.png"])]
+    html = page.render(report)
+    assert "7 pictures are in 2 groups that go into one split each" in html
+    assert "Pictures under two classes" in html
+
+
+def test_no_copies_and_a_split_that_looked_for_none(account, collect):
+    summary = json.loads(account.path("split/summary/summary.json").read_text())
+    found_nothing = summary | {"copies": {}, "groups": {}, "largest_groups": [], "conflicts": []}
+    account.put("split/summary/summary.json", found_nothing)
+    assert "no picture is a copy of another" in page.render(collect())
+    for key in ("copies", "groups", "largest_groups", "conflicts"):
+        del summary[key]
+    account.put("split/summary/summary.json", summary)
+    assert "An earlier version of the split" in page.render(collect())
 
 
 def test_samples_are_spread_over_a_class():
