@@ -71,10 +71,22 @@ STEP_COLUMNS = (
 TRAINING_EPOCHS = "epochs.csv"
 EPOCH_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds", "validation_s")
 
-# Inside gate.json: the test accuracy (0..1), and how many pictures and classes it was measured on.
+# What AccuracyThreshold may be compared with: the setting gate.metric.
 ACCURACY = "accuracy"
-TEST_PICTURES = "test_pictures"
-TEST_CLASSES = "test_classes"
+GATE_METRICS = (ACCURACY, "balanced_accuracy", "macro_f1")
+# Inside gate.json, the numbers that conditions compare: the metric and its interval's lower bound (0..1), the
+# accuracy's lower bound, and what always answering the most frequent class would reach.
+METRIC_VALUE = "value"
+METRIC_LOWER_BOUND = "lower_bound"
+ACCURACY_LOWER_BOUND = "accuracy_lower_bound"
+MAJORITY_ACCURACY = "majority_accuracy"
+# ... the sentences that the Fail steps say, and numbers in them, rounded so that what failed still fails.
+MEASURED = "measured"
+METRIC_VALUE_TEXT = "value_text"
+METRIC_LOWER_BOUND_TEXT = "lower_bound_text"
+GUESSING = "guessing"
+# ... and what the model package says of each metric, in characters that its metadata takes.
+METADATA = "metadata"
 
 # What the endpoint accepts and answers.
 JPEG = "image/jpeg"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import json
 import os
 import tarfile
 import tempfile
@@ -26,16 +27,18 @@ from entrypoints.contract import (
     ENGINES,
     EVALUATION,
     GATE,
+    GATE_METRICS,
     MODEL_ARCHIVE,
     MODEL_CARD,
     PREDICTIONS,
     SAMPLE_ANSWERS,
     SAMPLES,
-    TEST_CLASSES,
-    TEST_PICTURES,
+    SPLIT_SUMMARY,
+    TEST,
 )
-from entrypoints.metrics import multiclass_metrics
-from entrypoints.program import Parser, fail, write_bytes, write_json
+from entrypoints.metrics import Labels, multiclass_metrics, one_each, worth
+from entrypoints.program import Parser, fail, write_bytes, write_json, write_message
+from entrypoints.verdict import gate, sentence
 
 QUEUE = 1000  # files at a time that are given out to threads
 # Of a larger test split this number of pictures, spread evenly, tells how the artifact's engines compare.
@@ -108,8 +111,16 @@ def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> n
         fail(str(error))
 
 
-def evaluate(artifact: Path, test: Path, output: Path) -> None:
-    """Predict the images below test/<class>/; write predictions, samples, evaluation and gate."""
+def evaluate(artifact: Path, test: Path, output: Path, summary: Path | None, metric: str) -> str:
+    """Predict the images below test/<class>/; write predictions, samples, evaluation and gate.
+
+    Args:
+        summary: the folder with the split's summary, which names the pictures that show the same thing.
+        metric: one of GATE_METRICS.
+
+    Returns:
+        What was measured, in a sentence.
+    """
     predictor = import_predictor(artifact)
     # It decodes with image.py, so it must come after the artifact's package is in place.
     from entrypoints.dataset import DatasetError, read_split, spread
@@ -123,19 +134,25 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
         fail(f"{test} has the class {unknown[0]!r}, which is none of the model's {len(model.classes)}")
     if not files:
         fail(f"{test} holds no images")
-    scores = predict_files(predictor, model, [file for file, _ in files])
+    names = [file.relative_to(test.resolve()).as_posix() for file, _ in files]
     labels = np.array([model.classes.index(classes[label]) for _, label in files])
-    metrics = multiclass_metrics(model.classes, labels, scores.argmax(axis=1))
+    groups = one_each(labels) if summary is None else read_groups(summary, names)
+    scores = predict_files(predictor, model, [file for file, _ in files])
+    predicted = scores.argmax(axis=1)
+    answers = predictor.describe(model, scores)
     predictions = [
         {
-            "file": file.relative_to(test.resolve()).as_posix(),
+            "file": name,
             "label": classes[label],
             "predicted": answer["label"],
             "probabilities": answer["probabilities"],
             "engine": model.engine,
         }
-        for (file, label), answer in zip(files, predictor.describe(model, scores), strict=True)
+        for name, (_, label), answer in zip(names, files, answers, strict=True)
     ]
+    confidence = np.array([answer["probabilities"][answer["label"]] for answer in answers])
+    metrics = multiclass_metrics(model.classes, labels, predicted, groups)
+    found = worth(model.classes, labels, predicted, confidence, groups)
     compared = spread(range(len(files)), COMPARED_PICTURES)
     engines = compare_engines(
         predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
@@ -144,17 +161,31 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
     write_samples(output / SAMPLES, test.resolve(), predictions)
     write_json(
         output / EVALUATION,
-        {"multiclass_classification_metrics": metrics, "engine": model.engine, "engines": engines},
-    )
-    write_json(
-        output / GATE,
         {
-            ACCURACY: metrics["accuracy"]["value"],
-            TEST_PICTURES: len(files),
-            TEST_CLASSES: len(set(labels.tolist())),
+            "multiclass_classification_metrics": metrics,
+            "worth": found,
+            "engine": model.engine,
+            "engines": engines,
         },
     )
-    print(f"accuracy {metrics['accuracy']['value']:.4f} on {len(files)} images, engine {model.engine}")
+    write_json(output / GATE, gate(metric, found))
+    return sentence(metric, found)
+
+
+def read_groups(folder: Path, names: Sequence[str]) -> Labels:
+    """A number for each picture of the test split, the same for those that the split found to be alike.
+
+    The split's summary names them as TEST/CLASS/FILE; a picture that it does not name is alone.
+    """
+    path = folder / SPLIT_SUMMARY
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        alike = {str(name): str(group) for name, group in summary.get("groups", {}).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        fail(f"{path} is not the summary of a split; --summary must be its folder: {error}")
+    # What is alone has its own name with a mark that no group has.
+    groups = [alike.get(f"{TEST}/{name}", f"/{name}") for name in names]
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def compare_engines(
@@ -215,11 +246,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(prog="evaluate", description=__doc__)
     for name in ("model", "test", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--summary", type=Path, metavar="DIR", help="the split's summary")
+    parser.add_argument("--metric", choices=GATE_METRICS, default=ACCURACY, help="what the gate looks at")
+    parser.add_argument("--message", type=Path, metavar="FILE", help="the job's exit message")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder).resolve()
         unpack(args.model / MODEL_ARCHIVE, artifact)
-        evaluate(artifact, args.test, args.output)
+        said = evaluate(artifact, args.test, args.output, args.summary, args.metric)
+    if args.message:
+        write_message(args.message, said)
+    print(said)
 
 
 if __name__ == "__main__":

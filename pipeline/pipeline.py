@@ -1,8 +1,10 @@
 """What runs, in which order.
 
 SplitDataset -> TuneHyperparameters -> TrainModel -> EvaluateModel -> CheckAccuracy
-    CheckAccuracy, accuracy >= AccuracyThreshold -> RegisterModel -> DeployEndpoint -> VerifyEndpoint
+    CheckAccuracy, accuracy >= AccuracyThreshold -> CheckGuessing
     CheckAccuracy, else                          -> AccuracyTooLow (fails)
+    CheckGuessing, surely better than guessing   -> RegisterModel -> DeployEndpoint -> VerifyEndpoint
+    CheckGuessing, else                          -> NoBetterThanGuessing (fails)
 """
 
 from collections.abc import Mapping

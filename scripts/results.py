@@ -101,6 +101,7 @@ class Results:
             "trials": trials,
             "best_hyperparameters": trials[0]["hyperparameters"] if trials else None,
             "test_accuracy": None,
+            "test_accuracy_interval": None,
             "test_images": None,
             "classes": None,
             "model_package_arn": None,
@@ -111,8 +112,9 @@ class Results:
         artifacts = {"home": self._home.root, "model": self.model()}
         if evaluation:
             file = artifacts["evaluation"] = evaluation / contract.EVALUATION
-            metrics = json.loads(file.read_text(encoding="utf-8"))["multiclass_classification_metrics"]
-            result["test_accuracy"] = metrics["accuracy"]["value"]
+            accuracy = json.loads(file.read_text(encoding="utf-8"))["worth"]["accuracy"]
+            result["test_accuracy"] = accuracy["value"]
+            result["test_accuracy_interval"] = [accuracy["low"], accuracy["high"]]
         if split:
             summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
             result["classes"] = summary["classes"]

@@ -1,8 +1,8 @@
 """EvaluateModel: predict the test images with the code that will serve."""
 
 from config import images
-from entrypoints.contract import EVALUATION, GATE, SAMPLES, TEST
-from steps import train
+from entrypoints.contract import EVALUATION, EXIT_MESSAGE, GATE, SAMPLES, TEST
+from steps import split, train
 from steps.context import Context
 from steps.processing import input_folder, output_folder, output_prefix, output_url, processing_step
 from steps.sdk import Join, JsonGet, ProcessingStep, PropertyFile, TrainingStep
@@ -19,12 +19,19 @@ def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -
         "evaluate",
         image=images.uri("serving", context.settings),
         instance_type=context.parameters["EvaluationInstanceType"],
-        inputs={"model": train.model_url(training), TEST: output_prefix(splitting, TEST)},
+        inputs={
+            "model": train.model_url(training),
+            TEST: output_prefix(splitting, TEST),
+            split.SUMMARY: output_prefix(splitting, split.SUMMARY),
+        },
         outputs={OUTPUT: context.output("evaluate")},
         arguments=[
             *("--model", input_folder("model")),
             *("--test", input_folder(TEST)),
+            *("--summary", input_folder(split.SUMMARY)),
             *("--output", output_folder(OUTPUT)),
+            *("--message", EXIT_MESSAGE),
+            *("--metric", context.settings.gate.metric),
         ],
         property_files=[RESULT],
         name=NAME,
@@ -34,7 +41,7 @@ def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -
 
 
 def result(step: ProcessingStep, name: str) -> JsonGet:
-    """A number of the step's gate.json, such as ACCURACY."""
+    """A member of the step's gate.json, such as METRIC_VALUE."""
     return JsonGet(step_name=step.name, property_file=RESULT, json_path=name)
 
 

@@ -73,7 +73,7 @@ with _import_without_traces():
         TuningJobCompletionCriteria,
     )
     from sagemaker.core.training.configs import Compute, OutputDataConfig, StoppingCondition
-    from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
+    from sagemaker.core.workflow.conditions import ConditionGreaterThan, ConditionGreaterThanOrEqualTo
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
     from sagemaker.core.workflow.functions import Join, JsonGet
     from sagemaker.core.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
@@ -142,6 +142,7 @@ __all__ = [
     "CheckpointConfig",
     "CollectionConfig",
     "Compute",
+    "ConditionGreaterThan",
     "ConditionGreaterThanOrEqualTo",
     "ConditionStep",
     "ConfigurableRetryStep",

@@ -37,6 +37,7 @@ QUICK_SETTINGS = {
     "PIPELINE_TUNING__PARALLEL_JOBS": "1",
     "PIPELINE_DEBUGGER__ENABLED": "false",
     "PIPELINE_CACHE_EXPIRES": "P30D",
+    "PIPELINE_GATE__BETTER_THAN_GUESSING": "false",
 }
 QUICK_PARAMETERS = " --parameter Epochs=1 --parameter ImageSize=32 --parameter AccuracyThreshold=0"
 SHADES = {"daisies": (240, 240, 200), "roses": (200, 20, 40), "tulips": (230, 120, 20)}

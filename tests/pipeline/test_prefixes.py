@@ -34,7 +34,7 @@ def end(uri, parameters):
 def test_every_input_of_the_definition_is_a_prefix_with_a_slash_or_one_object(definition):
     parameters = {entry["Name"]: entry.get("DefaultValue") for entry in definition["Parameters"]}
     ends = [end(uri, parameters) for uri in inputs(definition["Steps"])]
-    assert len(ends) == 13
+    assert len(ends) == 14
     assert [uri for uri in ends if not uri.endswith("/") and not OBJECT.search(uri)] == []
 
 

@@ -4,8 +4,11 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from entrypoints.metrics import one_each, worth
+from entrypoints.verdict import gate
 from tests.local.executions import statuses
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "definition.json"
@@ -22,14 +25,15 @@ FIRST_DEPLOYMENT = {
 
 @pytest.fixture
 def evaluated(run, aws):
-    """Runs it with a test accuracy, measured on more classes than a property file has room for."""
+    """Runs it with what the gate reads of an evaluation, whose own file a property file has no room for."""
 
-    def evaluated(accuracy):
+    def evaluated(labels, predicted):
         tuned = {"learning_rate": "0.001", "batch_size": "32"}
         aws.extra["TuneHyp"] = {"BestTrainingJob": {"TunedHyperParameters": tuned}}
-        metrics = {"accuracy": {"value": accuracy}, "confusion_matrix": "0" * 2**21}
-        result = {"accuracy": accuracy, "test_pictures": 3150, "test_classes": 1050}
-        document = json.dumps({"multiclass_classification_metrics": metrics})
+        document = json.dumps({"multiclass_classification_metrics": {"confusion_matrix": "0" * 2**21}})
+        found = np.array(labels)
+        sure = np.full(len(labels), 0.9)
+        result = gate("accuracy", worth(["ants", "bees"], found, np.array(predicted), sure, one_each(found)))
         aws.files |= {
             f"{EVALUATION}/evaluation.json": document,
             f"{EVALUATION}/gate.json": json.dumps(result),
@@ -42,7 +46,7 @@ def evaluated(run, aws):
 
 
 def test_the_gate_opens_after_an_evaluation_of_many_classes(evaluated, aws):
-    record = evaluated(0.95)
+    record = evaluated(100 * [0, 1], 100 * [0, 1])
     assert record["PipelineExecutionStatus"] == "Succeeded", record
     assert statuses(record)["VerifyEndpoint"] == "Succeeded"
     (package,) = aws.created("CreateModelPackage")
@@ -56,9 +60,29 @@ def test_the_gate_opens_after_an_evaluation_of_many_classes(evaluated, aws):
     ]
 
 
-def test_the_gate_stays_shut_and_says_what_was_measured(evaluated, aws):
-    record = evaluated(0.5)
-    assert record["_steps"]["AccuracyTooLow"]["FailureReason"] == (
-        "Test accuracy 0.5 on 3150 pictures of 1050 classes is below AccuracyThreshold 0.9"
-    )
+@pytest.mark.parametrize(
+    ("labels", "predicted", "step", "reason"),
+    [
+        (
+            100 * [0, 1],
+            50 * [0, 1, 0, 0],
+            "AccuracyTooLow",
+            "Test accuracy 0.75 (95 % interval 0.6856 to 0.8049) on 200 pictures of 2 classes is below "
+            "AccuracyThreshold 0.9; --parameter AccuracyThreshold=0.75 would let it pass",
+        ),
+        (
+            95 * [0] + 5 * [1],
+            100 * [0],
+            "NoBetterThanGuessing",
+            "Test accuracy 0.95 (95 % interval 0.8882 to 0.9784) on 100 pictures of 2 classes: its lower "
+            "bound, 0.8882, is not above 0.95, which always answering 'ants' reaches",
+        ),
+        (300 * [0] + 4 * [1], 304 * [0], "NoBetterThanGuessing", "Test accuracy 0.9868 "),
+        ([0, 1], [0, 1], "NoBetterThanGuessing", "Test accuracy 1 (95 % interval 0.3423 to 1) on 2 pictures"),
+    ],
+)
+def test_the_gate_stays_shut_and_says_what_was_measured(evaluated, aws, labels, predicted, step, reason):
+    record = evaluated(labels, predicted)
+    assert record["PipelineExecutionStatus"] == "Failed"
+    assert record["_steps"][step]["FailureReason"].startswith(reason)
     assert not aws.created("CreateModelPackage")

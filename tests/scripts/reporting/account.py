@@ -19,7 +19,7 @@ from smdebug.core.writer import FileWriter
 
 from entrypoints.contract import EPOCH_COLUMNS, EVALUATION, PREDICTIONS, SPLIT_SUMMARY, STEP_COLUMNS
 from entrypoints.journal import table
-from entrypoints.metrics import multiclass_metrics
+from entrypoints.metrics import multiclass_metrics, one_each, worth
 from local.application import application
 from local.home.home import Home
 from local.s3.operations import S3
@@ -183,7 +183,10 @@ class Account:
         )
         self.put(
             f"evaluate/{EVALUATION}",
-            {"multiclass_classification_metrics": multiclass_metrics(self.classes, labels, predicted)},
+            {
+                "multiclass_classification_metrics": multiclass_metrics(self.classes, labels, predicted),
+                "worth": worth(self.classes, labels, predicted, sure, one_each(labels)),
+            },
         )
         self.put(f"evaluate/{PREDICTIONS}", records)
 

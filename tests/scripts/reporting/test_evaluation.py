@@ -13,26 +13,7 @@ from tests.scripts.reporting.conftest import report_of
 
 def make(matrix: list[list[int]]) -> Evaluation:
     names = [f"class {number}" for number in range(len(matrix))]
-    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, Missing("not asked"))
-
-
-def test_wilsons_interval():
-    """The example of Wilson's formula in Brown, Cai and DasGupta's notation: 8 of 10."""
-    assert evaluation.interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert evaluation.interval(10, 10)[1] == 1
-
-
-def test_calibration_of_known_predictions():
-    """Half of what is 75 % sure is right, all of what is 95 % sure: an error of 0.5 x 0.25 + 0.5 x 0.05."""
-    found = evaluation.calibrate(np.array([0.75, 0.75, 0.95, 0.95]), np.array([1.0, 0, 1, 1]))
-    assert found.error == pytest.approx(0.15)
-    assert list(found.counts) == [0, 0, 0, 0, 0, 0, 0, 2, 0, 2]
-    assert found.accuracy[7] == 0.5
-    assert np.isnan(found.accuracy[0])
-
-
-def test_certainty_falls_into_the_last_bin():
-    assert evaluation.calibrate(np.array([1.0, 0.0]), np.array([1.0, 0])).counts[[0, -1]].tolist() == [1, 1]
+    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, [], {}, Missing("not asked"))
 
 
 def test_precision_and_recall():
