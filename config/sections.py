@@ -82,6 +82,8 @@ class Gate:
     lower_bound: bool = False  # the lower bound of its 95 % interval has to reach AccuracyThreshold, too
     # The accuracy's lower bound has to be above what always answering the most frequent class reaches.
     better_than_guessing: bool = True
+    # How much worse the metric may be than that of the model that serves, on the same pictures (3 points).
+    margin: Annotated[float, Between(0, 1, above=True)] = 0.03
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,14 @@ METRIC_LOWER_BOUND_TEXT = "lower_bound_text"
 GUESSING = "guessing"
 # ... and what the model package says of each metric, in characters that its metadata takes.
 METADATA = "metadata"
+# Of the comparison with the champion: TRUE if there was one to make, the bound of the difference's interval
+# that decides, that bound in words, and the whole sentence.
+COMPARED = "compared"
+DIFFERENCE_BOUND = "difference_bound"
+DIFFERENCE_BOUND_TEXT = "difference_bound_text"
+COMPARISON = "comparison"
+TRUE = "true"
+FALSE = "false"
 
 # What the endpoint accepts and answers.
 JPEG = "image/jpeg"
@@ -118,3 +126,12 @@ REASON = "reason"
 ENDPOINT_CONFIG_NAME = "endpoint_config_name"
 PREVIOUS_ENDPOINT_CONFIG_NAME = "previous_endpoint_config_name"
 MODEL_NAME = "model_name"
+
+# The other event of the same function, besides endpoint_name: find the champion, which is what a new model
+# has to be as good as; the prefix of the marker that stands for none, since an input has to exist ...
+MODEL_PACKAGE_GROUP_NAME = "model_package_group_name"
+NO_CHAMPION_URL = "no_champion_url"
+NO_CHAMPION = "NO_CHAMPION"
+# ... and its answer, besides reason: the champion's name, NONE for no champion, and its artifact.
+CHAMPION = "champion"
+CHAMPION_URL = "champion_url"

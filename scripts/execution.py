@@ -30,7 +30,11 @@ _STYLES = {
     "Starting": "cyan",
 }
 # What the outcome of a condition of the gate answers.
-_CONDITIONS = {"CheckAccuracy": "accuracy is enough", "CheckGuessing": "better than guessing"}
+_CONDITIONS = {
+    "CheckAccuracy": "accuracy is enough",
+    "CheckGuessing": "better than guessing",
+    "CheckChampion": "not worse than what serves",
+}
 _REFRESH_PER_S = 4
 _POLLS_PER_METRIC = (
     6  # looks at the service for each look at the metrics, which CloudWatch keeps by the minute

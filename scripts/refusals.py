@@ -15,8 +15,8 @@ from config.settings import Settings
 _OPTION = re.compile(r"--(parameter|set) (\w[\w.]*=[\w.-]*\w)")
 # The parameters that the gate and the steps behind it read: a selective execution gives all others no say.
 TAIL = (
-    *("AccuracyThreshold", "ModelApprovalStatus", "EndpointName", "EndpointInstanceType"),
-    *("EndpointInstanceCount", "VerificationInstanceType"),
+    *("AccuracyThreshold", "ReplaceWorse", "ModelApprovalStatus", "EndpointName"),
+    *("EndpointInstanceType", "EndpointInstanceCount", "VerificationInstanceType"),
 )
 
 

@@ -102,6 +102,7 @@ class Results:
             "best_hyperparameters": trials[0]["hyperparameters"] if trials else None,
             "test_accuracy": None,
             "test_accuracy_interval": None,
+            "champion": None,
             "test_images": None,
             "classes": None,
             "model_package_arn": None,
@@ -112,9 +113,11 @@ class Results:
         artifacts = {"home": self._home.root, "model": self.model()}
         if evaluation:
             file = artifacts["evaluation"] = evaluation / contract.EVALUATION
-            accuracy = json.loads(file.read_text(encoding="utf-8"))["worth"]["accuracy"]
+            content = json.loads(file.read_text(encoding="utf-8"))
+            accuracy = content["worth"][contract.ACCURACY]
             result["test_accuracy"] = accuracy["value"]
             result["test_accuracy_interval"] = [accuracy["low"], accuracy["high"]]
+            result["champion"] = content["champion"][contract.COMPARISON]
         if split:
             summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
             result["classes"] = summary["classes"]

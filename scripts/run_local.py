@@ -234,6 +234,7 @@ def tell(summary: dict[str, Any]) -> None:
             f"which may be {low:.1%} to {high:.1%} of others like them (95 % interval)",
             soft_wrap=True,
         )
+        say(f"champion: {summary['champion']}", soft_wrap=True)
     if prediction := summary["endpoint_prediction"]:
         sure = prediction["probabilities"][prediction["label"]]
         true = Path(prediction["file"]).parent.name

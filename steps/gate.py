@@ -1,4 +1,4 @@
-"""The gate: good enough, better than guessing -> the given steps; else the execution fails and says why.
+"""The gate: good enough, better than guessing, as good as what serves -> the given steps; else a failure.
 
 A condition each, one inside the other, so that each failure is one sentence and Studio shows which it was.
 Of the option in what a Fail step says, --parameter or --set, scripts/refusals.py makes a command.
@@ -8,6 +8,11 @@ from collections.abc import Sequence
 
 from entrypoints.contract import (
     ACCURACY_LOWER_BOUND,
+    COMPARED,
+    COMPARISON,
+    DIFFERENCE_BOUND,
+    DIFFERENCE_BOUND_TEXT,
+    FALSE,
     GUESSING,
     MAJORITY_ACCURACY,
     MEASURED,
@@ -15,12 +20,15 @@ from entrypoints.contract import (
     METRIC_LOWER_BOUND_TEXT,
     METRIC_VALUE,
     METRIC_VALUE_TEXT,
+    TRUE,
 )
 from steps import evaluate
 from steps.context import Context
 from steps.sdk import (
+    ConditionEquals,
     ConditionGreaterThan,
     ConditionGreaterThanOrEqualTo,
+    ConditionOr,
     ConditionStep,
     FailStep,
     Join,
@@ -30,11 +38,13 @@ from steps.sdk import (
 
 NAME = "CheckAccuracy"
 THRESHOLD = "AccuracyThreshold"
+REPLACE = "ReplaceWorse"
 NOTHING_DONE = "Nothing was registered or deployed"
 
 
 def build(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
     """The conditions that decide between `passed` and a Fail step of each."""
+    passed = [check_champion(context, evaluating, passed)]
     if context.settings.gate.better_than_guessing:
         passed = [check_guessing(evaluating, passed)]
     return check_threshold(context, evaluating, passed)
@@ -93,6 +103,42 @@ def check_guessing(evaluating: ProcessingStep, passed: Sequence[Step]) -> Condit
             ConditionGreaterThan(
                 left=evaluate.result(evaluating, ACCURACY_LOWER_BOUND),
                 right=evaluate.result(evaluating, MAJORITY_ACCURACY),
+            )
+        ],
+        if_steps=list(passed),
+        else_steps=[failed],
+    )
+
+
+def check_champion(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
+    """The bound of the difference to the champion >= -gate.margin; or there is none; or ReplaceWorse."""
+    margin = -context.settings.gate.margin
+    failed = FailStep(
+        name="WorseThanChampion",
+        display_name="Worse than champion",
+        description=NOTHING_DONE,
+        error_message=Join(
+            on="",
+            values=[
+                *(evaluate.result(evaluating, COMPARISON), "; "),
+                evaluate.result(evaluating, DIFFERENCE_BOUND_TEXT),
+                f" is below {margin:g}, minus gate.margin; --parameter {REPLACE}={TRUE} would let it pass",
+            ],
+        ),
+    )
+    return ConditionStep(
+        name="CheckChampion",
+        display_name="Check champion",
+        description="Goes on only if the model is not worse than the one that serves",
+        conditions=[
+            ConditionOr(
+                conditions=[
+                    ConditionGreaterThanOrEqualTo(
+                        left=evaluate.result(evaluating, DIFFERENCE_BOUND), right=margin
+                    ),
+                    ConditionEquals(left=evaluate.result(evaluating, COMPARED), right=FALSE),
+                    ConditionEquals(left=context.parameters[REPLACE], right=TRUE),
+                ]
             )
         ],
         if_steps=list(passed),

@@ -200,7 +200,7 @@ def test_the_commands_run_as_written(terminal):
     assert summary["classes"] == list(SHADES)
     definition = json.loads((terminal.folder / "definition.json").read_text())
     assert [step["Name"] for step in definition["Steps"]] == [
-        "SplitDataset", "TuneHyperparameters", "TrainModel", "EvaluateModel", "CheckAccuracy"
+        "SplitDataset", "TuneHyperparameters", "TrainModel", "FindChampion", "EvaluateModel", "CheckAccuracy"
     ]  # fmt: skip
     assert printed["python"].strip() in SHADES
     predicted = {command: text for command, text in printed.items() if "predict.py" in command}

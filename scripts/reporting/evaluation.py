@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from entrypoints.contract import EVALUATION, GATE_METRICS, PREDICTIONS, TEST
+from entrypoints.contract import COMPARISON, EVALUATION, GATE_METRICS, PREDICTIONS, TEST
 from entrypoints.metrics import reliability, wilson
 from entrypoints.verdict import IN_WORDS
 from scripts.reporting.parts import (
@@ -67,11 +67,11 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
             else wilson(int(matrix.trace()), int(matrix.sum()))
         )
         means = [Mean(IN_WORDS[name], **found[name]) for name in GATE_METRICS if found]
-        recalls = (
-            {name: (row["recall"]["low"], row["recall"]["high"]) for name, row in found["classes"].items()}
-            if found
-            else {}
-        )
+        recalls = {
+            name: (float(row["recall"]["low"]), float(row["recall"]["high"]))
+            for name, row in (found["classes"].items() if found else ())
+        }
+        comparison = str(content.get("champion", {}).get(COMPARISON, ""))
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
     return Evaluation(
@@ -82,6 +82,7 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
         baseline,
         means,
         recalls,
+        comparison,
         part(lambda: predictions(store, f"{folder}/{PREDICTIONS}", classes, split)),
     )
 

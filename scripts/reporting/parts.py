@@ -209,7 +209,8 @@ class Mean:
 class Evaluation:
     """EvaluateModel's result; `matrix` counts pictures, row = actual class, column = predicted class.
 
-    `means` and `recalls`, the interval of each class's recall, are empty in evaluations of earlier versions.
+    `means`, `recalls`, the interval of each class's recall, and `comparison`, a sentence on the champion, are
+    empty in evaluations of earlier versions.
     """
 
     classes: Sequence[str]
@@ -219,6 +220,7 @@ class Evaluation:
     baseline: float
     means: Sequence[Mean]
     recalls: Mapping[str, tuple[float, float]]
+    comparison: str
     predictions: Predictions | Missing
 
 

@@ -37,6 +37,7 @@ def test_the_steps_and_their_order(definition, steps):
         "SplitDataset",
         "TuneHyperparameters",
         "TrainModel",
+        "FindChampion",
         "EvaluateModel",
         "CheckAccuracy",
     ]
@@ -44,14 +45,17 @@ def test_the_steps_and_their_order(definition, steps):
         "SplitDataset": "Processing",
         "TuneHyperparameters": "Tuning",
         "TrainModel": "Training",
+        "FindChampion": "Lambda",
         "EvaluateModel": "Processing",
         "CheckAccuracy": "Condition",
         "CheckGuessing": "Condition",
+        "CheckChampion": "Condition",
         "RegisterModel": "RegisterModel",
         "DeployEndpoint": "Lambda",
         "VerifyEndpoint": "Processing",
         "AccuracyTooLow": "Fail",
         "NoBetterThanGuessing": "Fail",
+        "WorseThanChampion": "Fail",
     }
     assert all(step["DisplayName"] and step["Description"] for step in steps.values())
 

@@ -83,8 +83,10 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
         ("SplitDataset", "Processing", "Succeeded"),
         ("TuneHyperparameters", "Tuning", "Succeeded"),
         ("TrainModel", "Training", "Succeeded"),
+        ("FindChampion", "Lambda", "Succeeded"),
         ("EvaluateModel", "Processing", "Succeeded"),
         ("CheckAccuracy", "Condition", "Succeeded"),
+        ("CheckChampion", "Condition", "Succeeded"),
         ("RegisterModel", "RegisterModel", "Succeeded"),
         ("DeployEndpoint", "Lambda", "Succeeded"),
         ("VerifyEndpoint", "Processing", "Succeeded"),
@@ -121,6 +123,10 @@ def test_the_person_reads_what_happened(passed):
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
     assert re.search(r"test accuracy: \d+\.\d% of 3 pictures, which may be \d+\.\d% to \d+\.\d% of ", output)
     assert "of 3 classes; fewer than 30 pictures say little" in errors
+    assert (
+        "Not compared: endpoint image-classification serves nothing, and image-classification has no"
+        in errors
+    )
     assert "endpoint image-classification is InService" in output
 
 
@@ -165,6 +171,19 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
         assert done.returncode == 0, done.stderr
         (prediction,) = json.loads(done.stdout)
         assert prediction["label"] == summary["endpoint_prediction"]["label"]
+
+
+def test_the_next_model_is_put_beside_the_one_that_serves(passed, run):
+    home, _, _, _ = passed
+    with LocalService(home) as service:
+        _in_service(service.client("sagemaker"))
+        done = run(
+            *("start_execution.py", "--local", service.url, "--wait", "--from", "FindChampion"),
+            *("--parameter", "AccuracyThreshold=0", "--parameter", "ModelApprovalStatus=Rejected"),
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    champion = "Not compared with image-classification/1, which endpoint image-classification serves: "
+    assert f"{champion}3 test pictures to compare on" in done.stderr
 
 
 def test_a_package_that_is_not_approved_is_registered_and_not_deployed(passed, run):

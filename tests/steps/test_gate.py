@@ -50,8 +50,28 @@ def test_the_conditions_and_their_ways(built):
         "RightValue": of_gate("majority_accuracy"),
     }
     assert said(guessing)[0] == "NoBetterThanGuessing"
+    (champion,) = guessing["Arguments"]["IfSteps"]
+    assert champion["Name"] == "CheckChampion"
+    assert said(champion)[0] == "WorseThanChampion"
     names = ["RegisterModel", "DeployEndpoint", "VerifyEndpoint"]
-    assert [item["Name"] for item in guessing["Arguments"]["IfSteps"]] == names
+    assert [item["Name"] for item in champion["Arguments"]["IfSteps"]] == names
+
+
+def test_a_worse_model_replaces_the_one_that_serves_only_when_asked_to(built):
+    step = built([], better_than_guessing=False, margin=0.01)["Arguments"]["IfSteps"][0]
+    (condition,) = step["Arguments"]["Conditions"]
+    assert condition == {
+        "Type": "Or",
+        "Conditions": [
+            {
+                "Type": "GreaterThanOrEqualTo",
+                "LeftValue": of_gate("difference_bound"),
+                "RightValue": -0.01,
+            },
+            {"Type": "Equals", "LeftValue": of_gate("compared"), "RightValue": "false"},
+            {"Type": "Equals", "LeftValue": {"Get": "Parameters.ReplaceWorse"}, "RightValue": "true"},
+        ],
+    }
 
 
 def test_the_lower_bound_has_to_reach_the_threshold_too(built):
@@ -67,7 +87,8 @@ def test_the_lower_bound_has_to_reach_the_threshold_too(built):
 
 
 def test_guessing_may_be_left_to_the_person(built):
-    assert built([], better_than_guessing=False)["Arguments"]["IfSteps"] == []
+    (step,) = built([], better_than_guessing=False)["Arguments"]["IfSteps"]
+    assert step["Name"] == "CheckChampion"
 
 
 def test_each_failure_says_both_numbers_and_what_would_let_the_model_pass(built):
@@ -80,3 +101,6 @@ def test_each_failure_says_both_numbers_and_what_would_let_the_model_pass(built)
     _, parts = said(step["Arguments"]["IfSteps"][0])
     assert parts[0] == of_gate("guessing")
     assert "--set gate.better_than_guessing=false" in parts[1]
+    _, parts = said(step["Arguments"]["IfSteps"][0]["Arguments"]["IfSteps"][0])
+    assert (parts[0], parts[2]) == (of_gate("comparison"), of_gate("difference_bound_text"))
+    assert parts[3].startswith(" is below -0.03, ") and "--parameter ReplaceWorse=true" in parts[3]

@@ -17,6 +17,7 @@ from PIL import Image
 from smdebug.core.modes import ModeKeys
 from smdebug.core.writer import FileWriter
 
+from entrypoints.comparison import not_compared
 from entrypoints.contract import EPOCH_COLUMNS, EVALUATION, PREDICTIONS, SPLIT_SUMMARY, STEP_COLUMNS
 from entrypoints.journal import table
 from entrypoints.metrics import multiclass_metrics, one_each, worth
@@ -185,6 +186,7 @@ class Account:
             f"evaluate/{EVALUATION}",
             {
                 "multiclass_classification_metrics": multiclass_metrics(self.classes, labels, predicted),
+                "champion": not_compared("Not compared: there is none"),
                 "worth": worth(self.classes, labels, predicted, sure, one_each(labels)),
             },
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from tests.scripts.reporting.conftest import report_of
 
 def make(matrix: list[list[int]]) -> Evaluation:
     names = [f"class {number}" for number in range(len(matrix))]
-    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, [], {}, Missing("not asked"))
+    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, [], {}, "", Missing("not asked"))
 
 
 def test_precision_and_recall():
@@ -105,3 +107,26 @@ def test_a_class_may_have_the_name_of_a_member(tmp_path):
     """predictions.json has objects of two kinds; a class called `label` must not confuse them."""
     account = Account(tmp_path, ["file", "label", "predicted"], test_images=30)
     assert report_of(account).evaluation.predictions.calibration.counts.sum() == 30
+
+
+def test_what_the_numbers_are_worth_and_how_the_champion_does(report, html):
+    found = report.evaluation
+    assert [mean.name for mean in found.means] == ["accuracy", "balanced accuracy", "macro F1"]
+    assert all(mean.low < mean.value < mean.high for mean in found.means)
+    assert set(found.recalls) == set(found.classes)
+    assert '<th scope="row">macro F1</th>' in html
+    assert "Not compared: there is none." in html
+
+
+def test_an_evaluation_of_an_earlier_version_has_less_to_say(account, collect):
+    path = account.path("evaluate/evaluation.json")
+    content = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({"multiclass_classification_metrics": content["multiclass_classification_metrics"]})
+    )
+    found = collect().evaluation
+    assert found.interval == pytest.approx(
+        (content["worth"]["accuracy"]["low"], content["worth"]["accuracy"]["high"])
+    )
+    assert (found.means, found.recalls, found.comparison) == ([], {}, "")
+    assert "macro F1" not in page.render(collect())
