@@ -63,7 +63,7 @@ def check_threshold(context: Context, evaluating: ProcessingStep, passed: Sequen
         error_message=Join(
             on="",
             values=[
-                *(evaluate.result(evaluating, MEASURED), *bound, f" is below {THRESHOLD} ", threshold),
+                *(evaluate.result(evaluating, MEASURED), *bound, " is below AccuracyThreshold ", threshold),
                 *(f"; --parameter {THRESHOLD}=", text, " would let it pass"),
             ],
         ),
