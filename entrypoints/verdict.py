@@ -57,7 +57,7 @@ def sentence(metric: str, worth: dict[str, Any]) -> str:
     pictures, groups, classes = worth["pictures"], worth["groups"], len(worth["classes"])
     counted = f"{pictures} picture{'s' if pictures != 1 else ''}"
     different = "" if groups == pictures else f", {groups} of them different,"
-    few = f"; fewer than {FEW_PICTURES} pictures say little" if groups < FEW_PICTURES else ""
+    few = f" (fewer than {FEW_PICTURES} say little)" if groups < FEW_PICTURES else ""
     return (
         f"Test {IN_WORDS[metric]} {cut(worth[metric]['value'])} ({interval(worth[metric])}) on {counted}"
         f"{different} of {classes} class{'es' if classes != 1 else ''}{few}"

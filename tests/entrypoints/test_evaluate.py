@@ -48,7 +48,7 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     gate = json.loads((tmp_path / "out" / "gate.json").read_text())
     assert (gate["metric"], gate["value"]) == ("accuracy", metrics["accuracy"]["value"])
     said = "Test accuracy 0.8571 (95 % interval 0.4868 to 0.9743) on 7 pictures of 2 classes"
-    assert gate["measured"] == f"{said}; fewer than 30 pictures say little"
+    assert gate["measured"] == f"{said} (fewer than 30 say little)"
     assert result.stdout == f"{gate['measured']}. Not compared: no champion was given\n"
 
 

@@ -44,7 +44,7 @@ def test_two_right_pictures_are_no_proof() -> None:
     assert (found["value"], found["accuracy_lower_bound"] < 0.5) == (1.0, True)
     assert found["accuracy_lower_bound"] <= found["majority_accuracy"]
     said = "Test accuracy 1 (95 % interval 0.3423 to 1) on 2 pictures of 2 classes"
-    assert found["measured"] == f"{said}; fewer than 30 pictures say little"
+    assert found["measured"] == f"{said} (fewer than 30 say little)"
 
 
 def test_eight_of_eight_come_with_what_they_are_worth() -> None:
@@ -54,7 +54,7 @@ def test_eight_of_eight_come_with_what_they_are_worth() -> None:
 def test_pictures_that_are_alike_are_said_to_be() -> None:
     found = judged(30 * [0, 1], 30 * [0, 1], groups=[number // 3 for number in range(60)])
     assert found["measured"].endswith(
-        "on 60 pictures, 20 of them different, of 2 classes; fewer than 30 pictures say little"
+        "on 60 pictures, 20 of them different, of 2 classes (fewer than 30 say little)"
     )
 
 

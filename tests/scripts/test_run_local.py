@@ -122,7 +122,7 @@ def test_the_person_reads_what_happened(passed):
     url = "s3://image-classification-111122223333/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
     assert re.search(r"test accuracy: \d+\.\d% of 3 pictures, which may be \d+\.\d% to \d+\.\d% of ", output)
-    assert "of 3 classes; fewer than 30 pictures say little" in errors
+    assert "of 3 classes (fewer than 30 say little)" in errors
     assert (
         "Not compared: endpoint image-classification serves nothing, and image-classification has no"
         in errors
