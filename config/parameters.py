@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from config.settings import Settings
 from config.values import Between, Entry, Matches, SettingsError, convert
-from entrypoints.contract import BACKBONE, MIN_IMAGE_PX, RANDOM_WEIGHTS, WEIGHTS_SUFFIXES
+from entrypoints.contract import BACKBONE, FALSE, MIN_IMAGE_PX, RANDOM_WEIGHTS, WEIGHTS_SUFFIXES
 
 S3_URI = Matches(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/].*)?/?", "an S3 URI such as s3://bucket/folder")
 INSTANCE_TYPE = Matches(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.m5.xlarge")
@@ -87,6 +87,12 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         ),
         Parameter(
             "AccuracyThreshold", Annotated[float, Between(0, 1)], 0.9, "lowest test accuracy to register"
+        ),
+        Parameter(
+            "ReplaceWorse",
+            Literal["false", "true"],
+            FALSE,
+            "true: also a model that may be worse than the one that serves",
         ),
         Parameter(
             "ModelApprovalStatus",

@@ -116,6 +116,19 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """[gate]: what a model has to show on the test pictures before it is registered."""
+
+    # What the execution parameter AccuracyThreshold is compared with: contract.GATE_METRICS.
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
+    lower_bound: bool = False  # the lower bound of its 95 % interval has to reach AccuracyThreshold, too
+    # The accuracy's lower bound has to be above what always answering the most frequent class reaches.
+    better_than_guessing: bool = True
+    # How much worse the metric may be than that of the model that serves, on the same pictures (3 points).
+    margin: Annotated[float, Between(0, 1, above=True)] = 0.03
+
+
+@dataclass(frozen=True)
 class Debugger:
     """[debugger]: Debugger and Profiler of TrainModel; closed to new AWS customers since 2026-07-30."""
 

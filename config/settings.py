@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
-from config.sections import Debugger, Images, Retries, Schedule, Split, Training, Tuning
+from config.sections import Debugger, Gate, Images, Retries, Schedule, Split, Training, Tuning
 from config.values import Between, Checked, Entry, Matches, SettingsError, convert, words
 from entrypoints.contract import RENAMED_TRAINABLE
 
@@ -74,6 +74,7 @@ class Settings(Checked):
     split: Split = field(default_factory=Split)
     tuning: Tuning = field(default_factory=Tuning)
     training: Training = field(default_factory=Training)
+    gate: Gate = field(default_factory=Gate)
     debugger: Debugger = field(default_factory=Debugger)
     images: Images = field(default_factory=Images)
     deployment: Deployment = field(default_factory=Deployment)

@@ -72,10 +72,30 @@ STEP_COLUMNS = (
 TRAINING_EPOCHS = "epochs.csv"
 EPOCH_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds", "validation_s")
 
-# Inside gate.json: the test accuracy (0..1), and how many pictures and classes it was measured on.
+# What AccuracyThreshold may be compared with: the setting gate.metric.
 ACCURACY = "accuracy"
-TEST_PICTURES = "test_pictures"
-TEST_CLASSES = "test_classes"
+GATE_METRICS = (ACCURACY, "balanced_accuracy", "macro_f1")
+# Inside gate.json, the numbers that conditions compare: the metric and its interval's lower bound (0..1), the
+# accuracy's lower bound, and what always answering the most frequent class would reach.
+METRIC_VALUE = "value"
+METRIC_LOWER_BOUND = "lower_bound"
+ACCURACY_LOWER_BOUND = "accuracy_lower_bound"
+MAJORITY_ACCURACY = "majority_accuracy"
+# ... the sentences that the Fail steps say, and numbers in them, rounded so that what failed still fails.
+MEASURED = "measured"
+METRIC_VALUE_TEXT = "value_text"
+METRIC_LOWER_BOUND_TEXT = "lower_bound_text"
+GUESSING = "guessing"
+# ... and what the model package says of each metric, in characters that its metadata takes.
+METADATA = "metadata"
+# Of the comparison with the champion: TRUE if there was one to make, the bound of the difference's interval
+# that decides, that bound in words, and the whole sentence.
+COMPARED = "compared"
+DIFFERENCE_BOUND = "difference_bound"
+DIFFERENCE_BOUND_TEXT = "difference_bound_text"
+COMPARISON = "comparison"
+TRUE = "true"
+FALSE = "false"
 
 # What the endpoint accepts and answers.
 JPEG = "image/jpeg"
@@ -107,3 +127,12 @@ REASON = "reason"
 ENDPOINT_CONFIG_NAME = "endpoint_config_name"
 PREVIOUS_ENDPOINT_CONFIG_NAME = "previous_endpoint_config_name"
 MODEL_NAME = "model_name"
+
+# The other event of the same function, besides endpoint_name: find the champion, which is what a new model
+# has to be as good as; the prefix of the marker that stands for none, since an input has to exist ...
+MODEL_PACKAGE_GROUP_NAME = "model_package_group_name"
+NO_CHAMPION_URL = "no_champion_url"
+NO_CHAMPION = "NO_CHAMPION"
+# ... and its answer, besides reason: the champion's name, NONE for no champion, and its artifact.
+CHAMPION = "champion"
+CHAMPION_URL = "champion_url"

@@ -1,4 +1,4 @@
-"""The Lambda function that puts a registered model package behind an endpoint.
+"""The Lambda function that puts a registered model package behind an endpoint, and finds what serves there.
 
 It returns at once: creating an endpoint takes minutes. Every name follows from the package's ARN and the
 instances, so running it again finds what is there; the endpoint config that an update replaces is noted in
@@ -26,6 +26,7 @@ from entrypoints.contract import (
     EXECUTION_ROLE,
     MODEL_NAME,
     MODEL_PACKAGE_ARN,
+    NO_CHAMPION_URL,
     NONE,
     PREVIOUS_ENDPOINT_CONFIG_NAME,
     REASON,
@@ -52,14 +53,19 @@ class DeployError(RuntimeError):
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Deploy the package named in the event; keys of event and answer stand in contract.py.
+    """Deploy the package named in the event, or find the champion; both events stand in contract.py.
 
     Raises:
         KeyError: the event lacks a key.
         DeployError: the endpoint is in a state that does not allow it; the message says what to do.
     """
     del context
-    return deploy(boto3.client("sagemaker"), event)
+    sagemaker = boto3.client("sagemaker")
+    if NO_CHAMPION_URL in event:
+        from entrypoints.champion import find  # it is made of functions from here
+
+        return find(sagemaker, boto3.client("s3"), event)
+    return deploy(sagemaker, event)
 
 
 def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:

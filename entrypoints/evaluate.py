@@ -2,114 +2,66 @@
 
 from __future__ import annotations
 
-import gzip
-import importlib
-import os
-import tarfile
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-import entrypoints
+from entrypoints.artifact import import_predictor, predict_files, seen, unpack
+from entrypoints.comparison import Answered, Champion, compare
 from entrypoints.contract import (
     ACCURACY,
-    ANY_IMAGE,
-    ENGINES,
+    COMPARISON,
     EVALUATION,
     GATE,
+    GATE_METRICS,
     MODEL_ARCHIVE,
-    MODEL_CARD,
+    NONE,
     PREDICTIONS,
     SAMPLE_ANSWERS,
     SAMPLES,
-    TEST_CLASSES,
-    TEST_PICTURES,
+    SPLIT_SUMMARY,
+    TEST,
 )
-from entrypoints.metrics import multiclass_metrics
-from entrypoints.program import Parser, fail, write_bytes, write_json
+from entrypoints.metrics import Labels, multiclass_metrics, one_each, worth
+from entrypoints.program import Parser, fail, write_bytes, write_json, write_message
+from entrypoints.verdict import gate, sentence
 
-QUEUE = 1000  # files at a time that are given out to threads
 # Of a larger test split this number of pictures, spread evenly, tells how the artifact's engines compare.
 COMPARED_PICTURES = 1000
 SAMPLE_PICTURES = 8
-# What tarfile makes of a damaged archive, besides its own errors.
-DAMAGE = (EOFError, OSError, ZlibError, LookupError, ValueError, ArithmeticError, RecursionError)
 # The endpoint takes larger bodies; a question to it need not be one.
 MAX_SAMPLE_BYTES = 5_000_000
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Extract model.tar.gz, verified to its end; what would leave the folder is refused ("data" filter)."""
-    if not archive.is_file():
-        fail(f"{archive} does not exist; --model must be the folder that holds {MODEL_ARCHIVE}")
-    try:
-        with gzip.open(archive) as stream:
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                tar.extractall(folder, filter="data")
-            # At a header that is none, tarfile ends as at the end; and it never comes to gzip's checksum.
-            stream.seek(tar.offset)
-            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"no header at byte {tar.offset:,} of the tar archive, nor its end")
-            while stream.read(1 << 20):
-                pass
-    except (tarfile.TarError, *DAMAGE) as error:
-        reason = f"{type(error).__name__}: {error}"
-        hint = "make room if the disk is full, else give a whole .tar.gz archive"
-        fail(f"{archive} cannot be unpacked; {hint}: {reason}")
-    for name, hint in (
-        (MODEL_CARD, "give a model artifact of this pipeline"),
-        (ENGINES["fp32"], "train it with engines=1; tuning trials leave the engines out"),
-    ):
-        if not (folder / name).is_file():
-            fail(f"{archive} cannot be evaluated: it has no {name}; {hint}")
+def evaluate(
+    artifact: Path,
+    test: Path,
+    output: Path,
+    *,
+    summary: Path | None,
+    metric: str,
+    champion: Champion,
+    margin: float,
+) -> str:
+    """Predict the images below test/<class>/; write predictions, samples, evaluation and gate.
 
+    Args:
+        summary: the folder with the split's summary, which names the pictures that show the same thing.
+        metric: one of GATE_METRICS.
+        champion: the model that this one is compared with.
+        margin: how much worse than that it may be (0..1).
 
-def import_predictor(artifact: Path) -> ModuleType:
-    """The predictor module of the artifact, in place of the one that lies beside this program.
-
-    What is evaluated is what will serve, even when this program's own code has moved on.
+    Returns:
+        What was measured, in sentences.
     """
-    entrypoints.__path__.insert(0, str(artifact / "entrypoints"))
-    predictor = importlib.import_module("entrypoints.serving.predictor")
-    for module in (predictor, predictor.image):
-        if not Path(str(module.__file__)).is_relative_to(artifact):
-            raise RuntimeError(
-                f"{module.__name__} came from {module.__file__}, not from the artifact {artifact}"
-            )
-    return predictor
-
-
-def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> npt.NDArray[np.float32]:
-    """Scores of shape files x classes: picture by picture, as the endpoint predicts; a thread per core."""
-
-    def predict(file: Path) -> npt.NDArray[np.float32]:
-        try:
-            scores: npt.NDArray[np.float32] = predictor.predict(
-                model, predictor.decode(model, file.read_bytes(), ANY_IMAGE)
-            )
-        except predictor.InputError as error:
-            raise predictor.InputError(error.code, f"{file} cannot be predicted: {error}") from None
-        return scores
-
-    parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate([scores for part in parts for scores in pool.map(predict, part)])
-    except predictor.InputError as error:
-        fail(str(error))
-
-
-def evaluate(artifact: Path, test: Path, output: Path) -> None:
-    """Predict the images below test/<class>/; write predictions, samples, evaluation and gate."""
     predictor = import_predictor(artifact)
     # It decodes with image.py, so it must come after the artifact's package is in place.
     from entrypoints.dataset import DatasetError, read_split, spread
@@ -123,19 +75,34 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
         fail(f"{test} has the class {unknown[0]!r}, which is none of the model's {len(model.classes)}")
     if not files:
         fail(f"{test} holds no images")
-    scores = predict_files(predictor, model, [file for file, _ in files])
+    names = [file.relative_to(test.resolve()).as_posix() for file, _ in files]
     labels = np.array([model.classes.index(classes[label]) for _, label in files])
-    metrics = multiclass_metrics(model.classes, labels, scores.argmax(axis=1))
+    groups = one_each(labels) if summary is None else read_groups(summary, names)
+    scores = predict_files(predictor, model, [file for file, _ in files])
+    predicted = scores.argmax(axis=1)
+    answers = predictor.describe(model, scores)
     predictions = [
         {
-            "file": file.relative_to(test.resolve()).as_posix(),
+            "file": name,
             "label": classes[label],
             "predicted": answer["label"],
             "probabilities": answer["probabilities"],
             "engine": model.engine,
         }
-        for (file, label), answer in zip(files, predictor.describe(model, scores), strict=True)
+        for name, (_, label), answer in zip(names, files, answers, strict=True)
     ]
+    confidence = np.array([answer["probabilities"][answer["label"]] for answer in answers])
+    metrics = multiclass_metrics(model.classes, labels, predicted, groups)
+    found = worth(model.classes, labels, predicted, confidence, groups)
+    answered = Answered(
+        model.classes,
+        [file for file, _ in files],
+        labels,
+        predicted,
+        groups,
+        seen(artifact, [file for file, _ in files]),
+    )
+    comparison = compare(champion, answered, metric, margin)
     compared = spread(range(len(files)), COMPARED_PICTURES)
     engines = compare_engines(
         predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
@@ -144,17 +111,32 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
     write_samples(output / SAMPLES, test.resolve(), predictions)
     write_json(
         output / EVALUATION,
-        {"multiclass_classification_metrics": metrics, "engine": model.engine, "engines": engines},
-    )
-    write_json(
-        output / GATE,
         {
-            ACCURACY: metrics["accuracy"]["value"],
-            TEST_PICTURES: len(files),
-            TEST_CLASSES: len(set(labels.tolist())),
+            "multiclass_classification_metrics": metrics,
+            "worth": found,
+            "champion": comparison,
+            "engine": model.engine,
+            "engines": engines,
         },
     )
-    print(f"accuracy {metrics['accuracy']['value']:.4f} on {len(files)} images, engine {model.engine}")
+    write_json(output / GATE, gate(metric, found) | comparison)
+    return f"{sentence(metric, found)}. {comparison[COMPARISON]}"
+
+
+def read_groups(folder: Path, names: Sequence[str]) -> Labels:
+    """A number for each picture of the test split, the same for those that the split found to be alike.
+
+    The split's summary names them as TEST/CLASS/FILE; a picture that it does not name is alone.
+    """
+    path = folder / SPLIT_SUMMARY
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        alike = {str(name): str(group) for name, group in summary.get("groups", {}).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        fail(f"{path} is not the summary of a split; --summary must be its folder: {error}")
+    # What is alone has its own name with a mark that no group has.
+    groups = [alike.get(f"{TEST}/{name}", f"/{name}") for name in names]
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
 def compare_engines(
@@ -215,11 +197,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = Parser(prog="evaluate", description=__doc__)
     for name in ("model", "test", "output"):
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--summary", type=Path, metavar="DIR", help="the split's summary")
+    parser.add_argument("--metric", choices=GATE_METRICS, default=ACCURACY, help="what the gate looks at")
+    parser.add_argument("--champion", type=Path, metavar="DIR", help="holds its model.tar.gz")
+    parser.add_argument("--champion-name", default=NONE, metavar="NAME", help=f"{NONE} for no champion")
+    parser.add_argument("--champion-reason", default="no champion was given", metavar="TEXT")
+    parser.add_argument(
+        "--margin", type=float, default=0.03, help="how much worse than the champion it may be"
+    )
+    parser.add_argument("--message", type=Path, metavar="FILE", help="the job's exit message")
     args = parser.parse_args(arguments)
+    if args.champion_name != NONE and args.champion is None:
+        parser.error("--champion-name goes with --champion")
+    champion = Champion(args.champion_name, args.champion_reason, args.champion or Path())
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder).resolve()
         unpack(args.model / MODEL_ARCHIVE, artifact)
-        evaluate(artifact, args.test, args.output)
+        said = evaluate(
+            artifact,
+            args.test,
+            args.output,
+            summary=args.summary,
+            metric=args.metric,
+            champion=champion,
+            margin=args.margin,
+        )
+    if args.message:
+        write_message(args.message, said)
+    print(said)
 
 
 if __name__ == "__main__":

@@ -1,63 +1,227 @@
-"""Classification metrics in the layout of SageMaker Model Monitor, which Studio draws.
+"""What a number measured on test pictures is: the metrics, and what they are worth.
 
+The metrics are in the layout of SageMaker Model Monitor, which Studio draws:
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 200
+# What percentile intervals need (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3).
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+BINS = 10
 
 Labels = npt.NDArray[np.int64]
-Matrix = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 
 
-def multiclass_metrics(classes: Sequence[str], labels: Labels, predicted: Labels) -> dict[str, Any]:
+class Interval(NamedTuple):
+    """A measured value and what it may be, at CONFIDENCE."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Tallies(NamedTuple):
+    """Pictures by class: recognised ones, those of the class, those that were taken for it."""
+
+    hits: Floats
+    actual: Floats
+    predicted: Floats
+
+
+class Reliability(NamedTuple):
+    """By BINS equal bins of the predicted class's probability; NaN where a bin has no picture.
+
+    `error` is ECE of Guo et al., On Calibration of Modern Neural Networks, 2017.
+    """
+
+    edges: Floats
+    counts: Labels
+    confidence: Floats
+    accuracy: Floats
+    error: float
+
+
+def multiclass_metrics(
+    classes: Sequence[str], labels: Labels, predicted: Labels, groups: Labels | None = None
+) -> dict[str, Any]:
     """The value of "multiclass_classification_metrics" for indices into `classes`, one per image.
 
     Each metric has a value and a standard deviation, that of the metric over bootstrap resamples of the
-    images. `..._best_constant_classifier` is what always answering the most frequent class would reach.
-    The confusion matrix is {actual class: {predicted class: count}}.
+    images, whole `groups` at a time. `..._best_constant_classifier` is what always answering the most
+    frequent class would reach. The confusion matrix is {actual class: {predicted class: count}}.
 
     Raises:
         ValueError: no images.
     """
     if not len(labels):
         raise ValueError("no images to evaluate")
-    matrix = confusion_matrix(len(classes), labels, predicted)
+    count = len(classes)
     constant = np.full_like(labels, np.bincount(labels).argmax())
-    # A fixed seed: the same predictions give the same file.
-    resamples = np.random.default_rng(0).integers(len(labels), size=(RESAMPLES, len(labels)))
-    rows = zip(classes, matrix.astype(int).tolist(), strict=True)
+    matrix = np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count)
+    rows = zip(classes, matrix.tolist(), strict=True)
     result: dict[str, Any] = {
         "confusion_matrix": {actual: dict(zip(classes, row, strict=True)) for actual, row in rows}
     }
-    for suffix, guesses in (("", predicted), ("_best_constant_classifier", constant)):
-        values = scores(confusion_matrix(len(classes), labels, guesses))
-        samples = [scores(confusion_matrix(len(classes), labels[i], guesses[i])) for i in resamples]
-        for name, value in values.items():
-            deviation = float(np.std([sample[name] for sample in samples]))
-            result[name + suffix] = {"value": value, "standard_deviation": deviation}
+    answers = {"": predicted, "_best_constant_classifier": constant}
+
+    def both(weights: Labels | None = None) -> dict[str, float]:
+        return {
+            name + suffix: value
+            for suffix, guesses in answers.items()
+            for name, value in scores(tally(count, labels, guesses, weights)).items()
+        }
+
+    samples = [both(weights) for weights in resamples(one_each(labels) if groups is None else groups)]
+    for name, value in both().items():
+        deviation = float(np.std([sample[name] for sample in samples]))
+        result[name] = {"value": value, "standard_deviation": deviation}
     return result
 
 
-def confusion_matrix(classes: int, labels: Labels, predicted: Labels) -> Matrix:
-    """Counts of shape classes x classes; row = actual class, column = predicted class."""
-    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
-    return counts.reshape(classes, classes).astype(np.float64)
+def worth(
+    classes: Sequence[str], labels: Labels, predicted: Labels, confidence: Floats, groups: Labels
+) -> dict[str, Any]:
+    """What the metrics of a test split are worth, for evaluation.json.
+
+    Args:
+        confidence: the probability (0..1) of each picture's predicted class.
+        groups: a number for each picture; those of pictures that show the same thing are the same, from 0.
+    """
+    right = labels == predicted
+    majority = np.bincount(labels, minlength=len(classes))
+    accuracy = share_interval(right, groups)
+    recalls = {
+        place: share_interval(right[mine], groups[mine])
+        for place in range(len(classes))
+        if (mine := labels == place).any()
+    }
+    found = reliability(confidence, right.astype(np.float64))
+    return {
+        "confidence_level": CONFIDENCE,
+        "pictures": len(labels),
+        "groups": len(np.unique(groups)),
+        "accuracy": accuracy._asdict(),
+        "majority": {
+            "class": classes[int(majority.argmax())],
+            "accuracy": float(majority.max() / len(labels)),
+        },
+        **{
+            name: interval._asdict()
+            for name, interval in macro_intervals(len(classes), labels, predicted, groups, recalls).items()
+        },
+        "classes": {
+            classes[place]: {"pictures": int(majority[place]), "recall": recall._asdict()}
+            for place, recall in recalls.items()
+        },
+        "calibration": {
+            "expected_calibration_error": found.error,
+            "bins": [
+                {"from": float(low), "to": float(high), "pictures": int(n), "confidence": c, "accuracy": a}
+                for low, high, n, c, a in zip(
+                    found.edges, found.edges[1:], found.counts, found.confidence, found.accuracy, strict=False
+                )
+                if n
+            ],
+        },
+    }
 
 
-def scores(matrix: Matrix) -> dict[str, float]:
-    """Accuracy and class-weighted precision, recall and F measures (0..1) of a confusion matrix.
+def share_interval(right: npt.NDArray[np.bool_], groups: Labels) -> Interval:
+    """The share of right answers, with Wilson's score interval.
+
+    Pictures of a group tell about as much as one: the interval is that of Kish's effective number of
+    pictures (Survey Sampling, 1965), rounded down.
+    """
+    hits, pictures = int(right.sum()), len(right)
+    effective = effective_pictures(groups)
+    return Interval(hits / pictures, *wilson(hits * effective // pictures, effective))
+
+
+def effective_pictures(groups: Labels) -> int:
+    """How many pictures that have nothing to do with each other tell as much as these."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    return int(sizes.sum() ** 2 // (sizes**2).sum())
+
+
+def wilson(hits: int, pictures: int) -> tuple[float, float]:
+    """Wilson's score interval of a share, at CONFIDENCE; 0..1.
+
+    Raises:
+        ValueError: there is no picture.
+    """
+    from scipy.stats import binomtest  # half a second
+
+    found = binomtest(hits, pictures).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def macro_intervals(
+    classes: int, labels: Labels, predicted: Labels, groups: Labels, recalls: dict[int, Interval]
+) -> dict[str, Interval]:
+    """Balanced accuracy and macro F1 with percentile intervals over resamples of the groups.
+
+    Neither is narrower than the recalls' own intervals make that of their mean (Zou and Donner, Construction
+    of confidence limits about effect measures, 2008): resamples of answers that are all right are all alike.
+    """
+    below = sum((recall.value - recall.low) ** 2 for recall in recalls.values()) ** 0.5 / len(recalls)
+    above = sum((recall.high - recall.value) ** 2 for recall in recalls.values()) ** 0.5 / len(recalls)
+    values = macro_scores(tally(classes, labels, predicted))
+    samples = [macro_scores(tally(classes, labels, predicted, weights)) for weights in resamples(groups)]
+    result = {}
+    for name, value in values.items():
+        low, high = np.quantile([sample[name] for sample in samples], quantiles())
+        result[name] = Interval(
+            value, max(0.0, min(float(low), value - below)), min(1.0, max(float(high), value + above))
+        )
+    return result
+
+
+def quantiles() -> tuple[float, float]:
+    """Where the bounds of an interval at CONFIDENCE lie among sorted samples."""
+    return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+
+
+def one_each(labels: Labels) -> Labels:
+    """Groups of one picture each."""
+    return np.arange(len(labels), dtype=np.int64)
+
+
+def resamples(groups: Labels) -> Iterator[Labels]:
+    """How often each picture is in each of RESAMPLES bootstrap samples, which draw whole groups.
+
+    A fixed seed: the same predictions give the same file.
+    """
+    generator = np.random.default_rng(0)
+    count = int(groups.max()) + 1
+    for _ in range(RESAMPLES):
+        yield np.bincount(generator.integers(count, size=count), minlength=count)[groups]
+
+
+def tally(classes: int, labels: Labels, predicted: Labels, weights: Labels | None = None) -> Tallies:
+    """Counts of shape (classes,); `weights` is how often each picture counts, default once."""
+    right = labels == predicted
+    return Tallies(
+        np.bincount(labels[right], None if weights is None else weights[right], classes).astype(np.float64),
+        np.bincount(labels, weights, classes).astype(np.float64),
+        np.bincount(predicted, weights, classes).astype(np.float64),
+    )
+
+
+def scores(tallies: Tallies) -> dict[str, float]:
+    """Accuracy and class-weighted precision, recall and F measures (0..1).
 
     A class that is never predicted has precision 0, as in scikit-learn with zero_division=0.
     """
-    hits, actual, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    hits, actual, predicted = tallies
     weights = actual / actual.sum()
     precision, recall = _ratio(hits, predicted), _ratio(hits, actual)
     result = {
@@ -71,6 +235,28 @@ def scores(matrix: Matrix) -> dict[str, float]:
     return result
 
 
-def _ratio(above: Matrix, below: Matrix) -> Matrix:
+def macro_scores(tallies: Tallies) -> dict[str, float]:
+    """Means over classes (0..1), each counting the same; as in scikit-learn, of the classes that occur."""
+    hits, actual, predicted = tallies
+    f1 = _ratio(2 * hits, actual + predicted)
+    return {
+        "balanced_accuracy": float(_ratio(hits, actual)[actual > 0].mean()),
+        "macro_f1": float(f1[(actual > 0) | (predicted > 0)].mean()),
+    }
+
+
+def reliability(confidence: Floats, right: Floats) -> Reliability:
+    """How often answers are right (1 or 0), by how sure the model was of them (0..1)."""
+    edges: Floats = np.linspace(0, 1, BINS + 1, dtype=np.float64)
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    counts: Labels = np.bincount(bins, minlength=BINS).astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = np.bincount(bins, confidence, BINS) / counts
+        share: Floats = np.bincount(bins, right, BINS) / counts
+    error = float(np.nansum(np.abs(share - mean) * counts) / counts.sum())
+    return Reliability(edges, counts, mean, share, error)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
     """above / below, 0 where below is 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+EXIT_MESSAGE_BYTES = 1024  # botocore's service model, ExitMessage
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, exit code 2."""
@@ -38,6 +40,12 @@ def keep_freed_memory() -> None:
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX in malloc.h
     library.mallopt(mmap_max, 0)
     library.mallopt(trim_threshold, 2**31 - 1)
+
+
+def write_message(path: Path, message: str) -> None:
+    """Leave a processing job's exit message, as much of it as SageMaker takes."""
+    # Cut between two characters: SageMaker takes UTF-8 only.
+    write_bytes(path, message.encode()[:EXIT_MESSAGE_BYTES].decode(errors="ignore").encode())
 
 
 @contextmanager

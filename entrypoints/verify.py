@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
 from entrypoints.contract import ANY_IMAGE, JSON, NONE, SAMPLE_ANSWERS
 from entrypoints.deploy import BUSY, DeployError, bring_up, describe_endpoint, target
-from entrypoints.program import Parser, fail, write_bytes
+from entrypoints.program import Parser, fail, write_message
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -30,7 +30,6 @@ OTHER_ENGINE = 3.0
 SLACK = 0.01
 POLL_S = 1.0
 REPORT_S = 60.0
-EXIT_MESSAGE_BYTES = 1024  # botocore's service model, ExitMessage
 
 
 class VerificationError(Exception):
@@ -222,8 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--region", required=True)
     args = parser.parse_args(arguments)
     message, code = verify(args)
-    # Cut between two characters: SageMaker takes UTF-8 only.
-    write_bytes(args.message, message.encode()[:EXIT_MESSAGE_BYTES].decode(errors="ignore").encode())
+    write_message(args.message, message)
     if code:
         fail(message, code)
     print(message)

@@ -1,15 +1,19 @@
 """What runs, in which order.
 
-SplitDataset -> TuneHyperparameters -> TrainModel -> EvaluateModel -> CheckAccuracy
-    CheckAccuracy, accuracy >= AccuracyThreshold -> RegisterModel -> DeployEndpoint -> VerifyEndpoint
+SplitDataset -> TuneHyperparameters -> TrainModel -> FindChampion -> EvaluateModel -> CheckAccuracy
+    CheckAccuracy, accuracy >= AccuracyThreshold -> CheckGuessing
     CheckAccuracy, else                          -> AccuracyTooLow (fails)
+    CheckGuessing, surely better than guessing   -> CheckChampion
+    CheckGuessing, else                          -> NoBetterThanGuessing (fails)
+    CheckChampion, not worse than what serves    -> RegisterModel -> DeployEndpoint -> VerifyEndpoint
+    CheckChampion, else                          -> WorseThanChampion (fails)
 """
 
 from collections.abc import Mapping
 
 from config.parameters import execution_parameters
 from config.settings import Settings
-from steps import code, deploy, evaluate, gate, register, split, train, tune, verify
+from steps import champion, code, deploy, evaluate, gate, register, split, train, tune, verify
 from steps.context import Context, sdk_parameter
 from steps.sdk import OfflineSession, Pipeline, PipelineSession
 
@@ -30,7 +34,8 @@ def build_pipeline(
     splitting = split.build(context)
     tuning = tune.build(context, splitting)
     training = train.build(context, splitting, tuning)
-    evaluating = evaluate.build(context, splitting, training)
+    finding = champion.build(context, training)
+    evaluating = evaluate.build(context, splitting, training, finding)
     registering = register.build(context, training, evaluating)
     deploying = deploy.build(context, registering)
     verifying = verify.build(context, evaluating, deploying)
@@ -39,7 +44,7 @@ def build_pipeline(
     return Pipeline(
         name=settings.pipeline_name,
         parameters=parameters,
-        steps=[splitting, tuning, training, evaluating, checking],
+        steps=[splitting, tuning, training, finding, evaluating, checking],
         sagemaker_session=session,
         # Otherwise each execution would leave an experiment and a trial behind.
         pipeline_experiment_config=None,

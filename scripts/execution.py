@@ -29,6 +29,12 @@ _STYLES = {
     "Executing": "cyan",
     "Starting": "cyan",
 }
+# What the outcome of a condition of the gate answers.
+_CONDITIONS = {
+    "CheckAccuracy": "accuracy is enough",
+    "CheckGuessing": "better than guessing",
+    "CheckChampion": "not worse than what serves",
+}
 _REFRESH_PER_S = 4
 _POLLS_PER_METRIC = (
     6  # looks at the service for each look at the metrics, which CloudWatch keeps by the minute
@@ -195,7 +201,9 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
         best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
         return f"{text}, best {best['MetricName']} {best['Value']:.4f}" if best else text
     if "Condition" in metadata:
-        return f"accuracy is enough: {metadata['Condition']['Outcome']}"
+        return f"{_CONDITIONS.get(step['StepName'], 'so it is')}: {metadata['Condition']['Outcome']}"
+    if step["StepName"] == "EvaluateModel" and step["StepStatus"] == "Succeeded":
+        return _exit_message(sagemaker, metadata)
     if "RegisterModel" in metadata:
         return str(metadata["RegisterModel"]["Arn"].partition(":model-package/")[2])
     if "Lambda" in metadata:

@@ -16,6 +16,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from scripts import refusals
 
 LATEST = "latest"
 SETTINGS = ("name", "region")
@@ -35,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if arguments.execution == LATEST
                 else arguments.execution
             )
-            html = page.render(sources.collect(session, arn))
+            found = sources.collect(session, arn)
+            options = command.same_settings(arguments, SETTINGS)
+            go_on = refusals.tail(found.run.refusal, arn, found.run.parameters, settings, options)
+            html = page.render(found, go_on)
         except ClientError as error:
             if command.is_missing(error):
                 if arguments.execution == LATEST:  # there is no pipeline, and this says so

@@ -101,6 +101,8 @@ class Results:
             "trials": trials,
             "best_hyperparameters": trials[0]["hyperparameters"] if trials else None,
             "test_accuracy": None,
+            "test_accuracy_interval": None,
+            "champion": None,
             "test_images": None,
             "classes": None,
             "model_package_arn": None,
@@ -111,8 +113,11 @@ class Results:
         artifacts = {"home": self._home.root, "model": self.model()}
         if evaluation:
             file = artifacts["evaluation"] = evaluation / contract.EVALUATION
-            metrics = json.loads(file.read_text(encoding="utf-8"))["multiclass_classification_metrics"]
-            result["test_accuracy"] = metrics["accuracy"]["value"]
+            content = json.loads(file.read_text(encoding="utf-8"))
+            accuracy = content["worth"][contract.ACCURACY]
+            result["test_accuracy"] = accuracy["value"]
+            result["test_accuracy_interval"] = [accuracy["low"], accuracy["high"]]
+            result["champion"] = content["champion"][contract.COMPARISON]
         if split:
             summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
             result["classes"] = summary["classes"]

@@ -35,6 +35,7 @@ from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.home.home import OtherRegion
 from local.processes.ending import leave_on_signals
 from local.service import HomeInUse, LocalService
+from scripts import refusals
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download
 from scripts.execution import deployment, follow
@@ -195,7 +196,8 @@ def run(
     )
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
-    code = report(session, execution, POLL_S)
+    typed = ["python", "scripts/run_local.py", *arguments.typed]
+    code = report(session, execution, POLL_S, lambda refusal: refusals.again(refusal, typed))
     summary = results.summary()
     summary["endpoint_prediction"] = None
     answer = deployment(execution)
@@ -227,7 +229,13 @@ def tell(summary: dict[str, Any]) -> None:
         best = ", ".join(f"{name} {value}" for name, value in sorted(summary["best_hyperparameters"].items()))
         say(f"best of {len(summary['trials'])} trials: {best}", soft_wrap=True)
     if summary["test_accuracy"] is not None:
-        say(f"test accuracy: {summary['test_accuracy']:.2%} of {summary['test_images']} pictures")
+        low, high = summary["test_accuracy_interval"]
+        say(
+            f"test accuracy: {summary['test_accuracy']:.1%} of {summary['test_images']} pictures, "
+            f"which may be {low:.1%} to {high:.1%} of others like them (95 % interval)",
+            soft_wrap=True,
+        )
+        say(f"champion: {summary['champion']}", soft_wrap=True)
     if prediction := summary["endpoint_prediction"]:
         sure = prediction["probabilities"][prediction["label"]]
         true = Path(prediction["file"]).parent.name
@@ -268,6 +276,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
     arguments = parser.parse_args(argv)
+    arguments.typed = sys.argv[1:] if argv is None else list(argv)
     if arguments.local:
         parser.error("run_local.py starts a service of its own; with --local use start_execution.py")
     if arguments.summary and not arguments.summary.absolute().parent.is_dir():

@@ -12,12 +12,12 @@ if not __package__:
 import argparse
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
-from scripts import debugger
+from scripts import debugger, refusals
 from scripts.execution import Execution, deployment, follow, planned, succeeded, wait_for_endpoint
 
 if TYPE_CHECKING:
@@ -85,11 +85,17 @@ def steps_from(definition: str, first: str) -> list[str]:
     return chosen
 
 
-def report(session: boto3.Session, execution: Execution, poll_s: float) -> int:
-    """Say how an execution ended, waiting for its endpoint; the command's exit code."""
+def report(session: boto3.Session, execution: Execution, poll_s: float, way_on: Callable[[str], str]) -> int:
+    """Say how an execution ended, waiting for its endpoint; the command's exit code.
+
+    Args:
+        way_on: the command that goes on after a refusal, "" for none.
+    """
     say = command.output.print
     if execution.refused:
         say(execution.refused, soft_wrap=True)
+        if go_on := way_on(execution.refused):
+            say(f"to go on all the same: {go_on}", soft_wrap=True)
         return 1
     if execution.status != "Succeeded":
         say(f"{execution.status}: {execution.failure_reason}", soft_wrap=True)
@@ -210,7 +216,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         execution = follow(session, arn, POLL_S)
-        return report(session, execution, POLL_S)
+        options = command.same_settings(arguments, SETTINGS)
+        if arguments.local:
+            options = [f"--local={arguments.local}", *options]
+        return report(
+            session, execution, POLL_S, lambda refusal: refusals.tail(refusal, arn, values, settings, options)
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"the execution goes on; stop it with aws sagemaker stop-pipeline-execution"

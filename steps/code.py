@@ -19,7 +19,7 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from config.settings import Settings
-from entrypoints.contract import RANDOM_WEIGHTS
+from entrypoints.contract import NO_CHAMPION, RANDOM_WEIGHTS
 from steps import wheels
 from steps.wheels import Lock
 
@@ -76,7 +76,7 @@ class Bundle:
 
 
 def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bundle]:
-    """Every bundle by name: those of the programs, and random_weights.
+    """Every bundle by name: those of the programs, and the markers random_weights and no_champion.
 
     `package_source` is the setting: whether what the images lack comes with them ("bundle") or is installed
     from the package index.
@@ -96,8 +96,11 @@ def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bu
         made[name] = Bundle(name, form, files)
         if requirements and package_source == "bundle":
             made[name] = _with_wheels(made[name], root)
-    marker = {RANDOM_WEIGHTS: b"Training starts from random weights.\n"}
-    return {**made, "random_weights": Bundle("random_weights", "files", marker)}
+    markers = {
+        "random_weights": {RANDOM_WEIGHTS: b"Training starts from random weights.\n"},
+        "no_champion": {NO_CHAMPION: b"There is no model to compare with.\n"},
+    }
+    return made | {name: Bundle(name, "files", files) for name, files in markers.items()}
 
 
 def _with_wheels(bundle: Bundle, root: Path) -> Bundle:

@@ -1,30 +1,45 @@
 """EvaluateModel: predict the test images with the code that will serve."""
 
 from config import images
-from entrypoints.contract import EVALUATION, GATE, SAMPLES, TEST
-from steps import train
+from entrypoints.contract import CHAMPION, CHAMPION_URL, EVALUATION, EXIT_MESSAGE, GATE, REASON, SAMPLES, TEST
+from steps import split, train
 from steps.context import Context
 from steps.processing import input_folder, output_folder, output_prefix, output_url, processing_step
-from steps.sdk import Join, JsonGet, ProcessingStep, PropertyFile, TrainingStep
+from steps.sdk import Join, JsonGet, LambdaStep, ProcessingStep, PropertyFile, TrainingStep
 
 NAME = "EvaluateModel"
 OUTPUT = "evaluation"
 RESULT = PropertyFile(name="EvaluationResult", output_name=OUTPUT, path=GATE)
 
 
-def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -> ProcessingStep:
+def build(
+    context: Context, splitting: ProcessingStep, training: TrainingStep, finding: LambdaStep
+) -> ProcessingStep:
     """A processing job in the serving image, so that what is measured is what users get."""
+    champion, gate = finding.properties.Outputs, context.settings.gate
     return processing_step(
         context,
         "evaluate",
         image=images.uri("serving", context.settings),
         instance_type=context.parameters["EvaluationInstanceType"],
-        inputs={"model": train.model_url(training), TEST: output_prefix(splitting, TEST)},
+        inputs={
+            "model": train.model_url(training),
+            TEST: output_prefix(splitting, TEST),
+            split.SUMMARY: output_prefix(splitting, split.SUMMARY),
+            CHAMPION: champion[CHAMPION_URL],
+        },
         outputs={OUTPUT: context.output("evaluate")},
         arguments=[
             *("--model", input_folder("model")),
             *("--test", input_folder(TEST)),
+            *("--summary", input_folder(split.SUMMARY)),
             *("--output", output_folder(OUTPUT)),
+            *("--message", EXIT_MESSAGE),
+            *("--metric", gate.metric),
+            *("--margin", str(gate.margin)),
+            *("--champion", input_folder(CHAMPION)),
+            *("--champion-name", champion[CHAMPION]),
+            *("--champion-reason", champion[REASON]),
         ],
         property_files=[RESULT],
         name=NAME,
@@ -34,7 +49,7 @@ def build(context: Context, splitting: ProcessingStep, training: TrainingStep) -
 
 
 def result(step: ProcessingStep, name: str) -> JsonGet:
-    """A number of the step's gate.json, such as ACCURACY."""
+    """A member of the step's gate.json, such as METRIC_VALUE."""
     return JsonGet(step_name=step.name, property_file=RESULT, json_path=name)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from config import images
-from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES, JSON
+from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES, GATE_METRICS, JSON, METADATA
 from steps import evaluate, train
 from steps.context import Context
 from steps.sdk import ConfigurableRetryStep, ProcessingStep, Properties, StepTypeEnum, TrainingStep
@@ -55,6 +55,10 @@ def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) 
             "ModelQuality": {
                 "Statistics": {"ContentType": JSON, "S3Uri": evaluate.report_url(evaluating)},
             }
+        },
+        # Studio lists it with the version.
+        "CustomerMetadataProperties": {
+            f"test_{name}": evaluate.result(evaluating, f"{METADATA}.{name}") for name in GATE_METRICS
         },
         "Domain": "COMPUTER_VISION",
         "Task": "IMAGE_CLASSIFICATION",

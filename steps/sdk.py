@@ -73,7 +73,12 @@ with _import_without_traces():
         TuningJobCompletionCriteria,
     )
     from sagemaker.core.training.configs import Compute, OutputDataConfig, StoppingCondition
-    from sagemaker.core.workflow.conditions import ConditionGreaterThanOrEqualTo
+    from sagemaker.core.workflow.conditions import (
+        ConditionEquals,
+        ConditionGreaterThan,
+        ConditionGreaterThanOrEqualTo,
+        ConditionOr,
+    )
     from sagemaker.core.workflow.execution_variables import ExecutionVariables
     from sagemaker.core.workflow.functions import Join, JsonGet
     from sagemaker.core.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
@@ -142,7 +147,10 @@ __all__ = [
     "CheckpointConfig",
     "CollectionConfig",
     "Compute",
+    "ConditionEquals",
+    "ConditionGreaterThan",
     "ConditionGreaterThanOrEqualTo",
+    "ConditionOr",
     "ConditionStep",
     "ConfigurableRetryStep",
     "ContinuousParameter",

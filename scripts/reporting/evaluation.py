@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from entrypoints.contract import EVALUATION, PREDICTIONS, TEST
+from entrypoints.contract import COMPARISON, EVALUATION, GATE_METRICS, PREDICTIONS, TEST
+from entrypoints.metrics import reliability, wilson
+from entrypoints.verdict import IN_WORDS
 from scripts.reporting.parts import (
-    Calibration,
     Counts,
     Evaluation,
     Floats,
+    Mean,
     Missing,
     Mistake,
     Picture,
@@ -22,20 +24,22 @@ from scripts.reporting.parts import (
 from scripts.reporting.pictures import thumbnails
 from scripts.reporting.store import Store, Unavailable, part
 
-CONFIDENCE_LEVEL = 0.95
-BINS = 10
 MISTAKES = 24
 SIDE_PX = 160
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class's pictures, precision and recall (0..1); None where there is nothing to divide by."""
+    """A class's pictures, precision and recall (0..1); None where there is nothing to divide by.
+
+    `interval` is the recall's 95 % interval, None where it is not known.
+    """
 
     name: str
     pictures: int
     precision: float | None
     recall: float | None
+    interval: tuple[float, float] | None
 
 
 def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Missing) -> Evaluation:
@@ -55,29 +59,32 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
         )
         accuracy = float(metrics["accuracy"]["value"])
         baseline = float(metrics["accuracy_best_constant_classifier"]["value"])
-        confidence = interval(int(matrix.trace()), int(matrix.sum()))
+        # Evaluations of an earlier version say nothing of their worth.
+        found = content.get("worth")
+        low, high = (
+            (found["accuracy"]["low"], found["accuracy"]["high"])
+            if found
+            else wilson(int(matrix.trace()), int(matrix.sum()))
+        )
+        means = [Mean(IN_WORDS[name], **found[name]) for name in GATE_METRICS if found]
+        recalls = {
+            name: (float(row["recall"]["low"]), float(row["recall"]["high"]))
+            for name, row in (found["classes"].items() if found else ())
+        }
+        comparison = str(content.get("champion", {}).get(COMPARISON, ""))
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
     return Evaluation(
         classes,
         matrix,
         accuracy,
-        confidence,
+        (float(low), float(high)),
         baseline,
+        means,
+        recalls,
+        comparison,
         part(lambda: predictions(store, f"{folder}/{PREDICTIONS}", classes, split)),
     )
-
-
-def interval(hits: int, pictures: int) -> tuple[float, float]:
-    """Wilson's score interval of a share, at CONFIDENCE_LEVEL; 0..1.
-
-    Raises:
-        ValueError: there is no picture.
-    """
-    from scipy.stats import binomtest  # half a second
-
-    found = binomtest(hits, pictures).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def predictions(
@@ -111,7 +118,7 @@ def predictions(
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     pictures = _pictures(store, split, [files[row] for row in worst])
     return Predictions(
-        calibrate(confidence, right.astype(np.float64)),
+        reliability(confidence, right.astype(np.float64)),
         [
             Mistake(
                 picture,
@@ -132,21 +139,6 @@ def _pictures(store: Store, split: Mapping[str, str] | Missing, files: Sequence[
     return thumbnails(store, [f"{folder}/{file}" for file in files], SIDE_PX, square=False)
 
 
-def calibrate(confidence: Floats, right: Floats) -> Calibration:
-    """Calibration in BINS equal bins of the predicted class's probability.
-
-    The error is ECE of Guo et al., On Calibration of Modern Neural Networks, 2017.
-    """
-    edges: Floats = np.linspace(0, 1, BINS + 1, dtype=np.float64)
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    with np.errstate(invalid="ignore"):
-        mean: Floats = np.bincount(bins, confidence, BINS) / counts
-        share: Floats = np.bincount(bins, right, BINS) / counts
-    error = float(np.nansum(np.abs(share - mean) * counts) / counts.sum())
-    return Calibration(edges, counts.astype(np.int64), share, error)
-
-
 def class_rows(evaluation: Evaluation) -> list[ClassRow]:
     """Every class's row, the lowest recall first, classes without test pictures last."""
     hits = evaluation.matrix.diagonal()
@@ -156,7 +148,7 @@ def class_rows(evaluation: Evaluation) -> list[ClassRow]:
         return above / below if below else None
 
     rows = [
-        ClassRow(name, int(a), share(int(h), int(p)), share(int(h), int(a)))
+        ClassRow(name, int(a), share(int(h), int(p)), share(int(h), int(a)), evaluation.recalls.get(name))
         for name, h, a, p in zip(evaluation.classes, hits, actual, predicted, strict=True)
     ]
     return sorted(rows, key=lambda row: (row.recall is None, row.recall))

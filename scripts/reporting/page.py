@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
+from entrypoints.verdict import FEW_PICTURES
 from scripts.reporting import evaluation, plots
 from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, Training, Tuning
 
@@ -28,8 +29,8 @@ _GOOD = {"Succeeded", "Completed", "Approved", "InService", "NoIssuesFound"}
 _BAD = {"Failed", "Rejected", "IssuesFound", "Error"}
 
 
-def render(report: Report) -> str:
-    """The whole page."""
+def render(report: Report, way_on: str = "") -> str:
+    """The whole page; `way_on` is the command that goes on after a refusal."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -50,6 +51,7 @@ def render(report: Report) -> str:
         report=report,
         run=report.run,
         headline=headline(report.run),
+        way_on=way_on,
         steps=timeline(report.run),
         best=None if isinstance(report.tuning, Missing) else report.tuning.best,
         data=None if isinstance(report.data, Missing) else data(report.data),
@@ -181,6 +183,7 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
     rows = evaluation.class_rows(evaluated)
     return {
         "pictures": int(matrix.sum()),
+        "few": matrix.sum() < FEW_PICTURES,
         "matrix": [
             {
                 "name": name,

@@ -12,6 +12,8 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from entrypoints.metrics import Reliability
+
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
@@ -213,34 +215,37 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """By bins of the predicted class's probability: pictures, share that is right.
-
-    `error` is the expected calibration error: the mean distance of that share from the mean probability,
-    weighted by pictures.
-    """
-
-    edges: Floats
-    counts: Counts
-    accuracy: Floats
-    error: float
-
-
-@dataclass(frozen=True)
 class Predictions:
-    calibration: Calibration
+    calibration: Reliability
     mistakes: Sequence[Mistake]
 
 
 @dataclass(frozen=True)
+class Mean:
+    """A metric over all classes and its 95 % interval (0..1)."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """EvaluateModel's result; `matrix` counts pictures, row = actual class, column = predicted class."""
+    """EvaluateModel's result; `matrix` counts pictures, row = actual class, column = predicted class.
+
+    `means`, `recalls`, the interval of each class's recall, and `comparison`, a sentence on the champion, are
+    empty in evaluations of earlier versions.
+    """
 
     classes: Sequence[str]
     matrix: Counts
     accuracy: float
     interval: tuple[float, float]
     baseline: float
+    means: Sequence[Mean]
+    recalls: Mapping[str, tuple[float, float]]
+    comparison: str
     predictions: Predictions | Missing
 
 

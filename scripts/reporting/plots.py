@@ -11,8 +11,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from entrypoints.metrics import Reliability
 from scripts.reporting.parts import (
-    Calibration,
     Counts,
     Floats,
     Losses,
@@ -184,7 +184,7 @@ def confusion(matrix: Counts, classes: Sequence[str]) -> Markup:
         return inline(figure, "confusion", f"Confusion matrix of {len(classes)} classes as a heat map")
 
 
-def reliability(calibration: Calibration) -> Markup:
+def reliability(calibration: Reliability) -> Markup:
     """Share of right predictions by their probability: on the diagonal a model is as sure as it is right."""
     width = calibration.edges[1]
     middles = calibration.edges[:-1] + width / 2

@@ -104,7 +104,12 @@ class Records:
     def run(self) -> Run:
         """The execution itself."""
         execution, answer = self._execution, self._answer
-        gate = (execution.step("CheckAccuracy") or {}).get("Metadata", {}).get("Condition", {})
+        conditions = [
+            step["Metadata"]["Condition"]
+            for step in execution.steps
+            if "Condition" in step.get("Metadata", {})
+        ]
+        refused = any(str(condition.get("Outcome")).lower() == "false" for condition in conditions)
         ended = answer["LastModifiedTime"] if execution.status in ENDED else datetime.now(UTC)
         pages = self._pages("list_pipeline_parameters_for_execution", PipelineExecutionArn=execution.arn)
         return Run(
@@ -116,7 +121,8 @@ class Records:
             seconds=(ended - answer["CreationTime"]).total_seconds(),
             parameters={item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]},
             steps=[self._step(step) for step in execution.steps],
-            passed={"true": True, "false": False}.get(str(gate.get("Outcome", "")).lower()),
+            # What follows the gate's last condition tells that there is no other one.
+            passed=False if refused else True if execution.step("RegisterModel") else None,
             refusal=execution.refused,
         )
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from entrypoints import digests
+from entrypoints.comparison import Champion
 from entrypoints.evaluate import MAX_SAMPLE_BYTES, evaluate, main
 from tests.entrypoints.conftest import Run, change_in_the_middle
 from tests.entrypoints.pictures import write_classes
@@ -44,7 +46,10 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     same = {"accuracy": pytest.approx(6 / 7), "agreement": 1.0, "pictures": 7}
     assert document["engines"] == {"int8": same, "fp32": same}
     gate = json.loads((tmp_path / "out" / "gate.json").read_text())
-    assert gate == {"accuracy": metrics["accuracy"]["value"], "test_pictures": 7, "test_classes": 2}
+    assert (gate["metric"], gate["value"]) == ("accuracy", metrics["accuracy"]["value"])
+    said = "Test accuracy 0.8571 (95 % interval 0.4868 to 0.9743) on 7 pictures of 2 classes"
+    assert gate["measured"] == f"{said} (fewer than 30 say little)"
+    assert result.stdout == f"{gate['measured']}. Not compared: no champion was given\n"
 
 
 def test_a_thousand_classes_leave_a_small_file_for_the_gate(
@@ -68,14 +73,20 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
         engines=lambda _: ["fp32"],
     )
     monkeypatch.setattr("entrypoints.evaluate.import_predictor", lambda _: predictor)
-    monkeypatch.setattr("entrypoints.evaluate.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("entrypoints.artifact.os.cpu_count", lambda: 1)
     monkeypatch.setattr("entrypoints.metrics.RESAMPLES", 2)
-    evaluate(tmp_path / "artifact", test, tmp_path / "out")
+    evaluate(
+        *(tmp_path / "artifact", test, tmp_path / "out"),
+        summary=None,
+        metric="accuracy",
+        champion=Champion("-", "there is none", tmp_path),
+        margin=0.03,
+    )
     gate, report = (tmp_path / "out" / name for name in ("gate.json", "evaluation.json"))
-    assert json.loads(gate.read_text()) == {"accuracy": 1.0, "test_pictures": 1050, "test_classes": 1050}
-    assert gate.stat().st_size < 100
+    assert json.loads(gate.read_text())["value"] == 1.0
+    assert gate.stat().st_size < 1000
     # One number and one name a cell, no line of its own.
-    assert PROPERTY_FILE_BYTES < report.stat().st_size < 1050**2 * (len(names[0]) + len('"":0,') + 1)
+    assert PROPERTY_FILE_BYTES < report.stat().st_size < 1050**2 * (len(names[0]) + len('"":0,') + 2)
     assert all((tmp_path / "out" / name).read_text().count("\n") == 1 for name in RESULTS)
 
 
@@ -130,6 +141,41 @@ def test_the_artifact_s_own_code_predicts(
     result = run("evaluate", "--model", tmp_path, "--test", test, "--output", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert evaluation(tmp_path / "out")["accuracy"]["value"] == 0
+
+
+def test_the_champion_answers_by_its_own_code(artifact: Path, tmp_path: Path, run: Run) -> None:
+    """A model that is always wrong beside one that is always right, which knows one of the pictures."""
+    test = write_classes(tmp_path / "test", 6)
+    wrong, champion = tmp_path / "wrong", tmp_path / "champion"
+    for folder, ending in ((wrong, "    return -scores"), (champion, "    return scores")):
+        shutil.copytree(artifact, folder / "code")
+        code = folder / "code/entrypoints/serving/predictor.py"
+        code.write_text(code.read_text().replace("\n    return scores\n", f"\n{ending}\n"))
+    known = digests.of_files([test / "ants/0.png"])
+    (champion / "code/trained_on.npy").write_bytes(digests.to_bytes(known))
+    for folder in (wrong, champion):
+        with tarfile.open(folder / "model.tar.gz", "w:gz", compresslevel=0) as tar:
+            tar.add(folder / "code", ".")
+    summary = tmp_path / "summary"
+    summary.mkdir()
+    alike = {f"test/bees/{number}.png": "group 1" for number in (1, 2)}
+    (summary / "summary.json").write_text(json.dumps({"groups": alike}))
+    options = ["--model", wrong, "--test", test, "--output", tmp_path / "out", "--summary", summary]
+    options += ["--champion", champion, "--champion-name", "insects/7", "--champion-reason", "which serves"]
+    result = run("evaluate", *options, "--message", tmp_path / "message")
+    assert result.returncode == 0, result.stderr
+    gate = json.loads((tmp_path / "out/gate.json").read_text())
+    assert gate["compared"] == "true"
+    assert gate["difference"]["value"] == -1
+    assert (gate["pictures"], gate["left_out"]) == (11, 1)
+    # So few pictures cannot show that a model is as good, but they show that this one is not.
+    assert gate["difference_bound"] == gate["difference"]["high"] < -0.4
+    said = "Compared with insects/7, which serves, on 11 test pictures (1 left out: "
+    assert gate["comparison"].startswith(said)
+    assert "accuracy 0 against 1, difference -1 (95 % interval -1 to " in gate["comparison"]
+    assert (tmp_path / "message").read_text() == result.stdout.strip()
+    worth = json.loads((tmp_path / "out/evaluation.json").read_text())["worth"]
+    assert (worth["pictures"], worth["groups"]) == (12, 11)
 
 
 def test_a_test_set_with_some_of_the_classes(archive: Path, tmp_path: Path, run: Run) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from botocore import xform_name
 
-from entrypoints import deploy, verify
+from entrypoints import champion, deploy, verify
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "roles.yaml"
 # IAM knows no resource for these: docs.aws.amazon.com/service-authorization, "Resource types" empty.
@@ -117,7 +117,7 @@ def allowed(resources, policy, *sids):
 
 
 def test_the_lambda_role_may_do_what_the_function_calls_and_no_more(resources):
-    calls = called(deploy)
+    calls = called(deploy, champion)
     assert "sagemaker:UpdateEndpoint" in calls
     assert allowed(resources, "LambdaPolicy") == calls
 

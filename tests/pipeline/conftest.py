@@ -22,6 +22,11 @@ def definition(golden):
 @pytest.fixture
 def steps(definition):
     """Its steps by name, those of the branches included."""
-    (check,) = [step for step in definition["Steps"] if step["Type"] == "Condition"]
-    nested = check["Arguments"]["IfSteps"] + check["Arguments"]["ElseSteps"]
-    return {step["Name"]: step for step in definition["Steps"] + nested}
+    return {step["Name"]: step for step in within(definition["Steps"])}
+
+
+def within(steps):
+    for step in steps:
+        yield step
+        if step["Type"] == "Condition":
+            yield from within(step["Arguments"]["IfSteps"] + step["Arguments"]["ElseSteps"])

@@ -11,6 +11,11 @@ from local.jobs.jobs import refuse_empty_words
 from tests.entrypoints.stubbed_sagemaker import CONFIG, Service
 
 OUTPUT = re.compile(r"Steps\.DeployEndpoint\.OutputParameters\['(\w+)'\]")
+# What entrypoints/champion.py answers at least: a name or NONE, and a reason in each case (test_champion.py).
+FOUND = {
+    "Steps.FindChampion.OutputParameters['champion']": "-",
+    "Steps.FindChampion.OutputParameters['reason']": "there is none",
+}
 
 
 def not_approved(service):
@@ -99,6 +104,8 @@ def resolved(word, answer):
     reference = word.get("Get", "")
     if output := OUTPUT.fullmatch(reference):
         return answer[output[1]]
+    if reference in FOUND:
+        return FOUND[reference]
     if reference.startswith("Parameters."):
         return default_of(reference.removeprefix("Parameters."))
     raise AssertionError(f"say here why {word} is never empty")

@@ -37,6 +37,7 @@ def test_the_steps_and_their_order(definition, steps):
         "SplitDataset",
         "TuneHyperparameters",
         "TrainModel",
+        "FindChampion",
         "EvaluateModel",
         "CheckAccuracy",
     ]
@@ -44,12 +45,17 @@ def test_the_steps_and_their_order(definition, steps):
         "SplitDataset": "Processing",
         "TuneHyperparameters": "Tuning",
         "TrainModel": "Training",
+        "FindChampion": "Lambda",
         "EvaluateModel": "Processing",
         "CheckAccuracy": "Condition",
+        "CheckGuessing": "Condition",
+        "CheckChampion": "Condition",
         "RegisterModel": "RegisterModel",
         "DeployEndpoint": "Lambda",
         "VerifyEndpoint": "Processing",
         "AccuracyTooLow": "Fail",
+        "NoBetterThanGuessing": "Fail",
+        "WorseThanChampion": "Fail",
     }
     assert all(step["DisplayName"] and step["Description"] for step in steps.values())
 
@@ -60,9 +66,10 @@ def test_the_definition_fits_the_service(golden, definition, steps):
     A definition of 100 KiB makes a detour over S3 (Pipeline.upsert of the SDK).
     """
     assert len(golden["definition"]().encode()) < 100 * 1024
-    (check,) = [step for step in definition["Steps"] if step["Type"] == "Condition"]
+    checks = [step for step in steps.values() if step["Type"] == "Condition"]
     assert len(steps) <= 50
-    assert all(len(check["Arguments"][branch]) <= 20 for branch in ("IfSteps", "ElseSteps"))
+    assert all(len(check["Arguments"][part]) <= 20 for check in checks for part in ("IfSteps", "ElseSteps"))
+    assert json.dumps(definition).count("Std:JsonGet") <= 200
     assert all(re.fullmatch(r"[A-Za-z0-9\-_]{1,64}", name) for name in steps)
     parameters = {item["Name"]: item for item in definition["Parameters"]}
     assert len(parameters) == len(definition["Parameters"]) <= 200

@@ -5,8 +5,11 @@ import re
 from config.parameters import check_assignments, execution_parameters
 from config.settings import load
 
-# What is one object, and its key: an archive, or the file of a step's ModelArtifacts.
-OBJECT = re.compile(r"\.ModelArtifacts\.S3ModelArtifacts$|\.tar\.gz$")
+# What is one object, and its key: an archive, or the file of a step's ModelArtifacts; FindChampion answers an
+# archive that is there (entrypoints/champion.py), or a marker's prefix with its slash (test_champion.py).
+OBJECT = re.compile(
+    r"\.ModelArtifacts\.S3ModelArtifacts$|\.tar\.gz$|^Steps\.FindChampion\.OutputParameters\['champion_url'\]$"
+)
 
 
 def inputs(value):
@@ -34,7 +37,7 @@ def end(uri, parameters):
 def test_every_input_of_the_definition_is_a_prefix_with_a_slash_or_one_object(definition):
     parameters = {entry["Name"]: entry.get("DefaultValue") for entry in definition["Parameters"]}
     ends = [end(uri, parameters) for uri in inputs(definition["Steps"])]
-    assert len(ends) == 13
+    assert len(ends) == 15
     assert [uri for uri in ends if not uri.endswith("/") and not OBJECT.search(uri)] == []
 
 

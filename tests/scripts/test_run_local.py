@@ -83,8 +83,10 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
         ("SplitDataset", "Processing", "Succeeded"),
         ("TuneHyperparameters", "Tuning", "Succeeded"),
         ("TrainModel", "Training", "Succeeded"),
+        ("FindChampion", "Lambda", "Succeeded"),
         ("EvaluateModel", "Processing", "Succeeded"),
         ("CheckAccuracy", "Condition", "Succeeded"),
+        ("CheckChampion", "Condition", "Succeeded"),
         ("RegisterModel", "RegisterModel", "Succeeded"),
         ("DeployEndpoint", "Lambda", "Succeeded"),
         ("VerifyEndpoint", "Processing", "Succeeded"),
@@ -119,7 +121,12 @@ def test_the_person_reads_what_happened(passed):
     assert "left out: ants/notes.txt: " in errors
     url = "s3://image-classification-111122223333/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
-    assert re.search(r"test accuracy: \d+\.\d\d% of 3 pictures", output)
+    assert re.search(r"test accuracy: \d+\.\d% of 3 pictures, which may be \d+\.\d% to \d+\.\d% of ", output)
+    assert "of 3 classes (fewer than 30 say little)" in errors
+    assert (
+        "Not compared: endpoint image-classification serves nothing, and image-classification has no"
+        in errors
+    )
     assert "endpoint image-classification is InService" in output
 
 
@@ -148,8 +155,10 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
             *("--from", "CheckAccuracy", "--parameter", "AccuracyThreshold=0.99"),
         )
         assert done.returncode == 1, done.stderr
-        assert str(summary["test_accuracy"]) in done.stdout
-        assert "0.99" in done.stdout
+        said, way_on = done.stdout.splitlines()[1:3]
+        assert " is below AccuracyThreshold 0.99; --parameter AccuracyThreshold=" in said
+        assert way_on.startswith("to go on all the same: python scripts/start_execution.py --local=http://")
+        assert float(re.search(r"--parameter AccuracyThreshold=(\S+)", way_on)[1]) <= summary["test_accuracy"]
         arn = done.stdout.splitlines()[0]
         listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
         ran = {step["StepName"]: step["StepStatus"] for step in listed if not _reused(step)}
@@ -162,6 +171,19 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
         assert done.returncode == 0, done.stderr
         (prediction,) = json.loads(done.stdout)
         assert prediction["label"] == summary["endpoint_prediction"]["label"]
+
+
+def test_the_next_model_is_put_beside_the_one_that_serves(passed, run):
+    home, _, _, _ = passed
+    with LocalService(home) as service:
+        _in_service(service.client("sagemaker"))
+        done = run(
+            *("start_execution.py", "--local", service.url, "--wait", "--from", "FindChampion"),
+            *("--parameter", "AccuracyThreshold=0", "--parameter", "ModelApprovalStatus=Rejected"),
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    champion = "Not compared with image-classification/1, which endpoint image-classification serves: "
+    assert f"{champion}3 test pictures to compare on" in done.stderr
 
 
 def test_a_package_that_is_not_approved_is_registered_and_not_deployed(passed, run):

@@ -162,7 +162,7 @@ def test_source_without_from_is_refused(run, refused):
 )
 def test_a_training_that_failed_for_debugger_is_told_what_to_do(capsys, reason, told):
     step = {"StepName": "TrainModel", "StepStatus": "Failed", "FailureReason": reason}
-    assert report(None, Execution("arn", "Failed", "Step failure: TrainModel", (step,)), 0) == 1
+    assert report(None, Execution("arn", "Failed", "Step failure: TrainModel", (step,)), 0, lambda _: "") == 1
     output = capsys.readouterr().out
     assert "Failed: Step failure: TrainModel" in output
     assert (reason in output) is told

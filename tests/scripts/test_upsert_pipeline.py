@@ -46,6 +46,7 @@ def test_a_dry_run_prints_the_definition_without_an_account(run):
         "SplitDataset",
         "TuneHyperparameters",
         "TrainModel",
+        "FindChampion",
         "EvaluateModel",
         "CheckAccuracy",
     ]

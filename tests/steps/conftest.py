@@ -10,7 +10,7 @@ from sagemaker.core.helper.pipeline_variable import PipelineVariable
 from config.parameters import execution_parameters
 from config.settings import Settings
 from pipeline.pipeline import pipeline_session
-from steps import code, evaluate, split, train, tune
+from steps import champion, code, evaluate, split, train, tune
 from steps.context import Context, sdk_parameter
 
 ACCOUNT = "arn:aws:iam::123456789012:role"
@@ -74,7 +74,7 @@ def steps(context):
         splitting = split.build(made)
         tuning = tune.build(made, splitting)
         training = train.build(made, splitting, tuning)
-        evaluating = evaluate.build(made, splitting, training)
+        evaluating = evaluate.build(made, splitting, training, champion.build(made, training))
         return made, splitting, tuning, training, evaluating
 
     return make

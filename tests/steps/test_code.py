@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from config.settings import Settings
-from entrypoints.contract import RANDOM_WEIGHTS
+from entrypoints.contract import NO_CHAMPION, RANDOM_WEIGHTS
 from steps import code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +97,7 @@ def test_a_bundle_holds_what_its_program_imports_and_no_more(package):
     }
     assert files["verify"] == files["deploy"] | {"entrypoints/verify.py", "run.sh"}
     assert files["random_weights"] == {RANDOM_WEIGHTS}
+    assert files["no_champion"] == {NO_CHAMPION}
 
 
 def test_each_training_brings_the_requirements_of_what_it_does(package):

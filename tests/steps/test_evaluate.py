@@ -12,7 +12,13 @@ def test_the_request(steps, request_of, uploaded):
     words = arguments["AppSpecification"]["ContainerArguments"]
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert given["--model"] == inputs["model"]["LocalPath"]
-    assert given["--test"] == inputs["test"]["LocalPath"]
+    for name in ("test", "summary", "champion"):
+        assert given[f"--{name}"] == inputs[name]["LocalPath"]
+    found = "Steps.FindChampion.OutputParameters"
+    assert inputs["champion"]["S3Uri"] == {"Get": f"{found}['champion_url']"}
+    assert given["--champion-name"] == {"Get": f"{found}['champion']"}
+    assert given["--champion-reason"] == {"Get": f"{found}['reason']"}
+    assert (given["--metric"], given["--margin"]) == ("accuracy", "0.03")
     (output,) = arguments["ProcessingOutputConfig"]["Outputs"]
     assert given["--output"] == output["S3Output"]["LocalPath"]
 

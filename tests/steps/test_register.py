@@ -38,3 +38,11 @@ def test_the_metrics_are_the_evaluation(step):
         "ContentType": "application/json",
         "S3Uri": {"Std:Join": {"On": "/", "Values": [{"Get": folder}, "evaluation.json"]}},
     }
+
+
+def test_the_version_says_what_its_metrics_are_worth(step):
+    file = {"Get": "Steps.EvaluateModel.PropertyFiles.EvaluationResult"}
+    assert step["Arguments"]["CustomerMetadataProperties"] == {
+        f"test_{name}": {"Std:JsonGet": {"PropertyFile": file, "Path": f"metadata.{name}"}}
+        for name in ("accuracy", "balanced_accuracy", "macro_f1")
+    }

@@ -4,8 +4,12 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from entrypoints.comparison import not_compared
+from entrypoints.metrics import one_each, worth
+from entrypoints.verdict import gate
 from tests.local.executions import statuses
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "definition.json"
@@ -18,31 +22,35 @@ FIRST_DEPLOYMENT = {
     "endpoint_config_name": "flowers-1-12345678",
     "previous_endpoint_config_name": "-",
 }
+CLASSES = ["ants", "bees", *(f"insects {number}" for number in range(98))]
+NO_CHAMPION = {"champion": "-", "champion_url": "s3://golden-bucket/marker/", "reason": "there is none"}
 
 
 @pytest.fixture
 def evaluated(run, aws):
-    """Runs it with a test accuracy, measured on more classes than a property file has room for."""
+    """Runs it with what the gate reads of an evaluation, whose own file a property file has no room for."""
 
-    def evaluated(accuracy):
+    def evaluated(labels, predicted, champion=None, given=()):
         tuned = {"learning_rate": "0.001", "batch_size": "32"}
         aws.extra["TuneHyp"] = {"BestTrainingJob": {"TunedHyperParameters": tuned}}
-        metrics = {"accuracy": {"value": accuracy}, "confusion_matrix": "0" * 2**21}
-        result = {"accuracy": accuracy, "test_pictures": 3150, "test_classes": 1050}
-        document = json.dumps({"multiclass_classification_metrics": metrics})
+        document = json.dumps({"multiclass_classification_metrics": {"confusion_matrix": "0" * 2**21}})
+        found = np.array(labels)
+        sure = np.full(len(labels), 0.9)
+        result = gate("accuracy", worth(CLASSES, found, np.array(predicted), sure, one_each(found)))
+        result |= champion or not_compared("Not compared: there is none")
         aws.files |= {
             f"{EVALUATION}/evaluation.json": document,
             f"{EVALUATION}/gate.json": json.dumps(result),
         }
-        answer = json.dumps(FIRST_DEPLOYMENT).encode()
+        answer = json.dumps(FIRST_DEPLOYMENT | NO_CHAMPION).encode()
         aws.functions[FUNCTION] = lambda _: {"Payload": io.BytesIO(answer)}
-        return run(GOLDEN.read_text(encoding="utf-8"))
+        return run(GOLDEN.read_text(encoding="utf-8"), given)
 
     return evaluated
 
 
 def test_the_gate_opens_after_an_evaluation_of_many_classes(evaluated, aws):
-    record = evaluated(0.95)
+    record = evaluated(100 * [0, 1], 100 * [0, 1])
     assert record["PipelineExecutionStatus"] == "Succeeded", record
     assert statuses(record)["VerifyEndpoint"] == "Succeeded"
     (package,) = aws.created("CreateModelPackage")
@@ -56,9 +64,64 @@ def test_the_gate_opens_after_an_evaluation_of_many_classes(evaluated, aws):
     ]
 
 
-def test_the_gate_stays_shut_and_says_what_was_measured(evaluated, aws):
-    record = evaluated(0.5)
-    assert record["_steps"]["AccuracyTooLow"]["FailureReason"] == (
-        "Test accuracy 0.5 on 3150 pictures of 1050 classes is below AccuracyThreshold 0.9"
+@pytest.mark.parametrize(
+    ("labels", "predicted", "step", "reason"),
+    [
+        (
+            100 * [0, 1],
+            50 * [0, 1, 0, 0],
+            "AccuracyTooLow",
+            "Test accuracy 0.75 (95 % interval 0.6856 to 0.8049) on 200 pictures of 2 classes is below "
+            "AccuracyThreshold 0.9; --parameter AccuracyThreshold=0.75 would let it pass",
+        ),
+        (
+            95 * [0] + 5 * [1],
+            100 * [0],
+            "NoBetterThanGuessing",
+            "Test accuracy 0.95 (95 % interval 0.8882 to 0.9784) on 100 pictures of 2 classes: its lower "
+            "bound, 0.8882, is not above 0.95, which always answering 'ants' reaches",
+        ),
+        (300 * [0] + 4 * [1], 304 * [0], "NoBetterThanGuessing", "Test accuracy 0.9868 "),
+        ([0, 1], [0, 1], "NoBetterThanGuessing", "Test accuracy 1 (95 % interval 0.3423 to 1) on 2 pictures"),
+    ],
+)
+def test_the_gate_stays_shut_and_says_what_was_measured(evaluated, aws, labels, predicted, step, reason):
+    record = evaluated(labels, predicted)
+    assert record["PipelineExecutionStatus"] == "Failed"
+    assert record["_steps"][step]["FailureReason"].startswith(reason)
+    assert not aws.created("CreateModelPackage")
+
+
+BETTER = {
+    "compared": "true",
+    "difference_bound": -0.92,
+    "difference_bound_text": "its lower bound, -0.92,",
+    "comparison": "Compared with flowers/7: accuracy 0.115 against 1, difference -0.885",
+}
+
+
+def test_a_bad_model_does_not_replace_a_good_one_when_the_threshold_is_lowered(evaluated, aws):
+    """23 of 200 right, which is better than guessing among 100 classes."""
+    labels, predicted = _answers(right=23)
+    low = {"Name": "AccuracyThreshold", "Value": "0.1"}
+    record = evaluated(labels, predicted, BETTER, [low])
+    assert statuses(record)["CheckGuessing"] == "Succeeded"
+    assert record["_steps"]["WorseThanChampion"]["FailureReason"] == (
+        f"{BETTER['comparison']}; its lower bound, -0.92, is below -0.03, minus gate.margin; "
+        "--parameter ReplaceWorse=true would let it pass"
     )
     assert not aws.created("CreateModelPackage")
+
+
+def test_unless_somebody_asks_for_it(evaluated, aws):
+    labels, predicted = _answers(right=23)
+    given = {"AccuracyThreshold": "0.1", "ReplaceWorse": "true"}
+    record = evaluated(labels, predicted, BETTER, [{"Name": n, "Value": v} for n, v in given.items()])
+    assert record["PipelineExecutionStatus"] == "Succeeded", record
+    assert len(aws.created("CreateModelPackage")) == 1
+
+
+def _answers(right):
+    """200 pictures of 100 classes, and answers of which so many are right."""
+    labels = 2 * list(range(100))
+    return labels, [label if number < right else (label + 1) % 100 for number, label in enumerate(labels)]

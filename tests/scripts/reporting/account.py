@@ -17,9 +17,10 @@ from PIL import Image
 from smdebug.core.modes import ModeKeys
 from smdebug.core.writer import FileWriter
 
+from entrypoints.comparison import not_compared
 from entrypoints.contract import EPOCH_COLUMNS, EVALUATION, PREDICTIONS, SPLIT_SUMMARY, STEP_COLUMNS
 from entrypoints.journal import table
-from entrypoints.metrics import multiclass_metrics
+from entrypoints.metrics import multiclass_metrics, one_each, worth
 from local.application import application
 from local.home.home import Home
 from local.s3.operations import S3
@@ -200,7 +201,11 @@ class Account:
         )
         self.put(
             f"evaluate/{EVALUATION}",
-            {"multiclass_classification_metrics": multiclass_metrics(self.classes, labels, predicted)},
+            {
+                "multiclass_classification_metrics": multiclass_metrics(self.classes, labels, predicted),
+                "champion": not_compared("Not compared: there is none"),
+                "worth": worth(self.classes, labels, predicted, sure, one_each(labels)),
+            },
         )
         self.put(f"evaluate/{PREDICTIONS}", records)
 

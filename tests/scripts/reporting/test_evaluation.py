@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -13,26 +15,7 @@ from tests.scripts.reporting.conftest import report_of
 
 def make(matrix: list[list[int]]) -> Evaluation:
     names = [f"class {number}" for number in range(len(matrix))]
-    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, Missing("not asked"))
-
-
-def test_wilsons_interval():
-    """The example of Wilson's formula in Brown, Cai and DasGupta's notation: 8 of 10."""
-    assert evaluation.interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert evaluation.interval(10, 10)[1] == 1
-
-
-def test_calibration_of_known_predictions():
-    """Half of what is 75 % sure is right, all of what is 95 % sure: an error of 0.5 x 0.25 + 0.5 x 0.05."""
-    found = evaluation.calibrate(np.array([0.75, 0.75, 0.95, 0.95]), np.array([1.0, 0, 1, 1]))
-    assert found.error == pytest.approx(0.15)
-    assert list(found.counts) == [0, 0, 0, 0, 0, 0, 0, 2, 0, 2]
-    assert found.accuracy[7] == 0.5
-    assert np.isnan(found.accuracy[0])
-
-
-def test_certainty_falls_into_the_last_bin():
-    assert evaluation.calibrate(np.array([1.0, 0.0]), np.array([1.0, 0])).counts[[0, -1]].tolist() == [1, 1]
+    return Evaluation(names, np.array(matrix), 0.5, (0.4, 0.6), 0.3, [], {}, "", Missing("not asked"))
 
 
 def test_precision_and_recall():
@@ -124,3 +107,26 @@ def test_a_class_may_have_the_name_of_a_member(tmp_path):
     """predictions.json has objects of two kinds; a class called `label` must not confuse them."""
     account = Account(tmp_path, ["file", "label", "predicted"], test_images=30)
     assert report_of(account).evaluation.predictions.calibration.counts.sum() == 30
+
+
+def test_what_the_numbers_are_worth_and_how_the_champion_does(report, html):
+    found = report.evaluation
+    assert [mean.name for mean in found.means] == ["accuracy", "balanced accuracy", "macro F1"]
+    assert all(mean.low < mean.value < mean.high for mean in found.means)
+    assert set(found.recalls) == set(found.classes)
+    assert '<th scope="row">macro F1</th>' in html
+    assert "Not compared: there is none." in html
+
+
+def test_an_evaluation_of_an_earlier_version_has_less_to_say(account, collect):
+    path = account.path("evaluate/evaluation.json")
+    content = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({"multiclass_classification_metrics": content["multiclass_classification_metrics"]})
+    )
+    found = collect().evaluation
+    assert found.interval == pytest.approx(
+        (content["worth"]["accuracy"]["low"], content["worth"]["accuracy"]["high"])
+    )
+    assert (found.means, found.recalls, found.comparison) == ([], {}, "")
+    assert "macro F1" not in page.render(collect())

@@ -1,0 +1,118 @@
+"""Finds the champion: the model that an endpoint serves, or else the newest approved one.
+
+Part of the Lambda function that deploys (deploy.py), which may see both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from entrypoints.contract import (
+    CHAMPION,
+    CHAMPION_URL,
+    ENDPOINT_NAME,
+    MODEL_PACKAGE_GROUP_NAME,
+    NO_CHAMPION_URL,
+    NONE,
+    REASON,
+)
+from entrypoints.deploy import describe_endpoint, is_missing
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+
+MAX_REASON = 256  # botocore's service model, ContainerArgument: it becomes a word of EvaluateModel's command
+# States in which nothing answers.
+NOT_SERVING = {"Creating", "Failed", "OutOfService", "Deleting"}
+
+
+class NoChampionError(Exception):
+    """Why there is nothing to compare with, in words."""
+
+
+def find(sagemaker: SageMakerClient, s3: S3Client, event: dict[str, Any]) -> dict[str, str]:
+    """The champion's name and artifact; the keys of event and answer stand in contract.py."""
+    try:
+        name, container, reason = champion(sagemaker, event[ENDPOINT_NAME], event[MODEL_PACKAGE_GROUP_NAME])
+        url = artifact(container)
+        if not url or not exists(s3, url):
+            raise NoChampionError(f"the artifact of {name}, {reason}, is gone: {url or 'it has no URL'}")
+    except NoChampionError as problem:
+        reason = str(problem)[:MAX_REASON]
+        return {CHAMPION: NONE, CHAMPION_URL: event[NO_CHAMPION_URL], REASON: reason}
+    return {CHAMPION: name, CHAMPION_URL: url, REASON: reason}
+
+
+def champion(sagemaker: SageMakerClient, endpoint: str, group: str) -> tuple[str, Any, str]:
+    """The champion's name, the container that it is part of, and what makes it one.
+
+    Raises:
+        NoChampionError: there is none.
+    """
+    current = describe_endpoint(sagemaker, endpoint)
+    if current is not None and current["EndpointStatus"] not in NOT_SERVING:
+        return serving(sagemaker, endpoint, current["EndpointConfigName"])
+    approved = sagemaker.list_model_packages(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Approved",
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        MaxResults=1,
+    )["ModelPackageSummaryList"]
+    if not approved:
+        raise NoChampionError(f"endpoint {endpoint} serves nothing, and {group} has no approved version")
+    name, container = of_package(sagemaker, approved[0]["ModelPackageArn"])
+    return name, container, "the newest approved version"
+
+
+def serving(sagemaker: SageMakerClient, endpoint: str, config: str) -> tuple[str, Any, str]:
+    """`champion` of an endpoint that answers: the model that gets most of its traffic.
+
+    Raises:
+        NoChampionError: what it was made from has been deleted.
+    """
+    try:
+        variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+        model = max(variants, key=lambda variant: variant.get("InitialVariantWeight", 1.0))["ModelName"]
+        answer = sagemaker.describe_model(ModelName=model)
+        container: Any = answer.get("PrimaryContainer") or answer["Containers"][0]
+        if "ModelPackageName" in container:
+            model, container = of_package(sagemaker, container["ModelPackageName"])
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+        raise NoChampionError(
+            f"what endpoint {endpoint} serves is gone: {error.response['Error']['Message']}"
+        ) from None
+    return model, container, f"which endpoint {endpoint} serves"
+
+
+def of_package(sagemaker: SageMakerClient, arn: str) -> tuple[str, Any]:
+    """A model package's name, such as flowers/7, and its container."""
+    package = sagemaker.describe_model_package(ModelPackageName=arn)
+    name = package["ModelPackageArn"].partition(":model-package/")[2]
+    return name, package["InferenceSpecification"]["Containers"][0]
+
+
+def artifact(container: dict[str, Any]) -> str:
+    """The S3 URI of a container's artifact; "" if it has none."""
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    return str(container.get("ModelDataUrl") or source.get("S3Uri", ""))
+
+
+def exists(s3: S3Client, url: str) -> bool:
+    """Whether there is such an object.
+
+    HeadObject would need s3:ListBucket without a condition to say that there is none (API reference).
+    """
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    try:
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchBucket":
+            return False
+        raise
+    return [item["Key"] for item in listed.get("Contents", [])] == [key]

@@ -1,0 +1,74 @@
+"""From metrics to gate.json: the numbers that the pipeline's conditions compare, and what people are told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from entrypoints.contract import (
+    ACCURACY,
+    ACCURACY_LOWER_BOUND,
+    GATE_METRICS,
+    GUESSING,
+    MAJORITY_ACCURACY,
+    MEASURED,
+    METADATA,
+    METRIC_LOWER_BOUND,
+    METRIC_LOWER_BOUND_TEXT,
+    METRIC_VALUE,
+    METRIC_VALUE_TEXT,
+)
+
+FEW_PICTURES = 30
+IN_WORDS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+
+
+def gate(metric: str, worth: dict[str, Any]) -> dict[str, Any]:
+    """The value of gate.json, which stays small however many classes there are.
+
+    Args:
+        metric: one of contract.GATE_METRICS.
+        worth: what metrics.worth found.
+    """
+    measured, accuracy, majority = worth[metric], worth[ACCURACY], worth["majority"]
+    return {
+        "metric": metric,
+        METRIC_VALUE: measured["value"],
+        METRIC_LOWER_BOUND: measured["low"],
+        ACCURACY_LOWER_BOUND: accuracy["low"],
+        MAJORITY_ACCURACY: majority["accuracy"],
+        MEASURED: sentence(metric, worth),
+        METRIC_VALUE_TEXT: cut(measured["value"]),
+        METRIC_LOWER_BOUND_TEXT: cut(measured["low"]),
+        GUESSING: (
+            f"{sentence(ACCURACY, worth)}: its lower bound, {cut(accuracy['low'])}, is not above "
+            f"{cut(majority['accuracy'])}, which always answering {majority['class']!r} reaches"
+        ),
+        METADATA: {
+            name: f"{cut(worth[name]['value'])} from {cut(worth[name]['low'])} to {cut(worth[name]['high'])}"
+            f" on {worth['pictures']} pictures"
+            for name in GATE_METRICS
+        },
+    }
+
+
+def sentence(metric: str, worth: dict[str, Any]) -> str:
+    """What was measured, with its interval, and on what."""
+    pictures, groups, classes = worth["pictures"], worth["groups"], len(worth["classes"])
+    counted = f"{pictures} picture{'s' if pictures != 1 else ''}"
+    different = "" if groups == pictures else f", {groups} of them different,"
+    few = f" (fewer than {FEW_PICTURES} say little)" if groups < FEW_PICTURES else ""
+    return (
+        f"Test {IN_WORDS[metric]} {cut(worth[metric]['value'])} ({interval(worth[metric])}) on {counted}"
+        f"{different} of {classes} class{'es' if classes != 1 else ''}{few}"
+    )
+
+
+def interval(found: dict[str, float]) -> str:
+    """An interval as people read it."""
+    return f"95 % interval {cut(found['low'])} to {cut(found['high'])}"
+
+
+def cut(value: float) -> str:
+    """Four decimals, cut and not rounded: 0.89999 stays below 0.9."""
+    return f"{math.floor(value * 10_000 + 1e-6) / 10_000:g}"
