@@ -25,6 +25,7 @@ from torch import nn
 from entrypoints import image
 from entrypoints.backbones import Backbone
 from entrypoints.batches import batched, read_squares
+from entrypoints.calibration import fit_temperature
 from entrypoints.contract import ENGINES
 from entrypoints.dataset import LabelledFiles, spread
 from entrypoints.model import build
@@ -54,10 +55,11 @@ def make(
     train_files: LabelledFiles,
     validation_files: LabelledFiles,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The engines as files by name, and what model.json says about them under "engines".
+    """The engines as files by name, and what they add to model.json: "engines" and "temperature".
 
     The network may be on any device; `model_card` is the rest of model.json. int8 has a file when it agrees
-    with fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}.
+    with fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}. There is one
+    temperature (calibration.py) for both, since they answer alike.
 
     Raises:
         DatasetError: a file is no picture.
@@ -78,8 +80,10 @@ def make(
             name: predictor.open_session(path, torch.get_num_threads()) for name, path in paths.items()
         }
         compare(copied, sessions["fp32"], next(inputs(files[:COMPARED_PICTURES], model_card)))
-        answers = predicted(sessions, inputs(files, model_card))
+        scores = predicted(sessions, inputs(files, model_card))
         engines = {name: path.read_bytes() for name, path in paths.items()}
+    answers = {name: rows.argmax(axis=1) for name, rows in scores.items()}
+    temperature = fit_temperature(scores["fp32"], labels)
     accuracy = {name: float(np.mean(labels == answer)) for name, answer in answers.items()}
     agreement = float(np.mean(answers["fp32"] == answers["int8"]))
     said: dict[str, Any] = {
@@ -102,7 +106,9 @@ def make(
     sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in sorted(engines.items()))
     seconds = time.monotonic() - started
     print(f"engines: {sizes}; int8 agrees on {agreement:.1%} of {len(files)} pictures; {seconds:.1f} s")
-    return {ENGINES[name]: data for name, data in engines.items()}, said
+    print(f"probabilities: the softmax of the scores at a temperature of {temperature:.3f}")
+    kept = {ENGINES[name]: data for name, data in engines.items()}
+    return kept, {"engines": said, "temperature": temperature}
 
 
 def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[predictor.Inputs]:
@@ -185,10 +191,10 @@ def compare(network: nn.Module, session: InferenceSession, batch: predictor.Inpu
 
 def predicted(
     sessions: Mapping[str, InferenceSession], batches: Iterator[predictor.Inputs]
-) -> dict[str, Labels]:
-    """What each engine takes the pictures for, as indices of classes."""
-    answers: dict[str, list[Labels]] = {name: [] for name in sessions}
+) -> dict[str, predictor.Scores]:
+    """Each engine's scores of the pictures, of shape pictures x classes."""
+    scores: dict[str, list[predictor.Scores]] = {name: [] for name in sessions}
     for batch in batches:
         for name, session in sessions.items():
-            answers[name].append(session.run(None, {predictor.INPUT: batch})[0].argmax(axis=1))
-    return {name: np.concatenate(parts) for name, parts in answers.items()}
+            scores[name].append(session.run(None, {predictor.INPUT: batch})[0])
+    return {name: np.concatenate(parts) for name, parts in scores.items()}

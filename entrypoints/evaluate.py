@@ -141,7 +141,8 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
         predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
     )
     write_json(output / PREDICTIONS, predictions)
-    write_samples(output / SAMPLES, test.resolve(), predictions)
+    # A predictor of an earlier version has no temperature.
+    write_samples(output / SAMPLES, test.resolve(), predictions, getattr(model, "temperature", 1.0))
     write_json(
         output / EVALUATION,
         {"multiclass_classification_metrics": metrics, "engine": model.engine, "engines": engines},
@@ -184,7 +185,9 @@ def compare_engines(
     return compared
 
 
-def write_samples(folder: Path, test: Path, predictions: Sequence[dict[str, Any]]) -> None:
+def write_samples(
+    folder: Path, test: Path, predictions: Sequence[dict[str, Any]], temperature: float
+) -> None:
     """Copy a few test pictures, and what was answered: of each class in turn the one it was surest of.
 
     A sure answer is the same on every processor; one between two classes need not be.
@@ -201,7 +204,7 @@ def write_samples(folder: Path, test: Path, predictions: Sequence[dict[str, Any]
             # The name in the test set may be one that no other system takes.
             name = f"{len(answers) + 1}.{image_format(file)}"
             write_bytes(folder / name, file.read_bytes())
-            answers.append({**prediction, "file": name})
+            answers.append({**prediction, "file": name, "temperature": temperature})
     write_json(folder / SAMPLE_ANSWERS, answers)
 
 

@@ -218,9 +218,8 @@ def train(hp: Hyperparameters) -> None:
         if hp.engines:
             from entrypoints.engines import make  # its libraries are not where trials run
 
-            engines, model_card["engines"] = make(
-                backbone, network, model_card, splits.train, splits.validation
-            )
+            engines, said = make(backbone, network, model_card, splits.train, splits.validation)
+            model_card |= said
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
             write_artifact(artifact, network, model_card, engines)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")

@@ -84,7 +84,8 @@ def predict_tensor(
         raise _unknown(endpoint, content) from None
     if rows.shape != (1, len(card["classes"])):
         raise _unknown(endpoint, content)
-    scores = rows[0].astype(np.float64)
+    # Artifacts of earlier versions have no temperature.
+    scores = rows[0].astype(np.float64) / card.get("temperature", 1.0)
     exponentials = np.exp(scores - scores.max())
     probabilities = exponentials / exponentials.sum()
     return {

@@ -63,6 +63,7 @@ class Model:
     resize: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    temperature: float = 1.0  # that scores are divided by before they become probabilities
 
 
 def load(folder: Path, engine: str | None = None) -> Model:
@@ -95,6 +96,7 @@ def load(folder: Path, engine: str | None = None) -> Model:
         resize=how["resize"],
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
+        temperature=model_card.get("temperature", 1.0),  # artifacts of earlier versions have none
     )
 
 
@@ -163,8 +165,9 @@ def predict(model: Model, inputs: Inputs) -> Scores:
 
 
 def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
-    """Label and probability per class (softmax of the scores) for each row of scores."""
-    powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    """Label and probability per class (softmax of the scores at the model's temperature) for each row."""
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    powers = np.exp(shifted / model.temperature)
     probabilities = (powers / powers.sum(axis=1, keepdims=True)).tolist()
     return [
         {

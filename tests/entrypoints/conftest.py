@@ -143,7 +143,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     _, pictures = read_split(write_classes(tmp_path_factory.mktemp("pictures"), 8))
     files, said = make(RESNET18, network, card, pictures, pictures)
-    write_artifact(folder, network, {**card, "engines": said}, files)
+    write_artifact(folder, network, {**card, **said}, files)
     return folder
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from entrypoints import engines
+from entrypoints.calibration import LIMITS
 from entrypoints.contract import MODEL_CARD, PNG
 from entrypoints.dataset import read_split
 from entrypoints.model import build
@@ -45,7 +46,9 @@ def test_engines_answer_alike_and_as_the_network_for_every_picture(artifact: Pat
 
 
 def test_the_card_says_how_engines_were_made(artifact: Path) -> None:
-    said = json.loads((artifact / MODEL_CARD).read_text())["engines"]
+    card = json.loads((artifact / MODEL_CARD).read_text())
+    assert LIMITS[0] < card["temperature"] < LIMITS[1]
+    said = card["engines"]
     assert said["fp32"] == {"file": "model.onnx", "accuracy": 1.0, "pictures": 16}
     assert said["int8"] == {
         "file": "model.int8.onnx",
@@ -96,7 +99,8 @@ def test_int8_that_answers_otherwise_is_left_out(
     hair_splitter: tuple[torch.nn.Module, list[tuple[Path, int]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     network, pictures = hair_splitter
-    files, said = engines.make(RESNET18, network, CARD, pictures, pictures)
+    files, card = engines.make(RESNET18, network, CARD, pictures, pictures)
+    said = card["engines"]
     assert list(files) == ["model.onnx"]
     assert list(said["int8"]) == ["left_out"]
     assert "of 32 validation pictures; at least 99.5% are needed" in said["int8"]["left_out"]

@@ -80,7 +80,7 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
 
 
 def test_samples_are_test_pictures_of_every_class_with_their_answers(
-    archive: Path, tmp_path: Path, run: Run
+    artifact: Path, archive: Path, tmp_path: Path, run: Run
 ) -> None:
     test = write_classes(tmp_path / "test", 7)
     for number in range(1, 7):
@@ -102,7 +102,8 @@ def test_samples_are_test_pictures_of_every_class_with_their_answers(
     assert {Path(name).suffix for name in names} == {".png", ".jpeg"}
     originals = {path.read_bytes(): path for path in test.rglob("*.*g")}
     predictions = json.loads((tmp_path / "out/predictions.json").read_text())
-    expected = {entry["file"]: {**entry, "file": ""} for entry in predictions}
+    temperature = json.loads((artifact / "model.json").read_text())["temperature"]
+    expected = {entry["file"]: {**entry, "file": "", "temperature": temperature} for entry in predictions}
     for answer in answers:
         original = originals[(samples / answer["file"]).read_bytes()]
         assert {**answer, "file": ""} == expected[original.relative_to(test).as_posix()]

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -220,9 +221,31 @@ def test_large_batches_give_the_scores_of_small_ones(model: predictor.Model) -> 
 
 
 def test_probabilities_are_the_softmax_of_scores(model: predictor.Model) -> None:
-    [even, sure] = predictor.describe(model, np.array([[1, 1], [-500, 500]], np.float32))
+    plain = replace(model, temperature=1.0)
+    [even, sure] = predictor.describe(plain, np.array([[1, 1], [-500, 500]], np.float32))
     assert even == {"label": "ants", "probabilities": {"ants": 0.5, "bees": 0.5}}
     assert sure == {"label": "bees", "probabilities": {"ants": 0.0, "bees": 1.0}}
+
+
+def test_the_model_s_temperature_moves_probabilities_and_no_label_and_no_score(artifact: Path) -> None:
+    model = predictor.load(artifact)
+    assert model.temperature == json.loads((artifact / "model.json").read_text())["temperature"]
+    hot = replace(model, temperature=4.0)
+    [answer] = predictor.describe(hot, np.array([[1, 5]], np.float32))
+    assert answer["label"] == "bees"
+    assert answer["probabilities"]["bees"] == pytest.approx(1 / (1 + np.exp(-1)))
+    [cold], [warm] = (np.load(BytesIO(predictor.answer(each, encoded(), PNG, NPY))) for each in (model, hot))
+    assert np.array_equal(cold, warm)
+
+
+def test_an_artifact_of_an_earlier_version_has_a_temperature_of_1(artifact: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(artifact, tmp_path / "artifact")
+    card = json.loads((copied / "model.json").read_text())
+    del card["temperature"]
+    (copied / "model.json").write_text(json.dumps(card))
+    model = predictor.load(copied)
+    assert model.temperature == 1.0
+    assert json.loads(predictor.answer(model, encoded(), PNG, JSON))["label"] == "bees"
 
 
 @pytest.mark.parametrize(
