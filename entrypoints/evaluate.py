@@ -33,6 +33,7 @@ from entrypoints.contract import (
     SAMPLES,
     TEST_CLASSES,
     TEST_PICTURES,
+    WORST_MISTAKES,
 )
 from entrypoints.metrics import multiclass_metrics
 from entrypoints.program import Parser, fail, write_bytes, write_json
@@ -136,6 +137,7 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
         }
         for (file, label), answer in zip(files, predictor.describe(model, scores), strict=True)
     ]
+    explain_mistakes(predictor, model, [file for file, _ in files], predictions)
     compared = spread(range(len(files)), COMPARED_PICTURES)
     engines = compare_engines(
         predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
@@ -156,6 +158,23 @@ def evaluate(artifact: Path, test: Path, output: Path) -> None:
         },
     )
     print(f"accuracy {metrics['accuracy']['value']:.4f} on {len(files)} images, engine {model.engine}")
+
+
+def explain_mistakes(
+    predictor: ModuleType, model: Any, files: Sequence[Path], predictions: Sequence[dict[str, Any]]
+) -> None:
+    """Add map, score and whether it is known to the wrong predictions that the model was surest of."""
+    if not hasattr(predictor, "recognize"):  # of an earlier version
+        return
+    wrong = [
+        (file, prediction)
+        for file, prediction in zip(files, predictions, strict=True)
+        if prediction["predicted"] != prediction["label"]
+    ]
+    wrong.sort(key=lambda item: -item[1]["probabilities"][item[1]["predicted"]])
+    for file, prediction in wrong[:WORST_MISTAKES]:
+        [said] = predictor.recognize(model, predictor.decode(model, file.read_bytes(), ANY_IMAGE), True)
+        prediction |= {name: value for name, value in said.items() if name not in ("label", "probabilities")}
 
 
 def compare_engines(

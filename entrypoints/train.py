@@ -218,7 +218,9 @@ def train(hp: Hyperparameters) -> None:
         if hp.engines:
             from entrypoints.engines import make  # its libraries are not where trials run
 
-            engines, said = make(backbone, network, model_card, splits.train, splits.validation)
+            engines, said = make(
+                backbone, network, model_card, splits.train, splits.validation, hp.known_share
+            )
             model_card |= said
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
             write_artifact(artifact, network, model_card, engines)

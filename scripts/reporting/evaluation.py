@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from entrypoints.contract import EVALUATION, PREDICTIONS, TEST
+from entrypoints.contract import EVALUATION, PREDICTIONS, TEST, WORST_MISTAKES
+from scripts import maps
 from scripts.reporting.parts import (
     Calibration,
     Counts,
@@ -19,12 +20,11 @@ from scripts.reporting.parts import (
     Picture,
     Predictions,
 )
-from scripts.reporting.pictures import thumbnails
+from scripts.reporting.pictures import Map, thumbnails
 from scripts.reporting.store import Store, Unavailable, part
 
 CONFIDENCE_LEVEL = 0.95
 BINS = 10
-MISTAKES = 24
 SIDE_PX = 160
 
 
@@ -108,8 +108,9 @@ def predictions(
     confidence: Floats = probabilities[rows, predicted]
     right = predicted == labels
     wrong = np.flatnonzero(~right)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    pictures = _pictures(store, split, [files[row] for row in worst])
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_MISTAKES]
+    drawn = [_map(records[row]) for row in worst]
+    pictures = _pictures(store, split, [files[row] for row in worst], drawn)
     return Predictions(
         calibrate(confidence, right.astype(np.float64)),
         [
@@ -119,17 +120,28 @@ def predictions(
                 classes[predicted[row]],
                 float(probabilities[row, labels[row]]),
                 float(confidence[row]),
+                found is not None,
+                records[row].get("known") is not False,
             )
-            for row, picture in zip(worst, pictures, strict=True)
+            for row, picture, found in zip(worst, pictures, drawn, strict=True)
         ],
     )
 
 
-def _pictures(store: Store, split: Mapping[str, str] | Missing, files: Sequence[str]) -> list[Picture]:
+def _map(record: Mapping[str, Any]) -> Map | None:
+    """A prediction's map, None where it has none or one that tells nothing."""
+    if "map" not in record or not maps.tells(record["map"]):
+        return None
+    return record["map"], float(record["map_side"])
+
+
+def _pictures(
+    store: Store, split: Mapping[str, str] | Missing, files: Sequence[str], drawn: Sequence[Map | None]
+) -> list[Picture]:
     if isinstance(split, Missing):
         return [Picture(file, "") for file in files]
     folder = split[TEST].rstrip("/")
-    return thumbnails(store, [f"{folder}/{file}" for file in files], SIDE_PX, square=False)
+    return thumbnails(store, [f"{folder}/{file}" for file in files], SIDE_PX, square=False, drawn=drawn)
 
 
 def calibrate(confidence: Floats, right: Floats) -> Calibration:

@@ -40,6 +40,8 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     assert sum(wrong[0]["probabilities"].values()) == pytest.approx(1)
     assert wrong[0]["probabilities"]["bees"] > 0.5
     document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert np.array(wrong[0]["map"]).shape == (1, 1) and wrong[0]["known"] in (True, False)
+    assert not any("map" in entry for entry in predictions if entry not in wrong)
     assert {entry["engine"] for entry in predictions} == {document["engine"]}
     same = {"accuracy": pytest.approx(6 / 7), "agreement": 1.0, "pictures": 7}
     assert document["engines"] == {"int8": same, "fp32": same}
@@ -112,7 +114,11 @@ def test_samples_are_test_pictures_of_every_class_with_their_answers(
 @pytest.mark.parametrize(
     ("module", "line", "other"),
     [
-        ("serving/predictor.py", "    return scores", "    return -scores"),
+        (
+            "serving/predictor.py",
+            "    return _outputs(model, inputs, SCORES)[0]",
+            "    return -_outputs(model, inputs, SCORES)[0]",
+        ),
         ("image.py", "    return inputs", "    return inputs[::-1].copy()"),  # blue for red
     ],
 )

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from entrypoints.contract import ANY_IMAGE, JPEG, JSON, NPY, PNG, WEBP
+from entrypoints.contract import ANY_IMAGE, EXPLAINED_JSON, JPEG, JSON, NPY, PNG, WEBP
 from entrypoints.serving import predictor
 from tests.entrypoints.conftest import ROOT
 from tests.entrypoints.pictures import COLORS, picture
@@ -50,12 +51,12 @@ def test_a_picture_from_bytes_to_answer(model: predictor.Model) -> None:
     assert batch.dtype == np.float32
     scores = predictor.predict(model, batch)
     assert scores.shape == (1, 2)
-    answer = json.loads(predictor.encode(model, scores, JSON, single=True))
+    [answer] = predictor.recognize(model, batch)
     assert answer["label"] == "bees"
     assert answer["probabilities"]["bees"] > 0.5
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
-    assert json.loads(predictor.encode(model, scores, JSON, single=False)) == [answer]
-    assert np.array_equal(np.load(BytesIO(predictor.encode(model, scores, NPY, single=True))), scores)
+    assert json.loads(predictor.answer(model, file.getvalue(), JPEG, JSON)) == answer
+    assert np.array_equal(np.load(BytesIO(predictor.answer(model, file.getvalue(), JPEG, NPY))), scores)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -238,14 +239,39 @@ def test_the_model_s_temperature_moves_probabilities_and_no_label_and_no_score(a
     assert np.array_equal(cold, warm)
 
 
-def test_an_artifact_of_an_earlier_version_has_a_temperature_of_1(artifact: Path, tmp_path: Path) -> None:
+def test_a_picture_unlike_the_training_s_is_unknown(model: predictor.Model) -> None:
+    alike = json.loads(predictor.answer(model, encoded(), PNG, JSON))
+    assert alike["known"] is True and 0 < alike["score"] <= 1
+    file = BytesIO()
+    Image.effect_mandelbrot((60, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB").save(file, "PNG")
+    other = json.loads(predictor.answer(model, file.getvalue(), PNG, JSON))
+    assert other["known"] is False and other["score"] > 1
+    assert list(other) == ["label", "probabilities", "known", "score"]
+
+
+def test_a_map_is_there_when_it_is_asked_for(model: predictor.Model) -> None:
+    batch = np.random.default_rng(0).normal(size=(2, 3, 96, 64)).astype(np.float32)
+    plain = predictor.recognize(model, batch)
+    explained = json.loads(predictor.answer(model, saved(batch), NPY, EXPLAINED_JSON))
+    for said, without, scores in zip(explained, plain, predictor.predict(model, batch), strict=True):
+        rows = np.array(said.pop("map"))
+        assert rows.shape == (3, 2)
+        assert rows.mean() == pytest.approx(scores.max() - scores.mean(), abs=0.3)  # int8 rounds the average
+        assert said.pop("map_side") == 32 / 37
+        assert said == without
+
+
+def test_an_artifact_of_an_earlier_version_has_neither_temperature_nor_known(
+    artifact: Path, tmp_path: Path
+) -> None:
     copied = shutil.copytree(artifact, tmp_path / "artifact")
     card = json.loads((copied / "model.json").read_text())
-    del card["temperature"]
+    del card["temperature"], card["known"]
     (copied / "model.json").write_text(json.dumps(card))
     model = predictor.load(copied)
     assert model.temperature == 1.0
-    assert json.loads(predictor.answer(model, encoded(), PNG, JSON))["label"] == "bees"
+    answer = json.loads(predictor.answer(model, encoded(), PNG, JSON))
+    assert (answer["label"], list(answer)) == ("bees", ["label", "probabilities"])
 
 
 @pytest.mark.parametrize(
