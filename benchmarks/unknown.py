@@ -84,7 +84,9 @@ def shapes(folder: Path, count: int = 250, side_px: int = 64) -> Path:
 def letters() -> list[Image.Image]:
     """Letters as the digits are: 8 x 8 pixels of 17 grey levels, enlarged."""
     random = np.random.default_rng(0)
-    fonts = sorted((Path(matplotlib.get_data_path()) / "fonts/ttf").glob("DejaVuS*.ttf"))
+    folder = Path(matplotlib.get_data_path()) / "fonts/ttf"
+    fonts = sorted(folder.glob("DejaVuSans*.ttf")) + sorted(folder.glob("DejaVuSerif*.ttf"))
+    fonts = [font for font in fonts if "Display" not in font.name]  # these lack the letters
     pictures = []
     for _ in range(OTHERS):
         letter = random.choice([*"ABCDEFGHJKLMNPQRTUVWXYZabdefhkmnrt"])
