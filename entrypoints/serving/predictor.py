@@ -206,8 +206,8 @@ def recognize(model: Model, inputs: Inputs, explain: bool = False) -> list[dict[
 def run(session: onnxruntime.InferenceSession, wanted: Sequence[str], inputs: Inputs) -> list[Scores]:
     """Some of an engine's outputs.
 
-    The others are computed, too, which takes no time that can be measured. To leave them out with onnxruntime's
-    only_execute_path_to_fetches took up to twice as long.
+    The others are computed, too, which takes no time that can be measured. To leave them out, with
+    onnxruntime's only_execute_path_to_fetches, took up to twice as long.
     """
     outputs: list[Scores] = session.run(wanted, {INPUT: inputs})
     return outputs
