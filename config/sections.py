@@ -106,6 +106,8 @@ class Training:
     patience: Annotated[int, Between(0)] = 0  # epochs without a better one that end it, in its last sixth
     views: Annotated[int, Between(1)] = 4  # random crops of each picture, where layers are frozen
     memory_budget_mb: Annotated[int, Between(0)] = 2048  # of an instance, for pictures and features
+    # Of pictures like the validation split's, how many the endpoint calls known.
+    known_share: Annotated[float, Between(0, 1, above=True)] = 0.95
 
     def hyperparameters(self) -> dict[str, str]:
         """As the training program takes them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +14,24 @@ ATTEMPTS = 8  # of one request, in all
 BUSY = 503
 
 
+def _read_map(rows: Any) -> list[list[float]]:
+    return [[float(value) for value in row] for row in rows]
+
+
+# What an answer may hold besides, and how it is read.
+FURTHER: dict[str, Callable[[Any], Any]] = {
+    "known": bool,
+    "score": float,
+    "map": _read_map,
+    "map_side": float,
+}
+
+
 def read_answer(content: bytes) -> dict[str, Any]:
     """{"label": ..., "probabilities": {class: 0..1}} from the JSON that serving/predictor.py encodes.
+
+    "known", "score", "map" and "map_side" are there as far as the answer holds them: the models of earlier
+    versions have none.
 
     Raises:
         ValueError: it is not of this form, or the label is none of the classes.
@@ -24,11 +40,12 @@ def read_answer(content: bytes) -> dict[str, Any]:
     try:
         label = str(document["label"])
         probabilities = {name: float(value) for name, value in document["probabilities"].items()}
+        further = {name: read(document[name]) for name, read in FURTHER.items() if name in document}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{error!r}") from error
     if label not in probabilities:
         raise ValueError(f"the label {label} is none of the classes that have a probability")
-    return {"label": label, "probabilities": probabilities}
+    return {"label": label, "probabilities": probabilities, **further}
 
 
 def retry_while_busy(runtime: SageMakerRuntimeClient) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Backbone:
     """A classifier of torchvision whose forward pass calls its children one after the other, as ResNets do.
 
-    It halves the sides of its pictures five times (contract.MIN_IMAGE_PX).
+    The last three are an average over all places, `flatten` and a linear head: engines.py opens it there. It
+    halves the sides of its pictures five times (contract.MIN_IMAGE_PX).
     """
 
     name: str  # for people, and the value of the hyperparameter `backbone`

@@ -48,6 +48,8 @@ EXIT_MESSAGE = "/opt/ml/output/message"
 SPLIT_SUMMARY = "summary.json"
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.json"
+# Of the wrong predictions, the surest have a map in predictions.json, and are shown in the report.
+WORST_MISTAKES = 24
 # CheckAccuracy's property file, which holds a few numbers only: SageMaker reads 2 MB of one, and
 # evaluation.json, with its confusion matrix, has more from about 205 classes on.
 GATE = "gate.json"
@@ -56,6 +58,9 @@ MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
 # The digests of the pictures that the model was trained and validated on (digests.py).
 TRAINED_ON = "trained_on.npy"
+# What the training pictures' features are like (serving/known.py). Not in model.json: 512 x 512 numbers are
+# 1 MB here and 5 MB of JSON.
+KNOWN = "known.npz"
 # The engines that serve the model, best first: their names, and their files in the artifact.
 ENGINES = {"int8": "model.int8.onnx", "fp32": "model.onnx"}
 # A few test pictures beside evaluation.json, and what the evaluation answered: VerifyEndpoint's questions.
@@ -107,6 +112,8 @@ JSON = "application/json"
 # JSON: {"image": base64} or {"images": [base64, ...]}.
 ACCEPTED_CONTENT_TYPES = (JPEG, PNG, WEBP, ANY_IMAGE, NPY, JSON)
 ANSWERED_CONTENT_TYPES = (JSON, NPY)
+# The Accept header's parameter that asks for the class activation map beside the answer.
+EXPLAINED_JSON = f"{JSON};explain=map"
 # The largest body that InvokeEndpoint takes.
 MAX_BODY_BYTES = 25_000_000
 # The only header of a container that InvokeEndpoint hands on to the client; holds engine=NAME.

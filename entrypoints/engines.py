@@ -22,10 +22,11 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from entrypoints import image
+from entrypoints import image, known
 from entrypoints.backbones import Backbone
 from entrypoints.batches import batched, read_squares
-from entrypoints.contract import ENGINES
+from entrypoints.calibration import fit_temperature
+from entrypoints.contract import ENGINES, KNOWN
 from entrypoints.dataset import LabelledFiles, spread
 from entrypoints.model import build
 from entrypoints.program import fail
@@ -33,6 +34,9 @@ from entrypoints.serving import predictor
 
 # Training pictures, spread evenly over the split, whose activations set the ranges of int8.
 CALIBRATION_PICTURES = 64
+# Training pictures, spread evenly too, whose features tell what is known: as many in all, or for each class.
+KNOWN_PICTURES = 1000
+KNOWN_PICTURES_PER_CLASS = 10
 # Of a larger validation split this number of pictures, spread evenly, decides.
 VALIDATION_PICTURES = 1000
 # The share of them (0..1) on which int8 must answer as fp32 does. Where answers are the same, so is whether
@@ -53,33 +57,43 @@ def make(
     model_card: Mapping[str, Any],
     train_files: LabelledFiles,
     validation_files: LabelledFiles,
+    known_share: float,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The engines as files by name, and what model.json says about them under "engines".
+    """The engines as files by name, and what they add to model.json: "engines", "temperature" and "known".
 
     The network may be on any device; `model_card` is the rest of model.json. int8 has a file when it agrees
-    with fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}.
+    with fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}. There is one
+    temperature (calibration.py) for both, since they answer alike. What is known has a file, too (known.py),
+    and `known_share` (0..1) of pictures like the validation split's are.
 
     Raises:
         DatasetError: a file is no picture.
         SystemExit: the fp32 engine does not compute what the network does.
     """
     started = time.monotonic()
+    classes = len(model_card["classes"])
     calibration = [file for file, _ in spread(train_files, CALIBRATION_PICTURES)]
+    seen = spread(train_files, max(KNOWN_PICTURES, KNOWN_PICTURES_PER_CLASS * classes))
     validation = spread(validation_files, VALIDATION_PICTURES)
     files, labels = [file for file, _ in validation], np.array([label for _, label in validation])
-    copied = build(backbone, len(model_card["classes"]), None).eval()
+    copied = build(backbone, classes, None).eval()
     copied.load_state_dict(network.state_dict())
     reduce_range = not predictor.has_vnni()
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / file for name, file in ENGINES.items()}
-        export(copied, model_card["preprocessing"]["image_size"], paths["fp32"])
+        export(backbone, copied, model_card["preprocessing"]["image_size"], paths["fp32"])
         quantize(paths["fp32"], paths["int8"], inputs(calibration, model_card), reduce_range)
         sessions = {
             name: predictor.open_session(path, torch.get_num_threads()) for name, path in paths.items()
         }
         compare(copied, sessions["fp32"], next(inputs(files[:COMPARED_PICTURES], model_card)))
-        answers = predicted(sessions, inputs(files, model_card))
+        scores, features = outputs(sessions, inputs(files, model_card))
+        _, training = outputs({"fp32": sessions["fp32"]}, inputs([file for file, _ in seen], model_card))
         engines = {name: path.read_bytes() for name, path in paths.items()}
+    answers = {name: rows.argmax(axis=1) for name, rows in scores.items()}
+    temperature = fit_temperature(scores["fp32"], labels)
+    seen_labels = np.array([label for _, label in seen])
+    known_file, said_of_known = known.make(training["fp32"], seen_labels, classes, features, known_share)
     accuracy = {name: float(np.mean(labels == answer)) for name, answer in answers.items()}
     agreement = float(np.mean(answers["fp32"] == answers["int8"]))
     said: dict[str, Any] = {
@@ -102,7 +116,12 @@ def make(
     sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in sorted(engines.items()))
     seconds = time.monotonic() - started
     print(f"engines: {sizes}; int8 agrees on {agreement:.1%} of {len(files)} pictures; {seconds:.1f} s")
-    return {ENGINES[name]: data for name, data in engines.items()}, said
+    print(f"probabilities: the softmax of the scores at a temperature of {temperature:.3f}")
+    print(known.sentence(said_of_known))
+    kept = {ENGINES[name]: data for name, data in engines.items()}
+    if known_file is not None:
+        kept[KNOWN] = known_file
+    return kept, {"engines": said, "temperature": temperature, "known": said_of_known}
 
 
 def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[predictor.Inputs]:
@@ -113,21 +132,51 @@ def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[pre
         yield np.stack([image.normalize(picture, how["mean"], how["std"]) for picture in pixels])
 
 
-def export(network: nn.Module, image_size: int, path: Path) -> None:
-    """Write a network in eval mode as ONNX, batch norm folded, for any number of pictures of any size."""
+class Opened(nn.Module):
+    """A network that also shows what its scores come from; in eval mode, its weights shared.
+
+    Its outputs are the scores (N x classes); the features, which are what the head reads (N x features); and
+    the maps (N x height x width x classes): the scores that the head would give each place of what the last
+    block puts out. Their mean over the places is the scores, since the head is linear and reads an average:
+    class activation maps, Zhou et al., Learning Deep Features for Discriminative Localization, 2016.
+    """
+
+    def __init__(self, backbone: Backbone, network: nn.Module) -> None:
+        super().__init__()
+        layers = dict(network.named_children())
+        *body, pool, _, head = backbone.layers
+        self.body = nn.Sequential(*(layers[name] for name in body))
+        self.pool, self.head = layers[pool], layers[head]
+
+    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        places = self.body(pictures)
+        features = self.pool(places).flatten(1)
+        return self.head(features), features, self.head(places.permute(0, 2, 3, 1))
+
+
+def export(backbone: Backbone, network: nn.Module, image_size: int, path: Path) -> None:
+    """Write a network in eval mode as ONNX, batch norm folded, for any number of pictures of any size.
+
+    Its outputs are those of `Opened`.
+    """
     example = torch.zeros(1, 3, image_size, image_size)
     with warnings.catch_warnings():
         # The exporter that torch now prefers takes 6 s for what this one does in 0.6 s.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            network,
+            Opened(backbone, network).eval(),
             (example,),
             path,
             dynamo=False,
             opset_version=OPSET,
             input_names=[predictor.INPUT],
-            output_names=["scores"],
-            dynamic_axes={predictor.INPUT: {0: "n", 2: "h", 3: "w"}, "scores": {0: "n"}},
+            output_names=[predictor.SCORES, predictor.FEATURES, predictor.MAPS],
+            dynamic_axes={
+                predictor.INPUT: {0: "n", 2: "h", 3: "w"},
+                predictor.SCORES: {0: "n"},
+                predictor.FEATURES: {0: "n"},
+                predictor.MAPS: {0: "n", 1: "rows", 2: "columns"},
+            },
         )
     unshare(path)
     quant_pre_process(path, path, skip_symbolic_shape=True)
@@ -177,18 +226,23 @@ def compare(network: nn.Module, session: InferenceSession, batch: predictor.Inpu
     """Stop the program where an engine's scores are not the network's."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(batch)).numpy()
-    [scores] = session.run(None, {predictor.INPUT: batch})
+    [scores] = session.run([predictor.SCORES], {predictor.INPUT: batch})
     if not np.allclose(scores, expected, TOLERANCE, TOLERANCE):
         difference = float(np.abs(scores - expected).max())
         fail(f"the fp32 engine's scores differ from torch's by {difference:g}; report this", code=1)
 
 
-def predicted(
+def outputs(
     sessions: Mapping[str, InferenceSession], batches: Iterator[predictor.Inputs]
-) -> dict[str, Labels]:
-    """What each engine takes the pictures for, as indices of classes."""
-    answers: dict[str, list[Labels]] = {name: [] for name in sessions}
+) -> tuple[dict[str, predictor.Scores], dict[str, predictor.Features]]:
+    """Each engine's scores (pictures x classes) and features (pictures x features) of the pictures."""
+    wanted = [predictor.SCORES, predictor.FEATURES]
+    parts: dict[str, list[list[npt.NDArray[np.float32]]]] = {name: [] for name in sessions}
     for batch in batches:
         for name, session in sessions.items():
-            answers[name].append(session.run(None, {predictor.INPUT: batch})[0].argmax(axis=1))
-    return {name: np.concatenate(parts) for name, parts in answers.items()}
+            parts[name].append(predictor.run(session, wanted, batch))
+    scores, features = (
+        {name: np.concatenate([part[place] for part in each]) for name, each in parts.items()}
+        for place in range(len(wanted))
+    )
+    return scores, features

@@ -29,6 +29,7 @@ from entrypoints.contract import (
     SAMPLES,
     SPLIT_SUMMARY,
     TEST,
+    WORST_MISTAKES,
 )
 from entrypoints.metrics import Labels, multiclass_metrics, one_each, worth
 from entrypoints.program import Parser, fail, write_bytes, write_json, write_message
@@ -103,12 +104,14 @@ def evaluate(
         seen(artifact, [file for file, _ in files]),
     )
     comparison = compare(champion, answered, metric, margin)
+    explain_mistakes(predictor, model, [file for file, _ in files], predictions)
     compared = spread(range(len(files)), COMPARED_PICTURES)
     engines = compare_engines(
         predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
     )
     write_json(output / PREDICTIONS, predictions)
-    write_samples(output / SAMPLES, test.resolve(), predictions)
+    # A predictor of an earlier version has no temperature.
+    write_samples(output / SAMPLES, test.resolve(), predictions, getattr(model, "temperature", 1.0))
     write_json(
         output / EVALUATION,
         {
@@ -139,6 +142,23 @@ def read_groups(folder: Path, names: Sequence[str]) -> Labels:
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
+def explain_mistakes(
+    predictor: ModuleType, model: Any, files: Sequence[Path], predictions: Sequence[dict[str, Any]]
+) -> None:
+    """Add map, score and whether it is known to the wrong predictions that the model was surest of."""
+    if not hasattr(predictor, "recognize"):  # of an earlier version
+        return
+    wrong = [
+        (file, prediction)
+        for file, prediction in zip(files, predictions, strict=True)
+        if prediction["predicted"] != prediction["label"]
+    ]
+    wrong.sort(key=lambda item: -item[1]["probabilities"][item[1]["predicted"]])
+    for file, prediction in wrong[:WORST_MISTAKES]:
+        [said] = predictor.recognize(model, predictor.decode(model, file.read_bytes(), ANY_IMAGE), True)
+        prediction |= {name: value for name, value in said.items() if name not in ("label", "probabilities")}
+
+
 def compare_engines(
     predictor: ModuleType,
     artifact: Path,
@@ -166,7 +186,9 @@ def compare_engines(
     return compared
 
 
-def write_samples(folder: Path, test: Path, predictions: Sequence[dict[str, Any]]) -> None:
+def write_samples(
+    folder: Path, test: Path, predictions: Sequence[dict[str, Any]], temperature: float
+) -> None:
     """Copy a few test pictures, and what was answered: of each class in turn the one it was surest of.
 
     A sure answer is the same on every processor; one between two classes need not be.
@@ -183,7 +205,7 @@ def write_samples(folder: Path, test: Path, predictions: Sequence[dict[str, Any]
             # The name in the test set may be one that no other system takes.
             name = f"{len(answers) + 1}.{image_format(file)}"
             write_bytes(folder / name, file.read_bytes())
-            answers.append({**prediction, "file": name})
+            answers.append({**prediction, "file": name, "temperature": temperature})
     write_json(folder / SAMPLE_ANSWERS, answers)
 
 

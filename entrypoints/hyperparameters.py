@@ -35,6 +35,7 @@ class Hyperparameters:
     class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
     patience: int = 0  # end after this number without a better one, in the last sixth; 0: never
     memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is computed again
+    known_share: float = 0.95  # of pictures like the validation split's, how many an endpoint calls known
     engines: int = 1  # 1: the artifact holds what serves it; 0: weights only, for trials that nobody serves
 
     @property
@@ -81,6 +82,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "class_weights": (lambda v: v in (0, 1), "0 or 1"),
     "patience": (lambda v: v >= 0, "at least 0"),
     "memory_budget_mb": (lambda v: v >= 0, "at least 0"),
+    "known_share": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
     "engines": (lambda v: v in (0, 1), "0 or 1"),
 }
 

@@ -228,9 +228,8 @@ def train(hp: Hyperparameters) -> None:
         if hp.engines:
             from entrypoints.engines import make  # its libraries are not where trials run
 
-            files, model_card["engines"] = make(
-                backbone, network, model_card, splits.train, splits.validation
-            )
+            files, said = make(backbone, network, model_card, splits.train, splits.validation, hp.known_share)
+            model_card |= said
             files[TRAINED_ON], model_card["data"] = trained_on(splits)
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
             write_artifact(artifact, network, model_card, files)

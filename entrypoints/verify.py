@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # How far a probability may be from the evaluation's: its odds by a factor, for the same engine (perhaps on
 # another CPU) and for another one, and SLACK beside that. Engines hardly differ on a picture that they are
-# sure of, so such an answer has to be closer than one between two classes.
+# sure of, so such an answer has to be closer than one between two classes. A temperature (calibration.py)
+# multiplies the logarithm of the odds, and so how far engines differ in it.
 SAME_ENGINE = 1.1
 OTHER_ENGINE = 3.0
 SLACK = 0.01
@@ -85,11 +86,15 @@ def wait_while_busy(sagemaker: SageMakerClient, endpoint: str, timeout_s: float)
 
 
 def read_questions(samples: Path) -> list[dict[str, Any]]:
-    """The evaluation's answers, each {"file", "predicted", "probabilities": {class: 0..1}, "engine"}."""
+    """The evaluation's answers: "file", "predicted", "probabilities": {class: 0..1}, "engine", "temperature".
+
+    An evaluation of an earlier version gives no temperature: its probabilities are those of 1.
+    """
     path = samples / SAMPLE_ANSWERS
     try:
         questions = [
             {key: entry[key] for key in ("file", "predicted", "probabilities", "engine")}
+            | {"temperature": float(entry.get("temperature", 1))}
             for entry in json.loads(path.read_text("utf-8"))
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -129,6 +134,7 @@ def compare(question: dict[str, Any], answer: dict[str, Any], engine: str) -> No
             f"only the {'endpoint' if odd[0] in given else 'evaluation'} knows the class {odd[0]!r}"
         )
     factor = SAME_ENGINE if engine == question["engine"] else OTHER_ENGINE
+    factor **= 1 / question["temperature"]
     for name, probability in expected.items():
         low, high = bounds(probability, factor)
         if low <= given[name] <= high:  # NaN is not

@@ -35,7 +35,7 @@ def _line(row: Prediction) -> str:
 
 
 def write_csv(rows: Iterator[Prediction]) -> None:
-    """file, label, probability, then probability_CLASS of every class.
+    """file, label, probability, known and score where the model has them, probability_CLASS of every class.
 
     Raises:
         Failure: the classes changed, since another model was deployed meanwhile.
@@ -44,7 +44,9 @@ def write_csv(rows: Iterator[Prediction]) -> None:
     for row in rows:
         scores = {f"probability_{name}": value for name, value in row["probabilities"].items()}
         label = row["label"]
-        cells = {"file": row["file"], "label": label, "probability": row["probabilities"][label], **scores}
+        known = {name: str(row[name]).lower() for name in ("known", "score") if name in row}
+        first = {"file": row["file"], "label": label, "probability": row["probabilities"][label]}
+        cells = {**first, **known, **scores}
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
             writer.writeheader()
@@ -69,13 +71,21 @@ def write_table(rows: Iterator[Prediction]) -> None:
 
 
 def _print_table(rows: Sequence[Prediction]) -> None:
-    table = Table("picture", "label", "probability", "then")
+    table = Table("picture", "label", "probability", "then", "known")
     for row in rows:
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
         others = ", ".join(f"{name} {value:.1%}" for name, value in ranked[1:SHOWN])
-        table.add_row(row["file"], row["label"], f"{row['probabilities'][row['label']]:.1%}", others)
+        sure = f"{row['probabilities'][row['label']]:.1%}"
+        table.add_row(row["file"], row["label"], sure, others, _known(row))
     # On a terminal that shows the progress, too, whatever draws it must know.
     (command.console if both_terminals() else command.output).print(table)
+
+
+def _known(row: Prediction) -> str:
+    """Whether the picture is like the training's; models of earlier versions do not say."""
+    if "known" not in row:
+        return "–"
+    return "yes" if row["known"] else f"no: {row['score']:.2g} x as far as is known"
 
 
 def both_terminals() -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scripts.command as command
 from entrypoints import image
 from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
-from entrypoints.contract import JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
+from entrypoints.contract import EXPLAINED_JSON, JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
 
 if TYPE_CHECKING:
     import boto3
@@ -43,8 +43,10 @@ def connect(session: boto3.Session) -> SageMakerRuntimeClient:
     return runtime
 
 
-def predict_picture(source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient) -> Prediction:
-    """What the endpoint says of a picture: {"label": ..., "probabilities": {class: 0..1}}.
+def predict_picture(
+    source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient, explain: bool = False
+) -> Prediction:
+    """What the endpoint says of a picture, as answer.py reads it; with `explain` its map, too.
 
     JPEG, PNG and WEBP files are sent as they are, other formats as PNG.
 
@@ -55,7 +57,10 @@ def predict_picture(source: Path | bytes, endpoint: str, runtime: SageMakerRunti
         Failure: the endpoint is none of this pipeline's.
     """
     body, content_type = _body(source)
-    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType=content_type, Accept=JSON, Body=body)
+    accept = EXPLAINED_JSON if explain else JSON
+    answer = runtime.invoke_endpoint(
+        EndpointName=endpoint, ContentType=content_type, Accept=accept, Body=body
+    )
     content = answer["Body"].read()
     try:
         return read_answer(content)
@@ -84,7 +89,8 @@ def predict_tensor(
         raise _unknown(endpoint, content) from None
     if rows.shape != (1, len(card["classes"])):
         raise _unknown(endpoint, content)
-    scores = rows[0].astype(np.float64)
+    # Artifacts of earlier versions have no temperature.
+    scores = rows[0].astype(np.float64) / card.get("temperature", 1.0)
     exponentials = np.exp(scores - scores.max())
     probabilities = exponentials / exponentials.sum()
     return {

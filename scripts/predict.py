@@ -8,8 +8,11 @@ highest of the answered scores is the label, the way the original notebook did i
 then come from model.json in the model artifact that the endpoint serves: the one place that cannot disagree
 with the model.
 
+With --explain each picture is written to a folder, too: the redder, the more it speaks for the label.
+
   predict.py daisy.jpg
   predict.py photos/ --format csv > photos.csv
+  predict.py photos/ --explain why/
   curl https://example.com/daisy.jpg | predict.py - --format json
 
 Exit codes: 0 every picture has its answer, 1 the endpoint refused some, 2 wrong input or environment. Files
@@ -39,7 +42,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import scripts.command as command
 from entrypoints.contract import MAX_BODY_BYTES
 from entrypoints.dataset import LITTER
-from entrypoints.image import FORMATS, ImageError
+from entrypoints.image import FORMATS, ImageError, decode
+from scripts import maps
 from scripts.formats import WRITERS, both_terminals
 from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
 
@@ -161,12 +165,19 @@ def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer
         return Answer(source, reason=_sentence(error), refused=True)
 
 
-def predictions(answers: Iterable[Answer], outcome: Outcome) -> Iterator[Prediction]:
-    """Predictions with their picture's name first; what else became of pictures goes into `outcome`."""
+def predictions(
+    answers: Iterable[Answer], outcome: Outcome, explain: Path | None = None
+) -> Iterator[Prediction]:
+    """Predictions with their picture's name first; what else became of pictures goes into `outcome`.
+
+    Maps go into the folder `explain`, where there is one.
+    """
     for answer in answers:
         name = _printable(answer.source.name)
         if answer.prediction is not None:
             outcome.answered += 1
+            if explain:
+                write_map(answer, explain)
             yield {"file": name, **answer.prediction}
         elif answer.refused or answer.source.named:
             outcome.refused += 1
@@ -175,6 +186,29 @@ def predictions(answers: Iterable[Answer], outcome: Outcome) -> Iterator[Predict
             outcome.left_out += 1
             if len(outcome.listed) < LISTED:
                 outcome.listed.append(f"left out: {name} {answer.reason}")
+
+
+def write_map(answer: Answer, folder: Path) -> None:
+    """Write what the picture shows for its label into a folder: NAME.png, or NAME-2.png where that is taken.
+
+    Raises:
+        Failure: the model has no map, or one of a single place; or the file cannot be written.
+    """
+    assert answer.prediction is not None
+    if "map" not in answer.prediction:
+        command.fail("the endpoint's model is of an earlier version and has no maps; train it again")
+    rows, side = answer.prediction["map"], answer.prediction["map_side"]
+    if not maps.tells(rows):
+        command.fail(
+            "the endpoint's model sees so few pixels that its map has one place; "
+            "train it with --parameter ImageSize=64 or more"
+        )
+    name = "stdin" if answer.source.name == STDIN else Path(_printable(answer.source.name)).name
+    path, number = folder / f"{name}.png", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{name}-{number}.png"
+    maps.draw(decode(answer.source.content), rows, side).save(path)
 
 
 def _progress(output_format: str) -> Progress:
@@ -196,6 +230,10 @@ def _visible(name: str) -> bool:
 def _printable(name: str) -> str:
     """A file's name; bytes in it that are no UTF-8 are escaped."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _sentence(error: ClientError) -> str:
@@ -221,17 +259,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before the first request: a mistyped name costs nothing.
     named = [named_source(text) for text in arguments.pictures]
     session = command.session(arguments, settings)
+    if arguments.explain:
+        within = [item for item in named if isinstance(item, Path) and _lies_in(arguments.explain, item)]
+        if within:
+            command.fail(
+                f"{arguments.explain} lies in {within[0]}, whose pictures are asked about; name another"
+            )
+        try:
+            arguments.explain.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            command.fail(f"{arguments.explain} cannot be made ({error.strerror}); name another --explain")
     outcome = Outcome()
     try:
         predict = partial(predict_picture, endpoint=endpoint, runtime=connect(session))
         if arguments.tensor:
             card = model_card(endpoint, session.client("sagemaker"), session.client("s3"))
             predict = partial(predict_tensor, card=card, **predict.keywords)
+        elif arguments.explain:
+            predict = partial(predict, explain=True)
         with _progress(arguments.format) as progress:
             total = None if progress.disable else sum(1 for _ in sources(named))
             answers = in_order(partial(ask, predict), sources(named))
             tracked = progress.track(answers, total, description="asking")
-            WRITERS[arguments.format](predictions(tracked, outcome))
+            WRITERS[arguments.format](predictions(tracked, outcome, arguments.explain))
     except ClientError as error:
         if command.is_missing(error):
             command.fail(
@@ -254,7 +304,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tensor", action="store_true", help="send the transformed tensor, argmax the scores"
     )
+    parser.add_argument(
+        "--explain", type=Path, metavar="DIR", help="write each picture there with what speaks for its label"
+    )
     arguments = parser.parse_args(argv)
+    if arguments.explain and arguments.tensor:
+        parser.error("--explain draws over pictures; leave out --tensor")
     if arguments.pictures.count(STDIN) > 1:
         parser.error(f"stdin holds one picture; give {STDIN} once")
     return arguments

@@ -26,6 +26,7 @@ from entrypoints.contract import (
     ACCEPTED_CONTENT_TYPES,
     ANSWERED_CONTENT_TYPES,
     CUSTOM_ATTRIBUTES,
+    EXPLAINED_JSON,
     JSON,
     MAX_BODY_BYTES,
 )
@@ -108,18 +109,26 @@ async def invocations(request: Request) -> Response:
     headers = {CUSTOM_ATTRIBUTES: f"engine={request.state.engine}"}
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(content, status, headers, media_type=accept if status == 200 else JSON)
+    return Response(content, status, headers, media_type=accept.partition(";")[0] if status == 200 else JSON)
 
 
 def negotiate(accept: str) -> str:
-    """The content type of the answer for an Accept header (RFC 9110, section 12.5.1); JSON wins ties."""
+    """The content type of the answer for an Accept header (RFC 9110, section 12.5.1); JSON wins ties.
+
+    The parameter explain=map of JSON is ours and stays beside it.
+    """
     weights: dict[str, float] = {}
+    explained = False
     for entry in accept.split(","):
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
         if not weight.replace(".", "", 1).isdecimal():
             raise HTTPException(400, f"The Accept header holds a weight that is no number: q={weight}.")
         weights[name] = float(weight)
+        if asked := next((p for p in parameters if p.startswith("explain=")), None):
+            if f"{JSON};{asked}" != EXPLAINED_JSON:
+                raise HTTPException(400, f"The Accept header holds {asked}; it may be {EXPLAINED_JSON}.")
+            explained = True
     if weights.keys() == {""}:
         return JSON
 
@@ -130,7 +139,7 @@ def negotiate(accept: str) -> str:
     best = max(ANSWERED_CONTENT_TYPES, key=weigh)
     if not weigh(best):
         raise HTTPException(406, f"Accept must allow one of {', '.join(ANSWERED_CONTENT_TYPES)}.")
-    return best
+    return EXPLAINED_JSON if explained and best == JSON else best
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Between a request's bytes and an answer's: load, decode, predict, describe, encode; `answer` is them all.
+"""Between a request's bytes and an answer's: load, decode, predict or recognize; `answer` is them all.
 
 This file travels inside the model artifact. It needs onnxruntime, NumPy and Pillow, and no torch.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +20,15 @@ import onnxruntime
 from numpy.lib import format as npy
 
 from entrypoints import image
-from entrypoints.contract import ENGINES, JSON, MIN_IMAGE_PX, MODEL_CARD, NPY
+from entrypoints.contract import ENGINES, EXPLAINED_JSON, JSON, MIN_IMAGE_PX, MODEL_CARD, NPY
+from entrypoints.serving import known
+from entrypoints.serving.known import Known
 
-# The name that the engines' only input goes by.
+# The names of the engines' only input and of their outputs; those of earlier versions give scores only.
 INPUT = "input"
+SCORES = "scores"
+FEATURES = "features"
+MAPS = "maps"
 # Pictures in one JSON body.
 MAX_IMAGES = 64
 # Inputs that are predicted at a time: larger batches are no faster on one thread and take more memory.
@@ -35,6 +41,8 @@ _HEADER_ERRORS = (ValueError, SyntaxError, TypeError, LookupError, MemoryError, 
 
 Inputs = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
+Maps = npt.NDArray[np.float32]
 
 
 class InputError(ValueError):
@@ -63,6 +71,8 @@ class Model:
     resize: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    temperature: float = 1.0  # that scores are divided by before they become probabilities
+    known: Known | None = None  # what tells pictures that are unlike the training's, where there is something
 
 
 def load(folder: Path, engine: str | None = None) -> Model:
@@ -95,6 +105,8 @@ def load(folder: Path, engine: str | None = None) -> Model:
         resize=how["resize"],
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
+        temperature=model_card.get("temperature", 1.0),  # artifacts of earlier versions have none
+        known=known.load(folder, model_card, engine),
     )
 
 
@@ -127,13 +139,20 @@ def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 def answer(model: Model, body: bytes, content_type: str, accept: str) -> bytes:
     """The answer to a request: decode, predict and encode in one.
 
-    One picture is answered with one object, a list of pictures or a tensor with a list.
+    As application/json what `recognize` says, as application/x-npy the scores, float32 of shape N x classes.
+    One picture is answered with one object, a list of pictures or a tensor with a list. EXPLAINED_JSON asks
+    for maps, too.
 
     Raises:
         InputError: as `decode` and `predict`.
     """
     inputs, single = _read(model, body, content_type)
-    return encode(model, predict(model, inputs), accept, single)
+    if accept == NPY:
+        file = BytesIO()
+        np.save(file, predict(model, inputs), allow_pickle=False)
+        return file.getvalue()
+    answers = recognize(model, inputs, explain=accept == EXPLAINED_JSON)
+    return json.dumps(answers[0] if single else answers, ensure_ascii=False).encode()
 
 
 def decode(model: Model, body: bytes, content_type: str) -> Inputs:
@@ -155,16 +174,68 @@ def predict(model: Model, inputs: Inputs) -> Scores:
     Raises:
         InputError: the input is so large that scores are not finite.
     """
-    parts = (inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH))
-    scores: Scores = np.concatenate([model.session.run(None, {INPUT: part})[0] for part in parts])
-    if not np.isfinite(scores).all():
+    return _outputs(model, inputs, SCORES)[0]
+
+
+def recognize(model: Model, inputs: Inputs, explain: bool = False) -> list[dict[str, Any]]:
+    """What is to be said of each input: label, probabilities, and whether it is like the training's pictures.
+
+    "score" tells how far it is from these, and "known" whether that is at most 1. With `explain` there is a
+    "map", row by row: how much each place speaks for the label, which is the label's score there less the
+    mean of all classes' scores there. It covers the picture's middle: a square whose side is "map_side"
+    (0..1) of the shorter side.
+
+    Raises:
+        InputError: as `predict`.
+    """
+    wanted = [SCORES, *([FEATURES] if model.known else []), *([MAPS] if explain else [])]
+    found = dict(zip(wanted, _outputs(model, inputs, *wanted), strict=True))
+    answers = describe(model, found[SCORES])
+    if model.known:
+        distances = model.known.scores(found[FEATURES])
+        _check(distances)
+        for said, score in zip(answers, distances.tolist(), strict=True):
+            said |= {"known": score <= 1, "score": score}
+    if explain:
+        for said, scores, maps in zip(answers, found[SCORES], found[MAPS], strict=True):
+            speaks = maps[..., scores.argmax()] - maps.mean(axis=-1)
+            said |= {"map": speaks.tolist(), "map_side": model.image_size / model.resize}
+    return answers
+
+
+def run(session: onnxruntime.InferenceSession, wanted: Sequence[str], inputs: Inputs) -> list[Scores]:
+    """Some of an engine's outputs.
+
+    The others are computed, too, which takes no time that can be measured. To leave them out, with
+    onnxruntime's only_execute_path_to_fetches, took up to twice as long.
+    """
+    outputs: list[Scores] = session.run(wanted, {INPUT: inputs})
+    return outputs
+
+
+def _outputs(model: Model, inputs: Inputs, *wanted: str) -> list[Scores]:
+    """Outputs of the model's engine, each with a row per input.
+
+    Raises:
+        InputError: they are not all finite.
+    """
+    starts = range(0, len(inputs), BATCH)
+    parts = [run(model.session, wanted, inputs[start : start + BATCH]) for start in starts]
+    outputs = [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+    for rows in outputs:
+        _check(rows)
+    return outputs
+
+
+def _check(outputs: Scores) -> None:
+    if not np.isfinite(outputs).all():
         raise InputError("invalid_tensor", "The tensor's values are too large: its scores are not finite.")
-    return scores
 
 
 def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
-    """Label and probability per class (softmax of the scores) for each row of scores."""
-    powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    """Label and probability per class (softmax of the scores at the model's temperature) for each row."""
+    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+    powers = np.exp(shifted / model.temperature)
     probabilities = (powers / powers.sum(axis=1, keepdims=True)).tolist()
     return [
         {
@@ -173,20 +244,6 @@ def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
         }
         for row in probabilities
     ]
-
-
-def encode(model: Model, scores: Scores, accept: str, single: bool) -> bytes:
-    """Write the answer.
-
-    application/json: {"label": ..., "probabilities": {class: 0..1}}, in a list unless `single`.
-    application/x-npy: the scores, float32 of shape N x classes.
-    """
-    if accept == JSON:
-        answers = describe(model, scores)
-        return json.dumps(answers[0] if single else answers, ensure_ascii=False).encode()
-    file = BytesIO()
-    np.save(file, scores, allow_pickle=False)
-    return file.getvalue()
 
 
 def _read(model: Model, body: bytes, content_type: str) -> tuple[Inputs, bool]:

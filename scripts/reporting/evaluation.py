@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from entrypoints.contract import COMPARISON, EVALUATION, GATE_METRICS, PREDICTIONS, TEST
+from entrypoints.contract import COMPARISON, EVALUATION, GATE_METRICS, PREDICTIONS, TEST, WORST_MISTAKES
 from entrypoints.metrics import reliability, wilson
 from entrypoints.verdict import IN_WORDS
+from scripts import maps
 from scripts.reporting.parts import (
     Counts,
     Evaluation,
@@ -21,10 +22,9 @@ from scripts.reporting.parts import (
     Picture,
     Predictions,
 )
-from scripts.reporting.pictures import thumbnails
+from scripts.reporting.pictures import Map, thumbnails
 from scripts.reporting.store import Store, Unavailable, part
 
-MISTAKES = 24
 SIDE_PX = 160
 
 
@@ -115,8 +115,9 @@ def predictions(
     confidence: Floats = probabilities[rows, predicted]
     right = predicted == labels
     wrong = np.flatnonzero(~right)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
-    pictures = _pictures(store, split, [files[row] for row in worst])
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST_MISTAKES]
+    drawn = [_map(records[row]) for row in worst]
+    pictures = _pictures(store, split, [files[row] for row in worst], drawn)
     return Predictions(
         reliability(confidence, right.astype(np.float64)),
         [
@@ -126,17 +127,28 @@ def predictions(
                 classes[predicted[row]],
                 float(probabilities[row, labels[row]]),
                 float(confidence[row]),
+                found is not None,
+                records[row].get("known") is not False,
             )
-            for row, picture in zip(worst, pictures, strict=True)
+            for row, picture, found in zip(worst, pictures, drawn, strict=True)
         ],
     )
 
 
-def _pictures(store: Store, split: Mapping[str, str] | Missing, files: Sequence[str]) -> list[Picture]:
+def _map(record: Mapping[str, Any]) -> Map | None:
+    """A prediction's map, None where it has none or one that tells nothing."""
+    if "map" not in record or not maps.tells(record["map"]):
+        return None
+    return record["map"], float(record["map_side"])
+
+
+def _pictures(
+    store: Store, split: Mapping[str, str] | Missing, files: Sequence[str], drawn: Sequence[Map | None]
+) -> list[Picture]:
     if isinstance(split, Missing):
         return [Picture(file, "") for file in files]
     folder = split[TEST].rstrip("/")
-    return thumbnails(store, [f"{folder}/{file}" for file in files], SIDE_PX, square=False)
+    return thumbnails(store, [f"{folder}/{file}" for file in files], SIDE_PX, square=False, drawn=drawn)
 
 
 def class_rows(evaluation: Evaluation) -> list[ClassRow]:

@@ -205,13 +205,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong prediction, with the probabilities (0..1) of the true class and of the predicted one."""
+    """A wrong prediction, with the probabilities (0..1) of the true class and of the predicted one.
+
+    `explained` says that the picture shows what spoke for the predicted class, `known` that it is like the
+    training's as far as the model can tell.
+    """
 
     picture: Picture
     label: str
     predicted: str
     label_probability: float
     predicted_probability: float
+    explained: bool
+    known: bool
 
 
 @dataclass(frozen=True)

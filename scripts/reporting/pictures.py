@@ -9,6 +9,7 @@ from io import BytesIO
 from PIL import Image, ImageOps
 
 from entrypoints import image
+from scripts import maps
 from scripts.reporting.parts import Picture
 from scripts.reporting.store import Store, Unavailable, parallel
 
@@ -16,20 +17,30 @@ from scripts.reporting.store import Store, Unavailable, parallel
 TINY_PX = 48
 
 
-def thumbnails(store: Store, uris: Sequence[str], side_px: int, square: bool) -> list[Picture]:
+# A prediction's map: its rows, and the part of the picture's shorter side that they cover (maps.py).
+Map = tuple[maps.Rows, float]
+
+
+def thumbnails(
+    store: Store, uris: Sequence[str], side_px: int, square: bool, drawn: Sequence[Map | None] = ()
+) -> list[Picture]:
     """One thumbnail per URI, no larger than `side_px`; `square` cuts out the middle.
 
-    A picture that is gone or damaged has an empty URI.
+    `drawn` are maps to draw over them, one per URI. A picture that is gone or damaged has an empty URI.
     """
 
-    def fetch(uri: str) -> Picture:
+    def fetch(item: tuple[str, Map | None]) -> Picture:
+        uri, found = item
         file = uri.rpartition("/")[2]
         try:
-            return Picture(file, data_uri(image.decode(store.read(uri)), side_px, square))
+            picture = image.decode(store.read(uri))
+            if found is not None:
+                picture = maps.draw(picture, *found)
+            return Picture(file, data_uri(picture, side_px, square))
         except (Unavailable, image.ImageError):
             return Picture(file, "")
 
-    return parallel(fetch, uris)
+    return parallel(fetch, list(zip(uris, drawn or [None] * len(uris), strict=True)))
 
 
 def data_uri(picture: Image.Image, side_px: int, square: bool) -> str:

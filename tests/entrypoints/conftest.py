@@ -139,9 +139,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "std": list(RESNET18.std),
         },
     }
-    _, pictures = read_split(write_classes(tmp_path_factory.mktemp("pictures"), 8))
-    files, said = make(RESNET18, network, card, pictures, pictures)
-    write_artifact(folder, network, {**card, "engines": said}, files)
+    _, pictures = read_split(write_classes(tmp_path_factory.mktemp("pictures"), 16))
+    files, said = make(RESNET18, network, card, pictures[::2], pictures[1::2], 0.95)
+    write_artifact(folder, network, {**card, **said}, files)
     return folder
 
 

@@ -15,6 +15,12 @@ def test_numbers_may_come_as_integers_or_texts() -> None:
     assert read_answer(content.encode()) == {"label": "ants", "probabilities": {"ants": 1.0, "bees": 0.0}}
 
 
+def test_what_an_answer_may_hold_besides() -> None:
+    further = {"known": False, "score": 1.5, "map": [[1, 2.5]], "map_side": 0.875}
+    answer = {"label": "ants", "probabilities": {"ants": 1.0}, **further}
+    assert read_answer(json.dumps(answer).encode()) == answer
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -25,6 +31,7 @@ def test_numbers_may_come_as_integers_or_texts() -> None:
         (b'{"label": "ants"}', "KeyError"),
         (b'{"label": "ants", "probabilities": ["ants"]}', "no attribute 'items'"),
         (b'{"label": "ants", "probabilities": {"ants": "sure"}}', "could not convert"),
+        (b'{"label": "ants", "probabilities": {"ants": 1.0}, "map": 7}', "not iterable"),
         (b'{"label": "wasps", "probabilities": {"ants": 1.0}}', "wasps is none of the classes"),
     ],
 )

@@ -7,8 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from entrypoints import engines
+from entrypoints.calibration import LIMITS
 from entrypoints.contract import MODEL_CARD, PNG
 from entrypoints.dataset import read_split
 from entrypoints.model import build
@@ -30,8 +32,6 @@ def predictions(artifact: Path, engine: str, files: list[Path]) -> predictor.Sco
 
 
 def test_engines_answer_alike_and_as_the_network_for_every_picture(artifact: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     _, pictures = read_split(write_classes(tmp_path / "unseen", 25))
     files, labels = [file for file, _ in pictures], [label for _, label in pictures]
     network = build(RESNET18, len(COLORS), None).eval()
@@ -45,7 +45,10 @@ def test_engines_answer_alike_and_as_the_network_for_every_picture(artifact: Pat
 
 
 def test_the_card_says_how_engines_were_made(artifact: Path) -> None:
-    said = json.loads((artifact / MODEL_CARD).read_text())["engines"]
+    card = json.loads((artifact / MODEL_CARD).read_text())
+    assert LIMITS[0] < card["temperature"] < LIMITS[1]
+    assert (card["known"]["share"], card["known"]["validation_pictures"]) == (0.95, 16)
+    said = card["engines"]
     assert said["fp32"] == {"file": "model.onnx", "accuracy": 1.0, "pictures": 16}
     assert said["int8"] == {
         "file": "model.int8.onnx",
@@ -57,11 +60,26 @@ def test_the_card_says_how_engines_were_made(artifact: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("engine", ["fp32", "int8"])
+def test_the_maps_mean_is_the_score_and_the_features_are_what_the_head_reads(
+    artifact: Path, engine: str
+) -> None:
+    head = load_file(artifact / "model.safetensors")
+    session = predictor.load(artifact, engine).session
+    batch = np.random.default_rng(0).normal(size=(2, 3, 96, 64)).astype(np.float32)
+    scores, features, maps = predictor.run(session, ["scores", "features", "maps"], batch)
+    assert (features.shape, maps.shape) == ((2, 512), (2, 3, 2, 2))
+    again = features @ head["fc.weight"].numpy().T + head["fc.bias"].numpy()
+    tolerance = 1e-4 if engine == "fp32" else 0.3  # int8 rounds the features, and the average of the places
+    np.testing.assert_allclose(again, scores, atol=tolerance)
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), scores, atol=tolerance)
+
+
 def test_layers_with_equal_biases_are_in_int8_too(tmp_path: Path) -> None:
     """Those of a network that nothing has trained are all 0."""
     _, pictures = read_split(write_classes(tmp_path / "pictures", 4))
     fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
-    engines.export(build(RESNET18, 2, None).eval(), 32, fp32)
+    engines.export(RESNET18, build(RESNET18, 2, None).eval(), 32, fp32)
     engines.quantize(fp32, int8, engines.inputs([file for file, _ in pictures], CARD), True)
     graph = onnx.load(int8).graph
     kinds = {constant.name: constant.data_type for constant in graph.initializer}
@@ -96,8 +114,9 @@ def test_int8_that_answers_otherwise_is_left_out(
     hair_splitter: tuple[torch.nn.Module, list[tuple[Path, int]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     network, pictures = hair_splitter
-    files, said = engines.make(RESNET18, network, CARD, pictures, pictures)
-    assert list(files) == ["model.onnx"]
+    files, card = engines.make(RESNET18, network, CARD, pictures, pictures, 0.95)
+    said = card["engines"]
+    assert list(files) == ["model.onnx", "known.npz"]
     assert list(said["int8"]) == ["left_out"]
     assert "of 32 validation pictures; at least 99.5% are needed" in said["int8"]["left_out"]
     assert "engines: fp32 44.7 MB; int8 agrees on " in capsys.readouterr().out

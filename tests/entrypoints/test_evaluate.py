@@ -42,6 +42,8 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     assert sum(wrong[0]["probabilities"].values()) == pytest.approx(1)
     assert wrong[0]["probabilities"]["bees"] > 0.5
     document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert np.array(wrong[0]["map"]).shape == (1, 1) and wrong[0]["known"] in (True, False)
+    assert not any("map" in entry for entry in predictions if entry not in wrong)
     assert {entry["engine"] for entry in predictions} == {document["engine"]}
     same = {"accuracy": pytest.approx(6 / 7), "agreement": 1.0, "pictures": 7}
     assert document["engines"] == {"int8": same, "fp32": same}
@@ -91,7 +93,7 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
 
 
 def test_samples_are_test_pictures_of_every_class_with_their_answers(
-    archive: Path, tmp_path: Path, run: Run
+    artifact: Path, archive: Path, tmp_path: Path, run: Run
 ) -> None:
     test = write_classes(tmp_path / "test", 7)
     for number in range(1, 7):
@@ -113,7 +115,8 @@ def test_samples_are_test_pictures_of_every_class_with_their_answers(
     assert {Path(name).suffix for name in names} == {".png", ".jpeg"}
     originals = {path.read_bytes(): path for path in test.rglob("*.*g")}
     predictions = json.loads((tmp_path / "out/predictions.json").read_text())
-    expected = {entry["file"]: {**entry, "file": ""} for entry in predictions}
+    temperature = json.loads((artifact / "model.json").read_text())["temperature"]
+    expected = {entry["file"]: {**entry, "file": "", "temperature": temperature} for entry in predictions}
     for answer in answers:
         original = originals[(samples / answer["file"]).read_bytes()]
         assert {**answer, "file": ""} == expected[original.relative_to(test).as_posix()]
@@ -122,7 +125,11 @@ def test_samples_are_test_pictures_of_every_class_with_their_answers(
 @pytest.mark.parametrize(
     ("module", "line", "other"),
     [
-        ("serving/predictor.py", "    return scores", "    return -scores"),
+        (
+            "serving/predictor.py",
+            "    return _outputs(model, inputs, SCORES)[0]",
+            "    return -_outputs(model, inputs, SCORES)[0]",
+        ),
         ("image.py", "    return inputs", "    return inputs[::-1].copy()"),  # blue for red
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ def test_an_endpoint_that_cannot_be_looked_at_any_more_keeps_the_reason() -> Non
     assert done.startswith("nothing is put back: ") and done.endswith("not any more")
 
 
-QUESTION = {"file": "1.png", "predicted": "ants", "engine": "int8", **RIGHT}
+QUESTION = {"file": "1.png", "predicted": "ants", "engine": "int8", "temperature": 1.0, **RIGHT}
 SURE = {**QUESTION, "probabilities": {"ants": 0.998, "bees": 0.002}}
 
 
@@ -214,6 +215,21 @@ def test_what_is_not(question: dict[str, Any], given: dict[str, Any], engine: st
     with pytest.raises(verify.VerificationError) as caught:
         verify.compare(question, given, engine)
     assert complaint in str(caught.value)
+
+
+def test_a_temperature_moves_the_odds_that_engines_may_differ_by() -> None:
+    """At 0.5 probabilities are those of twice the scores: odds of 9 and of 81 are the same scores."""
+    cold = {**QUESTION, "temperature": 0.5, "probabilities": {"ants": 81 / 82, "bees": 1 / 82}}
+    as_far_as_at_1 = (0.75 / 0.25) ** 2
+    verify.compare(cold, answer(as_far_as_at_1 / (as_far_as_at_1 + 1)), "fp32")
+    with pytest.raises(verify.VerificationError, match=r"from 0\.89\d\d to 1\.00"):
+        verify.compare(cold, answer(0.85), "fp32")
+
+
+def test_answers_of_an_earlier_version_have_a_temperature_of_1(tmp_path: Path) -> None:
+    entry = {"file": "1.png", "predicted": "ants", "engine": "int8", **RIGHT}
+    (tmp_path / "answers.json").write_text(json.dumps([entry, {**entry, "temperature": 0.4}]))
+    assert [question["temperature"] for question in verify.read_questions(tmp_path)] == [1.0, 0.4]
 
 
 def test_of_two_labels_as_probable_either_will_do() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 SCRIPT = "predict.py"
 ENDPOINT = "image-classification"
 ANSWER = {"label": "große Bienen", "probabilities": {"ants": 0.25, "große Bienen": 0.75}}
+# What a model of this version says, asked for the map, too.
+EXPLAINED = {**ANSWER, "known": False, "score": 1.25, "map": [[0.5, -1.0], [0.0, 2.0]], "map_side": 0.5}
 
 THROTTLED = (400, "application/json", b'{"message": "Rate exceeded"}', "ThrottlingException")
 UNAVAILABLE = (503, "application/json", b'{"message": "busy"}', "ServiceUnavailable")
@@ -45,6 +47,8 @@ class Runtime(BaseHTTPRequestHandler):
         if self.path != f"/endpoints/{ENDPOINT}/invocations":
             message = {"message": f"Endpoint {self.path.split('/')[2]} of account 123456789012 not found."}
             return self.answer(400, "application/json", json.dumps(message).encode(), "ValidationError")
+        if self.headers["Accept"] == "application/json;explain=map":
+            return self.answer(200, "application/json", json.dumps(EXPLAINED).encode())
         if self.headers["Accept"] == "application/x-npy":
             return self.answer(200, "application/x-npy", npy([[0.0, np.log(3)]]))
         return self.answer(200, "application/json", json.dumps(ANSWER).encode())

@@ -131,6 +131,15 @@ def test_tensor(run, url, runtime, picture):
     np.testing.assert_array_equal(np.load(io.BytesIO(body)), transform(picture, PREPROCESSING))
 
 
+def test_a_tensor_s_scores_become_probabilities_at_the_model_s_temperature(runtime, picture, monkeypatch):
+    for name, value in runtime.environment.items():
+        monkeypatch.setenv(name, value)
+    client = connect(boto3.Session(region_name="us-east-1"))
+    answer = predict_tensor(picture, ENDPOINT, client, {**CARD, "temperature": 0.5})
+    assert answer["label"] == "große Bienen"
+    assert answer["probabilities"] == pytest.approx({"ants": 0.1, "große Bienen": 0.9})  # odds of 3, squared
+
+
 def test_the_tensor_is_what_the_endpoint_makes_of_the_picture(picture):
     from entrypoints.serving import predictor
 

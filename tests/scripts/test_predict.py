@@ -8,12 +8,13 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from scripts.invoke import REQUESTS
 from scripts.predict import in_order
-from tests.scripts.runtime import ANSWER, ENDPOINT, SCRIPT
+from tests.scripts.runtime import ANSWER, ENDPOINT, EXPLAINED, SCRIPT
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / SCRIPT
 
@@ -57,6 +58,43 @@ def test_a_folder_gives_its_pictures_in_order_and_lists_the_rest(run, runtime, f
         "probability_ants": "0.25", "probability_große Bienen": "0.75",
     }  # fmt: skip
     assert completed.stderr == f"left out: {folder / 'b' / 'notes.txt'} is not an image\n"
+
+
+def test_whether_a_picture_is_known(run, runtime, picture):
+    told = {**ANSWER, "known": False, "score": 1.25}
+    for output_format, expected in (("table", "no: 1.2 x"), ("csv", ",0.75,false,1.25,0.25,0.75\n")):
+        runtime.server.errors[:] = [(200, "application/json", json.dumps(told).encode(), None)]
+        completed = run(SCRIPT, picture, "--format", output_format, "--local", runtime.url)
+        assert expected in completed.stdout, completed.stderr
+    assert completed.stdout.startswith("file,label,probability,known,score,probability_ants,")
+
+
+def test_explained_pictures_are_red_where_they_speak_for_the_label(run, runtime, folder, tmp_path):
+    why = tmp_path / "why"
+    completed = run(SCRIPT, folder / "2.png", folder / "b", "--explain", why, "--local", runtime.url)
+    assert completed.returncode == 0, completed.stderr
+    assert sorted(path.name for path in why.iterdir()) == ["1.png.png", "2.png-2.png", "2.png.png"]
+    with Image.open(why / "1.png.png") as image:
+        red = np.asarray(image)[..., 0]
+    assert red[5, 5] > 100 > 30 > red[0, 0]  # below on the right of the middle, and outside of it
+    assert red[5, 5] == red.max()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(ANSWER, "of an earlier version"), ({**EXPLAINED, "map": [[1.0]]}, "its map has one place")],
+)
+def test_a_model_that_cannot_explain_is_one_line(run, runtime, picture, tmp_path, answer, words):
+    runtime.server.errors[:] = [(200, "application/json", json.dumps(answer).encode(), None)]
+    done = run(SCRIPT, picture, "--explain", tmp_path / "why", "--local", runtime.url)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+    assert list((tmp_path / "why").iterdir()) == []
+
+
+def test_explained_pictures_do_not_go_where_pictures_are_looked_for(run, refused, runtime, folder):
+    done = run(SCRIPT, folder, "--explain", folder / "why", "--local", runtime.url)
+    refused(done, f"lies in {folder}, whose pictures are asked about")
+    assert not (folder / "why").exists()
 
 
 def test_a_folder_without_pictures(run, refused, runtime, tmp_path):

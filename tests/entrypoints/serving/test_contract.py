@@ -119,9 +119,21 @@ def test_every_way_in_gives_the_same_prediction(client: httpx.Client, model: pre
     assert (scores.dtype, scores.shape) == (np.float32, (2, 2))
     described = predictor.describe(model, scores)
     for answer, alone, from_scores in zip(at_once, one_by_one, described, strict=True):
-        assert answer["label"] == alone["label"]
+        assert (answer["label"], answer["known"]) == (alone["label"], alone["known"])
         assert answer["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-5)
-        assert answer == from_scores
+        assert answer == {**from_scores, "known": answer["known"], "score": answer["score"]}
+
+
+def test_the_accept_header_asks_for_a_map(client: httpx.Client) -> None:
+    plain = post(client, encoded()).json()
+    answer = post(client, encoded(), accept="application/json; explain=map")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, JSON)
+    said = answer.json()
+    assert np.array(said.pop("map")).shape == (1, 1)
+    assert said.pop("map_side") == 32 / 37
+    assert said == plain
+    scores = post(client, encoded(), accept="application/x-npy, application/json;explain=map;q=0.5")
+    assert scores.headers["content-type"] == NPY
 
 
 def test_the_original_notebook_s_flow(client: httpx.Client, tmp_path: Path) -> None:
@@ -177,6 +189,7 @@ WHOLE = encoded()
         ({"content-type": "application/json"}, b'{"image": "?"}', 400, "invalid_json", "base64"),
         ({"content-type": "image/jpeg", "accept": "text/html"}, b"", 406, "not_acceptable", "Accept must"),
         ({"content-type": "image/jpeg", "accept": "*/*;q=high"}, b"", 400, "bad_request", "q=high"),
+        ({"content-type": "image/jpeg", "accept": "*/*;explain=all"}, b"", 400, "bad_request", "=all"),
         ({"content-type": "image/jpeg"}, b"\0" * (LIMIT + 1), 413, "too_large", "larger than 25,000,000"),
         ({"content-type": "image/gif"}, b"", 415, "unsupported_media_type", "must be one of image/jpeg"),
         ({}, b"", 415, "unsupported_media_type", "Content-Type"),

@@ -39,6 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server.requests.append((self.path, self.headers["Content-Type"], body))
+        server.accepted.append(self.headers["Accept"])
         with server.lock:
             server.now += 1
             server.most = max(server.most, server.now)
@@ -64,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.answers = [], [(200, TWO)]
+    server.requests, server.accepted, server.answers = [], [], [(200, TWO)]
     server.lock, server.now, server.most = threading.Lock(), 0, 0
     server.go = threading.Event()
     server.go.set()
@@ -121,6 +122,49 @@ def test_a_dropped_picture(browser, endpoint, picture, width, dark):
     assert browser.evaluate(shares) == ["0.9732", "0.0268"]
     ink = browser.evaluate("getComputedStyle(document.body).color")
     assert ink == ("rgb(231, 233, 235)" if dark else "rgb(28, 33, 38)")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_an_unknown_picture_and_why_it_is_taken_for_what_it_is(browser, endpoint, picture, width):
+    unknown = {**TWO, "known": False, "score": 1.5}
+    explained = {**unknown, "map": [[-1, 0, 0.5], [0, 0, 2]], "map_side": 0.875}
+    endpoint.answers = [(200, unknown), (200, explained)]
+    browser.open(endpoint.url, width)
+    browser.drop([picture], 150, 200)
+    assert "Unknown: unlike the pictures that the model was trained on." in results(browser)
+    assert "Unknown" in browser.evaluate(STATUS)
+    browser.evaluate("document.querySelector('.why button').click()")
+    browser.wait_for("!!document.querySelector('.picture canvas')")
+    assert "The redder, the more it speaks for <i>bees." in browser.evaluate(TEXT)
+    assert endpoint.accepted == ["application/json", "application/json;explain=map"]
+    canvas = "document.querySelector('canvas')"
+    pixels = f"[...{canvas}.getContext('2d').getImageData(0, 0, 3, 2).data].filter((_, n) => n % 4 === 3)"
+    assert browser.evaluate(pixels) == [0, 0, 41, 0, 0, 165]
+    share = f"{canvas}.clientWidth / document.querySelector('.picture').clientWidth"
+    assert browser.evaluate(share) == pytest.approx(0.875, abs=0.01)
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    assert browser.complaints() == []
+    browser.evaluate("document.querySelector('.why button').click()")
+    browser.wait_for("!document.querySelector('canvas')")
+    assert "Show why" in browser.evaluate(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "words"),
+    [
+        (200, {**TWO, "map": [[1]], "map_side": 0.875}, "sees too few pixels"),
+        (503, {"code": "busy", "message": "The queue is full."}, "The queue is full."),
+    ],
+)
+def test_a_picture_that_cannot_be_explained(browser, endpoint, picture, status, told, words):
+    endpoint.answers = [(200, TWO), (status, told)]
+    browser.open(endpoint.url)
+    browser.drop([picture], 150, 200)
+    assert "Unknown" not in results(browser)
+    browser.evaluate("document.querySelector('.why button').click()")
+    browser.wait_for(f"{TEXT}.includes({json.dumps(words)})")
+    assert words in browser.evaluate(STATUS)
+    assert not browser.evaluate("!!document.querySelector('canvas')")
 
 
 def test_with_the_keyboard(browser, endpoint, picture):

@@ -7,13 +7,15 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from entrypoints.contract import ANY_IMAGE, JPEG, JSON, NPY, PNG, WEBP
+from entrypoints.contract import ANY_IMAGE, EXPLAINED_JSON, JPEG, JSON, NPY, PNG, WEBP
 from entrypoints.serving import predictor
 from tests.entrypoints.conftest import ROOT
 from tests.entrypoints.pictures import COLORS, picture
@@ -49,12 +51,12 @@ def test_a_picture_from_bytes_to_answer(model: predictor.Model) -> None:
     assert batch.dtype == np.float32
     scores = predictor.predict(model, batch)
     assert scores.shape == (1, 2)
-    answer = json.loads(predictor.encode(model, scores, JSON, single=True))
+    [answer] = predictor.recognize(model, batch)
     assert answer["label"] == "bees"
     assert answer["probabilities"]["bees"] > 0.5
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
-    assert json.loads(predictor.encode(model, scores, JSON, single=False)) == [answer]
-    assert np.array_equal(np.load(BytesIO(predictor.encode(model, scores, NPY, single=True))), scores)
+    assert json.loads(predictor.answer(model, file.getvalue(), JPEG, JSON)) == answer
+    assert np.array_equal(np.load(BytesIO(predictor.answer(model, file.getvalue(), JPEG, NPY))), scores)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -220,9 +222,56 @@ def test_large_batches_give_the_scores_of_small_ones(model: predictor.Model) -> 
 
 
 def test_probabilities_are_the_softmax_of_scores(model: predictor.Model) -> None:
-    [even, sure] = predictor.describe(model, np.array([[1, 1], [-500, 500]], np.float32))
+    plain = replace(model, temperature=1.0)
+    [even, sure] = predictor.describe(plain, np.array([[1, 1], [-500, 500]], np.float32))
     assert even == {"label": "ants", "probabilities": {"ants": 0.5, "bees": 0.5}}
     assert sure == {"label": "bees", "probabilities": {"ants": 0.0, "bees": 1.0}}
+
+
+def test_the_model_s_temperature_moves_probabilities_and_no_label_and_no_score(artifact: Path) -> None:
+    model = predictor.load(artifact)
+    assert model.temperature == json.loads((artifact / "model.json").read_text())["temperature"]
+    hot = replace(model, temperature=4.0)
+    [answer] = predictor.describe(hot, np.array([[1, 5]], np.float32))
+    assert answer["label"] == "bees"
+    assert answer["probabilities"]["bees"] == pytest.approx(1 / (1 + np.exp(-1)))
+    [cold], [warm] = (np.load(BytesIO(predictor.answer(each, encoded(), PNG, NPY))) for each in (model, hot))
+    assert np.array_equal(cold, warm)
+
+
+def test_a_picture_unlike_the_training_s_is_unknown(model: predictor.Model) -> None:
+    alike = json.loads(predictor.answer(model, encoded(), PNG, JSON))
+    assert alike["known"] is True and 0 < alike["score"] <= 1
+    file = BytesIO()
+    Image.effect_mandelbrot((60, 60), (-2, -1.5, 1, 1.5), 50).convert("RGB").save(file, "PNG")
+    other = json.loads(predictor.answer(model, file.getvalue(), PNG, JSON))
+    assert other["known"] is False and other["score"] > 1
+    assert list(other) == ["label", "probabilities", "known", "score"]
+
+
+def test_a_map_is_there_when_it_is_asked_for(model: predictor.Model) -> None:
+    batch = np.random.default_rng(0).normal(size=(2, 3, 96, 64)).astype(np.float32)
+    plain = predictor.recognize(model, batch)
+    explained = json.loads(predictor.answer(model, saved(batch), NPY, EXPLAINED_JSON))
+    for said, without, scores in zip(explained, plain, predictor.predict(model, batch), strict=True):
+        rows = np.array(said.pop("map"))
+        assert rows.shape == (3, 2)
+        assert rows.mean() == pytest.approx(scores.max() - scores.mean(), abs=0.3)  # int8 rounds the average
+        assert said.pop("map_side") == 32 / 37
+        assert said == without
+
+
+def test_an_artifact_of_an_earlier_version_has_neither_temperature_nor_known(
+    artifact: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(artifact, tmp_path / "artifact")
+    card = json.loads((copied / "model.json").read_text())
+    del card["temperature"], card["known"]
+    (copied / "model.json").write_text(json.dumps(card))
+    model = predictor.load(copied)
+    assert model.temperature == 1.0
+    answer = json.loads(predictor.answer(model, encoded(), PNG, JSON))
+    assert (answer["label"], list(answer)) == ("bees", ["label", "probabilities"])
 
 
 @pytest.mark.parametrize(

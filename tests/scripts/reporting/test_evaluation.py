@@ -68,6 +68,24 @@ def test_a_split_that_is_gone(account, collect):
     assert {mistake.picture.uri for mistake in report.evaluation.predictions.mistakes} == {""}
 
 
+def test_maps_are_drawn_over_the_mistakes_that_have_one(account, collect):
+    path = account.path("evaluate/predictions.json")
+    records = json.loads(path.read_text())
+    plain = collect()
+    assert not any(mistake.explained for mistake in plain.evaluation.predictions.mistakes)
+    assert "The redder" not in page.render(plain)
+    for record in records:
+        record |= {"known": False, "score": 2.0, "map": [[0.0, 1.0], [0.0, 0.0]], "map_side": 0.875}
+    path.write_text(json.dumps(records))
+    drawn = collect()
+    before, after = (report.evaluation.predictions.mistakes for report in (plain, drawn))
+    assert all(mistake.explained and not mistake.known for mistake in after)
+    assert all(one.picture.uri != other.picture.uri for one, other in zip(before, after, strict=True))
+    rendered = page.render(drawn)
+    assert "The redder, the more it spoke for the wrong one." in rendered
+    assert "Unknown: unlike the training's pictures." in " ".join(rendered.replace("&#39;", "'").split())
+
+
 def test_no_predictions(account, collect):
     account.path("evaluate/predictions.json").unlink()
     report = collect()

@@ -1,0 +1,53 @@
+"""Whether a picture is like those that the model was trained on: how far its features lie from theirs.
+
+The distance is Mahalanobis' to the nearest class, with one covariance for all classes: Lee et al., A Simple
+Unified Framework for Detecting Out-of-Distribution Samples, 2018, https://arxiv.org/abs/1807.03888. known.py
+of the training makes what is read here; benchmarks/unknown.py compares it with other ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from entrypoints.contract import KNOWN
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Known:
+    """The features of the training pictures, so far as a distance from them needs it."""
+
+    whiten: Floats  # features x features: what they are multiplied by so that they spread evenly
+    means: Floats  # classes x features: the classes' means, whitened
+    threshold: float  # the distance up to which a picture is known, for one engine
+
+    def scores(self, features: Floats) -> Floats:
+        """Distances (N) of features (N x features) as multiples of the threshold: above 1 is unknown."""
+        result: Floats = distances(self.whiten, self.means, features) / np.float32(self.threshold)
+        return result
+
+
+def distances(whiten: Floats, means: Floats, features: Floats) -> Floats:
+    """How far each row of features lies from the nearest class."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of tensors that are no pictures; see predictor.py
+        points = features @ whiten
+        squares = np.square(points).sum(axis=1, keepdims=True) - 2 * points @ means.T
+        squares += np.square(means).sum(axis=1)
+        nearest: Floats = np.sqrt(np.maximum(squares.min(axis=1), 0))
+    return nearest
+
+
+def load(folder: Path, model_card: Mapping[str, Any], engine: str) -> Known | None:
+    """What an unpacked artifact holds for an engine; None where it is of an earlier version, or has none."""
+    said = model_card.get("known", {})
+    if "thresholds" not in said:
+        return None
+    with np.load(folder / KNOWN, allow_pickle=False) as arrays:
+        return Known(arrays["whiten"], arrays["means"], said["thresholds"][engine])
