@@ -34,9 +34,9 @@ from benchmarks.processes import run, train
 from entrypoints import image
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.dataset import read_split, spread
+from entrypoints.metrics import reliability
 from entrypoints.serving import predictor
 from scripts.datasets import digits
-from scripts.reporting.evaluation import calibrate
 
 GOAL_ECE, GOAL_AUROC, GOAL_TIME = 0.03, 0.95, 0.03
 OTHERS = 60  # pictures of each kind
@@ -179,13 +179,15 @@ def calibration(model: predictor.Model, scores: predictor.Scores, labels: npt.ND
     right = (scores.argmax(axis=1) == labels).astype(np.float64)
     before, after = (probabilities(scores, t).max(axis=1) for t in (1.0, model.temperature))
     random = np.random.default_rng(0)
-    draws = [calibrate(after, (random.random(len(after)) < after).astype(float)).error for _ in range(DRAWS)]
+    draws = [
+        reliability(after, (random.random(len(after)) < after).astype(float)).error for _ in range(DRAWS)
+    ]
     return {
         "pictures": len(labels),
         "accuracy": float(right.mean()),
         "temperature": model.temperature,
-        "before": calibrate(before, right).error,
-        "after": calibrate(after, right).error,
+        "before": reliability(before, right).error,
+        "after": reliability(after, right).error,
         "chance": float(np.mean(draws)),
     }
 
@@ -199,7 +201,8 @@ def unknown(
     """AUROC and the share that passes as known, by the distance and by the highest probability."""
 
     def doubt(scores: predictor.Scores) -> Floats:
-        return 1 - probabilities(scores, 1.0).max(axis=1)
+        surest: Floats = probabilities(scores, 1.0).max(axis=1)
+        return 1 - surest
 
     limit = float(np.quantile(doubt(validation), 0.95))
     figures: Figures = {"kept": float(np.mean(test[1] <= 1)), "others": {}}
@@ -235,7 +238,11 @@ def deletion(model: predictor.Model, pictures: Sequence[Image.Image]) -> Figures
 
 
 def blanked(
-    model: predictor.Model, one: predictor.Inputs, shape: tuple[int, ...], order: Sequence[int], label: str
+    model: predictor.Model,
+    one: predictor.Inputs,
+    shape: tuple[int, ...],
+    order: npt.NDArray[np.intp],
+    label: str,
 ) -> Iterator[float]:
     """The label's probability after each further tenth of the places is blanked; 0 is the mean of pixels."""
     changed = one.copy()
@@ -313,8 +320,8 @@ def tables(figures: dict[str, Figures]) -> Iterator[Table]:
     for name, found in figures.items():
         c, s, d = found["calibration"], found["seconds"], found["deletion"]
         shares = [f"{c[key]:.1%}" for key in ("before", "after", "chance")]
-        head = (f"{c['pictures']}", f"{c['accuracy']:.1%}", f"{c['temperature']:.2f}")
-        sure.add_row(name, *head, *shares, f"<= {GOAL_ECE:.0%}")
+        first = (f"{c['pictures']}", f"{c['accuracy']:.1%}", f"{c['temperature']:.2f}")
+        sure.add_row(name, *first, *shares, f"<= {GOAL_ECE:.0%}")
         for other, u in found["unknown"]["others"].items():
             known = (f"{u['known']:.0%}", f"{u['softmax_known']:.0%}", f"{found['unknown']['kept']:.1%}")
             auroc = (f"{u['auroc']:.3f}", f">= {GOAL_AUROC}", f"{u['softmax_auroc']:.3f}")

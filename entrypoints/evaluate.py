@@ -18,6 +18,7 @@ from entrypoints.artifact import import_predictor, predict_files, seen, unpack
 from entrypoints.comparison import Answered, Champion, compare
 from entrypoints.contract import (
     ACCURACY,
+    ANY_IMAGE,
     COMPARISON,
     EVALUATION,
     GATE,

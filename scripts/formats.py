@@ -44,7 +44,9 @@ def write_csv(rows: Iterator[Prediction]) -> None:
     for row in rows:
         scores = {f"probability_{name}": value for name, value in row["probabilities"].items()}
         label = row["label"]
-        known = {name: str(row[name]).lower() for name in ("known", "score") if name in row}
+        known: dict[str, object] = {
+            name: str(row[name]).lower() for name in ("known", "score") if name in row
+        }
         first = {"file": row["file"], "label": label, "probability": row["probabilities"][label]}
         cells = {**first, **known, **scores}
         if writer is None:
