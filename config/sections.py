@@ -21,8 +21,10 @@ class Split(Checked):
     seed: Annotated[int, Between(0, 2**31 - 1)] = 1
     test_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of the pictures
     validation_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of those that are left
-    # What names the group of a picture, whose pictures all go into one split; empty or 0: nothing does.
-    group_pattern: Annotated[str, Matches(r".{0,200}", "a regular expression of at most 200 characters")] = ""
+    # What names the group of a picture, whose pictures all go into one split; None or 0: nothing does.
+    group_pattern: (
+        Annotated[str, Matches(r".{1,200}", "a regular expression of at most 200 characters")] | None
+    ) = None
     group_level: Annotated[int, Between(0)] = 0  # 1: the folder below the class, 2: the next one
     near_copies: bool = True  # whether near copies are kept together, or only those with the same pixels
     conflicting_labels: Literal["refuse", "leave_out"] = "refuse"  # pictures under two classes
@@ -36,7 +38,7 @@ class Split(Checked):
         if self.group_pattern and self.group_level:
             raise refuse("group_level", "split.group_pattern names the groups already; take one of them")
         try:
-            re.compile(self.group_pattern)
+            re.compile(self.group_pattern or "")
         except re.error as error:
             raise refuse("group_pattern", f"is no regular expression ({error})") from error
 

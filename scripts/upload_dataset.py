@@ -201,7 +201,7 @@ def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
 
     split = settings.split
     rules = Rules(
-        split.seed, split.group_pattern, split.group_level, split.near_copies, split.conflicting_labels
+        split.seed, split.group_pattern or "", split.group_level, split.near_copies, split.conflicting_labels
     )
     found = group(dataset, rules)
     planned, _ = plan(found, split.validation_fraction, split.test_fraction)

@@ -292,3 +292,23 @@ def test_a_word_that_never_was_is_refused_and_the_new_one_is_silent(write, capsy
     assert "one of auto, head, last_block, all" in refused(write('[training]\ntrainable = "layer3"\n'))
     assert load(write('[training]\ntrainable = "last_block"\n'), {}).training.trainable == "last_block"
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["split.group_pattern=("], "is no regular expression"),
+        (["split.test_fraction=0.9"], "leave nothing to train on"),
+        (["split.group_pattern=a", "split.group_level=1"], "names the groups already"),
+    ],
+)
+def test_a_split_that_cannot_be_made(overrides, words):
+    with pytest.raises(SettingsError, match=words):
+        load(environ={}, overrides=overrides)
+
+
+def test_the_split_programs_arguments():
+    arguments = load(environ={}, overrides=["split.group_pattern=-x", "split.seed=7"]).split.arguments()
+    assert "--group-pattern=-x" in arguments
+    assert arguments[arguments.index("--seed") + 1] == "7"
+    assert not any("pattern" in word for word in load(environ={}).split.arguments())
