@@ -51,6 +51,7 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 Floats = npt.NDArray[np.float64]
+Order = npt.NDArray[np.int64]
 Figures = dict[str, Any]
 
 
@@ -201,8 +202,8 @@ def unknown(
     """AUROC and the share that passes as known, by the distance and by the highest probability."""
 
     def doubt(scores: predictor.Scores) -> Floats:
-        surest: Floats = probabilities(scores, 1.0).max(axis=1)
-        return 1 - surest
+        result: Floats = 1 - probabilities(scores, 1.0).max(axis=1)
+        return result
 
     limit = float(np.quantile(doubt(validation), 0.95))
     figures: Figures = {"kept": float(np.mean(test[1] <= 1)), "others": {}}
@@ -231,18 +232,17 @@ def deletion(model: predictor.Model, pictures: Sequence[Image.Image]) -> Figures
         rows = np.array(said["map"])
         if rows.size == 1:
             return None
-        orders = {"map": np.argsort(-rows, axis=None), "random": random.permutation(rows.size)}
+        orders: dict[str, Order] = {
+            "map": np.argsort(-rows, axis=None).astype(np.int64),
+            "random": random.permutation(rows.size).astype(np.int64),
+        }
         for name, order in orders.items():
             found[name].append(float(np.mean([*blanked(model, one, rows.shape, order, said["label"])])))
     return {"pictures": len(pictures)} | {name: float(np.mean(values)) for name, values in found.items()}
 
 
 def blanked(
-    model: predictor.Model,
-    one: predictor.Inputs,
-    shape: tuple[int, ...],
-    order: npt.NDArray[np.intp],
-    label: str,
+    model: predictor.Model, one: predictor.Inputs, shape: tuple[int, ...], order: Order, label: str
 ) -> Iterator[float]:
     """The label's probability after each further tenth of the places is blanked; 0 is the mean of pixels."""
     changed = one.copy()
@@ -250,7 +250,7 @@ def blanked(
         np.linspace(0, length, count + 1).astype(int)
         for length, count in zip(one.shape[1:], shape, strict=True)
     ]
-    for group in np.array_split(np.asarray(order), min(10, len(order))):
+    for group in np.array_split(order, min(10, len(order))):
         for place in group:
             row, column = np.unravel_index(place, shape)
             changed[:, edges[0][row] : edges[0][row + 1], edges[1][column] : edges[1][column + 1]] = 0
@@ -320,12 +320,12 @@ def tables(figures: dict[str, Figures]) -> Iterator[Table]:
     for name, found in figures.items():
         c, s, d = found["calibration"], found["seconds"], found["deletion"]
         shares = [f"{c[key]:.1%}" for key in ("before", "after", "chance")]
-        first = (f"{c['pictures']}", f"{c['accuracy']:.1%}", f"{c['temperature']:.2f}")
-        sure.add_row(name, *first, *shares, f"<= {GOAL_ECE:.0%}")
+        said = (f"{c['pictures']}", f"{c['accuracy']:.1%}", f"{c['temperature']:.2f}")
+        sure.add_row(name, *said, *shares, f"<= {GOAL_ECE:.0%}")
         for other, u in found["unknown"]["others"].items():
-            known = (f"{u['known']:.0%}", f"{u['softmax_known']:.0%}", f"{found['unknown']['kept']:.1%}")
+            shown = (f"{u['known']:.0%}", f"{u['softmax_known']:.0%}", f"{found['unknown']['kept']:.1%}")
             auroc = (f"{u['auroc']:.3f}", f">= {GOAL_AUROC}", f"{u['softmax_auroc']:.3f}")
-            far.add_row(name, other, *auroc, *known)
+            far.add_row(name, other, *auroc, *shown)
         deleted = (f"{d['map']:.2f}", f"{d['random']:.2f}") if d else ("one place", "–")
         ms = f"{s['scores_ms']:.1f} ms, {found['engine']}"
         cost.add_row(name, *deleted, ms, f"{s['distance']:.1%}", f"<= {GOAL_TIME:.0%}", f"{s['map']:.1%}")

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -44,11 +45,9 @@ def write_csv(rows: Iterator[Prediction]) -> None:
     for row in rows:
         scores = {f"probability_{name}": value for name, value in row["probabilities"].items()}
         label = row["label"]
-        known: dict[str, object] = {
-            name: str(row[name]).lower() for name in ("known", "score") if name in row
-        }
+        known: dict[str, str] = {name: str(row[name]).lower() for name in ("known", "score") if name in row}
         first = {"file": row["file"], "label": label, "probability": row["probabilities"][label]}
-        cells = {**first, **known, **scores}
+        cells: dict[str, Any] = {**first, **known, **scores}
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
             writer.writeheader()
