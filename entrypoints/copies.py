@@ -53,9 +53,8 @@ SMOOTHING_PX = 0.8
 # the same class have 5 or more (64 px). SHARE for pictures without detail: enlarged ones.
 OF_DETAIL = 1.0
 SHARE = 0.002
-COLOURS = (
-    0.4  # of the variance within red, green and blue: what may differ in colour, clipped whites included
-)
+# Of the variance within red, green and blue: what may differ in colour, clipped whites included.
+COLOURS = 0.4
 CURVE = 3  # the degree of the change of tones, which also has whites that are clipped
 TONES = 1.7  # times the contrast, or a part of it, that a copy may have
 PAIRS = 256  # compared at a time

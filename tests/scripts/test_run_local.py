@@ -16,7 +16,7 @@ from config.sections import Debugger
 from local.home.home import Home
 from local.home.store import Store
 from local.service import LocalService
-from tests.scripts.runs import CLASSES, ROOT, SMALL, STREAMED, make_pictures, start
+from tests.scripts.runs import CLASSES, ROOT, SMALL, STREAMED, TESTED, make_pictures, start
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
         ("VerifyEndpoint", "Processing", "Succeeded"),
     ]
     assert summary["classes"] == list(CLASSES)
-    assert summary["test_images"] == 3
+    assert summary["test_images"] == TESTED
     assert 0 <= summary["test_accuracy"] <= 1
     assert summary["best_hyperparameters"] == summary["trials"][0]["hyperparameters"]
     assert 1e-4 <= float(summary["best_hyperparameters"]["learning_rate"]) <= 1e-1
@@ -121,7 +121,9 @@ def test_the_person_reads_what_happened(passed):
     assert "left out: ants/notes.txt: " in errors
     url = "s3://image-classification-111122223333/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
-    assert re.search(r"test accuracy: \d+\.\d% of 3 pictures, which may be \d+\.\d% to \d+\.\d% of ", output)
+    assert re.search(
+        rf"test accuracy: \d+\.\d% of {TESTED} pictures, which may be \d+\.\d% to \d+\.\d% of ", output
+    )
     assert "of 3 classes (fewer than 30 say little)" in errors
     assert (
         "Not compared: endpoint image-classification serves nothing, and image-classification has no"
@@ -183,7 +185,7 @@ def test_the_next_model_is_put_beside_the_one_that_serves(passed, run):
         )
     assert done.returncode == 0, done.stdout + done.stderr
     champion = "Not compared with image-classification/1, which endpoint image-classification serves: "
-    assert f"{champion}3 test pictures to compare on" in done.stderr
+    assert f"{champion}{TESTED} test pictures to compare on" in done.stderr
 
 
 def test_a_package_that_is_not_approved_is_registered_and_not_deployed(passed, run):
