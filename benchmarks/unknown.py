@@ -46,7 +46,7 @@ REPEATS = 30
 SHAPES = ("circle", "cross", "square", "triangle")
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 32, "epochs": 4},
-    "shapes": {"image_size": 32, "epochs": 4},
+    "shapes": {"image_size": 32, "epochs": 12},
     "pictures": {"image_size": 224, "epochs": 8, "views": 2},
 }
 
