@@ -20,14 +20,14 @@ for descriptor, name in enumerate([os.devnull, *given["streams"]]):
     os.dup2(file, descriptor)
     os.close(file)
 
-# What Python makes of its command and of PYTHONPATH; this project's root is there for preload.py only.
+# What Python makes of its command and of PYTHONPATH; this folder is there for preload.py only.
 kind = given["command"][0]
 alone = kind not in ("-m", "-c")
 sys.argv = given["command"] if alone else given["command"][1:]
 first = str(Path(sys.argv[0]).parent) if alone else str(Path.cwd()) if kind == "-m" else ""
 named = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-root = str(Path(__file__).parents[1])
-sys.path[:] = [first, *named, *(entry for entry in sys.path if entry not in {"", root})]
+folder = str(Path(__file__).parent)
+sys.path[:] = [first, *named, *(entry for entry in sys.path if entry not in {"", folder})]
 
 runpy.run_path(str(Path(__file__).with_name("scripts") / "prefixes.py"))["guard"]()
 # What importing the SDK left, and what torch read before.

@@ -20,16 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-CHILD = Path(__file__).with_name("fork.py")
+CHILD = Path(__file__).resolve().with_name("fork.py")
 FORKS: Any = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.preload"])
+FORKS.set_forkserver_preload(["preload"])  # beside this file; some library is called "tests", too
 # What the process that forks begins with. The SDK makes boto3 clients when it is imported.
 PRELOADING = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "none",
     "AWS_SECRET_ACCESS_KEY": "none",
-    "PYTHONPATH": str(ROOT),
+    "PYTHONPATH": str(CHILD.parent),
 }
 
 

@@ -10,10 +10,9 @@ import PIL.Image  # noqa: F401
 import requests  # noqa: F401
 import rich.live  # noqa: F401
 import sagemaker.mlops.workflow.steps  # noqa: F401
+import service_models  # noqa: F401
 import torch  # noqa: F401
 import torchvision  # noqa: F401
-
-from tests import service_models  # noqa: F401
 
 for name in ("lambda", "s3", "sagemaker", "sts"):
     boto3.client(name)
