@@ -154,10 +154,12 @@ def test_the_champion_answers_by_its_own_code(artifact: Path, tmp_path: Path, ru
     """A model that is always wrong beside one that is always right, which knows one of the pictures."""
     test = write_classes(tmp_path / "test", 6)
     wrong, champion = tmp_path / "wrong", tmp_path / "champion"
-    for folder, ending in ((wrong, "    return -scores"), (champion, "    return scores")):
+    for folder in (wrong, champion):
         shutil.copytree(artifact, folder / "code")
-        code = folder / "code/entrypoints/serving/predictor.py"
-        code.write_text(code.read_text().replace("\n    return scores\n", f"\n{ending}\n"))
+    code = wrong / "code/entrypoints/serving/predictor.py"
+    right = "    return _outputs(model, inputs, SCORES)[0]"
+    assert right in code.read_text()
+    code.write_text(code.read_text().replace(right, right.replace("return ", "return -")))
     known = digests.of_files([test / "ants/0.png"])
     (champion / "code/trained_on.npy").write_bytes(digests.to_bytes(known))
     for folder in (wrong, champion):
