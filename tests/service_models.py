@@ -15,4 +15,9 @@ def _model(path: str) -> object:
     return _read(JSONFileLoader(), path)
 
 
-JSONFileLoader.load_file = lambda _, file_path: _model(file_path)
+def _load_file(loader: JSONFileLoader, file_path: str) -> object:
+    # botocore takes the bucket out of the addresses in the model of S3 that it has read.
+    return _read(loader, file_path) if "/s3/" in file_path else _model(file_path)
+
+
+JSONFileLoader.load_file = _load_file

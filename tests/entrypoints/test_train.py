@@ -54,6 +54,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
         "entrypoints/contract.py",
         "entrypoints/image.py",
         *(f"entrypoints/serving/{name}" for name in serving - {"deployment.py"}),
+        "known.npz",
         "model.int8.onnx",
         "model.json",
         "model.onnx",

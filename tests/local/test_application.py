@@ -163,7 +163,7 @@ def test_the_other_invocations_are_refused_by_name(client):
 def test_lambda_reaches_the_functions(client):
     answer = client("lambda").get_function_configuration(FunctionName="f", Qualifier="1")
     assert answer["FunctionName"] == "GET /2015-03-31/functions/f/configuration"
-    assert answer["Description"] == "{'Qualifier': '1'} "
+    assert answer["Description"] == "{'Qualifier': ['1']} "
 
 
 def test_other_services_come_from_moto(client):

@@ -1,5 +1,7 @@
 """A dataset neither gets into another one nor around it, on moto."""
 
+import shutil
+
 import boto3
 import pytest
 from PIL import Image
@@ -68,10 +70,8 @@ def test_a_dataset_of_other_classes_at_the_same_prefix(
         upload(f"{DATA}birds"), f"{DATA}birds/ holds another dataset (its class 'hawk'", f"{DATA}birds-2/"
     )
     other = tmp_path / "other"
-    for name in ("rose", "tulip"):
-        (other / name).mkdir(parents=True)
-        for picture in (pictures / "ants").iterdir():
-            (other / name / picture.name).write_bytes(picture.read_bytes())
+    for name, was in (("rose", "ants"), ("tulip", "große Bienen")):
+        shutil.copytree(pictures / was, other / name)
     refused(
         run(SCRIPT, other, "--to", f"{DATA}wild", "--delete", "--yes", "--local", url),
         "holds another dataset",

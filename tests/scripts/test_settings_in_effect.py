@@ -46,7 +46,10 @@ COMMANDS = {
     "run_local": (UPSERTED, []),
     "schedule_retraining": ({"name", "region"} | SCHEDULED, []),
     "start_execution": ({"name", "region"}, []),
-    "upload_dataset": ({"name", "region", "bucket"}, ["DIR"]),
+    "upload_dataset": (
+        {"name", "region", "bucket", *(key for key in SETTINGS if key.startswith("split."))},
+        ["DIR"],
+    ),
     "upsert_pipeline": (UPSERTED, []),
 }
 

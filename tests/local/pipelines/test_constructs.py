@@ -18,7 +18,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.home.home import Home
-from local.jobs import opt_ml
+from local.processes import opt_ml
 from local.service import LocalService
 from tests.local import definitions
 from tests.local.definitions import (
@@ -406,7 +406,10 @@ REFUSED = {
         changed(says("Step"), "ProcessingInputs", [DATASET]),
         "does not support ProcessingInputs[0].DatasetDefinition",
     ),
-    "a dataset of features": (into_features("Step"), "only S3Output runs locally"),
+    "a dataset of features": (
+        into_features("Step"),
+        "does not support ProcessingOutputConfig.Outputs[0].FeatureStoreOutput",
+    ),
     "a processing input by ManifestFile": (
         reads(says("Step"), "s3://bucket/manifest.json", S3DataType="ManifestFile"),
         "input data: S3DataType ManifestFile does not run locally",
@@ -421,7 +424,7 @@ REFUSED = {
     ),
     "a processing input without its place": (
         reads(says("Step"), "s3://bucket/First", LocalPath=None),
-        "input data: LocalPath is missing",
+        "input data: LocalPath is a required parameter",
     ),
     "a training channel by ManifestFile": (
         changed(
