@@ -19,8 +19,8 @@ from pathlib import Path
 import scripts.command as command
 from steps import wheels
 
-# constraints.txt leaves setuptools out; smdebug imports pkg_resources, which 81 dropped.
-BESIDES = {"setuptools": "80.9.0"}
+# constraints.txt leaves out what only builds; smdebug imports pkg_resources, which setuptools 81 dropped.
+BESIDES = {"setuptools": "80.9.0", "wheel": "0.45.1"}
 
 
 def lock(python: str) -> str:

@@ -25,10 +25,11 @@ PLATFORMS = tuple(f"manylinux_{version}_x86_64" for version in ("2_17", "2_24", 
 
 _ENGINES = ("flatbuffers", "onnxruntime")
 _TRAINING = ("onnx", "safetensors", *_ENGINES)
-# pyinstrument_cext is source only. The training image has a compiler, Python's headers and, here, setuptools.
+# pyinstrument_cext is source only. The training image has a compiler, Python's headers and, here, setuptools;
+# pip before 24 wants wheel besides.
 _DEBUGGER = (
     *("numpy", "pandas", "protobuf", "pyinstrument", "pyinstrument_cext", "pytz", "setuptools", "smdebug"),
-    "tzdata",
+    *("tzdata", "wheel"),
 )
 # What the bundles and the artifact (`serving`) install -> the image's Python, and the distributions that the
 # image lacks or has in another version. All others that these need are in the image.
