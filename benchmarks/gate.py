@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from config.sections import Gate
-from entrypoints.comparison import decisive, difference
+from entrypoints.comparison import deciding_bound, difference
 from entrypoints.contract import ACCURACY
 from entrypoints.metrics import one_each
 
@@ -37,7 +37,7 @@ def promoted(
         shares = [accuracy - worse, better, worse, 1 - accuracy - better]
         case = np.repeat(np.arange(4), random.multinomial(pictures, shares))
         new, old = np.isin(case, (2, 3)).astype(np.int64), np.isin(case, (1, 3)).astype(np.int64)
-        bound, _words = decisive(difference(ACCURACY, 2, labels, new, old, one_each(labels)), margin)
+        bound, _words = deciding_bound(difference(ACCURACY, 2, labels, new, old, one_each(labels)), margin)
         passed += bound >= -margin
     return passed / RETRAININGS
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
-import os
 import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,9 +24,8 @@ import numpy.typing as npt
 import entrypoints
 from entrypoints import digests
 from entrypoints.contract import ANY_IMAGE, ENGINES, MODEL_ARCHIVE, MODEL_CARD, TRAINED_ON
-from entrypoints.program import Parser, fail, write_json
+from entrypoints.program import Parser, fail, in_threads, write_json
 
-QUEUE = 1000  # files at a time that are given out to threads
 # What tarfile makes of a damaged archive, besides its own errors.
 DAMAGE = (EOFError, OSError, ZlibError, LookupError, ValueError, ArithmeticError, RecursionError)
 
@@ -86,10 +83,8 @@ def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> n
             raise predictor.InputError(error.code, f"{file} cannot be predicted: {error}") from None
         return scores
 
-    parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate([scores for part in parts for scores in pool.map(predict, part)])
+        return np.concatenate(list(in_threads(predict, files)))
     except predictor.InputError as error:
         fail(str(error))
 

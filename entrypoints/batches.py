@@ -40,7 +40,7 @@ class Pictures:
 
     `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W, which lie in memory as H x W x 3. A
     picture is decoded when it is first asked for, and every time if there was no memory to keep it. A file
-    that is no picture raises DatasetError with its name.
+    that is not a picture raises DatasetError with its name.
     """
 
     def __init__(self, files: Sequence[Path], resize: int, budget: Budget) -> None:

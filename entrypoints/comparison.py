@@ -108,7 +108,7 @@ def compare(champion: Champion, new: Answered, metric: str, margin: float) -> di
         predicted[unseen],
         np.unique(new.groups[unseen], return_inverse=True)[1].astype(np.int64),
     )
-    bound, words = decisive(found, margin)
+    bound, words = deciding_bound(found, margin)
     sentence = (
         f"Compared with {who}, on {found.pictures} test pictures{said}: {IN_WORDS[metric]} {cut(found.new)} "
         f"against {cut(found.old)}, difference {cut(found.difference.value)} "
@@ -218,19 +218,19 @@ def mcnemar(new: Bools, old: Bools) -> float:
     return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
 
 
-def decisive(found: Difference, margin: float) -> tuple[float, str]:
+def deciding_bound(found: Difference, margin: float) -> tuple[float, str]:
     """The bound that must not be below -margin, and what it is called.
 
     It is the lower one: the new model has to be shown not to be worse. Where that cannot be, since even a
     model that answers alike would not show it on so few pictures, it is the upper one: the new model must not
     be shown to be worse.
     """
-    if found.effective >= fewest(margin):
+    if found.effective >= fewest_pictures(margin):
         return found.difference.low, f"its lower bound, {cut(found.difference.low)},"
-    few = f"since fewer than {fewest(margin):,.0f} pictures cannot show less"
+    few = f"since fewer than {fewest_pictures(margin):,.0f} pictures cannot show less"
     return found.difference.high, f"its upper bound ({few}), {cut(found.difference.high)},"
 
 
-def fewest(margin: float) -> float:
+def fewest_pictures(margin: float) -> float:
     """The pictures on which two models that answer alike are shown to differ by less than `margin`."""
     return float(np.ceil(_Z * 2**0.5 / margin - 2))

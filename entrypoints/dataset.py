@@ -11,7 +11,6 @@ import mimetypes
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -23,6 +22,7 @@ from PIL import Image
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.image import ImageError, decode
 from entrypoints.looks import Looks
+from entrypoints.program import in_threads
 
 CLASSES = "classes"  # layout: one folder per class
 READY_MADE = "ready-made"  # layout: train and val folders, perhaps test, each with one folder per class
@@ -31,7 +31,6 @@ SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validati
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 # Training, validation and test each need one image of a class.
 MIN_IMAGES = 3
-QUEUE = 1000  # files at a time that are given out to threads
 
 LabelledFiles = list[tuple[Path, int]]  # pictures, each with the index of its class
 T = TypeVar("T")
@@ -219,11 +218,8 @@ def _inside(path: os.PathLike[str], root: Path) -> bool:
 
 def _usable(root: Path, files: Iterable[Path], looks: Looks) -> tuple[list[Path], list[Rejected]]:
     files = list(files)
-    # A file that waits for its turn costs over a kilobyte, so not all of them wait at once.
-    parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
     # Pillow releases the interpreter's lock while it decodes.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = [reason for part in parts for reason in pool.map(partial(_reason_to_reject, looks), part)]
+    reasons = list(in_threads(partial(_reason_to_reject, looks), files))
     usable = [file for file, reason in zip(files, reasons, strict=True) if reason is None]
     rejected = [
         Rejected(relative(file, root), reason)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-QUEUE = 1000  # files at a time that are given out to threads
+from entrypoints.program import in_threads
 
 Digests = npt.NDArray[np.uint64]
 
@@ -27,10 +26,7 @@ def digest(data: bytes) -> int:
 
 def of_files(files: Sequence[Path]) -> Digests:
     """The digests of files, in their order, of shape (files,)."""
-    with ThreadPoolExecutor() as pool:
-        parts = (files[start : start + QUEUE] for start in range(0, len(files), QUEUE))
-        made = [value for part in parts for value in pool.map(lambda file: digest(file.read_bytes()), part)]
-    return np.array(made, dtype=np.uint64)
+    return np.array(list(in_threads(lambda file: digest(file.read_bytes()), files)), dtype=np.uint64)
 
 
 def to_bytes(digests: Digests) -> bytes:

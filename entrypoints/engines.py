@@ -67,7 +67,7 @@ def make(
     and `known_share` (0..1) of pictures like the validation split's are.
 
     Raises:
-        DatasetError: a file is no picture.
+        DatasetError: a file is not a picture.
         SystemExit: the fp32 engine does not compute what the network does.
     """
     started = time.monotonic()

@@ -19,7 +19,7 @@ from entrypoints.hyperparameters import Hyperparameters
 # objects have about their later size (Touvron et al., arXiv:1906.06423); half the pixels cost half the time.
 VIEW_SCALE = 5 / 7
 FEATURE_BATCH = 64
-# So many of them go through the frozen layers at once: a processor's cache holds their activations.
+# Pictures that go through the frozen layers at once: a processor's cache holds their activations.
 FROZEN_BATCH = {"cpu": 16, "cuda": FEATURE_BATCH}
 # What `reseed` tells apart.
 VIEWS, EPOCHS = 0, 1
@@ -84,7 +84,7 @@ class Inputs:
         `frozen` are the layers below those that learn, on `device`: none, where all do.
 
         Raises:
-            DatasetError: a file is no picture.
+            DatasetError: a file is not a picture.
         """
         self._hp, self._frozen, self._device, self._autocast = hp, frozen, device, autocast
         self._validation = [file for file, _ in validation]

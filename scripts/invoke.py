@@ -119,7 +119,7 @@ def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDA
 
 
 def check(source: Path | bytes) -> None:
-    """Refuse what is no picture; of one that would be sent as it is, only the first bytes are read.
+    """Refuse what is not a picture; of one that would be sent as it is, only the first bytes are read.
 
     Raises:
         ImageError: not a picture.

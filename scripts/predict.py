@@ -105,7 +105,7 @@ def named_source(text: str) -> Source | Path:
     """What an argument names: a picture, or a folder.
 
     Raises:
-        Failure: it is not there, cannot be read or is no picture.
+        Failure: it is not there, cannot be read or is not a picture.
     """
     path = Path(text)
     try:

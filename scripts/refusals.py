@@ -20,13 +20,13 @@ TAIL = (
 )
 
 
-def again(refusal: str, command: Sequence[str]) -> str:
+def retry_command(refusal: str, command: Sequence[str]) -> str:
     """The command that was refused, with what would let it pass; "" if nothing that can be typed would."""
     found = _OPTION.search(refusal)
     return shlex.join([*command, f"--{found[1]}", found[2]]) if found else ""
 
 
-def tail(
+def rerun_command(
     refusal: str, arn: str, given: Mapping[str, str], settings: Settings, options: Sequence[str] = ()
 ) -> str:
     """The command that runs the gate again, and what follows, with the results of a refused execution.

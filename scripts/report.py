@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             found = sources.collect(session, arn)
             options = command.same_settings(arguments, SETTINGS)
-            go_on = refusals.tail(found.run.refusal, arn, found.run.parameters, settings, options)
+            go_on = refusals.rerun_command(found.run.refusal, arn, found.run.parameters, settings, options)
             html = page.render(found, go_on)
         except ClientError as error:
             if command.is_missing(error):

@@ -197,7 +197,7 @@ def run(
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
     typed = ["python", "scripts/run_local.py", *arguments.typed]
-    code = report(session, execution, POLL_S, lambda refusal: refusals.again(refusal, typed))
+    code = report(session, execution, POLL_S, lambda refusal: refusals.retry_command(refusal, typed))
     summary = results.summary()
     summary["endpoint_prediction"] = None
     answer = deployment(execution)

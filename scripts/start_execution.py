@@ -220,7 +220,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.local:
             options = [f"--local={arguments.local}", *options]
         return report(
-            session, execution, POLL_S, lambda refusal: refusals.tail(refusal, arn, values, settings, options)
+            session,
+            execution,
+            POLL_S,
+            lambda refusal: refusals.rerun_command(refusal, arn, values, settings, options),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -5,6 +5,7 @@ Of the option in what a Fail step says, --parameter or --set, scripts/refusals.p
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from entrypoints.contract import (
     ACCURACY_LOWER_BOUND,
@@ -53,94 +54,100 @@ def build(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) 
 def check_threshold(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
     """gate.metric, and with gate.lower_bound its interval's lower bound, >= AccuracyThreshold."""
     threshold, gate = context.parameters[THRESHOLD], context.settings.gate
-    conditions = [METRIC_VALUE, METRIC_LOWER_BOUND] if gate.lower_bound else [METRIC_VALUE]
+    names = [METRIC_VALUE, METRIC_LOWER_BOUND] if gate.lower_bound else [METRIC_VALUE]
     text = evaluate.result(evaluating, METRIC_LOWER_BOUND_TEXT if gate.lower_bound else METRIC_VALUE_TEXT)
     bound = [": its lower bound, ", text, ","] if gate.lower_bound else []
-    failed = FailStep(
-        name="AccuracyTooLow",
-        display_name="Accuracy too low",
-        description=NOTHING_DONE,
-        error_message=Join(
-            on="",
-            values=[
-                *(evaluate.result(evaluating, MEASURED), *bound, " is below AccuracyThreshold ", threshold),
-                *(f"; --parameter {THRESHOLD}=", text, " would let it pass"),
-            ],
-        ),
-    )
-    return ConditionStep(
-        name=NAME,
-        display_name="Check accuracy",
-        description=f"Goes on only if the test {gate.metric} reaches {THRESHOLD}",
-        conditions=[
+    return _condition(
+        NAME,
+        "Check accuracy",
+        f"Goes on only if the test {gate.metric} reaches {THRESHOLD}",
+        [
             ConditionGreaterThanOrEqualTo(left=evaluate.result(evaluating, name), right=threshold)
-            for name in conditions
+            for name in names
         ],
-        if_steps=list(passed),
-        else_steps=[failed],
+        passed,
+        _refusal(
+            "AccuracyTooLow",
+            "Accuracy too low",
+            *(evaluate.result(evaluating, MEASURED), *bound, " is below AccuracyThreshold ", threshold),
+            *(f"; --parameter {THRESHOLD}=", text, " would let it pass"),
+        ),
     )
 
 
 def check_guessing(evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
     """The accuracy's lower bound > what always answering the most frequent class reaches."""
-    failed = FailStep(
-        name="NoBetterThanGuessing",
-        display_name="No better than guessing",
-        description=NOTHING_DONE,
-        error_message=Join(
-            on="",
-            values=[
-                evaluate.result(evaluating, GUESSING),
-                "; test it on more pictures; --set gate.better_than_guessing=false would let it pass",
-            ],
-        ),
-    )
-    return ConditionStep(
-        name="CheckGuessing",
-        display_name="Check guessing",
-        description="Goes on only if the model is surely better than always the most frequent class",
-        conditions=[
+    return _condition(
+        "CheckGuessing",
+        "Check guessing",
+        "Goes on only if the model is surely better than always the most frequent class",
+        [
             ConditionGreaterThan(
                 left=evaluate.result(evaluating, ACCURACY_LOWER_BOUND),
                 right=evaluate.result(evaluating, MAJORITY_ACCURACY),
             )
         ],
-        if_steps=list(passed),
-        else_steps=[failed],
+        passed,
+        _refusal(
+            "NoBetterThanGuessing",
+            "No better than guessing",
+            evaluate.result(evaluating, GUESSING),
+            "; test it on more pictures; --set gate.better_than_guessing=false would let it pass",
+        ),
     )
 
 
 def check_champion(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
     """The bound of the difference to the champion >= -gate.margin; or there is none; or ReplaceWorse."""
     margin = -context.settings.gate.margin
-    failed = FailStep(
-        name="WorseThanChampion",
-        display_name="Worse than champion",
-        description=NOTHING_DONE,
-        error_message=Join(
-            on="",
-            values=[
-                *(evaluate.result(evaluating, COMPARISON), "; "),
-                evaluate.result(evaluating, DIFFERENCE_BOUND_TEXT),
-                f" is below {margin:g}, minus gate.margin; --parameter {REPLACE}={TRUE} would let it pass",
-            ],
-        ),
-    )
-    return ConditionStep(
-        name="CheckChampion",
-        display_name="Check champion",
-        description="Goes on only if the model is not worse than the one that serves",
-        conditions=[
+    difference = evaluate.result(evaluating, DIFFERENCE_BOUND)
+    return _condition(
+        "CheckChampion",
+        "Check champion",
+        "Goes on only if the model is not worse than the one that serves",
+        [
             ConditionOr(
                 conditions=[
-                    ConditionGreaterThanOrEqualTo(
-                        left=evaluate.result(evaluating, DIFFERENCE_BOUND), right=margin
-                    ),
+                    ConditionGreaterThanOrEqualTo(left=difference, right=margin),
                     ConditionEquals(left=evaluate.result(evaluating, COMPARED), right=FALSE),
                     ConditionEquals(left=context.parameters[REPLACE], right=TRUE),
                 ]
             )
         ],
+        passed,
+        _refusal(
+            "WorseThanChampion",
+            "Worse than champion",
+            *(evaluate.result(evaluating, COMPARISON), "; "),
+            evaluate.result(evaluating, DIFFERENCE_BOUND_TEXT),
+            f" is below {margin:g}, minus gate.margin; --parameter {REPLACE}={TRUE} would let it pass",
+        ),
+    )
+
+
+def _condition(
+    name: str,
+    display_name: str,
+    description: str,
+    conditions: Sequence[Any],
+    passed: Sequence[Step],
+    refusal: FailStep,
+) -> ConditionStep:
+    return ConditionStep(
+        name=name,
+        display_name=display_name,
+        description=description,
+        conditions=list(conditions),
         if_steps=list(passed),
-        else_steps=[failed],
+        else_steps=[refusal],
+    )
+
+
+def _refusal(name: str, display_name: str, *sentence: Any) -> FailStep:
+    """A Fail step that says a sentence, which is put together when it runs."""
+    return FailStep(
+        name=name,
+        display_name=display_name,
+        description=NOTHING_DONE,
+        error_message=Join(on="", values=list(sentence)),
     )

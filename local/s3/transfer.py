@@ -111,7 +111,7 @@ def upload_changes(home: Home, folder: Path, uri: str, settled_s: float = 0, unf
     """Put the files of a folder that have changed since they were last put there, while a job may write more.
 
     Args:
-        settled_s: leave out what has changed within so many seconds: it may not be complete.
+        settled_s: leave out what has changed in the last `settled_s` seconds: it may not be complete.
         unfinished: leave out names that end so, if it is not empty.
 
     Raises:

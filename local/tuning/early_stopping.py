@@ -8,7 +8,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-# The service does not say how many training jobs it waits for. So many does Optuna's own MedianPruner wait
+# The service does not say how many training jobs it waits for. This is what Optuna's own MedianPruner waits
 # for, which compares something else: the best value so far with the others' values at that very epoch.
 _FIRST_TRIALS = 5
 

@@ -36,7 +36,7 @@ class Service:
         self.stub = Stubber(self.client)
         self.stub.activate()
 
-    def package(self, status: str = "Approved") -> None:
+    def package(self, status: str = "Approved", **more: Any) -> None:
         answer = {
             "ModelPackageName": "ants-and-bees",
             "ModelPackageArn": PACKAGE,
@@ -44,6 +44,7 @@ class Service:
             "ModelPackageStatus": "Completed",
             "ModelPackageStatusDetails": {"ValidationStatuses": []},
             "ModelApprovalStatus": status,
+            **more,
         }
         self.stub.add_response("describe_model_package", answer, {"ModelPackageName": PACKAGE})
 

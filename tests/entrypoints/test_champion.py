@@ -59,15 +59,7 @@ class Account(Service):
             self.stub.add_response("describe_model", answer, {"ModelName": "m-most"})
 
     def package_with_artifact(self) -> None:
-        answer = {
-            "ModelPackageName": "ants-and-bees",
-            "ModelPackageArn": PACKAGE,
-            "CreationTime": TIME,
-            "ModelPackageStatus": "Completed",
-            "ModelPackageStatusDetails": {"ValidationStatuses": []},
-            "InferenceSpecification": {"Containers": [{"Image": "image", "ModelDataUrl": URL}]},
-        }
-        self.stub.add_response("describe_model_package", answer, {"ModelPackageName": PACKAGE})
+        self.package(InferenceSpecification={"Containers": [{"Image": "image", "ModelDataUrl": URL}]})
 
     def approved(self, *arns: str) -> None:
         summaries = [

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from entrypoints import comparison
-from entrypoints.comparison import Answered, Champion, compare, decisive, difference, fewest, mcnemar, paired
+from entrypoints.comparison import (
+    Answered,
+    Champion,
+    compare,
+    deciding_bound,
+    difference,
+    fewest_pictures,
+    mcnemar,
+    paired,
+)
 from entrypoints.metrics import one_each
 
 CLASSES = ["ants", "bees"]
@@ -70,7 +79,7 @@ def test_a_model_that_answers_alike_is_as_good(compared: Compare, metric: str) -
 
 
 def test_where_few_pictures_cannot_show_it_the_model_must_not_be_shown_to_be_worse(compared: Compare) -> None:
-    assert fewest(0.03) == 91
+    assert fewest_pictures(0.03) == 91
     at_90 = compared(90 * "R", 90 * "R")
     assert at_90["difference_bound"] == at_90["difference"]["high"] > 0
     assert "since fewer than 91 pictures cannot show less" in at_90["difference_bound_text"]
@@ -137,4 +146,4 @@ def test_copies_count_once() -> None:
     thrice = difference("accuracy", 2, labels, new, labels, labels.cumsum() + np.arange(300) // 3)
     assert (alone.effective, thrice.effective) == (300, 100)
     assert thrice.difference.low < alone.difference.low
-    assert decisive(thrice, 0.03)[0] == thrice.difference.low
+    assert deciding_bound(thrice, 0.03)[0] == thrice.difference.low

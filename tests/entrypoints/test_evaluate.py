@@ -75,7 +75,7 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
         engines=lambda _: ["fp32"],
     )
     monkeypatch.setattr("entrypoints.evaluate.import_predictor", lambda _: predictor)
-    monkeypatch.setattr("entrypoints.artifact.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("entrypoints.program.os.cpu_count", lambda: 1)
     monkeypatch.setattr("entrypoints.metrics.RESAMPLES", 2)
     evaluate(
         *(tmp_path / "artifact", test, tmp_path / "out"),
