@@ -6,15 +6,15 @@ RAY := .venv-ray/complete
 # What the tests of the AWS CLI need besides.
 AWS_CLI := .venv-aws-cli/complete
 
-.PHONY: demo test check golden environment ray aws-cli replicas clean
+.PHONY: demo test check golden screenshots environment ray aws-cli replicas clean
 
 demo: $(ENVIRONMENT)
 	$(PYTHON) scripts/run_local.py
 
-# Two at a time; tests of one module one after the other, since they share what they were given. The order is that
-# of tests/conftest.py.
+# Three at a time on two cores, since a quarter of their time is waiting for processes; tests of one module one after
+# the other, since they share what they were given. The order is that of tests/conftest.py.
 test: $(ENVIRONMENT)
-	$(PYTHON) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(PYTHON) -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 check: $(ENVIRONMENT)
 	.venv/bin/ruff check .
@@ -25,6 +25,10 @@ check: $(ENVIRONMENT)
 
 golden: $(ENVIRONMENT)
 	PYTHONPATH=. $(PYTHON) tests/golden/write.py
+
+# Of the newest report that `make demo` left, and of its endpoint's page; needs Chromium.
+screenshots: $(ENVIRONMENT)
+	PYTHONPATH=.:tests $(PYTHON) tests/screenshots/write.py .local-sagemaker
 
 environment: $(ENVIRONMENT)
 

@@ -40,11 +40,11 @@ BUILD = """
 import time
 began = time.perf_counter()
 from config.settings import load
-from pipeline.definition import canonical
+from pipeline.definition import sealed
 from pipeline.pipeline import build_pipeline, pipeline_session
 imported = time.perf_counter()
 settings = load(environ={})
-canonical(build_pipeline(settings, pipeline_session(settings)).definition())
+sealed(build_pipeline(settings, pipeline_session(settings)).definition())
 print(imported - began, time.perf_counter() - imported)
 """
 

@@ -23,7 +23,8 @@ import yaml
 
 from benchmarks.load import HOST
 from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, MODEL_CARD, MODEL_WEIGHTS
-from local.endpoints.model_server import RAY, RAY_ENVIRONMENT, UVICORN, LaunchError, launch
+from local.endpoints.model_server import RAY, RAY_ENVIRONMENT, RAY_SCRATCH, UVICORN, LaunchError, launch
+from local.home.home import Home
 from local.processes.environment import base_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -194,7 +195,7 @@ def ours(kind: str) -> Callable[[Place], contextlib.AbstractContextManager[Serve
         with scratch() as folder:
             began = time.perf_counter()
             try:
-                server = launch(place.archive, folder, base_environment({}), kind)
+                server = launch(Home(folder), place.archive, folder, base_environment({}), kind)
             except LaunchError as error:
                 raise Absent(str(error)) from None
             try:
@@ -256,7 +257,8 @@ def ray_example(replicas: int) -> Callable[[Place], contextlib.AbstractContextMa
     @contextlib.contextmanager
     def start(place: Place) -> Iterator[Server]:
         python = interpreter(place.peers)
-        with scratch() as folder:
+        rays = tempfile.TemporaryDirectory(prefix="ray-", dir=RAY_SCRATCH, ignore_cleanup_errors=True)
+        with scratch() as folder, rays as short:
             copy_model(place, folder)
             shutil.copy(PEERS / "inference.py", folder)
             shutil.copy(PEERS / "deployment.py", folder)
@@ -269,7 +271,7 @@ def ray_example(replicas: int) -> Callable[[Place], contextlib.AbstractContextMa
             config = yaml.safe_dump({"applications": [application]})
             (folder / "config.yaml").write_text(config, encoding="utf-8")
             # The same adapter as in front of ours.
-            command = [str(python), str(ROOT / "local" / "endpoints" / "ray_server.py")]
+            command = [str(python), str(ROOT / "local" / "endpoints" / "ray_server.py"), short]
             variables = {**RAY_ENVIRONMENT, "PYTHONPATH": str(folder)}
             with started(place, command, variables, folder, None) as server:
                 yield server

@@ -40,7 +40,7 @@ class Split(Checked):
         try:
             re.compile(self.group_pattern or "")
         except re.error as error:
-            raise refuse("group_pattern", f"is no regular expression ({error})") from error
+            raise refuse("group_pattern", f"is not a regular expression ({error})") from error
 
     def arguments(self) -> list[str]:
         """As the split program takes them."""
@@ -130,6 +130,27 @@ class Gate:
     better_than_guessing: bool = True
     # How much worse the metric may be than that of the model that serves, on the same pictures (3 points).
     margin: Annotated[float, Between(0, 1, above=True)] = 0.03
+
+
+_TEXT = Matches(r"(?s).{1,2048}", "a text of at most 2048 characters")  # the schema of the card
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """[model_card]: what only people know of a model, for the card of each version (steps/card.py)."""
+
+    purpose_of_model: Annotated[str, _TEXT] | None = None
+    intended_uses: Annotated[str, _TEXT] | None = None
+    risk_rating: Literal["Unknown", "Low", "Medium", "High"] = "Unknown"
+    explanations_for_risk_rating: Annotated[str, _TEXT] | None = None
+
+    def texts(self) -> dict[str, str | None]:
+        """What is text, by the schema's names."""
+        return {
+            "purpose_of_model": self.purpose_of_model,
+            "intended_uses": self.intended_uses,
+            "explanations_for_risk_rating": self.explanations_for_risk_rating,
+        }
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from config.deployment import Deployment
-from config.sections import Debugger, Gate, Images, Retries, Schedule, Split, Training, Tuning
+from config.sections import Debugger, Gate, Images, ModelCard, Retries, Schedule, Split, Training, Tuning
 from config.values import Between, Checked, Entry, Matches, SettingsError, convert, words
 from entrypoints.contract import RENAMED_TRAINABLE
 
@@ -70,11 +70,14 @@ class Settings(Checked):
     # Managed spot training for the trials and TrainModel: cheaper, and interrupted at times.
     use_spot: bool = False
     max_wait_s: Annotated[int, Between(1)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
+    # Checkpoints of them without spot, too: a job's next attempt goes on from its last whole epoch.
+    checkpoints: bool = False
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     split: Split = field(default_factory=Split)
     tuning: Tuning = field(default_factory=Tuning)
     training: Training = field(default_factory=Training)
     gate: Gate = field(default_factory=Gate)
+    model_card: ModelCard = field(default_factory=ModelCard)
     debugger: Debugger = field(default_factory=Debugger)
     images: Images = field(default_factory=Images)
     deployment: Deployment = field(default_factory=Deployment)

@@ -6,44 +6,34 @@ artifact goes by the same names.
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import json
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
 
 import entrypoints
 from entrypoints import digests
+from entrypoints.archives import DAMAGE, extract
 from entrypoints.contract import ANY_IMAGE, ENGINES, MODEL_ARCHIVE, MODEL_CARD, TRAINED_ON
 from entrypoints.program import Parser, fail, in_threads, write_json
 
-# What tarfile makes of a damaged archive, besides its own errors.
-DAMAGE = (EOFError, OSError, ZlibError, LookupError, ValueError, ArithmeticError, RecursionError)
+Floats = npt.NDArray[np.float32]
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extract model.tar.gz, verified to its end; what would leave the folder is refused ("data" filter)."""
+    """Extract model.tar.gz, verified to its end; what would leave the folder, or is a bomb, is refused."""
     if not archive.is_file():
         fail(f"{archive} does not exist; --model must be the folder that holds {MODEL_ARCHIVE}")
     try:
-        with gzip.open(archive) as stream:
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                tar.extractall(folder, filter="data")
-            # At a header that is none, tarfile ends as at the end; and it never comes to gzip's checksum.
-            stream.seek(tar.offset)
-            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"no header at byte {tar.offset:,} of the tar archive, nor its end")
-            while stream.read(1 << 20):
-                pass
+        extract(archive, folder)
     except (tarfile.TarError, *DAMAGE) as error:
         reason = f"{type(error).__name__}: {error}"
         hint = "make room if the disk is full, else give a whole .tar.gz archive"
@@ -71,20 +61,43 @@ def import_predictor(artifact: Path) -> ModuleType:
     return predictor
 
 
-def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> npt.NDArray[np.float32]:
-    """Scores of shape files x classes: picture by picture, as the endpoint predicts; a thread per core."""
+def load(predictor: ModuleType, artifact: Path, engine: str | None = None) -> Any:
+    """The model of an unpacked artifact, by its own predictor; ends the program if it cannot be loaded."""
+    try:
+        return predictor.load(artifact, engine)
+    except (FileNotFoundError, ValueError) as error:
+        fail(f"the model artifact cannot be evaluated: {error}")
 
-    def predict(file: Path) -> npt.NDArray[np.float32]:
+
+def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> Floats:
+    """Scores of shape files x classes: picture by picture, as the endpoint predicts; a thread per core."""
+    return np.concatenate(_of_files(predictor, model, files, predictor.predict))
+
+
+def measure_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> tuple[Floats, Floats | None]:
+    """`predict_files`, and how far each file is from the training's pictures: above 1 is unknown.
+
+    The second array is None where the artifact cannot tell, as those of earlier versions.
+    """
+    if not hasattr(predictor, "measure"):
+        return predict_files(predictor, model, files), None
+    scores, distances = zip(*_of_files(predictor, model, files, predictor.measure), strict=True)
+    return np.concatenate(scores), None if distances[0] is None else np.concatenate(distances)
+
+
+def _of_files(
+    predictor: ModuleType, model: Any, files: Sequence[Path], ask: Callable[[Any, Any], Any]
+) -> list[Any]:
+    """What the predictor's function answers about each file."""
+
+    def answer(file: Path) -> Any:
         try:
-            scores: npt.NDArray[np.float32] = predictor.predict(
-                model, predictor.decode(model, file.read_bytes(), ANY_IMAGE)
-            )
+            return ask(model, predictor.decode(model, file.read_bytes(), ANY_IMAGE))
         except predictor.InputError as error:
             raise predictor.InputError(error.code, f"{file} cannot be predicted: {error}") from None
-        return scores
 
     try:
-        return np.concatenate(list(in_threads(predict, files)))
+        return list(in_threads(answer, files))
     except predictor.InputError as error:
         fail(str(error))
 
@@ -118,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in [name for name in sys.modules if name.startswith(f"{entrypoints.__name__}.")]:
             del sys.modules[name]
         predictor = import_predictor(artifact)
-        model = predictor.load(artifact)
+        model = load(predictor, artifact)
         predicted = predict_files(predictor, model, files).argmax(axis=1)
         answers = {
             "classes": list(model.classes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -18,27 +19,29 @@ from entrypoints.program import write_bytes
 CONFIG_VARIABLE = "CHECKPOINT_CONFIG_FILE_PATH"
 # Where SageMaker puts them when a job's CheckpointConfig has no LocalPath.
 DEFAULT_FOLDER = Path("/opt/ml/checkpoints")
-FILE = "checkpoint.pt"
 
 
 class CheckpointError(ValueError):
     """A checkpoint that this training cannot go on from; the message is one line."""
 
 
-def find_folder() -> Path | None:
-    """This job's part of the folder that SageMaker keeps in S3 while it runs; None without checkpoints.
+def find_file(training: Mapping[str, Any]) -> Path | None:
+    """Where a training keeps its state, in the folder that SageMaker keeps in S3; None without checkpoints.
 
-    Each job has a part of its own: the trials of a tuning job share one CheckpointConfig, and a job that
-    a spot instance lost keeps its name.
+    Each training has a file of its own, whatever its job is called. The trials of a tuning job share one
+    CheckpointConfig, and so do the attempts of a step, which are jobs with different names: an attempt has to
+    find what the one before it left, and no trial what another left.
+
+    Args:
+        training: what tells one training from another, as JSON has it.
     """
-    if (folder := _shared_folder()) is None:
+    if (folder := _folder()) is None:
         return None
-    part = folder / os.environ.get("TRAINING_JOB_NAME", "")
-    part.mkdir(parents=True, exist_ok=True)
-    return part
+    text = json.dumps(training, sort_keys=True)
+    return folder / f"checkpoint-{hashlib.sha256(text.encode()).hexdigest()[:16]}.pt"
 
 
-def _shared_folder() -> Path | None:
+def _folder() -> Path | None:
     if CONFIG_VARIABLE not in os.environ:
         return DEFAULT_FOLDER if DEFAULT_FOLDER.is_dir() else None
     config = Path(os.environ[CONFIG_VARIABLE])
@@ -49,47 +52,37 @@ def _shared_folder() -> Path | None:
     return Path(json.loads(config.read_text(encoding="utf-8")).get("LocalPath", beside))
 
 
-def save(folder: Path, training: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Any]) -> None:
     """Replace the checkpoint by `state`, whole or not at all.
 
-    `training` tells one training from another. Where the disk is full, that is one warning and the last
-    checkpoint stays: it only costs the epochs since.
+    Where the disk is full, that is one warning and the last checkpoint stays: it only costs the epochs since.
     """
     buffer = io.BytesIO()
-    torch.save({"training": dict(training), "state": dict(state)}, buffer)
+    torch.save(dict(state), buffer)
     try:
-        write_bytes(folder / FILE, buffer.getvalue())
+        write_bytes(path, buffer.getvalue())
     except OSError as error:
         reason = error.strerror or type(error).__name__
         print(
-            f"warning: no checkpoint of this epoch in {folder} ({reason}); the last one stays",
+            f"warning: no checkpoint of this epoch in {path.parent} ({reason}); the last one stays",
             file=sys.stderr,
             flush=True,
         )
 
 
-def load(folder: Path, training: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state that the same training saved, its tensors on the CPU; None when it saved none.
+def load(path: Path) -> dict[str, Any] | None:
+    """The state that the training saved, its tensors on the CPU; None when it saved none.
 
     Raises:
-        CheckpointError: the file is damaged, or comes from another training.
+        CheckpointError: the file is damaged.
     """
-    path = folder / FILE
-    for unfinished in folder.glob(f".{FILE}.*"):  # of a run that was killed while it wrote
+    for unfinished in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while it wrote
         unfinished.unlink()
     if not path.is_file():
         return None
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        before, state = saved["training"], dict(saved["state"])
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
         # Pickle and zip readers each raise their own.
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is no checkpoint of this program ({reason}); remove it") from error
-    for name in sorted(before.keys() | training.keys()):
-        if before.get(name) != training.get(name):
-            raise CheckpointError(
-                f"{path} comes from a training with {name} {before.get(name)}, not {training.get(name)}; "
-                "remove it or use another folder"
-            )
-    return state
+        raise CheckpointError(f"{path} is not a checkpoint of this program ({reason}); remove it") from error

@@ -4,6 +4,9 @@ The steps write these names into the pipeline definition, the programs read them
 containers, and the local service reads the same definition. Nothing here imports anything.
 """
 
+# This project's, as pyproject.toml has it; model.json names it.
+VERSION = "0.1.0"
+
 # Input channels of the training jobs; the toolkit gives each as SM_CHANNEL_<NAME>.
 TRAIN = "train"
 VALIDATION = "validation"
@@ -53,6 +56,18 @@ WORST_MISTAKES = 24
 # CheckAccuracy's property file, which holds a few numbers only: SageMaker reads 2 MB of one, and
 # evaluation.json, with its confusion matrix, has more from about 205 classes on.
 GATE = "gate.json"
+# What EvaluateModel knows of the model package's card, a property file of its own: JSON texts under these
+# names, and one for each of CARD_DETAILS under "details".
+PACKAGE_CARD = "card.json"
+CARD_TRAINING_METRICS = "training_metrics"
+CARD_HYPERPARAMETERS = "hyper_parameters"
+CARD_TRAINING_OBSERVATION = "training_observations"
+CARD_OBSERVATION = "evaluation_observation"
+CARD_METRIC_GROUPS = "metric_groups"
+CARD_DETAILS = ("data_sha256", "test_data_sha256", "architecture", "weights", "versions")
+# The detail of the card that only the definition knows, and what stands for it while it is not known.
+DEFINITION_SHA256 = "definition_sha256"
+NO_SHA256 = "0" * 64
 MODEL_ARCHIVE = "model.tar.gz"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
@@ -77,9 +92,14 @@ STEP_COLUMNS = (
 TRAINING_EPOCHS = "epochs.csv"
 EPOCH_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds", "validation_s")
 
+# ... and there, too, the pictures whose label may be wrong (suspects.py).
+SUSPECTS = "suspects.json"
+
 # What AccuracyThreshold may be compared with: the setting gate.metric.
 ACCURACY = "accuracy"
 GATE_METRICS = (ACCURACY, "balanced_accuracy", "macro_f1")
+# Inside evaluation.json's "worth": the share of the test pictures that the model calls known.
+KNOWN_SHARE = "known"
 # Inside gate.json, the numbers that conditions compare: the metric and its interval's lower bound (0..1), the
 # accuracy's lower bound, and what always answering the most frequent class would reach.
 METRIC_VALUE = "value"

@@ -10,8 +10,8 @@ from __future__ import annotations
 import mimetypes
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -104,8 +104,17 @@ def check_dataset(folder: Path, subfolders_are_groups: bool = False) -> Dataset:
     classes = _common_classes(folder, images)
     dataset = Dataset(root, layout, classes, images, tuple(sorted(rejected, key=lambda r: r.file)), looks)
     _check_nesting(folder, dataset, subfolders_are_groups)
-    _check_counts(folder, dataset)
+    check_counts(folder, dataset)
     return dataset
+
+
+def without(dataset: Dataset, files: Container[Path]) -> Dataset:
+    """The dataset less some of its pictures."""
+    images = {
+        part: {name: tuple(file for file in own if file not in files) for name, own in classes.items()}
+        for part, classes in dataset.images.items()
+    }
+    return replace(dataset, images=images)
 
 
 def read_split(folder: Path) -> tuple[tuple[str, ...], LabelledFiles]:
@@ -264,7 +273,12 @@ def _common_classes(folder: Path, images: Mapping[str, Mapping[str, tuple[Path, 
     return tuple(sorted(everything))
 
 
-def _check_counts(folder: Path, dataset: Dataset) -> None:
+def check_counts(folder: Path, dataset: Dataset) -> None:
+    """Refuse what has too few pictures to be split and trained on.
+
+    Raises:
+        DatasetError: no picture, one class, or a class with too few pictures.
+    """
     if not any(dataset.counts.values()):
         raise DatasetError(f"{folder} holds no usable image")
     if len(dataset.classes) < 2:

@@ -29,6 +29,11 @@ def of_files(files: Sequence[Path]) -> Digests:
     return np.array(list(in_threads(lambda file: digest(file.read_bytes()), files)), dtype=np.uint64)
 
 
+def sha256(files: Sequence[Path]) -> str:
+    """One digest of all the files: that of `to_bytes`, the same for the same pictures in whatever order."""
+    return hashlib.sha256(to_bytes(of_files(files))).hexdigest()
+
+
 def to_bytes(digests: Digests) -> bytes:
     """What the artifact keeps: an .npy file of the sorted digests, each once."""
     stream = io.BytesIO()

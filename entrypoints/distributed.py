@@ -85,6 +85,23 @@ def part(items: list[T]) -> list[T]:
     return items[rank() :: count()]
 
 
+def whole(own: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes' parts, in the order that `part` took them from, in the first process.
+
+    Elsewhere nothing; every process calls it. Rows are in the memory of the CPU.
+    """
+    if not dist.is_initialized():
+        return own
+    parts: list[torch.Tensor] = [own] * count()
+    dist.gather_object(own, parts if rank() == 0 else None)
+    if rank():
+        return torch.empty(0)
+    result = torch.empty(sum(map(len, parts)), *own.shape[1:], dtype=own.dtype)
+    for number, rows in enumerate(parts):
+        result[number :: count()] = rows
+    return result
+
+
 def total(value: float) -> float:
     """The sum of all processes' values, the same number in each."""
     return _totals([value])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from entrypoints.artifact import import_predictor, predict_files, seen, unpack
+from entrypoints import card, digests
+from entrypoints.artifact import import_predictor, load, measure_files, predict_files, seen, unpack
 from entrypoints.comparison import Answered, Champion, compare
 from entrypoints.contract import (
     ACCURACY,
@@ -23,8 +24,12 @@ from entrypoints.contract import (
     EVALUATION,
     GATE,
     GATE_METRICS,
+    KNOWN_SHARE,
+    MEASURED,
     MODEL_ARCHIVE,
+    MODEL_CARD,
     NONE,
+    PACKAGE_CARD,
     PREDICTIONS,
     SAMPLE_ANSWERS,
     SAMPLES,
@@ -32,9 +37,9 @@ from entrypoints.contract import (
     TEST,
     WORST_MISTAKES,
 )
-from entrypoints.metrics import Labels, multiclass_metrics, one_each, worth
-from entrypoints.program import Parser, fail, write_bytes, write_json, write_message
-from entrypoints.verdict import gate, sentence
+from entrypoints.metrics import Labels, multiclass_metrics, one_each, share_interval, worth
+from entrypoints.program import Parser, fail, printable, write_bytes, write_json, write_message
+from entrypoints.verdict import gate, known_sentence
 
 # Of a larger test split this number of pictures, spread evenly, tells how the artifact's engines compare.
 COMPARED_PICTURES = 1000
@@ -53,7 +58,7 @@ def evaluate(
     champion: Champion,
     margin: float,
 ) -> str:
-    """Predict the images below test/<class>/; write predictions, samples, evaluation and gate.
+    """Predict the images below test/<class>/; write predictions, samples, evaluation, gate and card.
 
     Args:
         summary: the folder with the split's summary, which names the pictures that show the same thing.
@@ -68,7 +73,7 @@ def evaluate(
     # It decodes with image.py, so it must come after the artifact's package is in place.
     from entrypoints.dataset import DatasetError, read_split, spread
 
-    model = predictor.load(artifact)
+    model = load(predictor, artifact)
     try:
         classes, files = read_split(test)
     except DatasetError as error:
@@ -79,8 +84,9 @@ def evaluate(
         fail(f"{test} holds no images")
     names = [file.relative_to(test.resolve()).as_posix() for file, _ in files]
     labels = np.array([model.classes.index(classes[label]) for _, label in files])
-    groups = one_each(labels) if summary is None else read_groups(summary, names)
-    scores = predict_files(predictor, model, [file for file, _ in files])
+    split = None if summary is None else read_summary(summary)
+    groups = one_each(labels) if split is None else read_groups(split, names)
+    scores, distances = measure_files(predictor, model, [file for file, _ in files])
     predicted = scores.argmax(axis=1)
     answers = predictor.describe(model, scores)
     predictions = [
@@ -96,6 +102,8 @@ def evaluate(
     confidence = np.array([answer["probabilities"][answer["label"]] for answer in answers])
     metrics = multiclass_metrics(model.classes, labels, predicted, groups)
     found = worth(model.classes, labels, predicted, confidence, groups)
+    if distances is not None:
+        found[KNOWN_SHARE] = share_interval(distances <= 1, groups)._asdict()
     answered = Answered(
         model.classes,
         [file for file, _ in files],
@@ -123,21 +131,40 @@ def evaluate(
             "engines": engines,
         },
     )
-    write_json(output / GATE, gate(metric, found) | comparison)
-    return f"{sentence(metric, found)}. {comparison[COMPARISON]}"
+    verdict = gate(metric, found) | comparison
+    write_json(output / GATE, verdict)
+    said = [text for text in (verdict[MEASURED], known_sentence(found), verdict[COMPARISON]) if text]
+    write_json(
+        output / PACKAGE_CARD,
+        card.parts(
+            model_card=json.loads((artifact / MODEL_CARD).read_text(encoding="utf-8")),
+            summary=split,
+            worth=found,
+            confusion=metrics["confusion_matrix"],
+            sentences=said,
+            test_sha256=digests.sha256([file for file, _ in files]),
+        ),
+    )
+    return ". ".join(said)
 
 
-def read_groups(folder: Path, names: Sequence[str]) -> Labels:
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The split's summary; of its groups, which one of an earlier version lacks, names as strings."""
+    path = folder / SPLIT_SUMMARY
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        groups = {str(name): str(group) for name, group in summary.get("groups", {}).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        fail(f"{path} is not the summary of a split; --summary must be its folder: {error}")
+    return summary | {"groups": groups}
+
+
+def read_groups(summary: Mapping[str, Any], names: Sequence[str]) -> Labels:
     """A number for each picture of the test split, the same for those that the split found to be alike.
 
     The split's summary names them as TEST/CLASS/FILE; a picture that it does not name is alone.
     """
-    path = folder / SPLIT_SUMMARY
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        alike = {str(name): str(group) for name, group in summary.get("groups", {}).items()}
-    except (OSError, ValueError, AttributeError) as error:
-        fail(f"{path} is not the summary of a split; --summary must be its folder: {error}")
+    alike: Mapping[str, str] = summary["groups"]
     # What is alone has its own name with a mark that no group has.
     groups = [alike.get(f"{TEST}/{name}", f"/{name}") for name in names]
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
@@ -177,7 +204,7 @@ def compare_engines(
     for name in predictor.engines(artifact):
         predicted = evaluated
         if name != model.engine:
-            other = predictor.load(artifact, name)
+            other = load(predictor, artifact, name)
             predicted = predict_files(predictor, other, files).argmax(axis=1)
         compared[name] = {
             "accuracy": float(np.mean(predicted == labels)),
@@ -247,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if args.message:
         write_message(args.message, said)
-    print(said)
+    print(printable(said))
 
 
 if __name__ == "__main__":

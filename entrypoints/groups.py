@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from entrypoints.copies import BYTES, NEAR, PIXELS, Pair, find
-from entrypoints.dataset import Dataset, DatasetError, Rejected, relative
+from entrypoints.dataset import Dataset, DatasetError, Rejected, relative, without
 
 NAMED = "named group"
 REFUSE, LEAVE_OUT = "refuse", "leave_out"  # what becomes of conflicting labels
@@ -178,13 +178,9 @@ def _without(dataset: Dataset, conflicts: Sequence[Sequence[Path]], class_of: Ma
 
 def leave_out(dataset: Dataset, reasons: Mapping[Path, str]) -> Dataset:
     """The dataset less some files, each with the reason, which completes "FILE ..."."""
-    images = {
-        part: {name: tuple(f for f in files if f not in reasons) for name, files in classes.items()}
-        for part, classes in dataset.images.items()
-    }
     rejected = [Rejected(relative(file, dataset.root), reason) for file, reason in reasons.items()]
     listed = tuple(sorted([*dataset.rejected, *rejected], key=lambda r: r.file))
-    return replace(dataset, images=images, rejected=listed)
+    return replace(without(dataset, reasons), rejected=listed)
 
 
 def _names(dataset: Dataset, files: Sequence[Path], rules: Rules) -> dict[Path, str]:

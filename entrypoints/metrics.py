@@ -156,7 +156,7 @@ def wilson(hits: int, pictures: int) -> tuple[float, float]:
     """Wilson's score interval of a share, at CONFIDENCE; 0..1.
 
     Raises:
-        ValueError: there is no picture.
+        ValueError: `pictures` is 0.
     """
     from scipy.stats import binomtest  # half a second
 

@@ -64,7 +64,7 @@ def build(backbone: Backbone, classes: int, weights: Path | None) -> nn.Module:
     """The network with a random head; the rest comes from a torchvision state dict, or is random too.
 
     Raises:
-        WeightsError: the file is unreadable or is not the state dict of such a network.
+        WeightsError: the file is unreadable, is not the state dict of such a network, or holds NaN.
     """
     network: nn.Module = get_model(backbone.architecture, weights=None, num_classes=classes)
     if weights is not None:
@@ -72,6 +72,7 @@ def build(backbone: Backbone, classes: int, weights: Path | None) -> nn.Module:
         state = {k: v for k, v in _read_state(weights).items() if not k.startswith(head)}
         expected = {k: v for k, v in network.state_dict().items() if not k.startswith(head)}
         _compare(weights, backbone, state, expected)
+        _check_finite(weights, state)
         network.load_state_dict(state, strict=False)
     return network.to(memory_format=torch.channels_last)
 
@@ -188,3 +189,10 @@ def _compare(
         if keys:
             some = ", ".join(sorted(keys)[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
             raise WeightsError(f"{path} is not a {backbone.name} of torchvision: it {what} {some}")
+
+
+def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse weights from which a training could only fail, after its first epoch and without saying why."""
+    if broken := sorted(name for name, tensor in state.items() if not torch.isfinite(tensor).all()):
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise WeightsError(f"{path} has weights that are NaN or infinite, in {broken[0]}{more}; give others")

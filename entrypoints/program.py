@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 QUEUE = 1000  # items at a time that are given out to threads
+# Control characters but the line feed, the marks of Unicode's bidirectional algorithm (UAX 9, 2), its two
+# line breaks, and bytes of a file's name that are no UTF-8. What joins letters (U+200C, U+200D) is not among
+# them: names need it.
+UNPRINTABLE = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 EXIT_MESSAGE_BYTES = 1024  # botocore's service model, ExitMessage
 
 Item = TypeVar("Item")
@@ -30,8 +37,16 @@ class Parser(argparse.ArgumentParser):
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """End the program with one line on stderr; code 2 is for what the person gave, 1 for what went wrong."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     raise SystemExit(code)
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may show it: escape sequences and marks that turn text around are escaped.
+
+    Names of files and classes may hold both. Line breaks stay.
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from entrypoints.contract import SPLIT_SUMMARY, TEST, TRAIN, VALIDATION
 from entrypoints.dataset import Dataset, DatasetError, check_dataset, relative
 from entrypoints.groups import LEAVE_OUT, NAMED, REFUSE, Group, Grouped, Rules, group, leave_out
-from entrypoints.program import Parser, fail, write_json
+from entrypoints.program import Parser, fail, printable, write_json
 
 SPLITS = (TRAIN, VALIDATION, TEST)
 # What the summary lists of what may be many.
@@ -236,7 +236,7 @@ def pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from None
     return text
 
 
@@ -285,9 +285,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for split, classes in splits.items():
         print(f"{split}: {sum(map(len, classes.values()))} images of {len(classes)} classes")
     for line in findings(found):
-        print(line)
+        print(printable(line))
     for rejected in found.dataset.rejected:
-        print(f"left out: {rejected.file!r} {rejected.reason}")
+        print(f"left out: {rejected.file!r} {printable(rejected.reason)}")
 
 
 if __name__ == "__main__":

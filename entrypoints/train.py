@@ -31,7 +31,16 @@ from entrypoints import checkpoint, digests, distributed
 from entrypoints.backbones import BACKBONES
 from entrypoints.batches import shuffled, steps_per_epoch
 from entrypoints.checkpoint import CheckpointError
-from entrypoints.contract import PRETRAINED, TRAIN, TRAINED_ON, VALIDATION, metric_line
+from entrypoints.contract import (
+    MODEL_CARD,
+    PRETRAINED,
+    SUSPECTS,
+    TRAIN,
+    TRAINED_ON,
+    VALIDATION,
+    VERSION,
+    metric_line,
+)
 from entrypoints.dataset import DatasetError
 from entrypoints.debugger import Debugger
 from entrypoints.hyperparameters import Hyperparameters, parse
@@ -39,7 +48,7 @@ from entrypoints.inputs import Inputs, Splits, class_balance, read_splits
 from entrypoints.journal import Journal
 from entrypoints.model import WeightsError, build, cut, find_weights, write_artifact
 from entrypoints.optimizer import BETAS, COME_DOWN, one_cycle, parameter_groups
-from entrypoints.program import fail, keep_freed_memory, writing
+from entrypoints.program import fail, keep_freed_memory, write_json, writing
 
 MAX_GRADIENT_NORM = 1.0
 
@@ -104,6 +113,11 @@ def train(hp: Hyperparameters) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: one_cycle(step, steps))
     debugger = Debugger(trained, criterion)
     averaged = distributed.average_gradients(trained)
+    watched = None
+    if hp.engines:
+        from entrypoints import suspects  # its libraries take a second to import, and trials need none of it
+
+        watched = suspects.Watched(trained[-1], len(labels), len(classes))
 
     def scores(batch: torch.Tensor) -> torch.Tensor:
         with autocast:
@@ -115,14 +129,14 @@ def train(hp: Hyperparameters) -> None:
     best: dict[str, float] = {}
     best_state: dict[str, torch.Tensor] = {}
     training = {**hp.as_dict(), "classes": list(classes), "images": images, "layers": trainable}
-    checkpoints = checkpoint.find_folder()
-    if saved := distributed.from_first(lambda: checkpoints and checkpoint.load(checkpoints, training)):
+    kept_state = checkpoint.find_file(training)
+    if saved := distributed.from_first(lambda: kept_state and checkpoint.load(kept_state)):
         best, best_state = saved["best"], saved["best_state"]
         journal.load_state_dict(saved["journal"])
         trained.load_state_dict(saved["trained"])
         optimizer.load_state_dict(saved["optimizer"])
         schedule.load_state_dict(saved["schedule"])
-        print(f"goes on after epoch {len(journal.epochs)}, from {checkpoints}")
+        print(f"goes on after epoch {len(journal.epochs)}, from {kept_state}")
 
     def keep_journal() -> None:
         """Whatever becomes of the training, what it measured is there."""
@@ -149,7 +163,8 @@ def train(hp: Hyperparameters) -> None:
             with journal.phase("data"):
                 batch = inputs[indices]
             with journal.phase("forward"):
-                loss = criterion(scores(batch), labels[indices].to(device))
+                answers = scores(batch)
+                loss = criterion(answers, labels[indices].to(device))
             with journal.phase("backward"):
                 optimizer.zero_grad(set_to_none=True)
                 (loss * (share * processes)).backward()
@@ -164,6 +179,8 @@ def train(hp: Hyperparameters) -> None:
             if not math.isfinite(value):
                 fail(f"the loss is {value} at step {step} of {steps}; try a smaller learning_rate", code=1)
             journal.step(step, epoch, value, learning_rate)
+            if watched:
+                watched.add(indices, answers)
             total += value * len(indices)
 
         validation_started = time.monotonic()
@@ -189,7 +206,7 @@ def train(hp: Hyperparameters) -> None:
         keep_journal()
         if journal.last_is_best(validation_images):
             best, best_state = {"epoch": epoch, **metrics}, copy.deepcopy(trained.state_dict())
-        if checkpoints and not distributed.rank():
+        if kept_state and not distributed.rank():
             state = {
                 "journal": journal.state_dict(),
                 "best": best,
@@ -198,7 +215,7 @@ def train(hp: Hyperparameters) -> None:
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
             }
-            checkpoint.save(checkpoints, training, state)
+            checkpoint.save(kept_state, state)
     debugger.close()
     if best["epoch"] < len(journal.epochs):
         # A metric's last value is the job's: a tuning job compares what the artifacts hold.
@@ -220,9 +237,29 @@ def train(hp: Hyperparameters) -> None:
         "hyperparameters": hp.as_dict(),
         "metrics": {"best_epoch" if name == "epoch" else name: value for name, value in best.items()},
         "weights": weights.name if weights else "random",
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "objective": {
+            "minimized": "cross-entropy of the training pictures",
+            "kept": "the epoch with the highest accuracy of the validation pictures",
+            "layers": trainable,
+        },
+        "training_job": os.environ.get("TRAINING_JOB_ARN"),  # None: started by hand
+        "versions": {
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "image-classification-pipeline": VERSION,
+        },
     }
     keep_journal()
+    if watched:
+        trained.eval()
+        with torch.inference_mode():
+            answers = torch.cat([scores(batch) for batch in inputs.validation()])
+        seen = watched.seen(answers)
+        if not distributed.rank():
+            said = suspects.find(splits, seen, {name: channel(name) for name in (TRAIN, VALIDATION)})
+            with writing("the suspect labels", folder("SM_OUTPUT_DATA_DIR")) as outputs:
+                write_json(outputs / SUSPECTS, said)
+            print(suspects.sentence(said))
     if not distributed.rank():
         files: dict[str, bytes] = {}
         if hp.engines:
@@ -233,6 +270,8 @@ def train(hp: Hyperparameters) -> None:
             files[TRAINED_ON], model_card["data"] = trained_on(splits)
         with writing("the model", folder("SM_MODEL_DIR")) as artifact:
             write_artifact(artifact, network, model_card, files)
+        with writing("the model's card", folder("SM_OUTPUT_DATA_DIR")) as outputs:  # the report reads it here
+            write_json(outputs / MODEL_CARD, model_card)
     print(f"best epoch {best['epoch']}: validation accuracy {best['validation_accuracy']:.4f}")
 
 

@@ -10,6 +10,7 @@ from entrypoints.contract import (
     ACCURACY_LOWER_BOUND,
     GATE_METRICS,
     GUESSING,
+    KNOWN_SHARE,
     MAJORITY_ACCURACY,
     MEASURED,
     METADATA,
@@ -50,6 +51,14 @@ def gate(metric: str, worth: dict[str, Any]) -> dict[str, Any]:
             for name in GATE_METRICS
         },
     }
+
+
+def known_sentence(worth: dict[str, Any]) -> str:
+    """How many of the test pictures the model calls known; empty where it cannot tell."""
+    if KNOWN_SHARE not in worth:
+        return ""
+    found = worth[KNOWN_SHARE]
+    return f"{found['value']:.1%} of them are known to it ({interval(found)})"
 
 
 def sentence(metric: str, worth: dict[str, Any]) -> str:

@@ -1,27 +1,76 @@
-"""`python -m local`: the local service by itself, until Ctrl-C."""
+"""`python -m local`: the local service by itself, until Ctrl-C; with --prune, room in its home instead."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+
+from local import prune
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
-from local.home.home import OtherRegion
-from local.processes.ending import end_soon
-from local.service import HomeInUse, LocalService
+from local.home.disk import disk_fault
+from local.home.home import Home, UnfitHome
+from local.home.lock import HomeInUse, lock
+from local.home.store import Store
+from local.processes.ending import end_at_once, end_soon
+from local.service import LocalService
+
+KEEP = 3  # one that serves, one to go back to, one to compare with
+_AGE_S = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
+
+
+class _Refusal(Exception):
+    """Why nothing is pruned; the message is one line."""
 
 
 def main() -> int:
-    """Serve one home folder; exit code 2 if it is in use, of another region, or the port is taken."""
+    """Serve one home folder, or free room in it.
+
+    Exit code 2 if it is in use or unfit, the port is taken or nobody can be asked; 1 for a refused question.
+    """
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
     parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
     parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
     parser.add_argument("--server", choices=SERVERS, default=UVICORN, help="what serves endpoints (uvicorn)")
+    room = parser.add_argument_group(
+        "room on the disk",
+        "--prune removes executions that have ended: their jobs' records and logs, what these left in S3, and"
+        " their reports. It keeps what runs or can go on, registered models and those of endpoints, and what"
+        " kept executions read or reuse. It shows what would go, and asks.",
+    )
+    room.add_argument("--prune", action="store_true", help="free room, and end; no service may use the home")
+    room.add_argument(
+        "--keep", type=_number, metavar="N",
+        help=f"keep the N newest executions of each pipeline (default: {KEEP}, or 0 with --older-than)",
+    )  # fmt: skip
+    room.add_argument(
+        "--older-than", type=_age, metavar="AGE", help="keep what has changed since: 12h, 7d or 4w"
+    )
+    room.add_argument("--yes", action="store_true", help="do not ask")
     arguments = parser.parse_args()
+    if not arguments.prune:
+        for name in ("keep", "older_than", "yes"):
+            if getattr(arguments, name) not in (None, False):
+                parser.error(f"--{name.replace('_', '-')} is for --prune; add --prune, or leave it out")
+    try:
+        return _prune(arguments) if arguments.prune else _serve(arguments)
+    except (HomeInUse, UnfitHome, LaunchError, OSError, _Refusal) as error:
+        print(f"local: {_in_words(error, arguments.home)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(arguments: argparse.Namespace) -> int:
     ended = threading.Event()
 
     def end(number: int, _: object) -> None:
@@ -32,26 +81,139 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    try:
-        with LocalService(arguments.home, arguments.region, arguments.port, arguments.server) as service:
-            print(f"{service.url} serves {service.home.root}; Ctrl-C ends it", flush=True)
-            for page in service.pages():
-                print(f"in a browser: {page}", flush=True)
-            ended.wait()
-            print("stopping", flush=True)
-    except (HomeInUse, OtherRegion, LaunchError, OSError) as error:
-        print(f"local: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    service = LocalService(
+        arguments.home,
+        arguments.region,
+        arguments.port,
+        arguments.server,
+        when_gone=lambda reason: end_at_once(f"local: {reason}"),
+    )
+    with service:
+        print(f"{service.url} serves {service.home.root}, to a browser, too; Ctrl-C ends it", flush=True)
+        for note in service.notes:
+            print(f"local: {note}", file=sys.stderr, flush=True)
+        for arn in service.resumed:
+            print(f"goes on with {arn}", flush=True)
+        for page in service.pages():
+            print(f"in a browser: {page}", flush=True)
+        ended.wait()
+        print("stopping", flush=True)
+        for arn in service.running:
+            print(f"the next service on this home goes on with {arn}", flush=True)
     return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    """Show what would be freed, ask, and remove it."""
+    home = Home(arguments.home.resolve())
+    if not home.database.is_file():
+        raise _Refusal(f"{home.root} is no home of a local service; name one with --home")
+    if not (arguments.yes or sys.stdin.isatty()):
+        raise _Refusal("--prune asks before it removes, and there is no terminal; add --yes")
+    keep = arguments.keep
+    if keep is None:
+        keep = 0 if arguments.older_than else KEEP
+    kept_open, _ = lock(home.root)
+    with kept_open:
+        store = Store(home.database)
+        try:
+            return _pruned(home, store, keep, arguments.older_than or 0, arguments.yes)
+        finally:
+            store.close()
+
+
+def _pruned(home: Home, store: Store, keep: int, older_than_s: float, yes: bool) -> int:
+    if store.damaged is not None:
+        raise _Refusal(
+            f"{home.database} was damaged and is set aside as {store.damaged.name}: what belongs to which"
+            " execution is not known any more, and nothing is removed"
+        )
+    try:
+        plan = prune.plan(home, store, prune.older(store, keep, older_than_s))
+    except ValueError as error:
+        raise _Refusal(
+            f"a record of {home.root} is damaged ({error}); start python -m local on it once, which sets it"
+            " aside, then prune again"
+        ) from None
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(
+        f"of each pipeline the {keep} newest executions stay"
+        + (f", and what has changed in the last {older_than_s / 3600:g} hours" if older_than_s else "")
+    )
+    for reason, number in plan.kept.items():
+        if number:
+            console.print(f"also kept: {number} {reason}", soft_wrap=True)
+    if not plan.prunings:
+        console.print("nothing to remove")
+        return 0
+    console.print(_executions(plan.prunings), _kinds(plan.prunings))
+    if not yes and input("Remove this? [y/N] ").strip().lower() not in ("y", "yes"):
+        console.print("nothing is removed")
+        return 1
+    prune.carry_out(home, store, plan.prunings)
+    console.print("removed")
+    return 0
+
+
+def _executions(prunings: Sequence[prune.Pruning]) -> Table:
+    table = Table("pipeline", "execution", "MB")
+    for pruning in prunings:
+        pipeline, _, execution = pruning.arn.rpartition(":pipeline/")[2].partition("/execution/")
+        table.add_row(_shown(pipeline), _shown(execution), _mb(sum(pruning.sizes.values())))
+    return table
+
+
+def _kinds(prunings: Sequence[prune.Pruning]) -> Table:
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for pruning in prunings:
+        counts.update(pruning.counts)
+        sizes.update(pruning.sizes)
+    table = Table("what", "number", "MB", show_footer=True)
+    for kind, number in counts.items():
+        if number:
+            table.add_row(kind, str(number), _mb(sizes[kind]))
+    table.columns[0].footer, table.columns[2].footer = "in all", _mb(sum(sizes.values()))
+    return table
+
+
+def _shown(text: str) -> str:
+    """A name, with what a terminal would obey escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
+
+
+def _in_words(error: Exception, home: Path) -> str:
+    """One line, without the number that Python puts before an error of the system."""
+    if fault := disk_fault(error, home):
+        return fault
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; choose another folder with --home"
+    return str(error)
 
 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port; choose one of 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text} is not a port; choose one of 0 to 65535")
     return port
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of executions; give one from 0")
+    return int(text)
+
+
+def _age(text: str) -> int:
+    if not re.fullmatch("[1-9][0-9]{0,5}[hdw]", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no age; give hours, days or weeks, such as 12h, 7d, 4w"
+        )
+    return int(text[:-1]) * _AGE_S[text[-1]]
 
 
 if __name__ == "__main__":

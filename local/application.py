@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl
 from xml.sax.saxutils import escape
 
+from entrypoints.contract import MAX_BODY_BYTES
 from local.home.disk import advice
 from local.s3.headers import is_form
 from local.s3.xml import error_document
@@ -22,6 +23,7 @@ from local.wire.errors import ModelError, ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 from local.wire.operations import ControlPlane
 from local.wire.region import check_scope
+from local.wire.texts import json_value
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,6 +37,10 @@ OTHER_INVOCATIONS = {
 }
 # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
 CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
+# How long a body may be that is held as a whole; those for S3 go to the disk. Lambda's: 4/3 of "50 MB
+# (zipped, for direct upload)" ("Lambda quotas"; the words: localstack/localstack#2990). InvokeEndpoint's, and
+# here all others': "payload sizes up to 25 MB" (SageMaker's hosting FAQ; botocore's model still says 6 MB).
+LAMBDA_BODY_BYTES_MAX = 69_905_067
 GREETING = b"A local SageMaker. Use it with AWS_ENDPOINT_URL set to this address, and any AWS credentials.\n"
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -57,6 +63,7 @@ def application(
     functions: Functions,
     browse: Browse,
     region: str = "us-east-1",
+    gone: Callable[[], str | None] = lambda: None,
     others: Mapping[str, Callable[[HttpRequest], HttpResponse | None]] = MappingProxyType({}),
 ) -> WSGIApplication:
     """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
@@ -67,6 +74,7 @@ def application(
 
     Args:
         region: requests that are signed for another one are refused.
+        gone: why nothing can be answered any more; None as long as it can.
         others: what else answers here, by the name of the service; moto does where that is None.
     """
 
@@ -93,6 +101,12 @@ def application(
         try:
             if (reason := guard.refusal(request.headers, environ["REQUEST_URI"])) is not None:
                 raise ServiceError("AccessDenied", reason, 403)
+            if (reason := gone()) is not None:
+                raise ServiceError("InternalFailure", reason, 410)  # clients do not try again after a 410
+            if (
+                error := refused_length(request, int(request.headers.get("content-length") or 0))
+            ) is not None:
+                raise error
             if service is not None and signed_for is not None:
                 check_scope(service, signed_for, region, in_query="X-Amz-Credential" in request.query)
             if service is None:
@@ -109,11 +123,24 @@ def application(
         except OSError as error:  # a full disk, a file that may not be read: not the service's own error
             refusal = ServiceError("InternalFailure", advice(error), 500)
         except Exception as error:  # the outermost line of a request: AWS, too, answers for its own mistakes
-            log.exception("%s %s", request.method, request.path)
+            log.exception("%s %a", request.method, request.path)  # not %s: it may hold escape sequences
             refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
         return _send(environ, start_response, _refuse(service, request, refusal))
 
     return answer
+
+
+def refused_length(request: HttpRequest, length: int) -> ServiceError | None:
+    """Refuse a body of `length` bytes before it is received; None if it is not too long."""
+    service, _ = _scope(request)
+    limit = LAMBDA_BODY_BYTES_MAX if service == "lambda" else MAX_BODY_BYTES
+    if service == "s3" or length <= limit:
+        return None
+    if service == "lambda":
+        message = f"Request must be smaller than {limit} bytes"
+        return ServiceError("RequestEntityTooLargeException", message, 413)
+    # With the status for a code: aws/sagemaker-python-sdk#171.
+    return ServiceError("413", f"HTTP content length exceeded {limit} bytes.", 413)
 
 
 def answer_json(control: ControlPlane, request: HttpRequest) -> HttpResponse:
@@ -130,24 +157,30 @@ def answer_json(control: ControlPlane, request: HttpRequest) -> HttpResponse:
             404,
         )
     try:
-        arguments = json.loads(request.body.read() or b"{}")
-    except ValueError:
-        raise ServiceError("SerializationException", "The body of the request is not JSON") from None
+        arguments = json_value(request.body.read() or b"{}")
+    except ValueError as error:
+        raise ServiceError(
+            "SerializationException", f"The body of the request is not JSON that can be read: {error}"
+        ) from None
     answer = control.call(target.removeprefix(control.target_prefix), arguments)
     return HttpResponse(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
 
 
-@functools.cache
 def moto() -> WSGIApplication:
     """moto's application of all AWS services, which routes by the credential scope, too.
 
     Imported with the first request for it: that takes a second.
     """
     from moto.core.config import default_user_config
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     # Roles have AmazonSageMakerFullAccess and its like attached.
     default_user_config["iam"]["load_aws_managed_policies"] = True
+    return _dispatcher()
+
+
+@functools.cache
+def _dispatcher() -> WSGIApplication:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     def create(backend: str | None) -> WSGIApplication:
         if backend is None:
@@ -199,10 +232,10 @@ def _scope(request: HttpRequest) -> tuple[str | None, str | None]:
 
 
 def _unsigned(request: HttpRequest, browse: Browse) -> HttpResponse:
-    if (request.method, request.path) == ("GET", "/"):
-        return HttpResponse(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
     if (answer := browse(request)) is not None:
         return answer
+    if (request.method, request.path) == ("GET", "/"):
+        return HttpResponse(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
     raise ServiceError(
         "MissingAuthenticationToken",
         "The request has no AWS signature, which tells the service that it is for; any credentials do",

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import json
+import logging
 import os
+import shlex
+import subprocess
+import threading
 from collections import ChainMap
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from local.application import answer_json, application
+from local.console import page
+from local.console.overview import Call, model_version
 from local.endpoints import browser, model_server
 from local.endpoints.configs import EndpointConfigs
 from local.endpoints.deployments import Deployments
@@ -22,27 +29,32 @@ from local.endpoints.registry import Registry
 from local.functions.functions import FunctionService
 from local.home import tags
 from local.home.disk import disk_fault
-from local.home.files import close_to_others, make_file
 from local.home.home import Home
+from local.home.lock import LOCK, lock
+from local.home.recovery import set_unreadable_aside
 from local.home.store import Store
 from local.iam import simulation
 from local.jobs import processing, training, transform
 from local.jobs.jobs import JobService
 from local.logs import operations as logs
 from local.pipelines.pipelines import PipelineService
+from local.processes.orphans import end_left
+from local.processes.start import dismiss, guard
 from local.s3.operations import S3
+from local.scheduler.firing import Firing
+from local.scheduler.schedules import ScheduleService
 from local.server import Server
 from local.tuning.tuning import TuningService
 from local.wire import clients
+from local.wire.http import HttpRequest, HttpResponse
 from local.wire.operations import ControlPlane
 
 # How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
 # a person who has pressed Ctrl-C.
 ENDING_S = 10.0
+_WATCH_S = 1.0
 
-
-class HomeInUse(Exception):
-    """Another service keeps this home folder; the message is one line."""
+log = logging.getLogger(__name__)
 
 
 class LocalService:
@@ -56,28 +68,47 @@ class LocalService:
         region: the region in its ARNs.
         port: 0 takes a free one.
         server: what serves endpoints, one of model_server.SERVERS.
+        resume: whether executions and tuning jobs that an earlier service left go on; else they are Stopped.
+        when_gone: is told, in one line, that somebody has deleted the home folder; every request is refused
+            from then on.
+        fire: whether schedules start pipelines; else what is due waits for a service that lets them.
 
     Raises:
         HomeInUse: another service keeps this home.
-        OtherRegion: this home is of another region.
+        UnfitHome: this home is of another region, or has a colon in its path.
         LaunchError: that server is not installed.
         OSError: the folder cannot be made, read or written.
     """
 
     def __init__(
-        self, root: Path, region: str = "us-east-1", port: int = 0, server: str = model_server.UVICORN
+        self,
+        root: Path,
+        region: str = "us-east-1",
+        port: int = 0,
+        server: str = model_server.UVICORN,
+        resume: bool = True,
+        when_gone: Callable[[str], object] = log.error,
+        fire: bool = True,
     ) -> None:
         model_server.require(server)
+        self._resume = resume
+        self._fire = fire
+        self.resumed: list[str] = []  # the ARNs of the executions that go on
         self.home = Home(root.resolve(), region)
         self.home.make()
-        self._lock = _lock(self.home.root / "service.json")
+        self._when_gone = when_gone
+        self._stopped = threading.Event()
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._lock, self._after_a_kill = lock(self.home.root)
         try:
             self.home.keep_region()
+            self._lock.truncate(0)
         except BaseException:
             self._lock.close()
             raise
         self._s3 = S3(self.home)
         store = self._store = Store(self.home.database)
+        self.notes = _notes(self.home, store)
         registry = Registry(self.home, store)
         models = Models(self.home, store, registry)
         kinds = (training.KIND, processing.KIND, transform.kind(models, server))
@@ -88,6 +119,7 @@ class LocalService:
         endpoints = Endpoints(self.home, store, configs, self._deployments)
         self._functions = FunctionService(self.home, store, self.environment)
         self._pipelines = PipelineService(self.home, store, self.client)
+        self._firing = Firing(store, functools.cache(self.client))
         operations = [jobs.operations() for jobs in self._jobs.values()]
         operations += [part.operations() for part in (self._tuning, registry, models, configs, endpoints)]
         operations += [self._pipelines.operations(), tags.operations(store)]
@@ -97,11 +129,22 @@ class LocalService:
             control,
             endpoints.invoke,
             self._functions.handle,
-            partial(browser.answer, invoke=endpoints.invoke, page=endpoints.page),
+            partial(self._browse, control.call, endpoints),
             region,
-            {"iam": simulation.answer, "logs": partial(answer_json, logs.control_plane(self.home, store))},
+            self._gone,
+            {
+                "iam": simulation.answer,
+                "logs": partial(answer_json, logs.control_plane(self.home, store)),
+                "scheduler": ScheduleService(self.home, store, self._firing).handle,
+            },
         )
         self._server = Server(app, port)
+
+    def _browse(self, call: Call, endpoints: Endpoints, request: HttpRequest) -> HttpResponse | None:
+        """What a browser gets: the service's own page, or an endpoint's."""
+        return page.answer(request, self.home, call) or browser.answer(
+            request, endpoints.invoke, endpoints.page, partial(model_version, call)
+        )
 
     @property
     def url(self) -> str:
@@ -113,6 +156,11 @@ class LocalService:
         paginator = self.client("sagemaker").get_paginator("list_endpoints")
         found = [endpoint for page in paginator.paginate() for endpoint in page["Endpoints"]]
         return [f"{self.url}/endpoints/{endpoint['EndpointName']}/" for endpoint in found]
+
+    @property
+    def running(self) -> list[str]:
+        """The ARNs of the executions that run."""
+        return self._pipelines.running()
 
     def environment(self) -> dict[str, str]:
         """What makes boto3 in a child process talk to this service."""
@@ -135,26 +183,70 @@ class LocalService:
             OSError: the port is taken, or the disk is full.
         """
         try:
-            for jobs in self._jobs.values():
-                jobs.recover()
-            self._tuning.recover()
-            self._pipelines.recover()
+            self._end_left()
+            self._guard = guard(self.home.processes)
+            for recover in self._recoveries():
+                recover()
             self._server.start()
             # Past the file's buffer: what a full disk does not take would be in the way of closing it.
             os.write(self._lock.fileno(), json.dumps({"url": self.url, "pid": os.getpid()}).encode())
             self._deployments.resume()
+            self._tuning.resume()
+            self.resumed = self._pipelines.resume()
+            threading.Thread(target=self._watch, name="local-home", daemon=True).start()
+            if self._fire:
+                self._firing.start()
         except BaseException as error:  # Ctrl-C among them: what has begun ends
             self.stop()
             if fault := disk_fault(error, self.home.root):
                 raise OSError(fault) from None
             raise
 
+    def _end_left(self) -> None:
+        """End what an earlier service has started; its guard has, unless somebody killed that, too."""
+        for record in end_left(self.home.processes):
+            log.warning(
+                "ended process %s, which an earlier service left: %s",
+                record["pid"],
+                shlex.join(record["command"]),
+            )
+
+    def _recoveries(self) -> Iterator[Callable[[], None]]:
+        """What is done, before the first request, with what an earlier service left: record by record."""
+        yield partial(self._s3.recover, self._after_a_kill)
+        yield self._functions.recover
+        yield from (jobs.recover for jobs in self._jobs.values())
+        yield partial(self._tuning.recover, self._resume)
+        yield partial(self._pipelines.recover, self._resume)
+        yield self._deployments.recover
+        yield partial(set_unreadable_aside, self._store)
+
+    def _gone(self) -> str | None:
+        """That the home is no more, or somebody else's, in one line; None as long as it is there."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat((self.home.root / LOCK).stat(), os.fstat(self._lock.fileno())):
+                return None
+        return (
+            f"{self.home.root} was deleted or moved while the local service ran, which keeps everything"
+            " there; put it back if you have it, and start again"
+        )
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_WATCH_S):
+            if reason := self._gone():
+                self._when_gone(reason)
+                return
+
     def stop(self) -> None:
-        """Stop executions, jobs, functions and endpoint servers, then answer no more.
+        """End jobs, functions and endpoint servers, then answer no more.
 
         Programs have ENDING_S to end by themselves; another Ctrl-C or SIGTERM ends them at once, and the
-        process soon after (ending.py). Records of endpoints stay: a later service serves them again.
+        process soon after (ending.py). Executions, tuning jobs and endpoints stay as they are: a later
+        service goes on with them, as it does after a kill.
         """
+        if not self._stopped.is_set() and (reason := self._gone()):
+            self._when_gone(reason)
+        self._stopped.set()
         with ThreadPoolExecutor(1, thread_name_prefix="local-stop") as thread:
             ended = thread.submit(self._end)
             while not ended.done():
@@ -168,6 +260,8 @@ class LocalService:
         with contextlib.ExitStack() as last_first:
             last_first.callback(self._lock.close)
             last_first.callback(self._lock.truncate, 0)
+            if self._guard is not None:
+                last_first.callback(dismiss, self._guard, self.home.processes)
             last_first.callback(self._store.close)
             last_first.callback(self._s3.close)
             last_first.callback(self._server.stop)
@@ -177,6 +271,7 @@ class LocalService:
                 last_first.callback(jobs.close)
             last_first.callback(self._tuning.close)
             last_first.callback(self._pipelines.stop)
+            last_first.callback(self._firing.stop)
 
     def _kill(self) -> None:
         for jobs in self._jobs.values():
@@ -191,24 +286,13 @@ class LocalService:
         self.stop()
 
 
-def _lock(path: Path) -> IO[str]:
-    """Keep `path` locked as long as the returned file is open; it tells others who does."""
-    make_file(path)
-    close_to_others(path)
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        text = file.read()
-        file.close()
-        where = ""
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # it is just being written, or damaged
-            holder = json.loads(text)
-            where = f" (process {holder['pid']}, {holder['url']})"
-        raise HomeInUse(
-            f"{path.parent} is in use by another local service{where};"
-            " stop that one, talk to it with --local URL, or choose another folder with --home"
-        ) from None
-    file.truncate(0)  # what a service left that was killed
-    return file
+def _notes(home: Home, store: Store) -> list[str]:
+    """What a person should know of the state that the home was found in, a line each."""
+    if store.damaged is None:
+        return []
+    remains = home.remains()
+    kept = f"; the logs and files of {remains} are still in {home.root}" if remains else ""
+    return [
+        f"{home.database} was damaged and is set aside as {store.damaged.name}: executions, jobs, models and "
+        f"endpoints of before are not known any more{kept}"
+    ]

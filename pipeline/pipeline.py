@@ -36,7 +36,7 @@ def build_pipeline(
     training = train.build(context, splitting, tuning)
     finding = champion.build(context, training)
     evaluating = evaluate.build(context, splitting, training, finding)
-    registering = register.build(context, training, evaluating)
+    registering = register.build(context, splitting, training, evaluating)
     deploying = deploy.build(context, registering)
     verifying = verify.build(context, evaluating, deploying)
     checking = gate.build(context, evaluating, passed=[registering, deploying, verifying])

@@ -13,7 +13,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -32,22 +32,37 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
 
 from config.parameters import execution_parameters
 from config.settings import Settings, load, without_effect
 from config.values import SettingsError
+from entrypoints.program import printable
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_sagemaker.client import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
-# Without markup: names of files and classes may hold brackets.
-console = Console(stderr=True, highlight=False, markup=False)
-output = Console(highlight=False, markup=False)
+
+class _Console(Console):
+    """Shows names of files and classes as they are, without markup (they may hold brackets) and emoji, but
+    escapes what the terminal would obey.
+    """
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+console = _Console(stderr=True)
+output = _Console()
 
 # The settings that upsert_pipeline.py puts into AWS: all but what the schedule alone needs.
 UPSERTED = tuple(item.name for item in fields(Settings) if item.name not in {"scheduler_role", "schedule"})
@@ -194,6 +209,13 @@ def _is_url(text: str) -> bool:
         return False
 
 
+def shown(name: str) -> str:
+    """The name of a file or a class in one line; what a terminal would obey is escaped, and bytes that are no
+    UTF-8 are.
+    """
+    return printable(name).replace("\n", "\\n")
+
+
 def status(text: str) -> Status:
     """A spinner with a line, for as long as the context lasts."""
     return console.status(Text(text))
@@ -273,7 +295,7 @@ def confirm(question: str, arguments: argparse.Namespace) -> bool:
         return True
     if not sys.stdin.isatty():
         fail(f"{question} There is no terminal to ask on; add --yes to go ahead")
-    return console.input(f"{question} [y/N] ", markup=False).strip().lower() in {"y", "yes"}
+    return console.input(f"{question} [y/N] ", markup=False, emoji=False).strip().lower() in {"y", "yes"}
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
@@ -316,7 +338,7 @@ def _say(message: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 _REMEDIES = {

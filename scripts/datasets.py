@@ -56,7 +56,7 @@ def hymenoptera(folder: Path, url: str = HYMENOPTERA_URL, sha256: str = HYMENOPT
             files.extractall(partial)
     except (zipfile.BadZipFile, OSError) as error:
         archive.unlink()
-        command.fail(f"{url} is no archive that can be unpacked ({error}); try again")
+        command.fail(f"{url} is not an archive that can be unpacked ({error}); try again")
     found = partial / "hymenoptera_data"
     if not found.is_dir() or folder_digest(found) != sha256:
         archive.unlink()

@@ -75,7 +75,7 @@ def ask(sagemaker: SageMakerClient, pipeline_arn: str, training: dict[str, Any],
         probing: whether to ask AWS with a training job; a tag of the pipeline keeps what it says.
 
     Raises:
-        ClientError: AWS refused, and neither Debugger nor for want of a permission.
+        ClientError: AWS refused, for another reason than Debugger or a missing permission.
         Failure: the training job of the probe does not end.
     """
     with command.status("finding out whether this account may use Debugger"):

@@ -84,6 +84,7 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     rows = list(planned(definition["Steps"]))
     types = dict(rows)
     details: dict[str, str] = {}
+    told: set[tuple[str, Any]] = set()  # steps that have ended, whose details stay
     steps: list[dict[str, Any]] = []
     live = LiveMetrics(session, _POLLS_PER_METRIC * poll_s)
     with _display(lambda: _table(rows, steps, details)) as show:
@@ -92,7 +93,11 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
             steps[:] = _steps(sagemaker, arn)
             for step in steps:
                 step["StepType"] = types[step["StepName"]]
-                details[step["StepName"]] = _detail(sagemaker, step)
+                ending = step["StepName"], step.get("EndTime")
+                if ending not in told:
+                    details[step["StepName"]] = _detail(sagemaker, step)
+                if step["StepStatus"] in ENDED:
+                    told.add(ending)
             running = {step["StepName"]: _training(sagemaker, step) for step in steps}
             texts = live.of([job for jobs in running.values() for job in jobs])
             for name, jobs in running.items():

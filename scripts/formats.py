@@ -11,9 +11,12 @@ from typing import Any
 from rich.table import Table
 
 import scripts.command as command
+from entrypoints.program import UNPRINTABLE
 from scripts.invoke import Prediction
 
 SHOWN = 3  # classes in the table's row of a picture
+# What begins a formula (OWASP ASVS 5.0, 1.2.10); of that list, tabs and NUL are escaped before.
+FORMULA = ("=", "+", "-", "@")
 PAGE = 200  # rows of a table; more pictures make more tables
 
 
@@ -32,21 +35,27 @@ def write_json(rows: Iterator[Prediction]) -> None:
 
 
 def _line(row: Prediction) -> str:
-    return f"  {json.dumps(row, ensure_ascii=False)}"
+    text = json.dumps(row, ensure_ascii=False)
+    # In a string of JSON an escaped character is the same character.
+    return "  " + UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def write_csv(rows: Iterator[Prediction]) -> None:
     """file, label, probability, known and score where the model has them, probability_CLASS of every class.
+
+    A name that a spreadsheet would take for a formula has an apostrophe before it, as OWASP wants it: it is
+    text then.
 
     Raises:
         Failure: the classes changed, since another model was deployed meanwhile.
     """
     writer: csv.DictWriter[str] | None = None
     for row in rows:
-        scores = {f"probability_{name}": value for name, value in row["probabilities"].items()}
+        scores = {f"probability_{command.shown(name)}": value for name, value in row["probabilities"].items()}
         label = row["label"]
         known: dict[str, str] = {name: str(row[name]).lower() for name in ("known", "score") if name in row}
-        first = {"file": row["file"], "label": label, "probability": row["probabilities"][label]}
+        probability = row["probabilities"][label]
+        first = {"file": _cell(row["file"]), "label": _cell(command.shown(label)), "probability": probability}
         cells: dict[str, Any] = {**first, **known, **scores}
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
@@ -55,6 +64,10 @@ def write_csv(rows: Iterator[Prediction]) -> None:
             command.fail(f"the endpoint's classes changed before {row['file']}; ask again")
         writer.writerow(cells)
         sys.stdout.flush()
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def write_table(rows: Iterator[Prediction]) -> None:
@@ -75,9 +88,9 @@ def _print_table(rows: Sequence[Prediction]) -> None:
     table = Table("picture", "label", "probability", "then", "known")
     for row in rows:
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
-        others = ", ".join(f"{name} {value:.1%}" for name, value in ranked[1:SHOWN])
+        others = ", ".join(f"{command.shown(name)} {value:.1%}" for name, value in ranked[1:SHOWN])
         sure = f"{row['probabilities'][row['label']]:.1%}"
-        table.add_row(row["file"], row["label"], sure, others, _known(row))
+        table.add_row(row["file"], command.shown(row["label"]), sure, others, _known(row))
     # On a terminal that shows the progress, too, whatever draws it must know.
     (command.console if both_terminals() else command.output).print(table)
 

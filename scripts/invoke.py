@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import scripts.command as command
 from entrypoints import image
 from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
+from entrypoints.archives import read_members
 from entrypoints.contract import EXPLAINED_JSON, JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def predict_picture(
         ImageError: not a picture, or larger than an endpoint takes.
         OSError: the file cannot be read.
         ClientError: the endpoint refused or is not there.
-        Failure: the endpoint is none of this pipeline's.
+        Failure: the endpoint serves no model of this pipeline.
     """
     body, content_type = _body(source)
     accept = EXPLAINED_JSON if explain else JSON
@@ -133,7 +133,7 @@ def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[
     """The content of model.json in the artifact that the endpoint serves.
 
     Raises:
-        Failure: the artifact holds no model.json.
+        Failure: the artifact holds no model.json, or cannot be read.
         ClientError: there is no such endpoint, or the artifact is gone.
     """
     config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
@@ -146,12 +146,18 @@ def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[
     url = container["ModelDataUrl"]
     bucket, _, key = url.removeprefix("s3://").partition("/")
     # Read as it comes, and no further than model.json.
-    with tarfile.open(fileobj=s3.get_object(Bucket=bucket, Key=key)["Body"], mode="r|gz") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is not None and member.name.removeprefix("./") == MODEL_CARD:
-                card: dict[str, Any] = json.load(file)
+    answer = s3.get_object(Bucket=bucket, Key=key)
+    try:
+        with answer["Body"] as body:
+            for _, content in read_members(body, answer["ContentLength"], [MODEL_CARD]):
+                card: dict[str, Any] = json.loads(content)
+                if not isinstance(card, dict) or not {"classes", "preprocessing"} <= card.keys():
+                    raise ValueError(f"its {MODEL_CARD} is not one of this pipeline")
                 return card
+    except (ValueError, RecursionError) as error:  # UnsafeArchive among them, and what json raises
+        raise command.Failure(
+            f"{url} cannot be read ({error}); deploy a whole model artifact, or leave out --tensor"
+        ) from None
     raise command.Failure(f"{url} holds no {MODEL_CARD}: it is not of this pipeline; leave out --tensor")
 
 

@@ -30,6 +30,7 @@ class LiveMetrics:
 
     def __init__(self, session: boto3.Session, every_s: float) -> None:
         self._session = session
+        self._cloudwatch: Any = None  # making a client takes a tenth of a second
         self._every_s = every_s
         self._asked = -every_s
         self._texts: dict[str, str] = {}
@@ -39,7 +40,7 @@ class LiveMetrics:
         """A text for each job that has emitted something: 'train:loss 0.4312, validation:accuracy 0.9120'.
 
         Raises:
-            ClientError: CloudWatch refused, and not for want of a permission.
+            ClientError: CloudWatch refused, and not because a permission is missing.
         """
         due = time.monotonic() - self._asked >= self._every_s
         if jobs and not self._refused and (due or not set(jobs) <= self._texts.keys()):
@@ -71,7 +72,9 @@ class LiveMetrics:
             for index, (job, metric) in enumerate(keys)
         ]
         now = datetime.now(UTC)
-        answer: dict[str, Any] = self._session.client("cloudwatch").get_metric_data(
+        if self._cloudwatch is None:
+            self._cloudwatch = self._session.client("cloudwatch")
+        answer: dict[str, Any] = self._cloudwatch.get_metric_data(
             MetricDataQueries=queries,
             StartTime=now - LOOK_BACK,
             EndTime=now + timedelta(seconds=1),  # the end itself is left out

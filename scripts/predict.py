@@ -122,9 +122,9 @@ def named_source(text: str) -> Source | Path:
                 source = Source(text, pipe.read(MAX_BODY_BYTES + 1))
         check(source.content)
     except ImageError as error:
-        command.fail(f"{_printable(text)} {error}; {GIVE}")
+        command.fail(f"{command.shown(text)} {error}; {GIVE}")
     except OSError as error:
-        command.fail(f"{_printable(text)} cannot be read ({error.strerror}); {GIVE} or a folder")
+        command.fail(f"{command.shown(text)} cannot be read ({error.strerror}); {GIVE} or a folder")
     return source
 
 
@@ -173,7 +173,7 @@ def predictions(
     Maps go into the folder `explain`, where there is one.
     """
     for answer in answers:
-        name = _printable(answer.source.name)
+        name = command.shown(answer.source.name)
         if answer.prediction is not None:
             outcome.answered += 1
             if explain:
@@ -203,7 +203,7 @@ def write_map(answer: Answer, folder: Path) -> None:
             "the endpoint's model sees so few pixels that its map has one place; "
             "train it with --parameter ImageSize=64 or more"
         )
-    name = "stdin" if answer.source.name == STDIN else Path(_printable(answer.source.name)).name
+    name = "stdin" if answer.source.name == STDIN else Path(command.shown(answer.source.name)).name
     path, number = folder / f"{name}.png", 1
     while path.exists():
         number += 1
@@ -225,11 +225,6 @@ def _progress(output_format: str) -> Progress:
 
 def _visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in LITTER
-
-
-def _printable(name: str) -> str:
-    """A file's name; bytes in it that are no UTF-8 are escaped."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
@@ -292,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         _tell(outcome)
     if not outcome.answered and not outcome.refused:
-        command.fail(f"there is no picture in {', '.join(map(_printable, arguments.pictures))}; {GIVE}")
+        command.fail(f"no pictures found in {', '.join(map(command.shown, arguments.pictures))}; {GIVE}")
     return 1 if outcome.refused else 0
 
 

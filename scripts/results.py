@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from entrypoints import contract
-from local.home.files import UMASK, make_folder
+from local.home.files import make_folder
 from local.home.home import Home
+from local.home.recovery import sweep
+from local.processes.start import start
+from scripts.exclude import read_member
 from scripts.execution import Execution, seconds
 
 if TYPE_CHECKING:
@@ -71,6 +75,22 @@ class Results:
         path = self._home.object_path(record["ModelArtifacts"]["S3ModelArtifacts"])
         return path if path.exists() else None
 
+    def suspects(self) -> tuple[Path, int] | None:
+        """The archive with TrainModel's suspects.json, and how many labels it suspects; None without."""
+        job = self._job("TrainModel", "TrainingJob")
+        if job is None:
+            return None
+        record = self._sagemaker.describe_training_job(TrainingJobName=job)
+        folder = record["OutputDataConfig"]["S3OutputPath"].rstrip("/")
+        path = self._home.object_path(f"{folder}/{job}/output/output.tar.gz")
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(read_member(path) or "{}")
+        except (OSError, ValueError) as error:  # UnsafeArchive among them
+            command.fail(f"{path} cannot be read ({error}); train again, or look at what wrote it")
+        return (path, content["found"]) if "found" in content else None
+
     def model_package(self) -> dict[str, Any]:
         """ARN and approval status of the registered model; empty if there is none."""
         record = self._execution.step("RegisterModel")
@@ -102,12 +122,14 @@ class Results:
             "best_hyperparameters": trials[0]["hyperparameters"] if trials else None,
             "test_accuracy": None,
             "test_accuracy_interval": None,
+            "test_known": None,
             "champion": None,
             "test_images": None,
             "classes": None,
             "model_package_arn": None,
             "model_approval_status": None,
             "endpoint_name": None,
+            "suspect_labels": None,
             **self.model_package(),
         }
         artifacts = {"home": self._home.root, "model": self.model()}
@@ -117,7 +139,10 @@ class Results:
             accuracy = content["worth"][contract.ACCURACY]
             result["test_accuracy"] = accuracy["value"]
             result["test_accuracy_interval"] = [accuracy["low"], accuracy["high"]]
+            result["test_known"] = content["worth"].get(contract.KNOWN_SHARE, {}).get("value")
             result["champion"] = content["champion"][contract.COMPARISON]
+        if suspects := self.suspects():
+            artifacts["suspects"], result["suspect_labels"] = suspects
         if split:
             summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
             result["classes"] = summary["classes"]
@@ -126,29 +151,36 @@ class Results:
         return result
 
 
-def write_report(arn: str, folder: Path, options: Sequence[str]) -> Path | None:
-    """Write an execution's report into a folder; None, and a line that says why, if that fails.
+def write_report(home: Home, arn: str, options: Sequence[str]) -> Path | None:
+    """Write an execution's report into the home; None, and a line that says why, if that fails.
 
     In a process of its own: plots and pictures take memory that nobody needs afterwards.
 
     Args:
         options: those of report.py that say where it finds the execution.
     """
+    folder = home.root / "reports"
     try:
         make_folder(folder)
+        sweep(folder.glob(".*.partial"))  # of a run that was killed
     except OSError as error:
         command.console.print(f"no report: {folder}: {error.strerror}", soft_wrap=True)
         return None
     path = folder / f"{arn.rpartition('/')[2]}.html"
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("report.py"), arn, f"--output={path}", *options],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        umask=UMASK,
-    )
-    if done.returncode == 0:
+    program = Path(__file__).with_name("report.py")
+    with start(
+        home.processes,
+        [sys.executable, str(program), arn, f"--output={path}", *options],
+        os.environ,
+        Path.cwd(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            _, errors = process.communicate()
+        finally:
+            process.end(0)
+    if process.returncode == 0:
         return path
-    command.console.print(f"no report: {done.stderr.strip()}", soft_wrap=True)
+    command.console.print(f"no report: {errors.decode().strip()}", soft_wrap=True)
     return None

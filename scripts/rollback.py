@@ -61,7 +61,7 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
     # arn:aws:sagemaker:REGION:ACCOUNT:model-package/GROUP/VERSION
     if not package.rpartition("/")[2].isdecimal():
         command.fail(
-            f"endpoint {endpoint} serves {variant['ModelName']}, which is no version of a model package "
+            f"endpoint {endpoint} serves {variant['ModelName']}, which is not a version of a model package "
             "group; put another one behind it with the AWS CLI"
         )
     if "InstanceType" not in variant:

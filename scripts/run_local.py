@@ -3,6 +3,9 @@
 Starts the local service, uploads the pictures, upserts the very definition that upsert_pipeline.py would
 send to AWS, starts an execution, shows its steps and asks the endpoint about a test picture. Everything
 lies under the home folder and stays there.
+
+--resume goes on with the latest run of that home that was interrupted, killed or failed: what was finished
+is kept, trials included.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import argparse
 import contextlib
 import hashlib
 import json
+import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,19 +37,22 @@ from entrypoints import contract
 from entrypoints.backbones import BACKBONES
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
-from local.home.home import OtherRegion
-from local.processes.ending import leave_on_signals
-from local.service import HomeInUse, LocalService
+from local.home.home import Home, UnfitHome
+from local.home.lock import HomeInUse
+from local.processes.ending import end_at_once, leave_on_signals
+from local.processes.start import start as start_process
+from local.service import LocalService
 from scripts import refusals
 from scripts.datasets import digits, hymenoptera
 from scripts.download import download
-from scripts.execution import deployment, follow
+from scripts.exclude import add_option, exclude
+from scripts.execution import ENDED, deployment, follow
 from scripts.invoke import predict_picture
 from scripts.owners import owned
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
-from scripts.start_execution import report, start
-from scripts.upload_dataset import delete, split_url, upload
+from scripts.start_execution import RETRIED, report, retry, start
+from scripts.upload_dataset import delete, split_url, upload, what_the_split_does
 from scripts.upsert_pipeline import upsert
 
 if TYPE_CHECKING:
@@ -56,8 +64,13 @@ POLL_S = 0.3
 DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
 
 
-def find_dataset(data: str | None, home: Path, subfolders_are_groups: bool) -> tuple[Dataset, dict[str, str]]:
-    """The dataset that --data names, checked, and the execution parameters that suit it.
+def find_dataset(
+    data: str | None, home: Path, settings: Settings, excluded: Path | None = None
+) -> tuple[Dataset, dict[str, str]]:
+    """The dataset that --data names, checked, less what --exclude lists, and the parameters that suit it.
+
+    Says what the split will make of copies in a person's own folder. The datasets known by name have none
+    that it would refuse, and the look at them, which the split takes again, costs seconds.
 
     Raises:
         Failure: it cannot be had or cannot be trained on.
@@ -71,9 +84,15 @@ def find_dataset(data: str | None, home: Path, subfolders_are_groups: bool) -> t
         folder = Path(data)
     try:
         with command.status(f"looking at every picture of {folder}"):
-            return check_dataset(folder, subfolders_are_groups), parameters
+            dataset = check_dataset(folder, bool(settings.split.group_level))
+            if excluded:
+                dataset = exclude(dataset, excluded)
+            lines = [] if data in (None, "hymenoptera") else what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
+    for line in lines:
+        command.console.print(line, soft_wrap=True)
+    return dataset, parameters
 
 
 def find_weights(weights: str, home: Path) -> Path | None:
@@ -90,7 +109,7 @@ def find_weights(weights: str, home: Path) -> Path | None:
         return download(network.weights_url, file, network.weights_sha256)
     path = Path(weights)
     if not path.is_file():
-        command.fail(f"--weights {weights!r} is no file; give none, imagenet or the path of a weights file")
+        command.fail(f"--weights {weights!r} is not a file; give none, imagenet or a weights file's path")
     return path
 
 
@@ -141,18 +160,19 @@ def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> st
 
 
 @contextlib.contextmanager
-def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
+def dry_run(service: LocalService, arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
     """Build the definition in a process of its own, meanwhile; the function given waits for it.
 
     The SDK's 200 MiB and 4 s are gone by the time that training needs them.
     """
     program = Path(__file__).with_name("upsert_pipeline.py")
-    with subprocess.Popen(
-        [sys.executable, program, "--dry-run", *command.same_settings(arguments, command.UPSERTED)],
-        stdin=subprocess.DEVNULL,
+    with start_process(
+        service.home.processes,
+        [sys.executable, str(program), "--dry-run", *command.same_settings(arguments, command.UPSERTED)],
+        os.environ,
+        Path.cwd(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is answered here
     ) as process:
 
         def definition() -> str:
@@ -165,25 +185,23 @@ def dry_run(arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
         try:
             yield definition
         finally:
-            process.kill()
+            process.end(0)
 
 
-def run(
+def begin(
     service: LocalService,
+    session: boto3.Session,
     arguments: argparse.Namespace,
     settings: Settings,
     values: dict[str, str],
     dataset: Dataset,
     weights: Path | None,
-) -> int:
-    """Upload, upsert, execute, predict; the command's exit code."""
-    began = time.monotonic()
-    arguments.local = service.url
-    session = command.session(arguments, settings)
+) -> str:
+    """Upload, upsert, start; the execution's ARN."""
     session.client("s3").create_bucket(Bucket=settings.bucket)
     url = dataset_url(settings, dataset_name(arguments.data, dataset))
     values = {"InputDataUrl": url, **values}
-    with dry_run(arguments) as definition:
+    with dry_run(service, arguments) as definition:
         put_dataset(session, dataset, url)
         if weights is not None:
             values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
@@ -194,6 +212,43 @@ def run(
         f"{arn}\nstarted with {', '.join(f'{k}={v}' for k, v in values.items())}",
         soft_wrap=True,
     )
+    return arn
+
+
+def go_on(session: boto3.Session, settings: Settings) -> str:
+    """Go on with the latest execution, if it has not succeeded; its ARN.
+
+    Raises:
+        Failure: there is nothing to go on with.
+    """
+    sagemaker = session.client("sagemaker")
+    pipeline = settings.pipeline_name
+    try:
+        (found,) = sagemaker.list_pipeline_executions(
+            PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+        )["PipelineExecutionSummaries"]
+    except (ValueError, sagemaker.exceptions.ResourceNotFound):
+        command.fail(f"--resume: pipeline {pipeline} has no execution here; leave out --resume to start one")
+    arn, status = found["PipelineExecutionArn"], found["PipelineExecutionStatus"]
+    if status in RETRIED:
+        retry(sagemaker, arn)
+    elif status in ENDED:
+        command.fail(f"--resume: {arn} is {status}, nothing is left to do; start a new run without --resume")
+    command.console.print(f"{arn}\ngoes on with what was finished", soft_wrap=True)
+    return arn
+
+
+def run(
+    service: LocalService,
+    arguments: argparse.Namespace,
+    settings: Settings,
+    start: Callable[[LocalService, boto3.Session], str],
+) -> int:
+    """Start an execution or go on with one, follow it, predict, tell; the command's exit code."""
+    began = time.monotonic()
+    arguments.local = service.url
+    session = command.session(arguments, settings)
+    arn = start(service, session)
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
     typed = ["python", "scripts/run_local.py", *arguments.typed]
@@ -211,7 +266,7 @@ def run(
             summary["endpoint_prediction"] = {"file": str(picture), **prediction}
     options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS)]
     with command.status("writing the report"):
-        if page := write_report(arn, service.home.root / "reports", options):
+        if page := write_report(service.home, arn, options):
             summary["artifacts"]["report"] = str(page)
     summary["seconds"] = round(time.monotonic() - began, 1)
     tell(summary)
@@ -235,6 +290,8 @@ def tell(summary: dict[str, Any]) -> None:
             f"which may be {low:.1%} to {high:.1%} of others like them (95 % interval)",
             soft_wrap=True,
         )
+        if summary["test_known"] is not None:
+            say(f"known: {summary['test_known']:.1%} of the test pictures are like those of the training")
         say(f"champion: {summary['champion']}", soft_wrap=True)
     if prediction := summary["endpoint_prediction"]:
         sure = prediction["probabilities"][prediction["label"]]
@@ -242,6 +299,13 @@ def tell(summary: dict[str, Any]) -> None:
         say(
             f"the endpoint {summary['endpoint_name']} says of a picture of {true}:"
             f" {prediction['label']} ({sure:.1%})",
+            soft_wrap=True,
+        )
+    if summary["suspect_labels"]:
+        listed = shlex.quote(summary["artifacts"]["suspects"])
+        say(
+            f"suspect labels: {summary['suspect_labels']} of training and validation, shown in the report;"
+            f" the same command with --exclude {listed} leaves their pictures out",
             soft_wrap=True,
         )
     for name, path in summary["artifacts"].items():
@@ -259,19 +323,26 @@ def keep_serving(service: LocalService) -> None:
         signal.pause()
 
 
+def _end(reason: str) -> NoReturn:
+    end_at_once(f"{Path(sys.argv[0]).name}: {reason}")
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", command.UPSERTED, local_help=argparse.SUPPRESS)
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
+    add_option(parser)
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        default="none",
         help=f"none, imagenet or a {contract.BACKBONE} weights file (none)",
     )
     parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
     parser.add_argument(
         "--server", choices=SERVERS, default=UVICORN, help="what serves the endpoint (uvicorn)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the latest run that did not succeed"
     )
     parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
@@ -279,6 +350,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments.typed = sys.argv[1:] if argv is None else list(argv)
     if arguments.local:
         parser.error("run_local.py starts a service of its own; with --local use start_execution.py")
+    begins = {
+        "--data": arguments.data,
+        "--weights": arguments.weights,
+        "--parameter": arguments.parameters,
+        "--exclude": arguments.exclude,
+    }
+    if arguments.resume and (given := [name for name, value in begins.items() if value]):
+        parser.error(f"--resume goes on with what was started: leave out {' and '.join(given)}")
     if arguments.summary and not arguments.summary.absolute().parent.is_dir():
         parser.error(f"--summary {arguments.summary}: there is no such folder")
     if arguments.summary and arguments.summary.is_dir():
@@ -291,16 +370,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = command.settings(arguments)
     asked = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     home: Path = arguments.home.resolve()
-    dataset, suited = find_dataset(arguments.data, home, bool(settings.split.group_level))
-    weights = find_weights(arguments.weights, home)
     try:
-        service = LocalService(home, settings.region, server=arguments.server)
-    except (HomeInUse, OtherRegion, LaunchError) as error:
+        Home(home).check()  # before anything is put there
+    except UnfitHome as error:
+        command.fail(str(error))
+    if arguments.resume:
+        if not home.is_dir():
+            command.fail(f"--resume: there is no {home}; name the --home of the run to go on with")
+
+        def first(_: LocalService, session: boto3.Session) -> str:
+            return go_on(session, settings)
+    else:
+        dataset, suited = find_dataset(arguments.data, home, settings, arguments.exclude)
+        weights = find_weights(arguments.weights or "none", home)
+        first = partial(
+            begin,
+            arguments=arguments,
+            settings=settings,
+            values={**suited, **asked},
+            dataset=dataset,
+            weights=weights,
+        )
+    resume = ["python", "scripts/run_local.py", f"--home={arguments.home}", "--resume"]
+    try:
+        service = LocalService(
+            home,
+            settings.region,
+            server=arguments.server,
+            resume=arguments.resume,
+            when_gone=_end,
+            fire=False,
+        )
+    except (HomeInUse, UnfitHome, LaunchError) as error:
         command.fail(str(error))
     try:
         with service:
+            for note in service.notes:
+                command.console.print(note, soft_wrap=True)
             try:
-                code = run(service, arguments, settings, {**suited, **asked}, dataset, weights)
+                code = run(service, arguments, settings, first)
                 if arguments.keep_serving:
                     keep_serving(service)
                 elif service.pages():
@@ -311,7 +419,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"everything that was finished is kept in {home}; the same command starts a new run beside it"
+            f"everything that was finished is kept in {home}; {shlex.join(resume)} goes on with it"
         ) from None
     return code
 

@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scheduler.update_schedule(**schedule)
     _show(schedule)
     if arguments.local:
-        command.console.print("The local service stores schedules until it stops, and does not fire them.")
+        command.console.print("`python -m local` starts it, while it runs, at the begin of the window.")
     return 0
 
 
@@ -163,7 +163,9 @@ def _expression(arguments: argparse.Namespace) -> str | None:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     when = parser.add_mutually_exclusive_group()
-    when.add_argument("--rate", metavar="N UNIT", help='how often, in minutes, hours or days, e.g. "7 days"')
+    when.add_argument(
+        "--rate", metavar="N UNIT", help='how often from now on, e.g. "7 days"; the first at once'
+    )
     when.add_argument("--cron", metavar="FIELDS", help="minutes hours day-of-month month day-of-week year")
     parser.add_argument("--timezone", metavar="ZONE", help="of --cron, e.g. Europe/Berlin (UTC)")
     command.add_parameters(parser)

@@ -23,7 +23,7 @@ def outdated(scheduler: EventBridgeSchedulerClient, pipeline_arn: str, definitio
     be looked at has a line, too.
 
     Raises:
-        ClientError: AWS refused, and not for want of a permission.
+        ClientError: AWS refused, and not because a permission is missing.
     """
     known = {parameter["Name"] for parameter in json.loads(definition).get("Parameters", [])}
     lines = []

@@ -1,7 +1,8 @@
 """Start an execution of the pipeline, and with --wait follow it until its endpoint is InService.
 
 --from STEP runs that step and all that follow it, with the results of an earlier execution for the rest:
-the service's selective execution. Exit code 1: the gate said no, or a step failed.
+the service's selective execution. --retry goes on with an execution that failed or was stopped, under its
+own ARN, from the steps that failed. Exit code 1: the gate said no, or a step failed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ if not __package__:
 import argparse
 import json
 import re
+import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 # EndpointInstanceCount, but how an update moves traffic is in the definition, too.
 SETTINGS = ("name", "region")
 POLL_S = 5.0
+RETRIED = ("Failed", "Stopped")
+LATEST = "latest"
 # Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
 _MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
+CHAMPION, EVALUATION = "FindChampion", "EvaluateModel"
 DEBUGGER_REMEDY = (
     "SageMaker Debugger is closed to accounts that never used it: leave it out with"
     " python scripts/upsert_pipeline.py --no-debugger, then start again"
@@ -68,6 +73,10 @@ def start(
 def steps_from(definition: str, first: str) -> list[str]:
     """`first` and every step that needs it, directly or not; after a condition the steps of its branches.
 
+    FindChampion comes with EvaluateModel: SageMaker takes the outputs of steps that are not selected from the
+    earlier execution, a function's too, and what served then need not serve now. (Developer guide,
+    "Selective execution of pipeline steps".)
+
     Raises:
         Failure: there is no such step, or it lies in a branch, which is chosen with its condition.
     """
@@ -82,6 +91,8 @@ def steps_from(definition: str, first: str) -> list[str]:
         text, needed = json.dumps(step), step.get("DependsOn", [])
         if step["Name"] == first or any(f'"Steps.{name}.' in text or name in needed for name in chosen):
             chosen += [name for name, _ in planned([step])]
+    if EVALUATION in chosen and CHAMPION not in chosen and CHAMPION in names:
+        chosen.insert(0, CHAMPION)
     return chosen
 
 
@@ -144,6 +155,36 @@ def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
     )
 
 
+def retry(sagemaker: SageMakerClient, arn: str) -> None:
+    """Go on with an execution that failed or was stopped.
+
+    Raises:
+        ClientError: AWS refused.
+    """
+    sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
+
+
+def to_retry(sagemaker: SageMakerClient, live: DescribePipelineResponseTypeDef, named: str) -> str:
+    """The ARN of the execution to go on with: an ARN, an execution's id, or the latest.
+
+    Raises:
+        Failure: there is none, or it neither failed nor was stopped.
+    """
+    if named == LATEST:
+        found = sagemaker.list_pipeline_executions(
+            PipelineName=live["PipelineName"], SortBy="CreationTime", SortOrder="Descending", MaxResults=1
+        )["PipelineExecutionSummaries"]
+        if not found:
+            command.fail(f"--retry: pipeline {live['PipelineName']} has no execution yet")
+        arn = found[0]["PipelineExecutionArn"]
+    else:
+        arn = named if named.startswith("arn:") else f"{live['PipelineArn']}/execution/{named}"
+    status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
+    if status not in RETRIED:
+        command.fail(f"--retry: {arn} is {status}; only an execution that is Failed or Stopped goes on")
+    return arn
+
+
 def check_debugger(
     sagemaker: SageMakerClient,
     live: DescribePipelineResponseTypeDef,
@@ -182,6 +223,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="ARN",
         help="with --from: the execution whose results to use (default: the latest)",
     )
+    parser.add_argument(
+        "--retry",
+        metavar="EXECUTION",
+        nargs="?",
+        const=LATEST,
+        help="go on with an execution, by ARN or id, from the steps that failed (default: the latest)",
+    )
     unsure = parser.add_mutually_exclusive_group()
     unsure.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
     unsure.add_argument(
@@ -191,6 +239,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.source and not arguments.first:
         parser.error("--source goes with --from")
+    if arguments.retry and (arguments.first or arguments.parameters):
+        parser.error("--retry goes on with what was started: leave out --from and --parameter")
     return arguments
 
 
@@ -209,8 +259,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = arguments.source or (latest(sagemaker, settings.pipeline_name, needs) if needs else None)
         rest = f"; the rest comes from {source}" if source else ""
         command.console.print(f"running {', '.join(selected)}{rest}", soft_wrap=True)
-    check_debugger(sagemaker, live, selected, arguments)
-    arn = start(session, settings.pipeline_name, values, selected, source)
+        if EVALUATION in needs:
+            command.console.print(
+                f"the model was compared with what served then; --from {EVALUATION} compares it with what "
+                "serves now",
+                soft_wrap=True,
+            )
+    if arguments.retry:
+        arn = to_retry(sagemaker, live, arguments.retry)
+        retry(sagemaker, arn)
+    else:
+        check_debugger(sagemaker, live, selected, arguments)
+        arn = start(session, settings.pipeline_name, values, selected, source)
     command.output.print(arn, soft_wrap=True)
     if not arguments.wait:
         return 0

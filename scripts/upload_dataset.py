@@ -18,7 +18,7 @@ import hashlib
 import mimetypes
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import scripts.command as command
 from config.settings import Settings
 from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from scripts.exclude import add_option, exclude
 from scripts.owners import WORKERS, note, owned, refuse_another, refuse_nesting
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-# The user metadata that proves an object's content. An ETag does not: it is no MD5 under KMS keys.
+# The user metadata that proves an object's content. An ETag does not: it is not an MD5 under KMS keys.
 SHA256 = "sha256"
 SETTINGS = ("bucket", "name", "region", "split")
 LISTED = 10  # names printed of a longer list
@@ -41,7 +42,7 @@ LISTED = 10  # names printed of a longer list
 
 @dataclass(frozen=True)
 class Upload:
-    """What an upload did: numbers of pictures sent and already there, keys that the folder lacks."""
+    """What an upload did: numbers of pictures sent and already there, keys that the dataset lacks."""
 
     sent: int
     kept: int
@@ -74,8 +75,10 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replace
     task = progress.add_task(f"uploading to {url}", total=len(keys))
     executor = ThreadPoolExecutor(WORKERS)
     noted = note(url)
-    jobs = [executor.submit(_put, s3, bucket, key, path, sizes, noted) for key, path in keys.items()]
+    jobs: list[Future[bool]] = []
     try:
+        for key, path in keys.items():
+            jobs.append(executor.submit(_put, s3, bucket, key, path, sizes, noted))
         for job in as_completed(jobs):
             job.result()
             progress.advance(task)
@@ -162,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with command.status(f"looking at every picture of {arguments.folder}"):
             dataset = check_dataset(arguments.folder, bool(settings.split.group_level))
+            if arguments.exclude:
+                dataset = exclude(dataset, arguments.exclude)
             lines = what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
@@ -213,15 +218,15 @@ def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
 
 
 def delete_or_tell(s3: S3Client, url: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
-    """Delete what is in S3 and not in the folder, or say that the pipeline will train on it."""
+    """Delete what is in S3 and not in the dataset, or say that the pipeline will train on it."""
     bucket, _ = split_url(url)
     for key in extra[:LISTED]:
-        command.console.print(f"not in the folder: s3://{bucket}/{key}", soft_wrap=True)
+        command.console.print(f"not in the dataset: s3://{bucket}/{key}", soft_wrap=True)
     if len(extra) > LISTED:
-        command.console.print(f"not in the folder: {len(extra) - LISTED} more")
+        command.console.print(f"not in the dataset: {len(extra) - LISTED} more")
     if not arguments.delete:
         command.console.print(
-            f"{len(extra)} objects are not in the folder and will be trained on; --delete removes those "
+            f"{len(extra)} objects are not in the dataset and will be trained on; --delete removes those "
             f"that uploads to {url} put there",
             soft_wrap=True,
         )
@@ -242,7 +247,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("folder", metavar="DIR", type=Path, help="one subfolder of pictures per class")
     parser.add_argument("--to", metavar="S3_URL", help="s3://bucket/prefix (the default of InputDataUrl)")
-    parser.add_argument("--delete", action="store_true", help="remove objects that the folder no longer has")
+    add_option(parser)
+    parser.add_argument("--delete", action="store_true", help="remove objects that the dataset no longer has")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     return parser.parse_args(argv)
 

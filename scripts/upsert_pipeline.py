@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import scripts.command as command
 from config.settings import Settings
-from pipeline.definition import canonical, diff
+from pipeline.definition import diff, sealed
 from scripts import debugger, schedules, tags
 from steps import code
 from steps.wheels import WheelsError
@@ -42,7 +42,7 @@ def definition(settings: Settings) -> str:
     with command.status("building the definition"):
         from pipeline.pipeline import build_pipeline, pipeline_session  # 4 s: the SDK
 
-        return canonical(build_pipeline(settings, pipeline_session(settings)).definition())
+        return sealed(build_pipeline(settings, pipeline_session(settings)).definition())
 
 
 def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:

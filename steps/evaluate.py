@@ -1,7 +1,17 @@
 """EvaluateModel: predict the test images with the code that will serve."""
 
 from config import images
-from entrypoints.contract import CHAMPION, CHAMPION_URL, EVALUATION, EXIT_MESSAGE, GATE, REASON, SAMPLES, TEST
+from entrypoints.contract import (
+    CHAMPION,
+    CHAMPION_URL,
+    EVALUATION,
+    EXIT_MESSAGE,
+    GATE,
+    PACKAGE_CARD,
+    REASON,
+    SAMPLES,
+    TEST,
+)
 from steps import split, train
 from steps.context import Context
 from steps.processing import input_folder, output_folder, output_prefix, output_url, processing_step
@@ -10,6 +20,7 @@ from steps.sdk import Join, JsonGet, LambdaStep, ProcessingStep, PropertyFile, T
 NAME = "EvaluateModel"
 OUTPUT = "evaluation"
 RESULT = PropertyFile(name="EvaluationResult", output_name=OUTPUT, path=GATE)
+CARD = PropertyFile(name="ModelCard", output_name=OUTPUT, path=PACKAGE_CARD)
 
 
 def build(
@@ -41,7 +52,7 @@ def build(
             *("--champion-name", champion[CHAMPION]),
             *("--champion-reason", champion[REASON]),
         ],
-        property_files=[RESULT],
+        property_files=[RESULT, CARD],
         name=NAME,
         display_name="Evaluate model",
         description="Predicts the held-out test images with the model's own serving code",
@@ -51,6 +62,11 @@ def build(
 def result(step: ProcessingStep, name: str) -> JsonGet:
     """A member of the step's gate.json, such as METRIC_VALUE."""
     return JsonGet(step_name=step.name, property_file=RESULT, json_path=name)
+
+
+def card(step: ProcessingStep, name: str) -> JsonGet:
+    """A member of the step's card.json."""
+    return JsonGet(step_name=step.name, property_file=CARD, json_path=name)
 
 
 def report_url(step: ProcessingStep) -> Join:

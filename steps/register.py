@@ -1,10 +1,10 @@
-"""RegisterModel: a model package with its metrics."""
+"""RegisterModel: a model package with its metrics and its card."""
 
 from typing import Any
 
 from config import images
 from entrypoints.contract import ACCEPTED_CONTENT_TYPES, ANSWERED_CONTENT_TYPES, GATE_METRICS, JSON, METADATA
-from steps import evaluate, train
+from steps import card, evaluate, train
 from steps.context import Context
 from steps.sdk import ConfigurableRetryStep, ProcessingStep, Properties, StepTypeEnum, TrainingStep
 
@@ -32,8 +32,10 @@ class RegisterStep(ConfigurableRetryStep):  # type: ignore[misc]
         return self._properties
 
 
-def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) -> RegisterStep:
-    """A version in the model package group, with the serving image and evaluation.json.
+def build(
+    context: Context, splitting: ProcessingStep, training: TrainingStep, evaluating: ProcessingStep
+) -> RegisterStep:
+    """A version in the model package group, with the serving image, evaluation.json and the model's card.
 
     It names no instance types, which versions need not (API reference, InferenceSpecification):
     EndpointInstanceType may be any.
@@ -56,9 +58,17 @@ def build(context: Context, training: TrainingStep, evaluating: ProcessingStep) 
                 "Statistics": {"ContentType": JSON, "S3Uri": evaluate.report_url(evaluating)},
             }
         },
-        # Studio lists it with the version.
+        # Studio lists it with the version. Steps take what JsonGet finds in a property file: "Pipeline
+        # Functions" in the SDK's guide (doc/amazon_sagemaker_model_building_pipeline.rst), whose example sets
+        # a hyperparameter so.
         "CustomerMetadataProperties": {
             f"test_{name}": evaluate.result(evaluating, f"{METADATA}.{name}") for name in GATE_METRICS
+        },
+        # Known to the step since https://github.com/aws/sagemaker-python-sdk/pull/4726. Whoever reads a draft
+        # approves it.
+        "ModelCard": {
+            "ModelCardContent": card.content(context, splitting, training, evaluating),
+            "ModelCardStatus": "Draft",
         },
         "Domain": "COMPUTER_VISION",
         "Task": "IMAGE_CLASSIFICATION",

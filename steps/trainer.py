@@ -107,9 +107,9 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             max_runtime_in_seconds=settings.max_runtime_s,
             **({"max_wait_time_in_seconds": settings.max_wait_s} if settings.use_spot else {}),
         ),
-        # Where SageMaker keeps checkpoints between the interruptions of a spot job.
+        # Where SageMaker keeps checkpoints between the interruptions of a spot job, and attempts of the step.
         "checkpoint_config": CheckpointConfig(s3_uri=context.output(folder, "checkpoints"))
-        if settings.use_spot
+        if settings.use_spot or settings.checkpoints
         else None,
         "output_data_config": OutputDataConfig(s3_output_path=context.output(folder)),
         "hyperparameters": {

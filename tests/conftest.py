@@ -10,7 +10,7 @@ from tests import service_models  # noqa: F401
 
 # Whole trainings and pipelines: the longest modules, first, so that no worker ends long after the other.
 LONG = (
-    "tests/test_readme.py",
+    "tests/test_manual.py",
     "tests/scripts/test_run_local.py",
     "tests/scripts/test_run_local_failures.py",
     "tests/scripts/test_upsert_pipeline.py",
@@ -36,11 +36,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def forget_moto() -> Iterator[None]:
-    """moto keeps its records in this process: without this a test would see those of the one before."""
+    """moto keeps its records in this process: without this a test would see those of the one before.
+
+    AWS's managed policies, which the local service has moto load, take a third of a second each time that
+    moto starts from nothing: tests of moto alone would all pay for one test of the service.
+    """
     yield
     if "moto.core.base_backend" in sys.modules:
         from moto.core.base_backend import BackendDict
+        from moto.core.config import default_user_config
         from moto.core.model_instances import reset_model_data
 
+        default_user_config["iam"]["load_aws_managed_policies"] = False
         BackendDict.reset()
         reset_model_data()

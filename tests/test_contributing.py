@@ -1,8 +1,11 @@
 """CONTRIBUTING.md draws the house as it is."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from entrypoints.contract import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("config", "entrypoints", "local", "pipeline", "scripts", "steps")
@@ -26,3 +29,9 @@ def test_every_module_is_drawn_and_no_other(drawn, folder):
     files = [path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.py")]
     modules = {file.as_posix() for file in files if not file.name.startswith("__")}
     assert {word for word in drawn[folder] if word.endswith(".py")} == modules
+
+
+def test_the_version_that_models_name_is_that_of_the_project():
+    assert (
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"] == VERSION
+    )

@@ -22,8 +22,21 @@ FORBIDDEN = [
         "local.functions.code",
     ),
     ("The wings of the local service import only from below", "local/scratch.py", "json"),
-    ("Only contract.py of the entry points is known outside", "steps/scratch.py", "entrypoints.scratch"),
-    ("Only contract.py of the entry points is known outside", "local/scratch.py", "entrypoints.model"),
+    (
+        "The entry points are known by their contract",
+        "steps/scratch.py",
+        "entrypoints.archives",
+    ),
+    (
+        "The entry points are known by their contract",
+        "steps/scratch.py",
+        "entrypoints.scratch",
+    ),
+    (
+        "The entry points are known by their contract",
+        "local/scratch.py",
+        "entrypoints.model",
+    ),
     ("The local service stands alone", "local/scratch.py", "config.settings"),
     ("The local service stands alone", "local/scratch.py", "sagemaker"),
     ("A command for AWS does without the local service", "scripts/reporting/scratch.py", "local.home.home"),

@@ -123,7 +123,7 @@ def negotiate(accept: str) -> str:
         name, *parameters = (part.strip().lower() for part in entry.split(";"))
         weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
         if not weight.replace(".", "", 1).isdecimal():
-            raise HTTPException(400, f"The Accept header holds a weight that is no number: q={weight}.")
+            raise HTTPException(400, f"The Accept header holds a weight that is not a number: q={weight}.")
         weights[name] = float(weight)
         if asked := next((p for p in parameters if p.startswith("explain=")), None):
             if f"{JSON};{asked}" != EXPLAINED_JSON:

@@ -45,9 +45,16 @@ def distances(whiten: Floats, means: Floats, features: Floats) -> Floats:
 
 
 def load(folder: Path, model_card: Mapping[str, Any], engine: str) -> Known | None:
-    """What an unpacked artifact holds for an engine; None where it is of an earlier version, or has none."""
+    """What an unpacked artifact holds for an engine; None where it is of an earlier version, or has none.
+
+    Raises:
+        ValueError: it holds what is not a number; the message is one line.
+    """
     said = model_card.get("known", {})
     if "thresholds" not in said:
         return None
     with np.load(folder / KNOWN, allow_pickle=False) as arrays:
-        return Known(arrays["whiten"], arrays["means"], said["thresholds"][engine])
+        found = Known(arrays["whiten"], arrays["means"], said["thresholds"][engine])
+    if not all(np.isfinite(part).all() for part in (found.whiten, found.means, found.threshold)):
+        raise ValueError(f"{KNOWN} holds numbers that are NaN or infinite; train the model again")
+    return found

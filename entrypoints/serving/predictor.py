@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 
 from entrypoints import image
 from entrypoints.contract import ENGINES, EXPLAINED_JSON, JSON, MIN_IMAGE_PX, MODEL_CARD, NPY
-from entrypoints.serving import known
+from entrypoints.serving import known, weights
 from entrypoints.serving.known import Known
 
 # The names of the engines' only input and of their outputs; those of earlier versions give scores only.
@@ -83,6 +83,7 @@ def load(folder: Path, engine: str | None = None) -> Model:
 
     Raises:
         FileNotFoundError: model.json is missing, or the engine is; the message is one line.
+        ValueError: one of its numbers is NaN or infinite; the message is one line.
     """
     model_card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
     kept = engines(folder)
@@ -97,15 +98,20 @@ def load(folder: Path, engine: str | None = None) -> Model:
             "tuning trials are, and cannot be served; train it with engines=1"
         )
     how = model_card["preprocessing"]
+    temperature = model_card.get("temperature", 1.0)  # artifacts of earlier versions have none
+    if not np.isfinite([*how["mean"], *how["std"], temperature]).all():
+        raise ValueError(f"{MODEL_CARD} holds a number that is NaN or infinite; train the model again")
+    session = open_session(folder / ENGINES[engine])
+    weights.check(folder / ENGINES[engine])
     return Model(
-        session=open_session(folder / ENGINES[engine]),
+        session=session,
         engine=engine,
         classes=tuple(model_card["classes"]),
         image_size=how["image_size"],
         resize=how["resize"],
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
-        temperature=model_card.get("temperature", 1.0),  # artifacts of earlier versions have none
+        temperature=temperature,
         known=known.load(folder, model_card, engine),
     )
 
@@ -175,6 +181,22 @@ def predict(model: Model, inputs: Inputs) -> Scores:
         InputError: the input is so large that scores are not finite.
     """
     return _outputs(model, inputs, SCORES)[0]
+
+
+def measure(model: Model, inputs: Inputs) -> tuple[Scores, Scores | None]:
+    """Scores as `predict`, and of each input how far it is from the training's pictures.
+
+    The second array (N) is what `recognize` calls "score"; None where the artifact cannot tell.
+
+    Raises:
+        InputError: as `predict`.
+    """
+    if model.known is None:
+        return predict(model, inputs), None
+    scores, features = _outputs(model, inputs, SCORES, FEATURES)
+    distances = model.known.scores(features)
+    _check(distances)
+    return scores, distances
 
 
 def recognize(model: Model, inputs: Inputs, explain: bool = False) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ def load(artifact: Path) -> predictor.Model:
 
     Raises:
         FileNotFoundError: the artifact lacks a file.
+        ValueError: its numbers are not all finite.
     """
     model = predictor.load(artifact)
     predictor.predict(model, np.zeros((1, 3, model.image_size, model.image_size), np.float32))
@@ -53,7 +54,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     try:
         model = load(ARTIFACT)
-    except FileNotFoundError as problem:
+    except (FileNotFoundError, ValueError) as problem:
         sys.exit(str(problem))
     # A server that ended amid a request has no use for the answer.
     with socket.socket(fileno=0) as server, contextlib.suppress(ConnectionError):

@@ -1,6 +1,6 @@
 """The program that evaluates a training job's rules: python -m local.debugger.evaluate REQUEST RESULTS.
 
-smdebug keeps global state and is slow to import. REQUEST is a JSON file, {"tensors": folder,
+smdebug keeps global state and is slow to import. REQUEST is a JSON file, {"job": name, "tensors": folder,
 "profile": folder, "rules": [{"name", "rule", "parameters", "reports": folder}]}; a rule with an action is
 evaluated again and again until stdin ends, which says that the training job has, and the others then. RESULTS
 gets a line of JSON per rule: {"name", "RuleEvaluationStatus", "StatusDetails"}.
@@ -26,7 +26,8 @@ from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader  # n
 from smdebug.rules.action import Actions  # noqa: E402
 from smdebug.trials import create_trial  # noqa: E402
 
-from local.debugger.system_rules import PROFILER_REPORT, SYSTEM_RULES, Samples, judge, usage  # noqa: E402
+from local.debugger import profiler_report  # noqa: E402
+from local.debugger.system_rules import PROFILER_REPORT, Samples, judge  # noqa: E402
 from local.debugger.tensor_rules import ACTIONS, RULES, Finding  # noqa: E402
 from local.debugger.tensors import DAMAGE, NothingToJudge, Tensors  # noqa: E402
 
@@ -41,7 +42,8 @@ _UNREADABLE = (*DAMAGE, re.error)
 class Job:
     """What a training job leaves to judge, read when a rule asks for it."""
 
-    folders: Mapping[str, str | None]
+    folders: Mapping[str, Any]
+    name: str
     _tensors: Tensors | None = field(default=None, init=False)
     _samples: Samples | None = field(default=None, init=False)
 
@@ -83,32 +85,8 @@ def find(job: Job, asked: Mapping[str, Any]) -> Finding | None:
     if rule in RULES:
         return RULES[rule](job.tensors(), parameters)
     if rule == PROFILER_REPORT:
-        return _report(job.samples(), parameters, Path(asked["reports"]))
+        return profiler_report.write(job.samples(), job.name, parameters, Path(asked["reports"]))
     return judge(job.samples(), rule, parameters)
-
-
-def _report(samples: Samples, parameters: Mapping[str, str], folder: Path) -> Finding | None:
-    """Write what every rule on system metrics finds, a JSON file each, named as AWS names them."""
-    findings = []
-    reports: dict[str, dict[str, Any]] = {"OverallSystemUsage": {"Details": usage(samples)}}
-    for rule in SYSTEM_RULES:
-        # ProfilerReport has the parameters of all, as CPUBottleneck_threshold, in any case.
-        prefix = f"{rule}_"
-        own = {
-            key[len(prefix) :].lower(): value
-            for key, value in parameters.items()
-            if key.lower().startswith(prefix.lower())
-        }
-        finding = judge(samples, rule, own)
-        reports[rule] = {"Details": {"reason": finding.reason} if finding else {}}
-        if finding:
-            findings.append(f"{rule}: {finding.reason}")
-            reports[rule]["RuleTriggered"] = 1
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, report in reports.items():
-        text = json.dumps({"RuleTriggered": 0, "Datapoints": len(samples.times), **report}, indent=1)
-        (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    return Finding("; ".join(findings)) if findings else None
 
 
 def _tell(results: TextIO, name: str, status: str, details: str) -> None:
@@ -130,7 +108,7 @@ def _details(rule: str, finding: Finding) -> str:
 
 def main(request: Path, results: Path) -> None:
     asked = json.loads(request.read_text(encoding="utf-8"))
-    job, rules = Job(asked), asked["rules"]
+    job, rules = Job(asked, asked["job"]), asked["rules"]
     actions: dict[str, Actions] = {}
     pause_s = _SHORTEST_PAUSE_S
     with results.open("w", encoding="utf-8") as lines:

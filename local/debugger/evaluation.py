@@ -9,18 +9,19 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from local.debugger.profiler import output_url
 from local.debugger.system_rules import PROFILER_REPORT, SYSTEM_RULES
 from local.debugger.tensor_rules import ACTIONS, RULES
-from local.home.files import UMASK, make_file
+from local.home import clock
+from local.home.files import make_file
 from local.home.home import Home
 from local.home.store import Record
 from local.processes.environment import base_environment
 from local.processes.files import write_json
+from local.processes.start import Started, start
 from local.s3.transfer import upload
 from local.wire.errors import invalid
 
@@ -57,7 +58,7 @@ def check(record: Record) -> None:
                 {
                     "RuleConfigurationName": rule["RuleConfigurationName"],
                     "RuleEvaluationJobArn": _job_arn(record, rule["RuleConfigurationName"]),
-                    "LastModifiedTime": time.time(),
+                    "LastModifiedTime": clock.now(),
                     **_first_status(rule, configurations),
                 }
                 for rule in record[configurations]
@@ -98,7 +99,7 @@ def interrupted(record: Record) -> dict[str, Record]:
 
 
 def _change(status: str, details: str) -> Record:
-    return {"RuleEvaluationStatus": status, "StatusDetails": details, "LastModifiedTime": time.time()}
+    return {"RuleEvaluationStatus": status, "StatusDetails": details, "LastModifiedTime": clock.now()}
 
 
 class RuleEvaluation:
@@ -126,7 +127,7 @@ class RuleEvaluation:
         ]
         self._lock = threading.Lock()
         self._stopped = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Started | None = None
 
     def begin(self) -> None:
         """The job begins; it does not fail for a process that cannot be started."""
@@ -159,6 +160,7 @@ class RuleEvaluation:
         """Wait for the process; the change for rules that it did not come to."""
         if self._process is not None:
             self._process.communicate()  # ends its stdin
+            self._process.end(0)
         if self._process is None or self._stopped:
             return _change("Stopped", _SERVICE_ENDED)
         return _change("Error", f"exit status {self._process.returncode} (log: {self._folder / 'log.txt'})")
@@ -168,14 +170,13 @@ class RuleEvaluation:
         make_file(self._folder / "log.txt")
         with self._lock, (self._folder / "log.txt").open("ab") as log:
             if not self._stopped:
-                self._process = subprocess.Popen(
+                self._process = start(
+                    self._home.processes,
                     [sys.executable, "-m", "local.debugger.evaluate", "request.json", "results.jsonl"],
-                    env=self._environment,
-                    cwd=self._folder,
+                    self._environment,
+                    self._folder,
                     stdin=subprocess.PIPE,
                     stdout=log,
-                    stderr=subprocess.STDOUT,
-                    umask=UMASK,
                 )
 
     def _request(self) -> Record:
@@ -183,6 +184,7 @@ class RuleEvaluation:
         debugged = "DebugHookConfig" in self._record
         profiled = "S3OutputPath" in self._record.get("ProfilerConfig", {})
         return {
+            "job": self._record["TrainingJobName"],
             "tensors": str(self._home.object_path(tensors_url(self._record))) if debugged else None,
             "profile": str(self._home.object_path(output_url(self._record))) if profiled else None,
             "rules": [
@@ -234,4 +236,4 @@ def _rule(configuration: Record) -> str:
 def _reports_url(record: Record, rule: Record) -> str:
     root = rule.get("S3OutputPath", record["OutputDataConfig"]["S3OutputPath"]).rstrip("/")
     name = rule["RuleConfigurationName"]
-    return f"{root}/{record['TrainingJobName']}/rule-output/{name}/profiler-output/profiler-reports"
+    return f"{root}/{record['TrainingJobName']}/rule-output/{name}/profiler-output"

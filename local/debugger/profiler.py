@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import psutil
 
+from local.home import clock
 from local.home.home import Home
 from local.processes.sidecar import sidecar
+from local.processes.start import start
 from local.s3.transfer import write
 
 DEFAULT_INTERVAL_MS = 500  # API reference, ProfilerConfig
@@ -58,10 +61,10 @@ def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
 
 def _sample(home: Home, url: str, interval_s: float, ended: threading.Event) -> None:
     machine = _Machine()
-    with _gpus(interval_s) as gpus:
+    with _gpus(home, interval_s) as gpus:
         minute, lines = 0, list[str]()
         while not ended.wait(interval_s):
-            now = time.time()
+            now = clock.now()
             if lines and now // 60 != minute:
                 _write(home, url, minute, lines)
                 lines = []
@@ -132,7 +135,7 @@ def _disk() -> Any:
 
 
 @contextlib.contextmanager
-def _gpus(interval_s: float) -> Iterator[Any]:
+def _gpus(home: Home, interval_s: float) -> Iterator[Any]:
     """A function that gives the latest figures of every NVIDIA GPU; none where there is no nvidia-smi."""
     program = shutil.which("nvidia-smi")
     if program is None:
@@ -140,20 +143,23 @@ def _gpus(interval_s: float) -> Iterator[Any]:
         return
     command = [program, _GPU_QUERY, "--format=csv,noheader,nounits", f"--loop-ms={round(interval_s * 1000)}"]
     latest: dict[str, tuple[Metric, Metric]] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    quiet = subprocess.DEVNULL
+    with start(
+        home.processes, command, os.environ, home.root, stdout=subprocess.PIPE, stderr=quiet
+    ) as process:
         assert process.stdout is not None
         reading = threading.Thread(target=_read_gpus, args=(process.stdout, latest))
         reading.start()
         try:
             yield lambda: [metric for pair in list(latest.values()) for metric in pair]
         finally:
-            process.kill()
+            process.end(0)
             reading.join()
 
 
-def _read_gpus(lines: Iterator[str], latest: dict[str, tuple[Metric, Metric]]) -> None:
+def _read_gpus(lines: Iterable[bytes], latest: dict[str, tuple[Metric, Metric]]) -> None:
     for line in lines:
-        fields = [field.strip() for field in line.split(",")]
+        fields = [field.strip() for field in line.decode().split(",")]
         # A GPU or driver without one of the counters says "[N/A]"; without a driver there is only a message.
         if len(fields) == 4 and all(field.isdigit() for field in fields):
             name, (busy, used, total) = f"gpu{fields[0]}", map(int, fields[1:])

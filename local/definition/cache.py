@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.definition.checks import shown
+from local.wire.texts import whole_number
 
 _DURATION = re.compile(
     r"P?(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.IGNORECASE
@@ -50,7 +51,8 @@ def duration_s(text: Any) -> int:
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None or not any(match.groups()):
         raise ValueError(f"ExpireAfter {shown(text)} is not an ISO 8601 duration such as P30D or PT1H")
-    return sum(int(count or 0) * seconds for count, seconds in zip(match.groups(), _SECONDS, strict=True))
+    counts = [whole_number(count or "0") for count in match.groups()]
+    return sum(count * seconds for count, seconds in zip(counts, _SECONDS, strict=True))
 
 
 def cache_key(arguments: Mapping[str, Any], keys: Sequence[str]) -> str:

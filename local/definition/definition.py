@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from local.definition.expressions import Reference, lookup, parse, references
 from local.definition.parameters import Parameter, parse_parameter
 from local.definition.retry import RetryPolicy, parse_retry_policy
 from local.definition.step_types import AWS_STEP_TYPES, STEP_TYPES, argument_problems, property_type
+from local.wire.texts import json_value
 
 # What Execution.<name> may name; all are strings.
 EXECUTION_VARIABLES = (
@@ -96,8 +96,8 @@ def parse_definition(text: str) -> Definition:
             something that does not exist, arguments that do not fit the service's model, a cycle.
     """
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = json_value(text)
+    except ValueError as error:
         raise DefinitionError(f"the definition is not valid JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("Steps"), list):
         raise DefinitionError("the definition has no list of Steps")

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from local.definition.checks import shown
+from local.wire.texts import DIGITS_MAX, json_value
 
 # One step of a path: a name or quoted key, or a position in a list.
 Token = str | int
@@ -66,6 +67,8 @@ def tokens(path: str) -> tuple[Token, ...]:
         if match is None:
             raise ExpressionError(f"{path!r} is not a path; expected e.g. a.b[0]['key']")
         index, name, key = match["index"], match["name"], match["key"]
+        if index is not None and len(index) > DIGITS_MAX:
+            raise ExpressionError(f"{shown(path)} has an index of {len(index)} digits")
         found.append(int(index) if index is not None else name if name is not None else key)
         position = match.end()
     if not found:
@@ -187,12 +190,9 @@ def evaluate(tree: Any, get: Callable[[Reference], Any], read: Callable[[str], s
 
 
 def _json_value(uri: str, content: str, expression: JsonGet) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise ExpressionError(f"{uri} holds {constant}, which is not JSON")
-
     try:
-        document = json.loads(content, parse_constant=refuse)
-    except json.JSONDecodeError as error:
+        document = json_value(content)
+    except ValueError as error:
         raise ExpressionError(f"{uri} is not valid JSON: {error}") from None
     try:
         return lookup(document, expression.path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.definition.checks import list_of, shown
+from local.wire.texts import DIGITS_MAX
 
 Value = str | int | float | bool
 
@@ -102,7 +103,7 @@ def _typed(parameter: Parameter, text: str) -> Value:
         return text
     if parameter.type == "Boolean" and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if parameter.type == "Integer" and re.fullmatch(r"[+-]?[0-9]+", text):
+    if parameter.type == "Integer" and re.fullmatch(rf"[+-]?[0-9]{{1,{DIGITS_MAX}}}", text):
         return int(text)
     if parameter.type == "Float" and re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
         number = float(text)

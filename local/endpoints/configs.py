@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-
 from local.endpoints.models import Models
+from local.home import clock
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
@@ -45,7 +44,7 @@ class EndpointConfigs:
         if "ModelName" not in variants[0]:
             raise invalid(f"The production variant of {name} names no model.")
         self._models.model(variants[0]["ModelName"])
-        record = {**untagged(request), "EndpointConfigArn": arn, "CreationTime": time.time()}
+        record = {**untagged(request), "EndpointConfigArn": arn, "CreationTime": clock.now()}
         try:
             self._store.create(CONFIGS, name, record)
         except KeyError:

@@ -6,14 +6,23 @@ import contextlib
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from local.endpoints import traffic
 from local.endpoints.configs import EndpointConfigs, variant_summary
-from local.endpoints.model_server import UVICORN, LaunchError, MachineError, ModelServer, launch
+from local.endpoints.model_server import (
+    UVICORN,
+    LaunchError,
+    MachineError,
+    ModelServer,
+    launch,
+    ray_folders,
+)
 from local.endpoints.models import Models
+from local.home import clock
 from local.home.home import Home
+from local.home.recovery import recover, sweep
 from local.home.store import Record, Store
 from local.home.tags import forget_tags
 from local.processes.environment import base_environment
@@ -54,7 +63,7 @@ class Deployments:
         self._threads: list[threading.Thread] = []
         self._failures: dict[str, Exception] = {}  # what ended the latest work on an endpoint
         self._claims: list[str] = []
-        self._left = {record["EndpointName"] for record in store.list(ENDPOINTS)}  # for `resume`
+        self._left = {name for name, _ in store.names(ENDPOINTS)}  # for `resume`
         self._stopping = threading.Event()
         self._lock = threading.Lock()
 
@@ -126,7 +135,7 @@ class Deployments:
                 "EndpointStatus": "InService",
                 "FailureReason": _reason(name, _told(error)),
                 "PendingDeploymentSummary": None,
-                "LastModifiedTime": time.time(),
+                "LastModifiedTime": clock.now(),
             }
         elif status == "Deleting":
             record |= _failed(name, f"it is not deleted yet; delete it again: {_told(error)}")
@@ -135,6 +144,20 @@ class Deployments:
             nothing_against_it = error is None or isinstance(error, REASONS_OF_THIS_MACHINE)
             again = status == "SystemUpdating" or nothing_against_it
             record |= _failed(name, _told(error), status if again else None)
+
+    def recover(self) -> None:
+        """Close the endpoints whose records are no good, and sweep what their servers left.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        sweep((self._home.root / ENDPOINTS).glob("*/*/ml-*"))
+        sweep(ray_folders(self._home))  # those of transform jobs, too: none of a home's servers runs now
+        recover(self._store, ENDPOINTS, _whole, lambda _name, _record: None, self._given_up)
+
+    def _given_up(self, name: str, created: float, fault: str) -> Record:
+        arn = self._home.arn("endpoint", name)
+        return {"EndpointName": name, "EndpointArn": arn, "CreationTime": created, **_failed(name, fault)}
 
     def resume(self) -> None:
         """Take up the endpoints of an earlier process of the service, each in the background.
@@ -224,6 +247,7 @@ class Deployments:
             raise LaunchError(str(error)) from None
         try:
             server = launch(
+                self._home,
                 archive,
                 self._home.folder(ENDPOINTS, name) / config_name,
                 base_environment(self._environment()) | container.environment,
@@ -275,8 +299,14 @@ class Deployments:
         self._store.delete(ENDPOINTS, name)
 
     def _set(self, name: str, **members: object) -> None:
-        changes = {**members, "LastModifiedTime": time.time()}
+        changes = {**members, "LastModifiedTime": clock.now()}
         self._store.keep(ENDPOINTS, name, lambda record: record.update(changes))
+
+
+def _whole(record: Record) -> tuple[Any, ...]:
+    """What the operations read of a record."""
+    members = ("EndpointName", "EndpointArn", "EndpointConfigName", "EndpointStatus", "CreationTime")
+    return tuple(record[member] for member in members)
 
 
 def _failed(name: str, message: str, again: str | None = None) -> Record:
@@ -290,7 +320,7 @@ def _failed(name: str, message: str, again: str | None = None) -> Record:
         "EndpointStatus": "Failed",
         "FailureReason": _reason(owner, message),
         "ProductionVariants": None,
-        "LastModifiedTime": time.time(),
+        "LastModifiedTime": clock.now(),
         "_again": again,
     }
 

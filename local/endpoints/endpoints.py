@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from local.endpoints import traffic
 from local.endpoints.configs import EndpointConfigs
 from local.endpoints.deployments import ENDPOINTS, Deployments
 from local.endpoints.model_server import ModelServer, Unanswered
+from local.home import clock
 from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags
@@ -64,7 +64,7 @@ class Endpoints:
     def _create(self, request: Request) -> Response:
         name = request["EndpointName"]
         arn = self._home.arn("endpoint", name)
-        now = time.time()
+        now = clock.now()
         config, deployment = self._configured(request)
         record = {
             "EndpointName": name,
@@ -107,8 +107,8 @@ class Endpoints:
                 # (API reference, DescribeEndpoint).
                 raise invalid(f'Cannot update failed endpoint "{record["EndpointArn"]}"; delete it first.')
             _refuse_in_progress(record)
-            record |= {"EndpointStatus": "Updating", "LastModifiedTime": time.time(), "FailureReason": None}
-            record["PendingDeploymentSummary"] = {"EndpointConfigName": config, "StartTime": time.time()}
+            record |= {"EndpointStatus": "Updating", "LastModifiedTime": clock.now(), "FailureReason": None}
+            record["PendingDeploymentSummary"] = {"EndpointConfigName": config, "StartTime": clock.now()}
             if not request.get("RetainDeploymentConfig"):
                 record["LastDeploymentConfig"] = deployment or None
 
@@ -129,7 +129,7 @@ class Endpoints:
     def _delete(self, request: Request) -> Response:
         def begin(record: Record) -> None:
             _refuse_in_progress(record)
-            record |= {"EndpointStatus": "Deleting", "LastModifiedTime": time.time()}
+            record |= {"EndpointStatus": "Deleting", "LastModifiedTime": clock.now()}
 
         name = request["EndpointName"]
         self._deployments.notice(name)

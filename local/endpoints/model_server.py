@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
+import hashlib
 import os
 import re
 import secrets
@@ -19,16 +19,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import urllib3
 
-from local.home.files import UMASK, close_tree_to_others, make_file, make_folder
-from local.processes.container import end_group
+from entrypoints.archives import extract
+from local.home.files import close_tree_to_others, make_file, make_folder
+from local.home.home import Home
 from local.processes.files import last_lines
 from local.processes.launcher import OPT_ML
 from local.processes.log_times import timed
 from local.processes.opt_ml import OptMl, opt_ml
+from local.processes.start import Started, start
 
 # A container must answer GET /ping within 4 minutes of its start, each answer within 2 seconds
 # (developer guide, "Use your own inference code with hosting services").
@@ -61,6 +64,8 @@ COMMANDS: dict[str, tuple[str | Path, ...]] = {
     UVICORN: (sys.executable, "-P", Path(__file__).with_name("uvicorn_server.py")),
     RAY: (RAY_VENV / "bin" / "python", "-P", Path(__file__).with_name("ray_server.py")),
 }
+# Ray puts sockets there, whose paths must stay below 108 characters: a home's may be longer.
+RAY_SCRATCH = Path("/tmp")
 RAY_ENVIRONMENT = {
     # Ray's own ports listen on every interface, and run programs for every caller with the token.
     "RAY_AUTH_MODE": "token",
@@ -86,9 +91,9 @@ class Unanswered(Exception):
 class ModelServer:
     """One running server. Made by `launch`; ended by `stop`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path, log_start: int) -> None:
+    def __init__(self, process: Started, folders: Collection[Path], log: Path, log_start: int) -> None:
         self._process = process
-        self._folder = folder
+        self._folders = folders
         self.log = log
         self._log_start = log_start
         self._pool: urllib3.HTTPConnectionPool | None = None
@@ -233,9 +238,10 @@ class ModelServer:
         """End the process and what it started, and remove its unpacked model; the log stays."""
         if self._pool is not None:
             self._pool.close()
-        end_group(self._process, STOP_TIMEOUT_S)
+        self._process.end(STOP_TIMEOUT_S)
         self._times.close()
-        shutil.rmtree(self._folder)
+        for folder in self._folders:
+            shutil.rmtree(folder)
 
 
 def require(server: str) -> None:
@@ -251,6 +257,7 @@ def require(server: str) -> None:
 
 
 def launch(
+    home: Home,
     archive: Path,
     folder: Path,
     environment: Mapping[str, str],
@@ -272,32 +279,45 @@ def launch(
     make_folder(folder)
     # A name of its own: an update may serve the same configuration again beside the old server.
     ml = Path(tempfile.mkdtemp(prefix="ml-", dir=folder))
-    model, log_path = ml / "model", folder / log_name
+    model, log_path, folders = ml / "model", folder / log_name, [ml]
     try:
         own = _opt_ml(ml)
+        command = [str(word) for word in COMMANDS[server]]
+        if server == RAY:
+            folders.append(Path(tempfile.mkdtemp(prefix=_ray_prefix(home), dir=RAY_SCRATCH)))
+            command.append(str(folders[-1]))
         make_folder(model)
         _unpack(archive, model)
         make_file(log_path)
         with own.begin(log_path).open("ab") as log:
-            start = log.tell()
-            process = subprocess.Popen(
-                own.launched([str(word) for word in COMMANDS[server]]),
-                env={
+            log_start = log.tell()
+            process = start(
+                home.processes,
+                command,
+                {
                     **RAY_ENVIRONMENT,
                     **own.inside(dict(environment)),
                     "PYTHONPATH": own.inside(f"{OPT_ML}/model"),
                 },
-                cwd=model,
-                stdin=subprocess.DEVNULL,
+                model,
+                own,
                 stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                umask=UMASK,
             )
     except BaseException:
-        shutil.rmtree(ml)
+        for made in folders:
+            shutil.rmtree(made)
         raise
-    return ModelServer(process, ml, log_path, start)
+    return ModelServer(process, folders, log_path, log_start)
+
+
+def ray_folders(home: Home) -> list[Path]:
+    """What the Ray servers of this home have in RAY_SCRATCH, which all homes and users share."""
+    found = RAY_SCRATCH.glob(f"{_ray_prefix(home)}*")
+    return [path for path in found if path.lstat().st_uid == os.getuid()]
+
+
+def _ray_prefix(home: Home) -> str:
+    return f"ray-{hashlib.sha256(os.fsencode(home.root.resolve())).hexdigest()[:8]}-"
 
 
 def _opt_ml(folder: Path) -> OptMl:
@@ -312,15 +332,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     if not archive.is_file():
         raise LaunchError("the model data does not exist")
     try:
-        with gzip.open(archive) as stream:
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                tar.extractall(folder, filter=_admitted)
-            # At a header that is none, tarfile ends as at the end; and it never comes to gzip's checksum.
-            stream.seek(tar.offset)
-            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"no header at byte {tar.offset:,} of the tar archive, nor its end")
-            while stream.read(1 << 20):
-                pass
+        extract(archive, folder, partial(_check, folder))
         close_tree_to_others(folder)
     except Exception as error:  # of a damaged header tarfile raises KeyError, ValueError, RecursionError ...
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in MACHINE_ERRORS):
@@ -334,15 +346,12 @@ def _unpack(archive: Path, folder: Path) -> None:
         raise LaunchError(f"the model data has no {APP} with an ASGI `app` at its root, only: {found}")
 
 
-def _admitted(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
-    """tarfile's "data" filter, which also refuses what is too deep, and what the disk cannot hold."""
+def _check(folder: Path, member: tarfile.TarInfo) -> None:
+    """Refuse a member that is too deep, or that the disk cannot hold."""
     if member.name.count("/") > DEEPEST_FOLDER:
         raise tarfile.ReadError(f"{member.name[:60]!r}... lies more than {DEEPEST_FOLDER} folders deep")
-    if member.size < 0:  # tarfile would go back, and never end
-        raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
     if member.isreg() and member.size > shutil.disk_usage(folder).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), member.name)
-    return tarfile.data_filter(member, folder)
 
 
 def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from local.endpoints.registry import Registry
+from local.home import clock
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
@@ -53,7 +53,7 @@ class Models:
                 raise invalid("Mode MultiModel does not run locally, only SingleModel")
             if "ModelPackageName" in container:
                 self._registry.package(container["ModelPackageName"])
-        record = {**untagged(request), "ModelArn": arn, "CreationTime": time.time()}
+        record = {**untagged(request), "ModelArn": arn, "CreationTime": clock.now()}
         try:
             self._store.create(MODELS, name, record)
         except KeyError:

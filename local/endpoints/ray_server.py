@@ -1,6 +1,9 @@
 """Ray Serve as SageMaker's container runs it, behind an adapter that behaves like the container's.
 
-A program for the environment that scripts/ray.sh makes; it runs in the folder of an unpacked model artifact.
+A program for the environment that scripts/ray.sh makes; it runs in the folder of an unpacked model artifact:
+
+    python -P ray_server.py FOLDER      an empty folder of a short path, for Ray's sockets and logs
+
 /ping asks Ray whether it is healthy; POST /invocations goes to POST /, with the headers that the container
 passes on. What else the application answers, its page among it, is passed on as it is. Other web sites are
 refused (wire/guard.py).
@@ -13,7 +16,6 @@ import contextlib
 import runpy
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from http import HTTPMethod
 from pathlib import Path
@@ -29,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-# By its path: where Ray is, this folder is no package.
+# By its path: where Ray is, this folder is not a package.
 guarded = runpy.run_path(str(Path(__file__).parents[1] / "wire" / "guard.py"))["guarded"]
 HOST = "127.0.0.1"
 REQUEST_HEADERS = ("accept", "content-type", "content-length")
@@ -84,20 +86,18 @@ def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str
 
 
 @contextlib.contextmanager
-def ray_serve(port: int) -> Iterator[None]:
+def ray_serve(port: int, folder: Path) -> Iterator[None]:
     """`serve run config.yaml` on this port of the loopback; everything of Ray's ends with this process."""
-    # Ray puts sockets there, whose paths must stay below 108 characters.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        config = yaml.safe_load(Path("config.yaml").read_text())
-        config["http_options"] = {"host": HOST, "port": port}
-        path = Path(folder, "config.yaml")
-        path.write_text(yaml.safe_dump(config))
-        try:
-            ray.init(namespace="serve", include_dashboard=False, _temp_dir=folder)
-            run.main(["--non-blocking", str(path)], standalone_mode=False)
-            yield
-        finally:
-            ray.shutdown()
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    config["http_options"] = {"host": HOST, "port": port}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    try:
+        ray.init(namespace="serve", include_dashboard=False, _temp_dir=str(folder))
+        run.main(["--non-blocking", str(path)], standalone_mode=False)
+        yield
+    finally:
+        ray.shutdown()
 
 
 async def watch(server: uvicorn.Server) -> None:
@@ -112,12 +112,12 @@ async def watch(server: uvicorn.Server) -> None:
             server.should_exit = True
 
 
-async def main() -> None:
+async def main(folder: str) -> None:
     """Run Ray Serve and the adapter until SIGTERM."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
-    with ray_serve(port):
+    with ray_serve(port, Path(folder)):
         adapter = build(f"http://{HOST}:{port}")
         server = uvicorn.Server(
             uvicorn.Config(guarded(adapter), HOST, port=0, access_log=False, ws="none", timeout_keep_alive=75)
@@ -128,4 +128,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(*sys.argv[1:]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from local.endpoints.model_cards import check_card
+from local.home import clock
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags, untagged
-from local.wire.errors import ServiceError
+from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
 
@@ -46,7 +47,7 @@ class Registry:
             **untagged(request),
             "ModelPackageGroupArn": arn,
             "ModelPackageGroupStatus": "Completed",
-            "CreationTime": time.time(),
+            "CreationTime": clock.now(),
             "CreatedBy": {},
             "_versions": 0,
         }
@@ -73,7 +74,7 @@ class Registry:
     def _delete_group(self, request: Request) -> Response:
         group = self._group(request["ModelPackageGroupName"])
         name, arn = group["ModelPackageGroupName"], group["ModelPackageGroupArn"]
-        if any(package.get("ModelPackageGroupName") == name for package in self._store.list(PACKAGES)):
+        if self._store.summaries(PACKAGES, parent=name, count=1):
             raise ServiceError(
                 "ConflictException",
                 f"Model Package Group {arn} cannot be deleted because it still contains Model Packages.",
@@ -96,9 +97,14 @@ class Registry:
                 "ValidationException",
                 "Exactly one of ModelPackageGroupName and ModelPackageName must be provided.",
             )
-        now = time.time()
+        token = request.get("ClientToken")
+        if token is not None and (made := self._store.list(PACKAGES, token=token)):
+            return made[0]
+        check_card(request.get("ModelCard", {}))
+        now = clock.now()
         record = {
             **untagged(request),
+            "_token": token,
             "ModelPackageStatus": "Completed",
             "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
             "CreationTime": now,
@@ -160,9 +166,8 @@ class Registry:
         approval = request.get("ModelApprovalStatus")
         found = [
             package
-            for package in self._store.list(PACKAGES)
-            if group_name in (None, package.get("ModelPackageGroupName"))
-            and approval in (None, package.get("ModelApprovalStatus"))
+            for package in self._store.summaries(PACKAGES, parent=group_name)
+            if approval in (None, package.get("ModelApprovalStatus"))
             and kind in ("Both", "Versioned" if "ModelPackageVersion" in package else "Unversioned")
         ]
         request = {"SortOrder": "Ascending", **request}
@@ -171,17 +176,23 @@ class Registry:
     def _update_package(self, request: Request) -> Response:
         added = request.get("AdditionalInferenceSpecificationsToAdd", [])
         removed = request.get("CustomerMetadataPropertiesToRemove", [])
+        check_card(request.get("ModelCard", {}))
 
         def change(record: Record) -> None:
-            metadata = record.get("CustomerMetadataProperties", {})
+            # An earlier update may have left None for nothing.
+            metadata = record.get("CustomerMetadataProperties") or {}
             metadata |= request.get("CustomerMetadataProperties", {})
-            specifications = record.get("AdditionalInferenceSpecifications", []) + added
+            specifications = (record.get("AdditionalInferenceSpecifications") or []) + added
+            card, new_card = record.get("ModelCard") or {}, request.get("ModelCard", {})
+            if card.get("ModelCardStatus") == "Archived" and "ModelCardContent" in new_card:
+                raise invalid("Model Card is in Archived state")  # API reference, ModelPackageModelCard
             record.update(request)
+            record["ModelCard"] = {**card, **new_card} or None
             record["CustomerMetadataProperties"] = {
                 key: value for key, value in metadata.items() if key not in removed
             } or None
             record["AdditionalInferenceSpecifications"] = specifications or None
-            record |= {"LastModifiedTime": time.time(), "LastModifiedBy": {}}
+            record |= {"LastModifiedTime": clock.now(), "LastModifiedBy": {}}
 
         return self._stored_package(
             lambda kind, key: self._store.update(kind, key, change), request["ModelPackageArn"]

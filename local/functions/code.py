@@ -6,15 +6,19 @@ import base64
 import binascii
 import hashlib
 import io
+import shutil
 import uuid
-import zipfile
 from pathlib import Path
 
+from entrypoints.archives import UnsafeArchive
+from local.home.archives import unzip
 from local.home.files import close_tree_to_others, make_file, make_folder
 from local.home.home import Home
 from local.home.store import Record
 from local.wire.errors import ServiceError
 from local.wire.operations import Request
+
+PARTIAL_CODE = "*.partial"  # the folders in which archives are being unpacked, beside the code
 
 
 def invalid_parameter(message: str) -> ServiceError:
@@ -42,18 +46,19 @@ def kept_code(home: Home, folder: Path, code: Request) -> Record:
     target = code_folder(folder, record)
     if target.exists():
         return record
-    partial = target.with_name(f"{target.name}.{uuid.uuid4()}")
+    partial = target.with_name(PARTIAL_CODE.replace("*", f"{target.name}.{uuid.uuid4()}"))
     make_folder(partial)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            archive.extractall(partial)
-    except zipfile.BadZipFile:
+        unzip(io.BytesIO(data), partial)
+        close_tree_to_others(partial)
+        make_file(target.with_suffix(".zip"))
+        target.with_suffix(".zip").write_bytes(data)
+        partial.rename(target)
+    except UnsafeArchive as error:
         message = "Could not unzip uploaded file. Please check your file, then try to upload again."
-        raise invalid_parameter(message) from None
-    close_tree_to_others(partial)
-    make_file(target.with_suffix(".zip"))
-    target.with_suffix(".zip").write_bytes(data)
-    partial.rename(target)
+        raise invalid_parameter(f"{message} ({error})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return record
 
 

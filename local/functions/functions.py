@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import json
 import re
 import shutil
-import subprocess
 import threading
 import time
 import uuid
@@ -16,17 +14,19 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.functions.code import code_folder, invalid_parameter, kept_code
+from local.functions.code import PARTIAL_CODE, code_folder, invalid_parameter, kept_code
 from local.functions.invocation import LOG_TAIL_BYTES, PAYLOAD_BYTES, invoke
 from local.home.files import make_file
 from local.home.home import ACCOUNT, Home
+from local.home.recovery import sweep
 from local.home.store import Record, Store
-from local.processes.container import end_group
 from local.processes.environment import base_environment
 from local.processes.log_times import mark, marks
+from local.processes.start import Started
 from local.wire import rest_json
 from local.wire.errors import ServiceError
 from local.wire.operations import Operation, Request, Response, service_model
+from local.wire.texts import json_value, whole_number
 
 FUNCTIONS = "functions"
 LOG = "function.log"
@@ -34,6 +34,9 @@ LOG_GROUPS = "/aws/lambda/"
 # What a function has unless the request says otherwise (API reference, CreateFunction).
 DEFAULT_TIMEOUT_S = 3
 DEFAULT_MEMORY_MB = 128
+# At the same time; AWS has 1,000 of an account ("Lambda quotas"). Each holds one of the server's 1,000
+# connections, and needs others for what the function asks there.
+CONCURRENT_MAX = 500
 CONFIGURATION = (
     *("Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize", "VpcConfig", "Environment"),
     *("DeadLetterConfig", "TracingConfig", "KMSKeyArn", "EphemeralStorage", "SnapStart", "LoggingConfig"),
@@ -47,8 +50,9 @@ class FunctionService:
         self._home = home
         self._store = store
         self._environment = environment
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: set[Started] = set()
         self._lock = threading.Lock()
+        self._free = threading.Semaphore(CONCURRENT_MAX)
         self._stopping = False
         self._operations: dict[str, Operation] = {
             "CreateFunction": self._create,
@@ -83,13 +87,18 @@ class FunctionService:
         except ServiceError as error:
             return rest_json.rendered_error(error)
 
+    def recover(self) -> None:
+        """Sweep what a killed service left of invocations, and of code that was being unpacked."""
+        sweep(self._home.invocations.glob("*"))
+        sweep((self._home.root / FUNCTIONS).glob(f"*/{PARTIAL_CODE}"))
+
     def stop(self) -> None:
         """End the running invocations; none starts any more."""
         with self._lock:
             self._stopping = True
             running = list(self._running)
         for process in running:
-            end_group(process, 0)
+            process.end(0)
 
     # Records
 
@@ -181,9 +190,10 @@ class FunctionService:
     def _list(self, request: Request) -> Response:
         records = sorted(self._store.list(FUNCTIONS), key=lambda record: str(record["FunctionName"]))
         marker, count = request.get("Marker", "0"), request.get("MaxItems", 50)
-        if not (marker.isascii() and marker.isdigit()):
-            raise invalid_parameter(f"Marker {marker!r} is not valid")
-        start = int(marker)
+        try:
+            start = whole_number(marker)
+        except ValueError:
+            raise invalid_parameter(f"Marker {marker!r} is not valid") from None
         more = str(start + count) if start + count < len(records) else None
         return {"Functions": records[start : start + count], "NextMarker": more}
 
@@ -222,20 +232,22 @@ class FunctionService:
             message = f"Request must be smaller than {PAYLOAD_BYTES} bytes for the InvokeFunction operation"
             raise ServiceError("RequestTooLargeException", message, 413)
         try:
-            json.loads(event)
+            json_value(event)
         except ValueError as error:
             message = f"Could not parse request body into json: {error}"
             raise ServiceError("InvalidRequestContentException", message) from None
         folder = self._folder(record["FunctionName"])
-        result = invoke(
-            code_folder(folder, record),
-            record["Handler"],
-            event,
-            arn=record["FunctionArn"],
-            timeout_s=record["Timeout"],
-            environment=self._function_environment(record),
-            running=self._watched,
-        )
+        with self._concurrent():
+            result = invoke(
+                self._home,
+                code_folder(folder, record),
+                record["Handler"],
+                event,
+                arn=record["FunctionArn"],
+                timeout_s=record["Timeout"],
+                environment=self._function_environment(record),
+                running=self._watched,
+            )
         make_file(folder / LOG)
         with self._lock, (folder / LOG).open("ab") as log:
             log.write(result.log)
@@ -250,12 +262,22 @@ class FunctionService:
         }
 
     @contextlib.contextmanager
-    def _watched(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def _concurrent(self) -> Iterator[None]:
+        """One of the invocations that there may be at the same time; one more is refused, and never waits."""
+        if not self._free.acquire(blocking=False):
+            raise ServiceError("TooManyRequestsException", "Rate Exceeded.", 429)  # API reference, Invoke
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    @contextlib.contextmanager
+    def _watched(self, process: Started) -> Iterator[None]:
         """Keep a process among those that `stop` ends."""
         with self._lock:
             self._running.add(process)
             if self._stopping:
-                end_group(process, 0)
+                process.end(0)
         try:
             yield
         finally:

@@ -16,9 +16,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.home.files import UMASK
-from local.processes.container import end_group
+from local.home.files import make_folder
+from local.home.home import Home
 from local.processes.opt_ml import opt_ml
+from local.processes.start import Started, start
 from local.wire.errors import ServiceError
 
 HANDLER = Path(__file__).with_name("runtime.py")
@@ -40,6 +41,7 @@ class Invocation:
 
 
 def invoke(
+    home: Home,
     code: Path,
     handler_name: str,
     event: bytes,
@@ -47,7 +49,7 @@ def invoke(
     arn: str,
     timeout_s: float,
     environment: Mapping[str, str],
-    running: Callable[[subprocess.Popen[bytes]], AbstractContextManager[None]],
+    running: Callable[[Started], AbstractContextManager[None]],
 ) -> Invocation:
     """Call the handler with the event (JSON) and wait until it has answered, failed or timed out.
 
@@ -61,7 +63,8 @@ def invoke(
         ServiceError: it could write into the machine's own /opt/ml.
     """
     request_id = str(uuid.uuid4())
-    with tempfile.TemporaryDirectory(prefix="invocation-") as name:
+    make_folder(home.invocations)
+    with tempfile.TemporaryDirectory(dir=home.invocations) as name:
         folder = Path(name)
         try:
             own = opt_ml(folder / "ml")  # Lambda has none; what a function writes there is gone with it
@@ -71,21 +74,17 @@ def invoke(
         ready, ready_writer = os.pipe()
         begin = time.monotonic()
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                own.launched(
-                    [
-                        *(sys.executable, "-P", str(HANDLER), handler_name, name),
-                        *(str(ready_writer), str(timeout_s), arn, request_id),
-                    ]
-                ),
-                env={**environment, "PYTHONPATH": str(code)},
-                cwd=code,
-                stdin=subprocess.DEVNULL,
+            process = start(
+                home.processes,
+                [
+                    *(sys.executable, "-P", str(HANDLER), handler_name, name),
+                    *(str(ready_writer), str(timeout_s), arn, request_id),
+                ],
+                {**environment, "PYTHONPATH": str(code)},
+                code,
+                own,
                 stdout=log,
-                stderr=subprocess.STDOUT,
                 pass_fds=[ready_writer],
-                start_new_session=True,
-                umask=UMASK,
             )
         os.close(ready_writer)
         with running(process):
@@ -94,7 +93,7 @@ def invoke(
                 process.wait(timeout_s)
             timed_out = process.poll() is None
             os.close(ready)
-            end_group(process, 0)
+            process.end(0)
         payload, failed = _outcome(folder, request_id, timeout_s if timed_out else None, process.returncode)
         lines = (folder / "log").read_bytes()
     if lines and not lines.endswith(b"\n"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from local.home.names import is_bucket_name, symlink_on_the_way, unfit
 ACCOUNT = "123456789012"
 
 
-class OtherRegion(Exception):
-    """This home is kept in another region; the message is one line."""
+class UnfitHome(Exception):
+    """This folder cannot be the home of a service; the message is one line."""
+
+
+class OtherRegion(UnfitHome):
+    """This home is kept in another region."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,36 @@ class Home:
     def database(self) -> Path:
         return self.root / "records.sqlite"
 
+    @property
+    def processes(self) -> Path:
+        """Where every process that the service has started is on record (local/processes/start.py)."""
+        return self.root / "processes"
+
+    @property
+    def invocations(self) -> Path:
+        """Where each invocation of a function has a folder as long as it runs."""
+        return self.root / "invocations"
+
+    def check(self) -> None:
+        """Refuse a folder in which no program could find its modules.
+
+        Raises:
+            UnfitHome: its path has the character that parts the folders of PYTHONPATH.
+        """
+        if os.pathsep in str(self.root):
+            raise UnfitHome(
+                f"{str(self.root)!r} has a {os.pathsep!r} in its path, at which PYTHONPATH would be cut;"
+                " choose another folder with --home"
+            )
+
     def make(self) -> None:
         """Make the folder, for its owner alone; take from others what an older one let them do.
 
         Raises:
+            UnfitHome: as `check`.
             OSError: it cannot be made, or not be closed to others.
         """
+        self.check()
         if not self.root.parent.exists():  # what lies above the home is not the home's to close
             self.root.parent.mkdir(parents=True)
         for folder in (self.root, self.s3):
@@ -63,6 +92,25 @@ class Home:
     def folder(self, kind: str, name: str) -> Path:
         """The folder of one job, function or endpoint, e.g. folder("training-jobs", name); not created."""
         return self.root / kind / name
+
+    def remains(self) -> str:
+        """What lies here, whatever the records say: "4 training jobs, 1 bucket"; "" if nothing does."""
+        found = []
+        for folder in (
+            "training-jobs",
+            "processing-jobs",
+            "transform-jobs",
+            "tuning-jobs",
+            "endpoints",
+            "s3",
+        ):
+            path = self.root / folder
+            # In s3/, what begins with a dot is the service's own.
+            count = len([entry for entry in path.glob("[!.]*") if entry.is_dir()])
+            name = "buckets" if folder == "s3" else folder.replace("-", " ")
+            if count:
+                found.append(f"{count} {name if count > 1 else name[:-1]}")
+        return ", ".join(found)
 
     def object_path(self, uri: str) -> Path:
         """The file or folder behind s3://bucket/key.

@@ -14,8 +14,10 @@ _BUCKET = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 def is_bucket_name(name: str) -> bool:
-    """Whether a bucket can have this name, apart from its length; no other name may become a folder."""
-    return _BUCKET.fullmatch(name) is not None and ".." not in name
+    """Whether a bucket can have this name, or could when names had up to 255 characters; no other name may
+    become a folder.
+    """
+    return len(name) <= PART_BYTES and _BUCKET.fullmatch(name) is not None and ".." not in name
 
 
 def unfit(key: str) -> str | None:

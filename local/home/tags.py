@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from local.home.store import Record, Store
 from local.wire.errors import invalid
@@ -37,8 +37,7 @@ def operations(store: Store) -> dict[str, Operation]:
         return {"Tags": tags_of(store, _existing(store, request))}
 
     def delete(request: Request) -> Response:
-        arn, keys = _existing(store, request), request["TagKeys"]
-        return {"Tags": _changed(store, arn, lambda tags: [tag for tag in tags if tag["Key"] not in keys])}
+        return {"Tags": remove_tags(store, _existing(store, request), request["TagKeys"])}
 
     return {"AddTags": add, "ListTags": show, "DeleteTags": delete}
 
@@ -64,6 +63,11 @@ def add_tags(store: Store, arn: str, tags: Iterable[Tag]) -> list[Tag]:
     """Set tags of a resource, over those of the same key, and return all that it has."""
     new = {tag["Key"]: tag for tag in tags}
     return _changed(store, arn, lambda old: [*({tag["Key"]: tag for tag in old} | new).values()])
+
+
+def remove_tags(store: Store, arn: str, keys: Collection[str]) -> list[Tag]:
+    """Remove the tags of these keys from a resource, and return all that it has."""
+    return _changed(store, arn, lambda tags: [tag for tag in tags if tag["Key"] not in keys])
 
 
 def tags_of(store: Store, arn: str) -> list[Tag]:

@@ -17,6 +17,7 @@ from local.home.home import ACCOUNT
 from local.iam.policies import ALLOWED, EXPLICIT_DENY, IMPLICIT_DENY, Policy, decide
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest, HttpResponse
+from local.wire.texts import whole_number
 
 _ACTION = "SimulatePrincipalPolicy"
 _NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
@@ -72,9 +73,10 @@ def _members(asked: dict[str, str], name: str) -> Iterator[str]:
 
 def _number(asked: dict[str, str], member: str, default: int) -> int:
     text = asked.get(member, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise ServiceError("ValidationError", f"{member} {text!r} is not valid")
-    return int(text)
+    try:
+        return whole_number(text)
+    except ValueError:
+        raise ServiceError("ValidationError", f"{member} {text!r} is not valid") from None
 
 
 def _policies(arn: str) -> tuple[list[Policy], Policy | None]:

@@ -171,7 +171,7 @@ class Agent:
             except Refused as error:
                 yield source, error
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                yield source, Refused("ClientError", f"the object is no whole gzip file: {error}")
+                yield source, Refused("ClientError", f"the object is not a complete gzip file: {error}")
             if client.ended:
                 return
             yield source, None
@@ -182,7 +182,7 @@ class Agent:
             _, file = Objects(self._home.s3).open(source.bucket, source.key)
         except ServiceError as error:  # it is gone
             raise Refused("ClientError", error.message) from None
-        assert file is not None  # a folder marker is no source
+        assert file is not None  # a folder marker is not a source
         with file:
             if self._job["TransformInput"].get("CompressionType", "None") == "Gzip":
                 with gzip.open(file) as content:

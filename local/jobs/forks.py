@@ -17,10 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+from local.home.home import Home
 from local.home.store import Record
 from local.jobs import training
+from local.jobs.jobs import JobError
 from local.processes.container import Container, Process, Start, spawn
-from local.processes.opt_ml import LAUNCHER, opt_ml
+from local.processes.opt_ml import LAUNCHER
+from local.processes.orphans import MARK
+from local.processes.start import new_mark, put_on_record, strike_off
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MESSAGE_BYTES = 1024  # pids and exit statuses
@@ -29,19 +33,23 @@ _POLL_S = 0.5
 
 @contextlib.contextmanager
 def starter(
-    ml: Path, record: Record, service: Mapping[str, str], going: Callable[[], bool]
+    home: Home, ml: Path, record: Record, service: Mapping[str, str], going: Callable[[], bool]
 ) -> Iterator[Start]:
     """What starts training jobs that differ in their hyperparameters only; what it forks has ended after it.
 
     Args:
+        home: where what is started is on record.
         ml: the folder of a job that stands for them all; it is removed, the log beside it stays.
         record: the record of that job.
         service: the variables that lead to the local service.
         going: whether to go on waiting until they can be forked.
     """
     try:
-        job = training.configure(ml, record, {}, service) if _forkable(record) else None
-    except ValueError:  # no job can have an /opt/ml here: each says why
+        job = None
+        if _forkable(record):
+            training.check_code(home, record)
+            job = training.configure(home, ml, record, {}, service)
+    except (JobError, ValueError):  # unsafe code, or no job can have an /opt/ml here: each says why
         job = None
     if job is None:
         yield spawn
@@ -63,6 +71,10 @@ def _forkable(record: Record) -> bool:
 class Fork:
     """A fork of the zygote, as a Process."""
 
+    record: Path | None = None
+
+    mark = ""
+
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._status = 0
@@ -77,6 +89,11 @@ class Fork:
         """What SIGTERM to the toolkit comes to: it ends, and its program is killed, having seen none."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def forget(self) -> None:
+        """Strike it off the record: it has ended, and its group."""
+        if self.record is not None:
+            strike_off(self.record, self.mark)
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit status; subprocess.TimeoutExpired after `timeout` seconds."""
@@ -97,9 +114,9 @@ class Forks:
     def __init__(self, job: Container) -> None:
         self._folder = job.folder
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        own = opt_ml(job.folder)
-        command = own.launched([sys.executable, "-P", str(_ZYGOTE), str(LAUNCHER), str(theirs.fileno())])
-        self._own = not own.obstacle
+        command = [sys.executable, "-P", str(_ZYGOTE), str(LAUNCHER), str(theirs.fileno())]
+        self._own = job.own is not None and not job.own.obstacle
+        self._records = job.records
         with theirs:
             self._zygote = spawn(dataclasses.replace(job, command=command), pass_fds=[theirs.fileno()])
         self._lock = threading.Lock()
@@ -118,26 +135,43 @@ class Forks:
         """Start a job as a fork, or by its own command if it cannot be forked: that says why in its log.
 
         Raises:
-            OSError: its own command cannot be started.
+            OSError: its own command cannot be started; the disk does not take the record of it.
         """
+        mark = new_mark()
         request = {
-            "variables": dict(job.environment),
+            "variables": {**job.environment, MARK: mark},
             "folder": str(job.folder),
             "own": self._own,
             "log": str(job.log),
         }
-        with self._lock, contextlib.suppress(OSError):  # the zygote has just ended
+        with self._lock:
+            if fork := self._forked(request):
+                self._put_on_record(fork, job, mark)
+                return fork
+        return spawn(job)
+
+    def _forked(self, request: Record) -> Fork | None:
+        """A fork that waits until it is on record; None if there cannot be one any more."""
+        with contextlib.suppress(OSError):  # the zygote has just ended
             if self._usable:
                 self._channel.send(json.dumps(request).encode())
-                if fork := self._begun.get():
-                    return fork
-        return spawn(job)
+                return self._begun.get()
+        return None
+
+    def _put_on_record(self, fork: Fork, job: Container, mark: str) -> None:
+        try:
+            fork.mark = mark
+            fork.record = put_on_record(self._records, fork.pid, job.command, mark)
+        finally:
+            with contextlib.suppress(OSError):  # the zygote has just ended, and the fork with it
+                self._channel.send(json.dumps({"runs": fork.record is not None}).encode())
 
     def close(self) -> None:
         """End the zygote and its forks, and remove its folder; the log stays."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._zygote.pid, signal.SIGKILL)
         self._zygote.wait()
+        self._zygote.forget()
         self._reader.join()
         self._channel.close()
         shutil.rmtree(self._folder)

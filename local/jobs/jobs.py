@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,8 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local.debugger.evaluation import RuleEvaluation, change_statuses, interrupted
+from local.home import clock
 from local.home.disk import disk_fault
 from local.home.home import Home
+from local.home.interruption import INTERRUPTED
+from local.home.recovery import recover
 from local.home.store import PATIENCE_S, Record, Store
 from local.home.tags import add_tags, untagged
 from local.jobs.reasons import FAILURE_REASON_CHARACTERS, failure_reason
@@ -90,6 +92,7 @@ class JobService:
         self._running: dict[str, tuple[threading.Thread, Program | RuleEvaluation | None]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._interrupted: set[str] = set()  # ended because the service does
         self._stop_timeout_s = STOP_TIMEOUT_S
 
     def operations(self) -> dict[str, Operation]:
@@ -115,7 +118,7 @@ class JobService:
         key = self._kind.key
         name = request[f"{key}Name"]
         arn = self._home.arn(self._kind.resource, name)
-        now = time.time()
+        now = clock.now()
         record: Record = {
             **untagged(request),
             **own,
@@ -163,7 +166,7 @@ class JobService:
         def mark(record: Record) -> None:
             if record[status] == "InProgress":
                 record[status] = "Stopping"
-                self._kind.enter(record, "Stopping", time.time())
+                self._kind.enter(record, "Stopping", clock.now())
 
         self._store.keep(self._kind.key, name, mark)
         with self._lock:
@@ -171,6 +174,13 @@ class JobService:
         if program is not None:
             threading.Thread(target=program.stop, args=(self._stop_timeout_s,), daemon=True).start()
         return {}
+
+    def interrupt(self, name: str) -> None:
+        """Ask a job to end because the service does; one that has ended, or been asked to, stays as it is."""
+        with contextlib.suppress(ServiceError):  # it ended by itself
+            if self.describe(name)[f"{self._kind.key}Status"] == "InProgress":
+                self._interrupted.add(name)
+            self.stop(name)
 
     def wait(self, name: str) -> Record:
         """Wait for a job to end and return its record."""
@@ -185,15 +195,29 @@ class JobService:
         return self._home.folder(self._kind.folder, name) / "log.txt"
 
     def recover(self) -> None:
-        """Close the records of jobs that were running when the service last ended."""
-        status = f"{self._kind.key}Status"
-        for record in self._store.list(self._kind.key):
-            if record[status] in {"InProgress", "Stopping"}:
-                reason = "InternalServerError: the local service ended while the job was running"
-                self._end(record[f"{self._kind.key}Name"], "Failed", reason)
-            if changes := interrupted(record):
-                name = record[f"{self._kind.key}Name"]
-                self._store.keep(self._kind.key, name, partial(change_statuses, changes=changes))
+        """Close the records of jobs that were running when the service last ended.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        recover(self._store, self._kind.key, self._whole, self._take_up, self._given_up)
+
+    def _whole(self, record: Record) -> Response:
+        key = self._kind.key
+        return listed([record], {"SortBy": "Status"}, key, key)
+
+    def _take_up(self, name: str, record: Record) -> None:
+        if record[f"{self._kind.key}Status"] in {"InProgress", "Stopping"}:
+            self._end(name, "Failed", f"InternalServerError: {INTERRUPTED}")
+        if changes := interrupted(record):
+            self._store.keep(self._kind.key, name, partial(change_statuses, changes=changes))
+
+    def _given_up(self, name: str, created: float, fault: str) -> Record:
+        key = self._kind.key
+        arn = self._home.arn(self._kind.resource, name)
+        record = {f"{key}Name": name, f"{key}Arn": arn, "CreationTime": created}
+        self._mark_ended(record, "Failed", f"InternalServerError: {fault}")
+        return record
 
     def kill(self) -> None:
         """End every program at once, also one that was asked to and takes its time."""
@@ -204,13 +228,12 @@ class JobService:
             program.stop(0)
 
     def close(self) -> None:
-        """Stop every running job and wait for the threads."""
+        """End every running job and wait for the threads; whoever waits for one runs it again."""
         with self._lock:
             self._closed = True
             running = dict(self._running)
         for name in running:
-            with contextlib.suppress(ServiceError):  # it ended by itself
-                self.stop(name)
+            self.interrupt(name)
         for thread, _ in running.values():
             thread.join()
 
@@ -240,7 +263,7 @@ class JobService:
             self._running[name] = (self._running[name][0], program)
         record = self._enter(name, "Training")
         if record[f"{self._kind.key}Status"] == "Stopping":
-            return "Stopped", ""
+            return "Stopped", self._why_stopped(name)
         limit = record.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S)
         rules.begin()
         with self._kind.watch(self._home, record, self.environment()), timed(self.log(name)):
@@ -249,18 +272,23 @@ class JobService:
             if self._kind.uploads_when_stopped:
                 self._kind.upload(self._home, self._enter(name, "Uploading"))
             asked = self.describe(name)[f"{self._kind.key}Status"] == "Stopping"  # before its time was over
-            return "Stopped", "" if exit_status is not None or asked else f"MaxRuntimeExceeded: {limit} s"
+            if exit_status is None and not asked:
+                return "Stopped", f"MaxRuntimeExceeded: {limit} s"
+            return "Stopped", self._why_stopped(name)
         if exit_status != 0:
             failure = self.log(name).parent / self._kind.failure if self._kind.failure else None
             return "Failed", failure_reason(self.log(name), exit_status, failure)
         self._kind.upload(self._home, self._enter(name, "Uploading"))
         return "Completed", ""
 
+    def _why_stopped(self, name: str) -> str:
+        return INTERRUPTED if name in self._interrupted else ""
+
     def _enter(self, name: str, phase: str) -> Record:
         """Note that a job comes into a phase, and from when its time counts; the record."""
 
         def change(record: Record) -> None:
-            now = time.time()
+            now = clock.now(record["CreationTime"])
             if record[f"{self._kind.key}Status"] == "InProgress" or phase == "Uploading":
                 self._kind.enter(record, phase, now)
             record.setdefault(f"{self._kind.period}StartTime", now)
@@ -300,7 +328,8 @@ class JobService:
 
     def _mark_ended(self, record: Record, status: str, reason: str) -> None:
         record[f"{self._kind.key}Status"] = status
-        now = record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = time.time()
+        now = clock.now(record.get("CreationTime"), record.get(f"{self._kind.period}StartTime"))
+        record["LastModifiedTime"] = record[f"{self._kind.period}EndTime"] = now
         self._kind.enter(
             record, "MaxRuntimeExceeded" if reason.startswith("MaxRuntimeExceeded") else status, now
         )

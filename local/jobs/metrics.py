@@ -6,7 +6,6 @@ import contextlib
 import math
 import re
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.home import clock
 from local.processes.sidecar import sidecar
 from local.wire import clients
 
@@ -78,7 +78,7 @@ def _send(
     while not over:
         over = ended.wait(_POLL_S)  # what came before the end is read after it
         lines, place = _lines(log, place)
-        now = time.time()
+        now = clock.now()
         data = [
             {"MetricName": name, "Dimensions": dimensions, "Timestamp": now, "Value": value}
             for name, value in found(lines, definitions)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
+from local.home.archives import check_tar
 from local.home.files import make_folder
 from local.home.home import Home
 from local.home.store import Record
@@ -24,6 +25,9 @@ from local.wire.errors import invalid
 
 FOLDER = "processing-jobs"
 _LOCAL_PATH = f"{OPT_ML}/processing/"
+# FrameworkProcessor (sagemaker.core.processing) has it unpacked in /opt/ml/processing/input/code: it lies
+# at the root of its own input, or deeper in one whose LocalPath lies above that.
+_CODE = "sourcedir.tar.gz"
 _RUNNABLE = {"S3DataType": "S3Prefix", "S3InputMode": "File", "S3CompressionType": "None"}
 
 
@@ -98,17 +102,16 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     """Lay out the job's folder and return its process.
 
     Raises:
-        JobError: an input does not exist.
+        JobError: an input does not exist, or its code is not an archive that is safe to unpack.
         ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = _ml(home, record)
     own = opt_ml(ml)
-    for entry in record.get("ProcessingInputs", []):
+    for entry in _inputs(record):
         source = entry["S3Input"]
-        if entry.get("AppManaged"):  # the program itself gets it
-            continue
         if download(home, source["S3Uri"], outside(source["LocalPath"], ml)) == 0:
             raise JobError(f"ClientError: no objects under {source['S3Uri']} (input {entry['InputName']})")
+        _check_code(outside(source["LocalPath"], ml), source["S3Uri"])
     for target in _targets(record):
         require_bucket(home, target["S3Uri"])
     for output in record.get("ProcessingOutputConfig", {}).get("Outputs", []):
@@ -121,9 +124,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     application = record["AppSpecification"]
     environment = base_environment(service) | own.inside(record.get("Environment", {}))
     return Container(
-        command=own.launched(
-            own.inside([*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])])
-        ),
+        command=own.inside([*application["ContainerEntrypoint"], *application.get("ContainerArguments", [])]),
         environment=environment
         | {
             "PROCESSING_JOB_NAME": record["ProcessingJobName"],
@@ -131,7 +132,27 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         },
         folder=ml,
         log=own.begin(ml.parent / "log.txt"),
+        records=home.processes,
+        own=own,
     )
+
+
+def _check_code(folder: Path, uri: str) -> None:
+    """Look into the code that the SDK's FrameworkProcessor has its command unpack (`tar -xzf`)."""
+    for file in sorted(folder.rglob(_CODE)):
+        try:
+            if file.is_file():
+                check_tar(file)
+        except ValueError as error:
+            name = file.relative_to(folder)
+            raise JobError(
+                f"ClientError: {name} of {uri} cannot be unpacked: {error}; pack it again"
+            ) from None
+
+
+def _inputs(record: Record) -> list[Record]:
+    """The inputs that the service downloads; of others, the program itself gets them."""
+    return [entry for entry in record.get("ProcessingInputs", []) if not entry.get("AppManaged")]
 
 
 def _targets(record: Record) -> list[Record]:
@@ -155,7 +176,8 @@ def watch(home: Home, record: Record, _service: Mapping[str, str]) -> Iterator[N
 def upload(home: Home, record: Record) -> None:
     """Put the outputs into S3."""
     ml = _ml(home, record)
-    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in _targets(record)])
+    read = [entry["S3Input"]["S3Uri"] for entry in _inputs(record)]
+    put(home, [(outside(target["LocalPath"], ml), target["S3Uri"]) for target in _targets(record)], read=read)
 
 
 def conclude(home: Home, record: Record) -> None:

@@ -95,8 +95,8 @@ class DataProcessing:
                 return json.loads(text)
             (row,) = csv.reader([text.decode()], strict=True)
         except (ValueError, csv.Error) as error:
-            form = "row of CSV" if self.is_csv else "JSON document"
-            raise Refused("ClientError", f"{what} is no {form}: {error}", _shown(text)) from None
+            form = "a row of CSV" if self.is_csv else "a JSON document"
+            raise Refused("ClientError", f"{what} is not {form}: {error}", _shown(text)) from None
         return row
 
     def _write(self, value: Any) -> bytes:
@@ -117,7 +117,7 @@ def data_processing(job: Record) -> DataProcessing | None:
     """The DataProcessing of a transform job; None where answers are kept as they come.
 
     Raises:
-        ValueError: a filter is no JSONPath, or the job's formats do not allow it. AWS documents the rules
+        ValueError: a filter is not a JSONPath, or the job's formats do not allow it. AWS documents the rules
             (developer guide, "Associate Prediction Results with Input Records"), not when it checks them.
     """
     asked = job.get("DataProcessing", {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from local.jobs.jobs import JobError
 from local.s3.objects import Objects
 from local.s3.transfer import matching, path_below
 from local.wire.errors import ServiceError, invalid
+from local.wire.texts import json_value
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def _in_manifest(home: Home, uri: str) -> Iterator[Source]:
         if file is None:  # a folder marker
             raise ValueError
         with file:
-            first, *names = json.load(file)
+            first, *names = json_value(file.read())
         start = first["prefix"]
         if not all(isinstance(text, str) for text in (start, *names)):
             raise ValueError
     except (ValueError, TypeError, LookupError):
         raise JobError(
-            f"ClientError: {uri} is no manifest; expected JSON like"
+            f"ClientError: {uri} is not a manifest; expected JSON like"
             ' [{"prefix": "s3://bucket/folder/"}, "key", ...]'
         ) from None
     for name in names:

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from local.debugger import evaluation
 from local.debugger.profiler import output_url, profiled
+from local.home.archives import check_tar
 from local.home.files import make_folder
 from local.home.home import Home
 from local.home.store import Record
@@ -163,7 +164,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     """Lay out the job's folder and return its process.
 
     Raises:
-        JobError: a channel's data does not exist.
+        JobError: a channel's data does not exist; the code is not an archive that is safe to unpack.
         ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = folder(home, record) / "ml"
@@ -180,6 +181,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
             "RecordWrapperType": channel.get("RecordWrapperType", "None"),
             **({"ContentType": channel["ContentType"]} if "ContentType" in channel else {}),
         }
+    check_code(home, record)
     require_bucket(home, record["ModelArtifacts"]["S3ModelArtifacts"])
     for kept, uri in _kept(ml, record):
         require_bucket(home, uri)
@@ -193,7 +195,22 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     if "DebugHookConfig" in record:
         require_bucket(home, evaluation.tensors_url(record))
         make_folder(_tensors(ml, record))
-    return configure(ml, record, channels, service)
+    return configure(home, ml, record, channels, service)
+
+
+def check_code(home: Home, record: Record) -> None:
+    """Look into the archive of a script's code: the toolkit unpacks whatever is in it, wherever that says.
+
+    Raises:
+        JobError: it must not be unpacked.
+    """
+    uri = record.get("HyperParameters", {}).get("sagemaker_submit_directory", "").strip('"')
+    try:
+        archive = home.object_path(uri) if uri.startswith("s3://") else Path(uri)
+        if archive.is_file():  # of what is not there, and of a folder, the toolkit speaks for itself
+            check_tar(archive)
+    except ValueError as error:
+        raise JobError(f"ClientError: the code {uri} cannot be unpacked: {error}; pack it again") from None
 
 
 def _tensors(ml: Path, record: Record) -> Path:
@@ -210,7 +227,9 @@ def _kept(ml: Path, record: Record) -> Iterator[tuple[Path, str]]:
         yield outside(_local_path(record, "TensorBoardOutputConfig"), ml), _tensorboard_url(record)
 
 
-def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, str]) -> Container:
+def configure(
+    home: Home, ml: Path, record: Record, channels: Record, service: Mapping[str, str]
+) -> Container:
     """Write what the toolkit reads of a job below its folder `ml` and return its process.
 
     `channels` is inputdataconfig.json; the log lies beside the folder.
@@ -266,10 +285,12 @@ def configure(ml: Path, record: Record, channels: Record, service: Mapping[str, 
         "sagemaker_training.cli.train",
     ]
     return Container(
-        command=own.launched(own.inside([*entrypoint, *algorithm.get("ContainerArguments", [])])),
+        command=own.inside([*entrypoint, *algorithm.get("ContainerArguments", [])]),
         environment=environment | own.inside(record.get("Environment", {})),
         folder=ml,
         log=own.begin(ml.parent / "log.txt"),
+        records=home.processes,
+        own=own,
         stops_children=False,
     )
 
@@ -287,7 +308,7 @@ def upload(home: Home, record: Record) -> None:
         if part.is_symlink() or not part.is_dir():
             # Not published; the stricter reading.
             raise JobError(
-                f"AlgorithmError: {OPT_ML}/{part.relative_to(ml)} is no folder any more: the program"
+                f"AlgorithmError: {OPT_ML}/{part.relative_to(ml)} is no longer a folder: the program"
                 " removed or replaced it; leave it where it is"
             )
     url = record["ModelArtifacts"]["S3ModelArtifacts"]

@@ -73,7 +73,7 @@ def prepare(models: Models, server: str, home: Home, record: Record, service: Ma
         environment = base_environment(service) | container.environment | _environment(record)
         try:
             archive = home.object_path(container.model_data_url)
-            return launch(archive, folder, environment, server, LOG)
+            return launch(home, archive, folder, environment, server, LOG)
         except LaunchError as error:
             raise JobError(
                 f"ClientError: model {record['ModelName']}, {container.model_data_url}: {error}"

@@ -8,8 +8,9 @@ why.
 
 The channel is a socket that keeps messages apart, each one JSON object: {} once it is ready, then for each
 {"variables": {...}, "folder": "<job>/ml", "own": true, "log": "<job>/log.txt"} that it receives {"pid": p},
-and {"pid": p, "status": s} when that process has ended. "own" is whether that folder becomes the process's
-/opt/ml, as it is that of this process and of a job that the toolkit starts (launcher.py).
+to which the service says {"runs": true} once that process is on record, and {"pid": p, "status": s} when that
+process has ended. "own" is whether that folder becomes the process's /opt/ml, as it is that of this process
+and of a job that the toolkit starts (launcher.py).
 """
 
 from __future__ import annotations
@@ -127,16 +128,26 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
                     channel.send(json.dumps({"pid": pid, "status": int(failed)}).encode())
                 elif message := channel.recv(MESSAGE_BYTES):
                     request: dict[str, Any] = json.loads(message)
+                    gate, opener = os.pipe()
                     pid = os.fork()
                     if pid == 0:
-                        for descriptor in running:
+                        for descriptor in (*running, opener):
                             os.close(descriptor)
+                        if not os.read(gate, 1):
+                            os._exit(1)  # it is not on record
+                        os.close(gate)
                         return request
+                    os.close(gate)
                     os.setpgid(pid, pid)  # before anybody knows whom to signal
                     descriptor = os.pidfd_open(pid)
                     running[descriptor] = pid
                     selector.register(descriptor, selectors.EVENT_READ)
                     channel.send(json.dumps({"pid": pid}).encode())
+                    answer = channel.recv(MESSAGE_BYTES)  # nothing comes before it
+                    if answer and json.loads(answer)["runs"]:
+                        os.write(opener, b"\n")
+                    os.close(opener)
+                    connected = bool(answer)
                 else:
                     connected = False
     for pid in running.values():

@@ -13,6 +13,7 @@ from local.logs.patterns import filtered
 from local.logs.streams import Event, Stream, Streams
 from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane, Operation, Request, Response
+from local.wire.texts import whole_number
 
 # API reference, GetLogEvents and FilterLogEvents: as many events as fit into 1 MB, and at most 10,000.
 _MOST_EVENTS = 10_000
@@ -51,8 +52,19 @@ def _found(streams: Streams, group: str, prefix: str = "") -> list[Stream]:
     return found
 
 
+def _place(token: str) -> int:
+    try:
+        return whole_number(token)
+    except ValueError:
+        raise _invalid_token() from None
+
+
+def _invalid_token() -> ServiceError:
+    return ServiceError("InvalidParameterException", "The specified nextToken is invalid.")
+
+
 def _described(records: list[Record], request: Request, members: str) -> Response:
-    start, count = int(request.get("nextToken", 0)), request.get("limit", _MOST_DESCRIBED)
+    start, count = _place(request.get("nextToken", "0")), request.get("limit", _MOST_DESCRIBED)
     answer: Response = {members: records[start : start + count]}
     if start + count < len(records):
         answer["nextToken"] = str(start + count)
@@ -120,8 +132,8 @@ def _get_events(streams: Streams, request: Request) -> Response:
     count = request.get("limit", _MOST_EVENTS)
     token = _TOKEN.fullmatch(request.get("nextToken", ""))
     if "nextToken" in request and token is None:
-        raise ServiceError("InvalidParameterException", "The specified nextToken is invalid.")
-    place = int(token[2]) if token else 0
+        raise _invalid_token()
+    place = _place(token[2]) if token else 0
     if token[1] == "f" if token else request.get("startFromHead", False):
         events = _page(_between(stream.events(place), request), count)
     else:

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from local.definition.expressions import ExpressionError, as_text
 from local.definition.step_types import StepType
 from local.home.disk import MAKE_ROOM
+from local.home.interruption import interrupted
 
 POLL_S = 0.2
 
@@ -35,6 +36,40 @@ class Outcome:
     properties: dict[str, Any] = field(default_factory=dict)
     failure_reason: str | None = None
     exception_type: str | None = None  # one of the retry policies'
+    interrupted: bool = False  # its job ended because the service did
+
+
+class Suspended(Exception):
+    """The service ends: whatever this step was at, a later service goes on with it."""
+
+
+class Signals:
+    """What an execution's steps are to do: go on, stop their jobs, or leave everything as it is."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Event()
+        self._suspended = False
+
+    def stop(self) -> None:
+        """Steps stop their jobs and end."""
+        self._changed.set()
+
+    def suspend(self) -> None:
+        """Steps raise Suspended, and leave their jobs to the service."""
+        self._suspended = True
+        self._changed.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether steps are to stop; raises Suspended if the service ends."""
+        if self._suspended:
+            raise Suspended
+        return self._changed.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait `timeout_s`, or until steps are to stop; return whether they are. Raises as `stopping`."""
+        self._changed.wait(timeout_s)
+        return self.stopping
 
 
 def iso_time(seconds: float) -> str:
@@ -48,22 +83,42 @@ def create_resource(
     name: str,
     arguments: Mapping[str, Any],
     report: Report,
-    stopping: threading.Event,
+    signals: Signals,
+    *,
+    again: bool,
 ) -> Outcome:
-    """Create a model, a model package or a job, and wait for the job's end; `stopping` stops the job.
+    """Create a model, a model package or a job, and wait for the job's end.
+
+    Args:
+        name: the resource's name; where SageMaker names it, the ClientToken by which it is created once.
+        again: an earlier service may have created it already.
 
     Raises:
+        Suspended: the service ends.
         botocore.exceptions.BotoCoreError: arguments that botocore refuses, or no connection.
     """
+    key = kind.name_key if kind.name_characters else "ClientToken"
     try:
-        named = {**arguments, kind.name_key: name} if kind.name_characters else arguments
-        arn = getattr(sagemaker, xform_name(kind.create))(**named)[kind.arn_key]
+        arn = _created(sagemaker, kind, name) if again and kind.name_characters else None
+        if arn is None:
+            arn = getattr(sagemaker, xform_name(kind.create))(**{key: name, **arguments})[kind.arn_key]
         report(StepStatus="Executing", Metadata={kind.metadata: {"Arn": arn}})
         if kind.is_job:
-            return _await_job(sagemaker, kind, name, report, stopping)
+            return _await_job(sagemaker, kind, name, report, signals)
         return Outcome("Succeeded", _describe(sagemaker, kind, name if kind.name_characters else arn))
     except ClientError as error:
         return _refused(error, "sagemaker")
+
+
+def _created(sagemaker: Any, kind: StepType, name: str) -> str | None:
+    """The ARN of the resource of that name; None if there is none."""
+    try:
+        arn: str = _describe(sagemaker, kind, name)[kind.arn_key]
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+            raise
+        return None
+    return arn
 
 
 def _describe(sagemaker: Any, kind: StepType, name: str) -> dict[str, Any]:
@@ -76,15 +131,14 @@ def _as_json(answer: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _await_job(
-    sagemaker: Any, kind: StepType, name: str, report: Report, stopping: threading.Event
-) -> Outcome:
+def _await_job(sagemaker: Any, kind: StepType, name: str, report: Report, signals: Signals) -> Outcome:
     stop_sent = False
     while True:
+        stopping = signals.stopping
         description = _describe(sagemaker, kind, name)
         if description[kind.status_key] in _ENDED:
             break
-        if stopping.is_set() and not stop_sent:
+        if stopping and not stop_sent:
             report(StepStatus="Stopping")
             _stop_job(sagemaker, kind, name)
             stop_sent = True
@@ -119,10 +173,12 @@ def _job_outcome(kind: StepType, description: dict[str, Any]) -> Outcome:
     status, reason = description[kind.status_key], description.get("FailureReason", "")
     if status == "Completed":
         return Outcome("Succeeded", description)
+    if interrupted(description):
+        return Outcome("Failed", description, f"ClientError: {reason}", interrupted=True)
     if status == "Stopped":
         return Outcome("Stopped", description, reason or description.get("SecondaryStatus"))
     exception_type = None
-    # A full disk is no exception of a retry policy: its attempts, minutes apart, would only put off the news.
+    # No retry policy covers a full disk: its attempts, minutes apart, would only put off the news.
     internal = reason.startswith("InternalServerError") and MAKE_ROOM not in reason
     if internal and not kind.trials:
         exception_type = "SageMaker.JOB_INTERNAL_ERROR"

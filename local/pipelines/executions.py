@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from local.definition.definition import Definition, DefinitionError, parse_definition
 from local.definition.expressions import as_text
 from local.definition.parameters import Value, values_at_start
 from local.definition.unsupported import unsupported
+from local.home import clock
+from local.home.recovery import recover
 from local.home.store import Record, Store
 from local.pipelines.execution import Execution
-from local.pipelines.record import EXECUTIONS
+from local.pipelines.graph import succeeded
+from local.pipelines.lists import page_of
+from local.pipelines.record import EXECUTIONS, MAX_EXECUTION_REASON
 from local.pipelines.selection import select
 from local.pipelines.steps import alphanumeric
 from local.wire.errors import ServiceError
-from local.wire.lists import created_within, in_order, page
+from local.wire.lists import in_order, page
 from local.wire.operations import Operation, Request, Response
 
 RUNNING = ("Executing", "Stopping")
+RETRIED = ("Failed", "Stopped")
 
 # A UserContext names a user profile of Studio, which nobody here has; its IamIdentity is "associated with
 # model package groups, model packages, and project entities only" (API reference, UserContext).
 NOBODY: Record = {}
 
-_SERVICE_ENDED = "The local service ended while the execution was running."
+LEFT = "The local service ended while the execution was running. RetryPipelineExecution goes on with it."
 
 
 class ExecutionService:
@@ -40,6 +45,7 @@ class ExecutionService:
         self._pipeline = pipeline
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
+        self._left: dict[str, tuple[Definition, bool]] = {}  # what runs yet, and whether it was being stopped
         self._closed = False
 
     def operations(self) -> dict[str, Operation]:
@@ -53,22 +59,51 @@ class ExecutionService:
             "DescribePipelineDefinitionForExecution": self._describe_definition,
             "StopPipelineExecution": self._stop,
             "UpdatePipelineExecution": self._update_execution,
-            "RetryPipelineExecution": _refuse_retry,
+            "RetryPipelineExecution": self._retry,
         }
 
-    def recover(self) -> None:
-        """Close the executions that an earlier process left running; to call before the first request."""
-        for record in self._store.list(EXECUTIONS):
-            if record["PipelineExecutionStatus"] in RUNNING:
-                self._store.keep(EXECUTIONS, record["PipelineExecutionArn"], _close)
+    def recover(self, resume: bool) -> None:
+        """Close the executions that an earlier service left running, or get ready to go on with them.
+
+        To call before the first request; RetryPipelineExecution goes on with those that are closed.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        recover(self._store, EXECUTIONS, _whole, partial(self._take_up, resume=resume), _given_up)
+
+    def _take_up(self, arn: str, record: Record, resume: bool) -> None:
+        status = record["PipelineExecutionStatus"]
+        if status not in RUNNING:
+            return
+        if not resume:
+            self._store.keep(EXECUTIONS, arn, partial(_close, reason=LEFT))
+            return
+        try:
+            self._left[arn] = self._remaining(record), status == "Stopping"
+        except (ServiceError, LookupError, TypeError, ValueError) as error:
+            reason = f"The local service cannot go on with it: {error!r}"
+            self._store.keep(EXECUTIONS, arn, partial(_close, reason=reason))
+
+    def resume(self) -> list[str]:
+        """Go on with what `recover` has got ready, the oldest first; the service answers by now. The ARNs."""
+        with self._lock:
+            for arn, (definition, stopping) in reversed(self._left.items()):  # newest first
+                self._begin(arn, definition, stopping=stopping)
+            return list(self._left)
+
+    def running(self) -> list[str]:
+        """The ARNs of the executions that run."""
+        with self._lock:
+            return list(self._running)
 
     def stop(self) -> None:
-        """Stop the running executions, take no more and wait; the endpoint must still answer."""
+        """Leave the running executions to a later service, take no more and wait; jobs must still answer."""
         with self._lock:
             self._closed = True
             running = list(self._running.values())
         for execution, _ in running:
-            execution.stop(_SERVICE_ENDED)
+            execution.suspend()
         for _, thread in running:
             thread.join()
 
@@ -78,22 +113,36 @@ class ExecutionService:
         with self._lock:
             if self._closed:
                 raise ServiceError("InternalFailure", "the local service is ending", 500)
-            for record in self.of(pipeline):
-                if record["_token"] == request["ClientRequestToken"]:
-                    return record
+            token = request["ClientRequestToken"]
+            for record in self._store.list(EXECUTIONS, parent=pipeline["PipelineArn"], token=token):
+                return record
             record, definition = self._new_execution(pipeline, request)
             arn = record["PipelineExecutionArn"]
             self._store.create(EXECUTIONS, arn, record)
-            execution = Execution(arn, definition, self._store, self._client)
-            execution.name_experiment()
-            thread = threading.Thread(target=self._run, args=(arn, execution), name=f"execution-{arn[-12:]}")
-            self._running[arn] = execution, thread
-            try:
-                thread.start()
-            except RuntimeError as error:  # this machine has no more threads
-                del self._running[arn]
-                execution.fail(str(error))
+            self._begin(arn, definition)
         return record
+
+    def _begin(self, arn: str, definition: Definition, *, stopping: bool = False) -> None:
+        """Run an execution in a thread of its own, from where its record has got."""
+        execution = Execution(arn, definition, self._store, self._client)
+        execution.name_experiment()
+        if stopping:
+            execution.stop()
+        thread = threading.Thread(target=self._run, args=(arn, execution), name=f"execution-{arn[-12:]}")
+        self._running[arn] = execution, thread
+        try:
+            thread.start()
+        except RuntimeError as error:  # this machine has no more threads
+            del self._running[arn]
+            execution.fail(str(error))
+
+    def _remaining(self, record: Record) -> Definition:
+        """What an execution that has begun runs: its definition, or the selected steps of it."""
+        definition = parsed(record["_definition"])
+        selection = record["SelectiveExecutionConfig"]
+        if selection is None:
+            return definition
+        return self._selected(definition, selection, record["PipelineArn"])[0]
 
     def _run(self, arn: str, execution: Execution) -> None:
         try:
@@ -112,21 +161,13 @@ class ExecutionService:
         steps: dict[str, Record] = {}
         selection = request.get("SelectiveExecutionConfig")
         if selection is not None:
-            source = selection.get("SourcePipelineExecutionArn")
-            reference = None if source is None else self._execution({"PipelineExecutionArn": source})
-            if reference is not None and reference["PipelineArn"] != pipeline["PipelineArn"]:
-                raise ServiceError("ValidationException", f"{source} is an execution of another pipeline.")
-            selected = [step["StepName"] for step in selection["SelectedSteps"]]
-            try:
-                definition, steps = select(definition, selected, reference)
-            except ValueError as error:
-                raise ServiceError("ValidationException", str(error)) from None
+            definition, steps = self._selected(definition, selection, pipeline["PipelineArn"])
         reasons = unsupported(definition)
         if reasons:
             raise ServiceError(
                 "ValidationException", "The local service cannot run this: " + "; ".join(reasons)
             )
-        execution_id, now = alphanumeric(12), time.time()
+        execution_id, now = alphanumeric(12), clock.now()
         record = {
             "PipelineArn": pipeline["PipelineArn"],
             "PipelineExecutionArn": f"{pipeline['PipelineArn']}/execution/{execution_id}",
@@ -152,6 +193,20 @@ class ExecutionService:
         }
         return record, definition
 
+    def _selected(
+        self, definition: Definition, selection: Mapping[str, Any], pipeline: str
+    ) -> tuple[Definition, dict[str, Record]]:
+        """The selected steps of a pipeline's definition, and what they need of the source's records."""
+        source = selection.get("SourcePipelineExecutionArn")
+        reference = None if source is None else self._execution({"PipelineExecutionArn": source})
+        if reference is not None and reference["PipelineArn"] != pipeline:
+            raise ServiceError("ValidationException", f"{source} is an execution of another pipeline.")
+        selected = [step["StepName"] for step in selection["SelectedSteps"]]
+        try:
+            return select(definition, selected, reference)
+        except ValueError as error:
+            raise ServiceError("ValidationException", str(error)) from None
+
     def _execution(self, request: Request) -> Record:
         arn = request.get("PipelineExecutionArn", "")
         try:
@@ -159,22 +214,14 @@ class ExecutionService:
         except KeyError:
             raise ServiceError("ResourceNotFound", f"Pipeline execution '{arn}' does not exist.") from None
 
-    def of(self, pipeline: Record) -> list[Record]:
-        """The executions of a pipeline, newest first."""
-        return [r for r in self._store.list(EXECUTIONS) if r["PipelineArn"] == pipeline["PipelineArn"]]
-
     def _list_executions(self, request: Request) -> Response:
-        found = [
-            {
-                **record,
-                "StartTime": record["CreationTime"],
-                "PipelineExecutionFailureReason": record.get("FailureReason"),
-            }
-            for record in self.of(self._pipeline(request))
-            if created_within(record, request)
-        ]
-        key = request.get("SortBy", "CreationTime")
-        return page(in_order(found, request, key), request, "PipelineExecutionSummaries")
+        parent = self._pipeline(request)["PipelineArn"]
+        members, name = "PipelineExecutionSummaries", "PipelineExecutionArn"
+        answer = page_of(self._store, EXECUTIONS, request, members, name=name, parent=parent)
+        for record in answer[members]:
+            record["StartTime"] = record["CreationTime"]
+            record["PipelineExecutionFailureReason"] = record.get("FailureReason")
+        return answer
 
     def _list_steps(self, request: Request) -> Response:
         # Steps that started together keep the definition's order, in either direction (recorded).
@@ -203,11 +250,55 @@ class ExecutionService:
         running[0].stop()
         return record
 
+    def _retry(self, request: Request) -> Response:
+        """Go on with an execution that failed or was stopped, under its own ARN.
+
+        AWS publishes no more than "Retry the execution of the pipeline", and that it may answer
+        ConflictException (API reference). Here: the steps that succeeded keep their results, unless they come
+        after one that did not (they ran because it failed). All others begin again, with the definition and
+        the parameters that the execution was started with.
+        """
+        record = self._execution(request)
+        with self._lock:
+            ending = self._running.get(record["PipelineExecutionArn"])
+        if ending is not None and record["PipelineExecutionStatus"] in RETRIED:
+            ending[1].join()  # it has just noted its end
+        with self._lock:
+            if self._closed:
+                raise ServiceError("InternalFailure", "the local service is ending", 500)
+            record = self._execution(request)
+            arn, token = record["PipelineExecutionArn"], request["ClientRequestToken"]
+            if record.get("_retried") == token:
+                return record
+            status = record["PipelineExecutionStatus"]
+            if status not in RETRIED:
+                raise ServiceError(
+                    "ConflictException",
+                    f"Pipeline execution {arn} is {status}; one that is Failed or Stopped can be retried.",
+                )
+            definition = self._remaining(record)
+
+            def change(record: Record) -> None:
+                kept = succeeded(definition, record["_steps"])
+                record.update(
+                    PipelineExecutionStatus="Executing",
+                    FailureReason=None,
+                    LastModifiedTime=clock.now(),
+                    _steps=kept,
+                    _retried=token,
+                )
+                if "ParallelismConfiguration" in request:
+                    record["ParallelismConfiguration"] = request["ParallelismConfiguration"]
+
+            record = self._store.update(EXECUTIONS, arn, change)
+            self._begin(arn, definition)
+        return record
+
     def _update_execution(self, request: Request) -> Response:
         arn = self._execution(request)["PipelineExecutionArn"]
         keys = ("PipelineExecutionDescription", "PipelineExecutionDisplayName", "ParallelismConfiguration")
         changes = {key: request[key] for key in keys if key in request}
-        changes["LastModifiedTime"] = time.time()
+        changes["LastModifiedTime"] = clock.now()
         return self._store.update(EXECUTIONS, arn, lambda record: record.update(changes))
 
 
@@ -220,14 +311,39 @@ def parsed(text: str) -> Definition:
         raise ServiceError("ValidationException", f"Unable to parse pipeline definition. {error}") from None
 
 
-def _close(record: Record) -> None:
-    """End an execution and its steps without the process that ran them."""
-    stopping = record["PipelineExecutionStatus"] == "Stopping"
-    status, now = ("Stopped" if stopping else "Failed"), time.time()
-    record.update(PipelineExecutionStatus=status, FailureReason=_SERVICE_ENDED, LastModifiedTime=now)
+def _whole(record: Record) -> tuple[Any, ...]:
+    """What the operations read of a record."""
+    steps = [(step["StepName"], step["StepStatus"], step["StartTime"]) for step in record["_steps"].values()]
+    members = ("PipelineArn", "PipelineExecutionArn", "CreationTime", "_definition", "_parameters", "_token")
+    return *steps, *(record[member] for member in members)
+
+
+def _given_up(arn: str, created: float, fault: str) -> Record:
+    """The members of an execution that could not be taken up."""
+    pipeline = arn.rpartition("/execution/")[0]
+    return {
+        "PipelineArn": pipeline,
+        "PipelineExecutionArn": arn,
+        "PipelineExecutionStatus": "Failed",
+        "FailureReason": f"InternalServerError: {fault}"[:MAX_EXECUTION_REASON],
+        "CreationTime": created,
+        "LastModifiedTime": clock.now(),
+        "_pipeline": pipeline.rpartition("/")[2],
+        "_definition": "{}",
+        "_parameters": {},
+        "_steps": {},
+        "_token": "",
+    }
+
+
+def _close(record: Record, reason: str) -> None:
+    """End an execution and its steps without a process that runs them."""
+    now = clock.now(record.get("LastModifiedTime"))
+    record.update(PipelineExecutionStatus="Stopped", FailureReason=reason, LastModifiedTime=now)
     for step in record["_steps"].values():
         if "EndTime" not in step:
-            step.update(StepStatus=status, EndTime=now, FailureReason=_SERVICE_ENDED)
+            ended = clock.now(step.get("StartTime"))
+            step.update(StepStatus="Stopped", EndTime=ended, FailureReason=reason)
 
 
 def refuse_versions(request: Request) -> None:
@@ -237,11 +353,3 @@ def refuse_versions(request: Request) -> None:
             raise ServiceError(
                 "ValidationException", f"{key}: the local service keeps one version of a pipeline."
             )
-
-
-def _refuse_retry(request: Request) -> Response:
-    raise ServiceError(
-        "ValidationException",
-        f"The local service does not retry {request['PipelineExecutionArn']}; start a new execution with"
-        " a SelectiveExecutionConfig that selects the failed steps and what follows them.",
-    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local.definition.definition import Definition, Dependency
+from local.home.store import Record
 
 _TRIGGERED_BY = {
     "Completed": ("Succeeded",),
@@ -18,7 +19,7 @@ _FAILURES = ("Failed", "Stopped")
 
 @dataclass(frozen=True)
 class Progress:
-    """`ready` to start now, in the definition's order; `unhandled`, failed with no step that runs upon it."""
+    """`ready` to start now, in the definition's order; `unhandled`, failed and no step runs after it."""
 
     ready: tuple[str, ...]
     unhandled: tuple[str, ...]
@@ -27,7 +28,7 @@ class Progress:
 def progress(definition: Definition, statuses: Mapping[str, str], outcomes: Mapping[str, bool]) -> Progress:
     """What may start when the steps in `statuses` have got there; `outcomes` has each Condition's branch.
 
-    After a failure that no step's Trigger waits for, only steps start that run upon some failure.
+    After a failure that no step's Trigger waits for, only steps start that run after some failure.
     """
     met: set[str] = set()
     never: set[str] = set()
@@ -64,3 +65,12 @@ def progress(definition: Definition, statuses: Mapping[str, str], outcomes: Mapp
     startable = recovering if unhandled else met
     ready = tuple(name for name in definition.steps if name in startable and name not in statuses)
     return Progress(ready, unhandled)
+
+
+def succeeded(definition: Definition, steps: Mapping[str, Record]) -> dict[str, Record]:
+    """The records of steps that succeeded, and not after one that did not."""
+    again = {name for name, step in steps.items() if step["StepStatus"] != "Succeeded"}
+    for name in definition.order:
+        if any(edge.step in again for edge in definition.steps[name].upstream):
+            again.add(name)
+    return {name: step for name, step in steps.items() if name not in again}

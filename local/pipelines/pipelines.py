@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from local.home import clock
 from local.home.home import Home
 from local.home.store import Record, Store
 from local.home.tags import add_tags, forget_tags
 from local.pipelines.executions import NOBODY, RUNNING, ExecutionService, parsed, refuse_versions
+from local.pipelines.lists import page_of
+from local.pipelines.record import EXECUTIONS
 from local.wire.errors import ServiceError
-from local.wire.lists import created_within, in_order, page
 from local.wire.operations import Operation, Request, Response
 
 PIPELINES = "pipelines"
@@ -43,12 +44,23 @@ class PipelineService:
             **self._executions.operations(),
         }
 
-    def recover(self) -> None:
-        """Close the executions that an earlier process left running; to call before the first request."""
-        self._executions.recover()
+    def recover(self, resume: bool) -> None:
+        """Close the executions that an earlier service left, or get ready to go on with them.
+
+        To call before the first request. Raises OSError if the disk is full.
+        """
+        self._executions.recover(resume)
+
+    def resume(self) -> list[str]:
+        """Go on with what `recover` has got ready; the service answers by now. The ARNs of the executions."""
+        return self._executions.resume()
+
+    def running(self) -> list[str]:
+        """The ARNs of the executions that run."""
+        return self._executions.running()
 
     def stop(self) -> None:
-        """Stop the running executions, take no more and wait; the endpoint must still answer."""
+        """Leave the running executions to a later service, take no more and wait; jobs must still answer."""
         self._executions.stop()
 
     def _create(self, request: Request) -> Response:
@@ -63,8 +75,8 @@ class PipelineService:
             "RoleArn": request["RoleArn"],
             "ParallelismConfiguration": request.get("ParallelismConfiguration"),
             "PipelineStatus": "Active",
-            "CreationTime": time.time(),
-            "LastModifiedTime": time.time(),
+            "CreationTime": clock.now(),
+            "LastModifiedTime": clock.now(),
             "CreatedBy": NOBODY,
             "LastModifiedBy": NOBODY,
             "_token": request["ClientRequestToken"],
@@ -89,7 +101,7 @@ class PipelineService:
         changes = {key: request[key] for key in keys if key in request}
         if "PipelineDefinition" in request or "PipelineDefinitionS3Location" in request:
             changes["PipelineDefinition"] = self._definition_text(request)
-        changes["LastModifiedTime"] = time.time()
+        changes["LastModifiedTime"] = clock.now()
         return self._store.update(PIPELINES, request["PipelineName"], lambda record: record.update(changes))
 
     def _describe(self, request: Request) -> Response:
@@ -98,18 +110,16 @@ class PipelineService:
         return {**record, "LastRunTime": self._last_run(record)}
 
     def _list(self, request: Request) -> Response:
-        found = [
-            {**record, "LastExecutionTime": self._last_run(record)}
-            for record in self._store.list(PIPELINES)
-            if record["PipelineName"].startswith(request.get("PipelineNamePrefix", ""))
-            and created_within(record, request)
-        ]
-        key = "PipelineName" if request.get("SortBy") == "Name" else "CreationTime"
-        return page(in_order(found, request, key), request, "PipelineSummaries")
+        prefix = request.get("PipelineNamePrefix", "")
+        answer = page_of(self._store, PIPELINES, request, "PipelineSummaries", name="Name", prefix=prefix)
+        for record in answer["PipelineSummaries"]:
+            record["LastExecutionTime"] = self._last_run(record)
+        return answer
 
     def _delete(self, request: Request) -> Response:
         record = self._pipeline(request)
-        if any(run["PipelineExecutionStatus"] in RUNNING for run in self._executions.of(record)):
+        runs = self._store.summaries(EXECUTIONS, parent=record["PipelineArn"])
+        if any(run["PipelineExecutionStatus"] in RUNNING for run in runs):
             raise ServiceError(
                 "ConflictException",
                 f"Pipeline {record['PipelineArn']} has running executions; stop them before you delete it.",
@@ -127,7 +137,8 @@ class PipelineService:
             raise ServiceError("ResourceNotFound", f"Pipeline '{arn}' does not exist.") from None
 
     def _last_run(self, pipeline: Record) -> float | None:
-        return next((run["CreationTime"] for run in self._executions.of(pipeline)), None)
+        newest = self._store.summaries(EXECUTIONS, parent=pipeline["PipelineArn"], count=1)
+        return next((run["CreationTime"] for run in newest), None)
 
     def _definition_text(self, request: Request) -> str:
         """The definition that a request carries or points at, checked."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from local.definition.definition import Step
+from local.home import clock
 from local.home.store import PATIENCE_S, Record, Store
 from local.pipelines.calls import Outcome
 
 EXECUTIONS = "pipeline-executions"
 
 _MAX_STEP_REASON = 1024
-_MAX_EXECUTION_REASON = 1300
+MAX_EXECUTION_REASON = 1300
 
 
 class ExecutionRecord:
@@ -27,6 +27,11 @@ class ExecutionRecord:
     def read(self) -> Record:
         """The record as it is now."""
         return self.store.get(EXECUTIONS, self.arn)
+
+    def step(self, name: str) -> Record:
+        """The record of a step that has begun."""
+        step: Record = self.read()["_steps"][name]
+        return step
 
     def change(self, change: Callable[[Record], None]) -> None:
         """Record what the next step rests on; if the disk does not take it, the execution ends.
@@ -43,6 +48,10 @@ class ExecutionRecord:
     def note_step(self, name: str, **changes: Any) -> None:
         """The same for members of a step, e.g. note_step("Train", StepStatus="Executing")."""
         self.note(lambda record: record["_steps"][name].update(changes))
+
+    def change_step(self, name: str, **changes: Any) -> None:
+        """Record members of a step that the next call rests on; raises as `change`."""
+        self.change(lambda record: record["_steps"][name].update(changes))
 
     def begin_step(self, step: Step, started: float) -> None:
         """A step is Starting, at this Unix time; raises as `change`."""
@@ -61,17 +70,21 @@ class ExecutionRecord:
         reason = outcome.failure_reason
         end = {
             "StepStatus": outcome.status,
-            "EndTime": time.time(),
             "FailureReason": reason and reason[:_MAX_STEP_REASON],
             "_properties": outcome.properties,
         }
-        self.change(lambda record: record["_steps"][name].update(end))
+
+        def change(record: Record) -> None:
+            step = record["_steps"][name]
+            step.update(end, EndTime=clock.now(step["StartTime"]))
+
+        self.change(change)
 
     def end(self, status: str, reason: str | None) -> None:
         """The execution has ended; raises as `change`."""
         self.change(
             lambda record: record.update(
-                PipelineExecutionStatus=status, FailureReason=reason and reason[:_MAX_EXECUTION_REASON]
+                PipelineExecutionStatus=status, FailureReason=reason and reason[:MAX_EXECUTION_REASON]
             )
         )
 
@@ -82,11 +95,12 @@ class ExecutionRecord:
 
 def _stamped(record: Record, change: Callable[[Record], None]) -> None:
     change(record)
-    record["LastModifiedTime"] = time.time()
+    record["LastModifiedTime"] = clock.now(record.get("LastModifiedTime"))
 
 
 def _fail(record: Record, reason: str) -> None:
     for step in record["_steps"].values():
         if "EndTime" not in step:
-            step.update(StepStatus="Failed", EndTime=time.time(), FailureReason=reason[:_MAX_STEP_REASON])
-    record.update(PipelineExecutionStatus="Failed", FailureReason=reason[:_MAX_EXECUTION_REASON])
+            ended = clock.now(step.get("StartTime"))
+            step.update(StepStatus="Failed", EndTime=ended, FailureReason=reason[:_MAX_STEP_REASON])
+    record.update(PipelineExecutionStatus="Failed", FailureReason=reason[:MAX_EXECUTION_REASON])

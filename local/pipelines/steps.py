@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import string
-import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,11 +18,12 @@ from local.definition.conditions import holds
 from local.definition.definition import Step
 from local.definition.expressions import ExpressionError, as_text
 from local.definition.step_types import STEP_TYPES, StepType
-from local.pipelines.calls import Outcome, create_resource, invoke_function
+from local.pipelines.calls import Outcome, Signals, create_resource, invoke_function
 from local.pipelines.record import EXECUTIONS, ExecutionRecord
 from local.pipelines.values import Values
 
 _ALPHANUMERIC = string.ascii_lowercase + string.digits
+_TOKEN_CHARACTERS = 36  # of a ClientToken, at most (API reference, CreateModelPackage)
 
 
 def alphanumeric(length: int) -> str:
@@ -32,25 +32,32 @@ def alphanumeric(length: int) -> str:
 
 
 class Steps:
-    """The steps of an execution; `stopping` is set when its running jobs are to stop."""
+    """The steps of an execution; `signals` says when its running jobs are to stop."""
 
     def __init__(
         self,
         record: ExecutionRecord,
         values: Values,
         client: Callable[[str], Any],
-        stopping: threading.Event,
+        signals: Signals,
     ) -> None:
         self._record = record
         self._values = values
         self._client = client
-        self._stopping = stopping
+        self._signals = signals
         self._execution_id = record.arn.rpartition("/")[2]
         # By which the SDK finds the execution that a job is of (sagemaker.core.lineage.context).
         self._tag = {"Key": "sagemaker:pipeline-execution-arn", "Value": record.arn}
 
     def perform(self, step: Step) -> Outcome:
-        """Carry a step out, to its end."""
+        """Carry a step out, to its end; one that an earlier service was at goes on from there.
+
+        A job that has ended meanwhile is read, one that ended with that service runs again. A condition is
+        looked at again, a function invoked again.
+
+        Raises:
+            Suspended: the service ends.
+        """
         own = {"Condition": self._choose, "Fail": self._fail, "Lambda": self._invoke}
         try:
             if step.type in own:
@@ -80,26 +87,42 @@ class Steps:
     def _create(self, step: Step, kind: StepType) -> Outcome:
         began = time.monotonic()
         report = partial(self._record.note_step, step.name)
-        for attempt in itertools.count(1):
-            name = self._job_name(step, kind)
+        so_far = self._record.step(step.name)
+        used_s = so_far.get("_used_s", 0.0)
+        attempts, failures = so_far["AttemptCount"], so_far.get("_failures", 0)
+        name = so_far.get("_job")
+        again = name is not None
+        while True:
+            if name is None:
+                # Before it is asked for: whoever goes on with this step must find it.
+                name = self._job_name(step, kind)
+                self._record.change_step(step.name, _job=name)
             arguments = self._values.evaluate(step.arguments, name)
             if kind.name_characters:
                 arguments = {**arguments, "Tags": [*arguments.get("Tags", []), self._tag]}
-            if attempt == 1 and step.cache is not None and kind.cache_key:
+            if not (again or attempts) and step.cache is not None and kind.cache_key:
                 reused = self._reuse(step.name, step.cache, cache_key(arguments, kind.cache_key))
                 if reused is not None:
                     return reused
             outcome = create_resource(
-                self._client("sagemaker"), kind, name, arguments, report, self._stopping
+                self._client("sagemaker"), kind, name, arguments, report, self._signals, again=again
             )
-            delay = retry.delay_s(step.retries, outcome.exception_type, attempt, time.monotonic() - began)
-            if delay is None or self._stopping.wait(delay):
-                break
-            report(AttemptCount=attempt)
-        return outcome
+            if outcome.interrupted:
+                if self._signals.stopping:
+                    return replace(outcome, status="Stopped")
+            else:
+                failures += 1
+                elapsed_s = used_s + time.monotonic() - began
+                delay = retry.delay_s(step.retries, outcome.exception_type, failures, elapsed_s)
+                if delay is None or self._signals.wait(delay):
+                    return outcome
+            name, again, attempts = None, False, attempts + 1
+            self._record.change_step(step.name, _job=None, AttemptCount=attempts, _failures=failures)
 
     def _job_name(self, step: Step, kind: StepType) -> str:
-        """A name like the service's, e.g. pipelines-d84ewltjmxhe-AbaloneTrain-3kyzvpyx11."""
+        """A name like the service's, e.g. pipelines-d84ewltjmxhe-AbaloneTrain-3kyzvpyx11; else a token."""
+        if not kind.name_characters:
+            return alphanumeric(_TOKEN_CHARACTERS)
         readable, end = step.name.replace("_", "-"), alphanumeric(10)
         name = f"pipelines-{self._execution_id}-{readable[:20]}-{end}"
         return name if len(name) <= kind.name_characters else f"{self._execution_id}-{readable[:7]}-{end}"
@@ -109,9 +132,9 @@ class Steps:
         self._record.note_step(name, _cache_key=key)
         oldest = 0.0 if config.expire_after_s is None else time.time() - config.expire_after_s
         pipeline = self._record.read()["PipelineArn"]
-        for record in self._record.store.list(EXECUTIONS):
+        for record in self._record.store.list(EXECUTIONS, parent=pipeline, holding=key):
             step = record["_steps"].get(name, {})
-            matches = record["PipelineArn"] == pipeline and step.get("_cache_key") == key
+            matches = step.get("_cache_key") == key
             reused = step.get("CacheHitResult") or step.get("SelectiveExecutionResult")
             if matches and not reused and step["StepStatus"] == "Succeeded" and step["EndTime"] >= oldest:
                 source = {"SourcePipelineExecutionArn": record["PipelineExecutionArn"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -33,10 +34,10 @@ class Values:
         Raises:
             ExpressionError: a value that there is not, or a property file that cannot be read.
         """
-        return evaluate(tree, partial(self._get, job_name), self._read)
+        return evaluate(tree, partial(self._get, job_name, functools.cache(self._record.read)), self._read)
 
-    def _get(self, job_name: str, reference: Reference) -> Any:
-        record = self._record.read()
+    def _get(self, job_name: str, read: Callable[[], Record], reference: Reference) -> Any:
+        record = read()
         if reference.root == "Parameters":
             return record["_parameters"][reference.name]
         if reference.root == "Execution":

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from local.home.files import UMASK, make_file
+from local.home.files import make_file
+from local.processes.opt_ml import OptMl
+from local.processes.start import Started, start
 
 # SageMaker sends SIGTERM and, 120 s later, SIGKILL (StopTrainingJob in the API reference).
 STOP_TIMEOUT_S = 120.0
@@ -30,27 +32,28 @@ class Process(Protocol):
     def terminate(self) -> None:
         """SIGTERM to this process alone."""
 
+    def forget(self) -> None:
+        """Strike it off the record: it has ended, and its group."""
+
 
 Start = Callable[["Container"], Process]
 
 
-def spawn(container: Container, pass_fds: Collection[int] = ()) -> subprocess.Popen[bytes]:
+def spawn(container: Container, pass_fds: Collection[int] = ()) -> Started:
     """Start a container's command as a child of this process that keeps the descriptors `pass_fds`.
 
     Raises:
-        OSError: the program cannot be started.
+        OSError: the program cannot be started, or not be recorded.
     """
     make_file(container.log)
     with container.log.open("ab") as log:
-        return subprocess.Popen(
+        return start(
+            container.records,
             container.command,
-            env=dict(container.environment),
-            cwd=container.folder,
-            stdin=subprocess.DEVNULL,
+            container.environment,
+            container.folder,
+            container.own,
             stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=UMASK,
             pass_fds=pass_fds,
         )
 
@@ -60,6 +63,8 @@ class Container:
     """A program started in a process group of its own, its output in one log file.
 
     Args:
+        records: where it is on record while it runs, `processes` of the home.
+        own: how it gets its /opt/ml; None if it needs none.
         stops_children: whether SIGTERM also goes to what the program has started. A container's process 1
             alone gets it; whatever that does, its end is the container's: all others are killed then.
     """
@@ -68,6 +73,8 @@ class Container:
     environment: Mapping[str, str]
     folder: Path
     log: Path
+    records: Path
+    own: OptMl | None = None
     stops_children: bool = True
     _process: Process | None = None
 
@@ -92,6 +99,7 @@ class Container:
             return None
         finally:
             self._signal(signal.SIGKILL)  # what the program left running
+            self._process.forget()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ask the program to end, and end it `timeout_s` later if it has not."""
@@ -119,13 +127,3 @@ class Container:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-
-
-def end_group(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """SIGTERM to a process and, `timeout_s` later, SIGKILL to its whole group."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout_s)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -1,16 +1,21 @@
-"""A process that gives itself an /opt/ml of its own and then becomes a program.
+"""A process that waits until it is on record, gives itself an /opt/ml of its own and becomes a program.
 
 A program of its own, since a process with threads cannot enter a user namespace; it imports nothing of the
 local service. The machine's own file system stays as it is: all mounts are this process's and its children's.
 
-    python launcher.py own FOLDER COMMAND ...     FOLDER is the /opt/ml of COMMAND
-    python launcher.py guarded FOLDER COMMAND ... COMMAND cannot write into the machine's /opt/ml
+    python launcher.py GATE own FOLDER COMMAND ...     FOLDER is the /opt/ml of COMMAND
+    python launcher.py GATE guarded FOLDER COMMAND ... COMMAND cannot write into the machine's /opt/ml
+    python launcher.py GATE "" "" COMMAND ...          COMMAND needs no /opt/ml
+
+GATE is a descriptor: something can be read there once the process is on record (start.py), and nothing if the
+service has ended before. "" waits for nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -139,11 +144,18 @@ def _system_call(*arguments: object) -> int:
     return _call("syscall", *arguments)
 
 
-def main(way: str, folder: str, *command: str) -> None:
+def main(gate: str, way: str, folder: str, *command: str) -> None:
+    if gate:
+        if not os.read(int(gate), 1):
+            sys.exit("the service ended before this process was on record")
+        os.close(int(gate))
     try:
-        {"own": own, "guarded": guarded}[way](folder)
+        if way:
+            {"own": own, "guarded": guarded}[way](folder)
     except OSError as error:
         sys.exit(error.strerror or str(error))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program would inherit that
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,12 +63,6 @@ class OptMl:
     def inside(self, value: Any) -> Any:
         """A string, list or dict as the program is told it."""
         return rewritten(value, self.folder) if self.obstacle else value
-
-    def launched(self, command: Sequence[str]) -> list[str]:
-        """The command that starts a program with it."""
-        if not self.way:
-            return list(command)
-        return [sys.executable, "-IS", str(LAUNCHER), self.way, str(self.folder), *command]
 
     def begin(self, job_log: Path) -> Path:
         """The log of a job or server, which says what will not work, if something will not."""
@@ -128,7 +121,9 @@ def _obstacle(way: str) -> str:
     with tempfile.TemporaryDirectory() as name:
         Path(name, "there").touch()
         look = f"import os; os.stat('{OPT_ML}/there')" if way == "own" else ""
-        command = OptMl(Path(name), way, "").launched([sys.executable, "-ISc", look])
+        python = [sys.executable, "-IS"]
+        # On no record: it ends at once by itself.
+        command = [*python, str(LAUNCHER), "", way, name, *python, "-c", look]
         tried = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     said = (tried.stderr.strip() or f"exit status {tried.returncode}").splitlines()[-1]
     if tried.returncode == 0:

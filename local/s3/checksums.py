@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
@@ -12,6 +13,7 @@ from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest
 
 LINE_BYTES = 8192
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}")
 
 
 class _Digest(Protocol):
@@ -95,9 +97,7 @@ def _chunks(body: BinaryIO, trailers: dict[str, str]) -> Iterator[bytes]:
 
 
 def _chunk_size(line: bytes) -> int:
-    try:
-        return int(line.partition(b";")[0], 16)
-    except ValueError:
-        raise ServiceError(
-            "IncompleteBody", "The aws-chunked body has no size where a chunk begins"
-        ) from None
+    size = line.partition(b";")[0].strip()
+    if not _CHUNK_SIZE.fullmatch(size):  # a sign is no part of it: read() of less than 0 bytes reads all
+        raise ServiceError("IncompleteBody", "The aws-chunked body has no size where a chunk begins")
+    return int(size, 16)

@@ -8,16 +8,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from local.home.disk import NotRecorded, database_full
 from local.home.files import make_file
+from local.s3.metadata import Identity
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES
 
 SETTLED_NS = 1_000_000_000
+PATHS_AT_ONCE = 500  # SQLite takes 999 values of a query, at least
 EMPTY = '"d41d8cd98f00b204e9800998ecf8427e"'
 
 
@@ -84,7 +86,7 @@ class ETags:
             if self._opened is not None:
                 self._opened.close()
 
-    def of(self, path: Path, status: os.stat_result, file: BinaryIO | None = None) -> str:
+    def of(self, path: str | Path, status: os.stat_result, file: BinaryIO | None = None) -> str:
         """The ETag of the file at `path`, or of `file`, which was opened there.
 
         Raises:
@@ -93,23 +95,30 @@ class ETags:
         try:
             if (kept := self._kept(path, status)) is not None:
                 return kept
-            with nullcontext(file) if file else path.open("rb") as source:
-                # What stands there now, which somebody may have put there since.
-                status = os.fstat(source.fileno())
-                etag = _read(source.fileno())
+            etag, now = _read_now(path, file)
         except FileNotFoundError:
             raise ServiceError("NoSuchKey", "The specified key does not exist.", 404) from None
-        # Within a tick of the file system's clock a file may change and keep its time.
-        if time.time_ns() - status.st_mtime_ns > SETTLED_NS:
-            self._insert(path, status, etag)
+        self._insert([(now, etag)])
         return etag
 
-    def _kept(self, path: Path, status: os.stat_result) -> str | None:
+    def of_all(self, files: Sequence[Identity]) -> dict[Identity, str]:
+        """The ETags of many files, looked up and kept at once; one that is there no more has none."""
+        found = self._known(files)
+        read: list[tuple[Identity, str]] = []
+        for file in files:
+            if file not in found:
+                with suppress(FileNotFoundError):
+                    found[file], now = _read_now(os.fsdecode(file[0]))
+                    read.append((now, found[file]))
+        self._insert(read)
+        return found
+
+    def _kept(self, path: str | Path, status: os.stat_result) -> str | None:
         with self._lock:
             try:
                 found = self.open().execute(
                     "SELECT etag FROM etags WHERE path = ? AND size = ? AND modified = ?",
-                    _identity(path, status),
+                    identity(path, status),
                 )
                 row = found.fetchone()
             except sqlite3.DatabaseError as error:
@@ -118,12 +127,38 @@ class ETags:
                 return None
         return row and str(row[0])
 
-    def _insert(self, path: Path, status: os.stat_result, etag: str) -> None:
+    def _known(self, files: Sequence[Identity]) -> dict[Identity, str]:
+        found: dict[Identity, str] = {}
+        if not files:
+            return found
+        paths = [path for path, _, _ in files]
         with self._lock:
             try:
-                self.open().execute(
-                    "INSERT OR REPLACE INTO etags VALUES (?, ?, ?, ?)", (*_identity(path, status), etag)
-                )
+                # From the first to the last there is mostly the page itself: a quarter of the time.
+                query = "SELECT * FROM etags WHERE path BETWEEN ? AND ? LIMIT ?"
+                rows = self.open().execute(query, (min(paths), max(paths), 2 * len(paths)))
+                found.update((row[:3], row[3]) for row in rows)
+                rest = [file[0] for file in files if file not in found]
+                for at in range(0, len(rest), PATHS_AT_ONCE):
+                    paths = rest[at : at + PATHS_AT_ONCE]
+                    query = f"SELECT * FROM etags WHERE path IN ({', '.join('?' * len(paths))})"
+                    found.update((row[:3], row[3]) for row in self.open().execute(query, paths))
+            except sqlite3.DatabaseError as error:
+                if not database_full(error):
+                    raise NotRecorded(self._path, error) from None
+        return found
+
+    def _insert(self, read: Sequence[tuple[Identity, str]]) -> None:
+        # Within a tick of the file system's clock a file may change and keep its time.
+        settled = time.time_ns() - SETTLED_NS
+        rows = [(*file, etag) for file, etag in read if file[2] < settled]
+        if not rows:
+            return
+        with self._lock:
+            try:
+                with self.open() as connection:
+                    connection.execute("BEGIN")
+                    connection.executemany("INSERT OR REPLACE INTO etags VALUES (?, ?, ?, ?)", rows)
             except sqlite3.DatabaseError as error:
                 if not database_full(error):  # else it is read again next time
                     raise NotRecorded(self._path, error) from None
@@ -136,7 +171,7 @@ class ETags:
         """
         with self._lock:
             try:
-                row = (*_identity(path, status), etag)
+                row = (*identity(path, status), etag)
                 self.open().execute("DELETE FROM etags WHERE path = ?", row[:1])
                 self.open().execute("INSERT INTO etags VALUES (?, ?, ?, ?)", row)
             except sqlite3.DatabaseError as error:
@@ -156,8 +191,19 @@ class ETags:
                     raise NotRecorded(self._path, error) from None
 
 
-def _identity(path: Path, status: os.stat_result) -> tuple[bytes, int, int]:
+def identity(path: str | Path, status: os.stat_result) -> Identity:
+    """What the ETag of a file is kept by."""
     return os.fsencode(path), status.st_size, status.st_mtime_ns
+
+
+def _read_now(path: str | Path, file: BinaryIO | None = None) -> tuple[str, Identity]:
+    """The ETag of what stands at `path` now, or is open there as `file`, and what it is kept by.
+
+    Somebody may have put it there since the folder was read.
+    """
+    with nullcontext(file) if file else Path(path).open("rb") as source:
+        now = identity(path, os.fstat(source.fileno()))
+        return _read(source.fileno()), now
 
 
 def _read(descriptor: int) -> str:

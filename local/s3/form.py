@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from local.s3.metadata import Object
 from local.s3.xml import document, element
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
+from local.wire.texts import json_value, whole_number
 
 # API reference, "POST Object": of all that stands before the file.
 FIELDS_BYTES_MAX = 20 << 10
@@ -48,7 +50,7 @@ def receive_form(request: HttpRequest, bucket: str, file: BinaryIO) -> tuple[dic
         policy = _policy(fields["policy"])
         sizes = _check(policy, {**fields, "bucket": bucket})
         content = _read_file(decoder, request.body, file, sizes)
-    except ValueError as error:  # werkzeug's, of what is no form
+    except ValueError as error:  # werkzeug's, of what is not a form
         raise _malformed(str(error)) from None
     return fields, content
 
@@ -101,7 +103,7 @@ def _read_file(decoder: MultipartDecoder, body: BinaryIO, file: BinaryIO, sizes:
 
 def _policy(text: str) -> dict[str, Any]:
     try:
-        policy = json.loads(base64.b64decode(text, validate=True))
+        policy = json_value(base64.b64decode(text, validate=True))
     except ValueError:
         raise _invalid_policy("Invalid JSON.") from None
     if not isinstance(policy, dict) or not isinstance(policy.get("conditions"), list):
@@ -142,8 +144,9 @@ def _conditions(condition: Any) -> list[tuple[str, Any, Any]]:
         return [("eq", name.lower(), str(value)) for name, value in condition.items()]
     if isinstance(condition, list) and len(condition) == 3 and isinstance(condition[0], str):
         operator, name, value = condition
-        if operator == "content-length-range" and str(name).isdecimal() and str(value).isdecimal():
-            return [(operator, int(name), int(value))]
+        if operator == "content-length-range":
+            with contextlib.suppress(ValueError):
+                return [(operator, whole_number(str(name)), whole_number(str(value)))]
         if operator in ("eq", "starts-with") and isinstance(name, str) and name.startswith("$"):
             return [(operator, name[1:].lower(), str(value))]
     raise _invalid_policy(f"Invalid condition {json.dumps(condition)}")

@@ -10,11 +10,15 @@ from urllib.parse import unquote
 from local.s3.metadata import CONTENT_TYPE, Object
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest
+from local.wire.texts import DIGITS_MAX
 
 KEPT = frozenset(
     {CONTENT_TYPE, "content-disposition", "content-encoding", "content-language", "cache-control", "expires"}
 )
 METADATA = "x-amz-meta-"
+# RFC 9110, 5.1 and 5.5; HTTP's servers, WSGI too, write Latin-1.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD = re.compile(r"[\t -~\xa0-\xff]*")
 REFUSED = (
     "x-amz-object-lock-",
     "x-amz-server-side-encryption-customer-",
@@ -31,7 +35,22 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     if own := ",".join(coding for coding in codings if coding not in {"", "aws-chunked"}):
         kept["content-encoding"] = own
     # An HTTP client sends an empty one where its caller gave none.
-    return {name: value for name, value in kept.items() if value or name.startswith(METADATA)}
+    kept = {name: value for name, value in kept.items() if value or name.startswith(METADATA)}
+    refuse_unsendable(kept)
+    return kept
+
+
+def refuse_unsendable(headers: Mapping[str, str]) -> None:
+    """Refuse what no header of an answer can hold: a line break would begin another header.
+
+    What a form or a query brings is meant; of a request's own headers HTTP has left no other.
+
+    Raises:
+        ServiceError: InvalidArgument.
+    """
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name) or not _FIELD.fullmatch(value):
+            raise ServiceError("InvalidArgument", f"{name!a}: no header can be {value[:100]!a}")
 
 
 def refuse_headers(headers: Mapping[str, str], also: tuple[str, ...] = ()) -> None:
@@ -103,7 +122,7 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
     Raises:
         ServiceError: InvalidRange, nothing of the object lies in it.
     """
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", value)
+    match = re.fullmatch(rf"bytes=([0-9]{{0,{DIGITS_MAX}}})-([0-9]{{0,{DIGITS_MAX}}})", value)
     if match is None or value == "bytes=-":
         return None
     first, last = match.groups()

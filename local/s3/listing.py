@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from local.s3.metadata import Object
+from local.s3.metadata import Identity, Object
 from local.s3.objects import Objects
-from local.s3.xml import document, element, stamp, whose
+from local.s3.xml import Xml, document, element, iso_time, whose
+from local.wire import texts
 from local.wire.errors import ServiceError
 from local.wire.http import HttpResponse
 
@@ -23,6 +24,7 @@ class _Page:
     """Objects and, as strings, common prefixes."""
 
     entries: list[Object | str]
+    etags: Mapping[Identity, str]
     last: str  # the last key or prefix, if more follow
     encode: Callable[[str], str]
     head: dict[str, str]  # elements that every listing has
@@ -39,20 +41,29 @@ class _Page:
         return document(
             root,
             *(element(key, text) for key, text in {**self.head, **own}.items() if text or key in always),
-            *(
-                element(
-                    name,
-                    element("Key", self.encode(item.key)) + element("Size", item.size) + rest + stamp(item),
-                )
-                for item in self.entries
-                if isinstance(item, Object) and _still_there(item)
-            ),
+            *self._objects(name, rest),
             *(
                 element("CommonPrefixes", element("Prefix", self.encode(item)))
                 for item in self.entries
                 if isinstance(item, str)
             ),
         )
+
+    def _objects(self, name: str, rest: str) -> Iterator[Xml]:
+        """The objects' elements; of one that was deleted since the folder was read, and so has no ETag, none.
+
+        As `element` writes them, and faster: a listing has many.
+        """
+        objects = [item for item in self.entries if isinstance(item, Object)]
+        keys = "".join(item.key for item in objects)
+        encode = str if self.encode(keys) == keys else self.encode
+        for item in objects:
+            etag = item.etag if item.identity is None else self.etags.get(item.identity)
+            if etag is not None:
+                yield (
+                    f"<{name}><Key>{encode(item.key)}</Key><Size>{item.size}</Size>"
+                    f"<LastModified>{iso_time(item.modified)}</LastModified><ETag>{etag}</ETag>{rest}</{name}>"
+                )
 
 
 def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
@@ -107,29 +118,25 @@ def _page(objects: Objects, bucket: str, query: Mapping[str, str], after: str) -
         "MaxKeys": str(limit),
         "IsTruncated": str(more).lower(),
     }
-    return _Page(entries, last, encode, head)
+    files = [item.identity for item in entries if isinstance(item, Object) and item.identity is not None]
+    return _Page(entries, objects.etags.of_all(files), last, encode, head)
 
 
 def _entries(
     objects: Objects, bucket: str, prefix: str, delimiter: str, after: str
 ) -> Iterator[Object | str]:
     """Objects and, as strings, the common prefixes up to the delimiter, in one order."""
+    if not delimiter:
+        yield from objects.list(bucket, prefix, after)
+        return
     last = after
     for found in objects.list(bucket, prefix, after, grouped=delimiter == "/"):
-        at = found.key.find(delimiter, len(prefix)) if delimiter else -1
+        at = found.key.find(delimiter, len(prefix))
         if at < 0:
             yield found
         elif (group := found.key[: at + len(delimiter)]) > last:
             last = group
             yield group
-
-
-def _still_there(item: Object) -> bool:
-    """Whether the object has an ETag; one that was deleted since the folder was read has none."""
-    try:
-        return bool(item.etag)
-    except ServiceError:
-        return False
 
 
 def as_token(key: str) -> str:
@@ -148,6 +155,7 @@ def token_of(query: Mapping[str, str]) -> str:
 def whole_number(query: Mapping[str, str], name: str, default: int) -> int:
     """A query parameter from 0."""
     text = query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise ServiceError("InvalidArgument", f"{name} is {text!r}; expected a whole number from 0")
-    return int(text)
+    try:
+        return texts.whole_number(text)
+    except ValueError as error:
+        raise ServiceError("InvalidArgument", f"{name}: {error}") from None

@@ -18,18 +18,23 @@ DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 # Without the machine's own tables, so that a home folder means the same on every machine.
 _TYPES = mimetypes.MimeTypes()
 
+# Path, size and time of the last change (in ns) of a file.
+Identity = tuple[bytes, int, int]
 
-@dataclass(frozen=True)
+
+@dataclass  # to make one that is frozen takes three times as long, and a listing makes many
 class Object:
     """What a listing tells of an object; `modified` in seconds since 1970.
 
-    `find_etag` may read the whole object, so it is called when somebody asks for the ETag.
+    `find_etag` may read the whole object, so it is called when somebody asks for the ETag. `identity` is what
+    that is kept by; a folder marker has none.
     """
 
     key: str
     size: int
     modified: float
     find_etag: Callable[[], str]
+    identity: Identity | None = None
 
     @functools.cached_property
     def etag(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local.home.files import make_folder
+from local.home.recovery import sweep
 from local.s3.etags import multipart_etag
 from local.s3.metadata import Object
 from local.s3.objects import Objects, check_key
@@ -39,6 +40,12 @@ class Uploads:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._root = objects.root / ".uploads"
+
+    def sweep(self) -> None:
+        """Forget all uploads and their parts."""
+        for folder in self._root.glob("*"):
+            self._objects.etags.forget(folder)
+            sweep([folder])
 
     def create(self, bucket: str, key: str, headers: Mapping[str, str]) -> str:
         """Begin an upload and return its id.

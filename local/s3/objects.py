@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 from local.home.files import make_file, make_folder
 from local.home.names import BUCKET_CHARACTERS, KEY_BYTES, is_bucket_name, symlink_on_the_way, unfit
-from local.s3.etags import EMPTY, SETTLED_NS, ETags
+from local.home.recovery import sweep
+from local.s3.etags import EMPTY, SETTLED_NS, ETags, identity
 from local.s3.metadata import Metadata, Object
 from local.wire.errors import ServiceError
 
@@ -31,8 +32,8 @@ class Objects:
     So whoever has opened an object reads it to its end, and a file that something else renames into a
     bucket is an object at once. What a file cannot hold (a content type that its name does not suggest,
     metadata) lies in <root>/.headers and goes with the object. A folder marker (an empty object whose key
-    ends in "/") is a folder; a folder without one is no object. A symbolic link is no bucket, no folder and
-    no object: nothing is read or written through it.
+    ends in "/") is a folder; a folder without one is not an object. A symbolic link is neither bucket nor
+    folder nor object: nothing is read or written through it.
 
     A file system has no key "a" beside "a/b", no "..", no empty part between slashes and no part over
     255 bytes: putting one is an InvalidRequest.
@@ -45,6 +46,10 @@ class Objects:
         self._placing = threading.Lock()
         make_folder(self._temporary)
         self.etags = ETags(root / ".etags.sqlite")
+
+    def sweep(self) -> None:
+        """Remove what an earlier service did not come to rename."""
+        sweep(self._temporary.iterdir())
 
     def buckets(self) -> list[tuple[str, float]]:
         """Names and times (the folder's last change, Unix seconds), sorted."""
@@ -64,7 +69,7 @@ class Objects:
         """Make a bucket, and tell whether it is new.
 
         Raises:
-            ServiceError: InvalidBucketName, BucketAlreadyExists (something that is no bucket has its place).
+            ServiceError: InvalidBucketName, BucketAlreadyExists (what has its place is not a bucket).
         """
         _check_bucket_name(bucket)
         if len(bucket) not in BUCKET_CHARACTERS:
@@ -75,7 +80,9 @@ class Objects:
         except FileExistsError:
             if not _is_folder(path):
                 raise ServiceError(
-                    "BucketAlreadyExists", f"{path} is no folder; move it away, then create the bucket", 409
+                    "BucketAlreadyExists",
+                    f"{path} is not a folder; move it away, then create the bucket",
+                    409,
                 ) from None
             return False
         return True
@@ -95,8 +102,8 @@ class Objects:
                 except OSError:
                     raise ServiceError(
                         "BucketNotEmpty",
-                        f"{folder} holds something that is no object, such as a symbolic link; move it away,"
-                        " then delete the bucket",
+                        f"{folder} holds something that is not an object, such as a symbolic link; move it"
+                        " away, then delete the bucket",
                         409,
                     ) from None
 
@@ -115,14 +122,15 @@ class Objects:
     def _walk(self, bucket: str, base: str, start: str, after: str, grouped: bool) -> Iterator[Object]:
         if base and not start and base > after and (marker := self._look(bucket, base)):
             yield marker
-        names = _names(self.root / bucket / base)
+        folder = f"{self.root / bucket}/{base}"
+        names = _names(Path(folder))
         reached = after[len(base) :].partition("/")[0] if after.startswith(base) else ""
         for name in names[bisect.bisect_left(names, max(start, reached)) :]:
             key = base + name
             if not name.startswith(start):
                 return
             if not name.endswith("/"):
-                if key > after and (found := self._look(bucket, key)):
+                if key > after and (found := self._file(key, folder + name)):
                     yield found
             elif grouped:
                 if key > after and (witness := next(self._walk(bucket, key, "", "", False), None)):
@@ -131,17 +139,23 @@ class Objects:
                 yield from self._walk(bucket, key, "", after, False)
 
     def _look(self, bucket: str, key: str) -> Object | None:
+        if not key.endswith("/"):
+            return self._file(key, str(self.root / bucket / key))
         try:
-            if key.endswith("/"):
-                status = self.metadata.path(bucket, key).stat()
-                return Object(key, 0, status.st_mtime, lambda: EMPTY)
-            path = self.root / bucket / key
-            status = path.lstat()
+            status = self.metadata.path(bucket, key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Object(key, 0, status.st_mtime, lambda: EMPTY)
+
+    def _file(self, key: str, path: str) -> Object | None:
+        try:
+            status = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        return Object(key, status.st_size, status.st_mtime, partial(self.etags.of, path, status))
+        find_etag = partial(self.etags.of, path, status)
+        return Object(key, status.st_size, status.st_mtime, find_etag, identity(path, status))
 
     def _reachable(self, bucket: str, key: str) -> bool:
         """Whether a file can have the key, and no symbolic link stands on the way to its folder."""

@@ -24,12 +24,14 @@ from local.s3.headers import (
     kept_headers,
     only_new,
     refuse_headers,
+    refuse_unsendable,
 )
 from local.s3.listing import as_token, list_objects, list_versions, token_of, whole_number
 from local.s3.metadata import Object
 from local.s3.multipart import Uploads
 from local.s3.objects import Objects
-from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts, whose
+from local.s3.xml import document, element, error_document, iso_time, read_xml, stamp, texts_of, whose
+from local.wire import texts
 from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 
@@ -84,6 +86,16 @@ class S3:
             ("object", "GET", "uploadId"): self._list_parts,
             ("object", "GET", "attributes"): self._get_object_attributes,
         }
+
+    def recover(self, killed: bool) -> None:
+        """Sweep what an earlier service was still at work on.
+
+        Args:
+            killed: whether it was, and its clients with it: then nobody goes on with a multipart upload.
+        """
+        self._objects.sweep()
+        if killed:
+            self._uploads.sweep()
 
     def close(self) -> None:
         """Close what is open; no request comes any more."""
@@ -149,7 +161,7 @@ class S3:
 
     def _create_bucket(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         region = self._home.region
-        wanted = texts(read_xml(request), "LocationConstraint") or ["us-east-1"]
+        wanted = texts_of(read_xml(request), "LocationConstraint") or ["us-east-1"]
         if wanted != [region]:
             raise ServiceError(
                 "IllegalLocationConstraintException", f"The region of every local bucket is {region}"
@@ -190,6 +202,12 @@ class S3:
         return HttpResponse(headers={**answer.headers, **modified}, body=answer.body)
 
     def _get_object(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
+        asked = {
+            name.removeprefix("response-"): value
+            for name, value in request.query.items()
+            if name.startswith("response-")
+        }
+        refuse_unsendable(asked)
         with contextlib.ExitStack() as stack:
             if request.method == "HEAD":
                 found, file = self._objects.find(bucket, key), None
@@ -203,11 +221,7 @@ class S3:
             if file is not None:
                 file.seek(start)
             stack.pop_all()
-        headers = self._objects.metadata.headers(bucket, found) | {
-            name.removeprefix("response-"): value
-            for name, value in request.query.items()
-            if name.startswith("response-")
-        }
+        headers = self._objects.metadata.headers(bucket, found) | asked
         headers |= {
             "etag": found.etag,
             "last-modified": formatdate(found.modified, usegmt=True),
@@ -284,9 +298,9 @@ class S3:
     def _delete_objects(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         self._objects.require_bucket(bucket)
         wanted = read_xml(request)
-        if set(texts(wanted, "VersionId")) - {"null"}:
+        if set(texts_of(wanted, "VersionId")) - {"null"}:
             raise ServiceError("NotImplemented", "The local S3 keeps no versions", 501)
-        quiet, keys = texts(wanted, "Quiet") == ["true"], texts(wanted, "Key")
+        quiet, keys = texts_of(wanted, "Quiet") == ["true"], texts_of(wanted, "Key")
         for key in keys:
             self._objects.delete(bucket, key)
         return document(
@@ -318,10 +332,13 @@ class S3:
 
     def _complete_multipart_upload(self, request: HttpRequest, bucket: str, key: str) -> HttpResponse:
         root = read_xml(request)
-        chosen = [
-            (int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", ""))
-            for part in root.iterfind("{*}Part")
-        ]
+        try:
+            chosen = [
+                (texts.whole_number(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", ""))
+                for part in root.iterfind("{*}Part")
+            ]
+        except ValueError as error:
+            raise ServiceError("MalformedXML", f"PartNumber: {error}") from None
         upload = request.query["uploadId"]
         found = self._uploads.complete(bucket, key, upload, chosen, only_new(request))
         return document(

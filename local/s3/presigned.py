@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 from local.wire.clients import ACCESS_KEY, SECRET_KEY
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest
+from local.wire.texts import whole_number
 
 # Codes and words are S3's, as its clients report them; what each parameter may be: API reference,
 # "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
@@ -90,10 +91,12 @@ def _check_version_2(request: HttpRequest) -> None:
             "Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters",
             403,
         )
-    if not query["Expires"].isdecimal():
+    try:
+        expires = whole_number(query["Expires"])
+    except ValueError:
         message = f"Invalid date (should be seconds since epoch): {query['Expires']}"
-        raise ServiceError("AccessDenied", message, 403)
-    _refuse_expired(int(query["Expires"]))
+        raise ServiceError("AccessDenied", message, 403) from None
+    _refuse_expired(expires)
     _require_key(query["AWSAccessKeyId"])
     # Headers may have become parameters, which count as the headers then.
     headers = dict(_version_2_headers(query)) | dict(_version_2_headers(request.headers))

@@ -1,5 +1,9 @@
 """How jobs read and write buckets: as copies, which share nothing with the objects.
 
+Objects may share one file with each other: what a job has read and leaves unchanged becomes a hard link to
+the object that it read, never to a file of the job. Nothing changes an object in place (objects.py), so
+neither sees the other.
+
 What a job leaves, or writes while it runs, is made beside the buckets and renamed into them: nothing appears
 there that is not whole. Symbolic links are not followed, as SageMaker does not: objects cannot be links, so
 they are left out, and an archive keeps them as they are. Special files are in neither.
@@ -8,6 +12,7 @@ they are left out, and an archive keeps them as they are. Special files are in n
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import shutil
 import stat
@@ -80,24 +85,35 @@ def require_bucket(home: Home, uri: str) -> None:
         raise ValueError(f"the bucket of {uri} does not exist; create it with aws s3 mb s3://{bucket}")
 
 
-def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tuple[Path, str]] = ()) -> None:
+def upload(
+    home: Home,
+    trees: Iterable[tuple[Path, str]],
+    archives: Iterable[tuple[Path, str]] = (),
+    read: Iterable[str] = (),
+) -> None:
     """Put files under S3 URIs, all of them or none.
 
     Args:
         trees: files, and folders with all that is in them, and where they go.
         archives: folders that go there as a tar.gz.
+        read: S3Prefixes that the job has read; an object there is stored once with a new one of its name and
+            content, and then has the time of its last change.
 
     Raises:
         ValueError: as `require_bucket`; an object would stand beside another whose key is the same up to a
             slash; a symbolic link is on the way; a file's name is not UTF-8.
     """
+    known = _known(home, read)
     with _staging(home) as stage:
         objects: list[tuple[Path, Path]] = []  # staged, its place
         for source, uri in trees:
             require_bucket(home, uri)
             for path, place in _regular(source, uri, home):
                 staged = stage / str(len(objects))
-                _copy(path, staged)
+                # Replaced by one that is linked, an object would have changed earlier than before.
+                alike = () if place.exists() else known.get((path.name, path.lstat().st_size), ())
+                if not any(_linked(there, path, staged) for there in alike):
+                    _copy(path, staged)
                 objects.append((staged, place))
         for source, uri in archives:
             require_bucket(home, uri)
@@ -105,6 +121,33 @@ def upload(home: Home, trees: Iterable[tuple[Path, str]], archives: Iterable[tup
             _archive(source, staged)
             objects.append((staged, home.object_path(uri)))
         _place(home, objects)
+
+
+def _known(home: Home, uris: Iterable[str]) -> dict[tuple[str, int], list[Path]]:
+    """The files of the objects that begin with S3Prefixes, by their names and sizes."""
+    found: dict[tuple[str, int], list[Path]] = {}
+    objects = Objects(home.s3)
+    for uri in uris:
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        for each in objects.list(bucket, prefix) if (home.s3 / bucket).is_dir() else ():
+            path = home.s3 / bucket / each.key
+            found.setdefault((path.name, each.size), []).append(path)
+    return found
+
+
+def _linked(there: Path, path: Path, staged: Path) -> bool:
+    """Make `staged` a link to the object that is `there`, if it has the content of `path`.
+
+    What is compared is the link: another object may take that place meanwhile, but never that file.
+    """
+    try:
+        staged.hardlink_to(there)
+    except OSError:  # it is gone, has as many links as there may be, or the file system has none
+        return False
+    if staged.is_file() and filecmp.cmp(path, staged, shallow=False):
+        return True
+    staged.unlink()
+    return False
 
 
 def upload_changes(home: Home, folder: Path, uri: str, settled_s: float = 0, unfinished: str = "") -> None:

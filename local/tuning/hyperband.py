@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from local.home.store import Record
@@ -10,6 +11,7 @@ from local.wire.errors import invalid
 # HyperbandStrategyConfig in the API reference: where the service looks for a missing MaxResource.
 _EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
 _MOST = 20_000
+_WHOLE = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def resources(record: Record) -> Resources:
     config = record["HyperParameterTuningJobConfig"]
     given = config.get("StrategyConfig", {}).get("HyperbandStrategyConfig", {})
     static = record["TrainingJobDefinition"].get("StaticHyperParameters", {})
-    found = [int(static[key]) for key in _EPOCHS if static.get(key, "").strip().isdecimal()]
+    found = [int(static[key]) for key in _EPOCHS if _WHOLE.fullmatch(static.get(key, "").strip())]
     epochs = found[0] if found else None
     least, most = given.get("MinResource", 1), given.get("MaxResource", epochs)
     if most is None:

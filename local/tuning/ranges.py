@@ -47,7 +47,7 @@ def distributions(ranges: Record) -> dict[str, BaseDistribution]:
     """ParameterRanges as Optuna's distributions; a reverse logarithmic one is that of 1 - x.
 
     Raises:
-        ServiceError: a bound that is no number, a minimum above its maximum, a scale that does not fit the
+        ServiceError: a bound that is not a number, a minimum above its maximum, a scale that does not fit the
             range, a name that two ranges have, or too many ranges or values.
     """
     names = [entry["Name"] for member in _MEMBERS for entry in ranges.get(member, [])]

@@ -39,7 +39,7 @@ class Search:
         self._study = optuna.create_study(
             study_name="search",  # Optuna's Hyperband draws a trial's bracket from it
             direction=objective(record)["Type"].lower(),
-            sampler=_sampler(strategy, config.get("RandomSeed")),
+            sampler=_sampler(strategy, config.get("RandomSeed", record.get("_seed"))),
             pruner=_pruner(self._resources),
         )
         self._study.add_trials(earlier)
@@ -100,6 +100,12 @@ class Search:
                 return not self._resources.ends_itself
             stop: bool = trial.should_prune()
             return stop
+
+    def recall(self, trial: optuna.Trial, values: Iterable[float]) -> None:
+        """Take up what a trial reported while it ran, which others are compared with."""
+        with self._turn:
+            for step, value in enumerate(values, 1):
+                trial.report(value, step)
 
     @property
     def over(self) -> bool:

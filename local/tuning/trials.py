@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from local.home.interruption import interrupted
 from local.home.store import Record, Store
 
 TUNING_JOB = "HyperParameterTuningJob"
@@ -27,15 +28,19 @@ def ranges(record: Record) -> Record:
     return found
 
 
-def training_request(record: Record, name: str, tuned: Mapping[str, str]) -> Record:
-    """CreateTrainingJob's request for one trial of a tuning job."""
+def training_request(record: Record, name: str, tuned: Mapping[str, str], first: str = "") -> Record:
+    """CreateTrainingJob's request for one trial of a tuning job.
+
+    Args:
+        first: the training job that ran this trial before and was interrupted, whose checkpoints it finds.
+    """
     definition = record["TrainingJobDefinition"]
     shared = {key: definition[key] for key in _SHARED if key in definition}
     if resources := definition.get("HyperParameterTuningResourceConfig"):
         # Of several kinds of instances the first is the first choice.
         shared["ResourceConfig"] = {**resources, **(resources.get("InstanceConfigs") or [{}])[0]}
     if "CheckpointConfig" in shared:  # each trial has its own: none resumes from another's
-        uri = f"{shared['CheckpointConfig']['S3Uri'].rstrip('/')}/{name}"
+        uri = f"{shared['CheckpointConfig']['S3Uri'].rstrip('/')}/{first or name}"
         shared["CheckpointConfig"] = {**shared["CheckpointConfig"], "S3Uri": uri}
     return {
         **shared,
@@ -66,8 +71,11 @@ def summaries(store: Store, record: Record) -> list[Record]:
 
 
 def final(job: Record, metric: str) -> float | None:
-    """A training job's final value of a metric; None while it runs, if it failed, if it emitted none."""
-    if job["TrainingJobStatus"] not in {"Completed", "Stopped"}:
+    """A training job's final value of a metric; None while it runs, if it failed, if it emitted none.
+
+    One that ended because the service did has none either: it runs again.
+    """
+    if job["TrainingJobStatus"] not in {"Completed", "Stopped"} or interrupted(job):
         return None
     values = [entry["Value"] for entry in job["FinalMetricDataList"] if entry["MetricName"] == metric]
     return values[0] if values else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import threading
@@ -15,8 +16,11 @@ from itertools import repeat
 
 import optuna
 
+from local.home import clock
 from local.home.disk import disk_fault
 from local.home.home import Home
+from local.home.interruption import INTERRUPTED, interrupted
+from local.home.recovery import recover, sweep
 from local.home.store import PATIENCE_S, Record, Store
 from local.home.tags import add_tags, tags_of, untagged
 from local.jobs import metrics
@@ -32,6 +36,7 @@ from local.tuning.trials import TUNING_JOB as _KEY
 from local.tuning.trials import (
     best_first,
     final,
+    index,
     objective,
     ranges,
     service_fault,
@@ -42,10 +47,16 @@ from local.wire.errors import ServiceError, invalid
 from local.wire.lists import listed, matching, page
 from local.wire.operations import Operation, Request, Response
 
-_FOLDER = "tuning-jobs"
+FOLDER = "tuning-jobs"
 _POLL_S = 0.5
+# How often the time that a tuning job has used is written down.
+_NOTED_EVERY_S = 5.0
 # What both List operations do unless they are asked for something else, by the API reference.
 _LISTED = {"SortBy": "Name", "SortOrder": "Ascending", "MaxResults": 10}
+
+
+class OtherSuggestion(Exception):
+    """The search suggests something else than before: Optuna is another version, or a record was changed."""
 
 
 class TuningService:
@@ -56,6 +67,7 @@ class TuningService:
         self._store = store
         self._jobs = jobs
         self._threads: dict[str, threading.Thread] = {}
+        self._left: list[str] = []  # by an earlier service, to go on with; newest first
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -78,13 +90,14 @@ class TuningService:
         check(self._store, request)
         name = request[f"{_KEY}Name"]
         arn = self._home.arn("hyper-parameter-tuning-job", name)
-        now = time.time()
+        now = clock.now()
         record = {
             **untagged(request),
             f"{_KEY}Arn": arn,
             f"{_KEY}Status": "InProgress",
             "CreationTime": now,
             "LastModifiedTime": now,
+            "_seed": secrets.randbits(31),  # of a search without RandomSeed, which may go on later
         }
         with self._lock:
             if self._closed.is_set():
@@ -94,13 +107,17 @@ class TuningService:
             except KeyError:
                 raise ServiceError("ResourceInUse", f"{_KEY} names must be unique: {name!r} exists") from None
             add_tags(self._store, arn, request.get("Tags", []))
-            self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
-            try:
-                self._threads[name].start()
-            except RuntimeError as error:  # this machine has no more threads
-                del self._threads[name]
-                self._fail(name, str(error))
+            self._begin(name)
         return {f"{_KEY}Arn": arn}
+
+    def _begin(self, name: str) -> None:
+        """Search in a thread, from where the record has got."""
+        self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
+        try:
+            self._threads[name].start()
+        except RuntimeError as error:  # this machine has no more threads
+            del self._threads[name]
+            self._fail(name, str(error))
 
     def describe(self, name: str) -> Record:
         """The job's record with its counters and, once there is one, its best training job.
@@ -114,16 +131,21 @@ class TuningService:
             raise ServiceError(
                 "ResourceNotFound", f"Amazon SageMaker can't find a tuning job {name!r}"
             ) from None
+        return self._described(record) if f"{_KEY}Config" in record else record  # set aside by `recover`
+
+    def _described(self, record: Record) -> Record:
         trials = summaries(self._store, record)
         statuses = Counter(trial["TrainingJobStatus"] for trial in trials)
-        faults = sum(map(service_fault, trials))
-        objectives = Counter(trial["ObjectiveStatus"] for trial in trials)
+        lost = [trial for trial in trials if interrupted(trial)]  # they run again
+        faults = sum(service_fault(trial) for trial in trials if not interrupted(trial))
+        of_lost = Counter(trial["TrainingJobStatus"] for trial in lost)
+        objectives = Counter(trial["ObjectiveStatus"] for trial in trials if not interrupted(trial))
         record["TrainingJobStatusCounters"] = {
             "Completed": statuses["Completed"],
             "InProgress": statuses["InProgress"] + statuses["Stopping"],
-            "RetryableError": faults,
-            "NonRetryableError": statuses["Failed"] - faults,
-            "Stopped": statuses["Stopped"],
+            "RetryableError": faults + len(lost),
+            "NonRetryableError": statuses["Failed"] - faults - of_lost["Failed"],
+            "Stopped": statuses["Stopped"] - of_lost["Stopped"],
         }
         record["ObjectiveStatusCounters"] = {
             status: objectives[status] for status in ("Succeeded", "Pending", "Failed")
@@ -155,26 +177,62 @@ class TuningService:
         with contextlib.suppress(ServiceError):  # it has ended
             self._jobs.stop(job)
 
-    def recover(self) -> None:
-        """Close the records of jobs that were running when the service last ended."""
-        for record in self._store.list(_KEY):
-            if record[f"{_KEY}Status"] in {"InProgress", "Stopping"}:
-                self._fail(record[f"{_KEY}Name"], "the local service ended while the job was running")
+    def recover(self, resume: bool) -> None:
+        """Close the tuning jobs that an earlier service left running, or get ready to go on with them.
+
+        Its training jobs are closed by now. The folders of what forked them are swept.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        sweep((self._home.root / FOLDER).glob("*/ml"))
+        recover(self._store, _KEY, self._whole, partial(self._take_up, resume=resume), self._given_up)
+
+    def _whole(self, record: Record) -> Response:
+        return listed([self._described(record)], _LISTED, _KEY, f"{_KEY}Summaries")
+
+    def _take_up(self, name: str, record: Record, resume: bool) -> None:
+        status = record[f"{_KEY}Status"]
+        if status == "Stopping":
+            self._end(name, "Stopped", "")
+        elif status == "InProgress" and resume:
+            self._left.append(name)
+        elif status == "InProgress":
+            self._end(name, "Stopped", INTERRUPTED)
+
+    def _given_up(self, name: str, created: float, fault: str) -> Record:
+        arn = self._home.arn("hyper-parameter-tuning-job", name)
+        record = {f"{_KEY}Name": name, f"{_KEY}Arn": arn, "CreationTime": created}
+        _mark_ended(record, "Failed", f"InternalServerError: {fault}")
+        return record
+
+    def resume(self) -> None:
+        """Go on with what `recover` has got ready; the service answers by now.
+
+        The trials that have ended are told to a new study, in the order of their index, so the search
+        suggests what it would have suggested. A stored study (Optuna's JournalStorage) would be a second
+        truth beside the records, and one of the two could be a trial ahead when the service is killed.
+        """
+        with self._lock:
+            for name in reversed(self._left):
+                self._begin(name)
 
     def close(self) -> None:
-        """Stop every running tuning job and wait for the threads."""
+        """Leave the running tuning jobs to a later service, end their training jobs, wait for the threads."""
         with self._lock:
             self._closed.set()
             threads = dict(self._threads)
         for name in threads:
-            with contextlib.suppress(ServiceError):  # it ended by itself
-                self.stop(name)
+            for trial in self._trials(name):
+                self._jobs.interrupt(trial["TrainingJobName"])
         for thread in threads.values():
             thread.join()
 
     def _run(self, name: str) -> None:
         try:
             self._carry_out(name)
+        except OtherSuggestion as error:
+            self._fail(name, str(error))
         except BaseException as error:
             fault = disk_fault(error, self._home.root)
             self._fail(name, fault or "the local service's own error; its log tells")
@@ -184,6 +242,9 @@ class TuningService:
     def _carry_out(self, name: str) -> None:
         record = self._store.get(_KEY, name)
         search = Search(record, warm_start.trials(self._store, record))
+        ended = {index(trial): trial for trial in self._trials(name) if not interrupted(trial)}
+        # Newest first, so the oldest of a trial's training jobs stays.
+        begun = {index(trial): trial["TrainingJobName"] for trial in self._trials(name)}
         cores = os.cpu_count() or 1
         # The suggestions are those of MaxParallelTrainingJobs, however many cores there are.
         at_once = min(
@@ -192,40 +253,48 @@ class TuningService:
         threads = cores // at_once
 
         def going() -> bool:
-            return self._status(name) == "InProgress" and not search.over
+            return self._status(name) == "InProgress" and not search.over and not self._closed.is_set()
 
-        def one(index: int, start: Start) -> None:
-            trial = search.ask(index)
+        def one(place: int, start: Start) -> None:
+            trial = search.ask(place)
             value = None
             try:
-                if going():
-                    value = self._trial(name, index, trial, threads, search, start)
+                if place in ended:
+                    value = self._recall(ended[place], trial, search)
+                elif going():
+                    value = self._trial(name, place, trial, threads, search, start, begun.get(place, ""))
             except BaseException:
                 self._expire(name, search)  # it fails: nobody waits for the other trials
                 raise
             finally:
-                search.tell(index, value)
+                search.tell(place, value)
 
         any_trial = training_request(record, name, {})
         any_trial |= {"TrainingJobArn": record[f"{_KEY}Arn"], "_threads": threads}
-        ml = self._home.folder(_FOLDER, name) / "ml"
+        ml = self._home.folder(FOLDER, name) / "ml"
         with (
             self._limited(record, search),
-            starter(ml, any_trial, self._jobs.environment(), going) as start,
+            starter(self._home, ml, any_trial, self._jobs.environment(), going) as start,
             ThreadPoolExecutor(at_once) as pool,
         ):
             for _ in pool.map(one, range(1, search.size + 1), repeat(start)):
                 pass
-        faults = [trial for trial in self._trials(name) if service_fault(trial)]
         if self._status(name) == "Stopping":
             self._end(name, "Stopped", "")
-        elif faults:
+        elif not self._closed.is_set():
+            self._conclude(name)
+
+    def _conclude(self, name: str) -> None:
+        """End a tuning job whose search is over."""
+        trials = [trial for trial in self._trials(name) if not interrupted(trial)]
+        faults = [trial for trial in trials if service_fault(trial)]
+        if faults:
             job, reason = faults[-1]["TrainingJobName"], faults[-1]["FailureReason"]
             self._end(name, "Failed", f"{reason} (training job {job})")
         elif "BestTrainingJob" in self.describe(name):
             self._end(name, "Completed", "")
         else:
-            reasons = [trial.get("FailureReason", "it emitted no objective") for trial in self._trials(name)]
+            reasons = [trial.get("FailureReason", "it emitted no objective") for trial in trials]
             first = reasons[-1] if reasons else "none, MaxRuntimeInSeconds was over before one began"
             self._end(
                 name, "Failed", f"No training job succeeded after {len(reasons)} attempts. The first: {first}"
@@ -233,16 +302,30 @@ class TuningService:
 
     @contextlib.contextmanager
     def _limited(self, record: Record, search: Search) -> Iterator[None]:
-        """Meanwhile, when the tuning job's time is over, end the search and stop the trials that run."""
-        limits = record[f"{_KEY}Config"]["ResourceLimits"]
-        longest = limits.get("MaxRuntimeInSeconds", threading.TIMEOUT_MAX)
-        timer = threading.Timer(longest, self._expire, (record[f"{_KEY}Name"], search))
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
+        """Meanwhile, when the tuning job's time is over, end the search and stop the trials that run.
+
+        It counts the time that the tuning job was at work, whatever passes between two services.
+        """
+        name = record[f"{_KEY}Name"]
+        longest = record[f"{_KEY}Config"]["ResourceLimits"].get("MaxRuntimeInSeconds", math.inf)
+        done = threading.Event()
+
+        def watch() -> None:
+            used_s, at = record.get("_used_s", 0.0), time.monotonic()
+            while used_s < longest and not done.wait(min(_NOTED_EVERY_S, longest - used_s)):
+                now = time.monotonic()
+                used_s, at = used_s + now - at, now
+                self._store.keep(_KEY, name, partial(dict.update, _used_s=used_s))
+            if not done.is_set():
+                self._expire(name, search)
+
+        with ThreadPoolExecutor(1, thread_name_prefix=f"{name}-limit") as pool:
+            watching = pool.submit(watch)
+            try:
+                yield
+            finally:
+                done.set()
+                watching.result()
 
     def _expire(self, name: str, search: Search) -> None:
         """Start no further trial, and stop those that run."""
@@ -250,47 +333,71 @@ class TuningService:
         for trial in self._trials(name):
             self._stop_trial(trial["TrainingJobName"])
 
+    def _recall(self, ended: Record, trial: optuna.Trial, search: Search) -> float | None:
+        """The objective's final value of a training job that an earlier service ran for this trial."""
+        record = self._store.get(_KEY, ended["TuningJobName"])
+        if (suggested := _tuned(record, trial)) != ended["_tuned"]:
+            job, was = ended["TrainingJobName"], ended["_tuned"]
+            raise OtherSuggestion(f"the search cannot go on: {job} was suggested {was}, now {suggested} is")
+        if search.watches:
+            search.recall(trial, self._objectives(ended))
+        return final(ended, objective(record)["MetricName"])
+
     def _trial(
-        self, name: str, index: int, trial: optuna.Trial, threads: int, search: Search, start: Start
+        self,
+        name: str,
+        place: int,
+        trial: optuna.Trial,
+        threads: int,
+        search: Search,
+        start: Start,
+        first: str,
     ) -> float | None:
         """Train once; the objective's final value, or None if there is none."""
         record = self._store.get(_KEY, name)
-        tuned = {key: value if isinstance(value, str) else repr(value) for key, value in trial.params.items()}
-        for key in reversed_names(ranges(record)):
-            tuned[key] = repr(1 - trial.params[key])
-        job = f"{name}-{index:03}-{secrets.token_hex(4)}"
+        tuned = _tuned(record, trial)
+        job = f"{name}-{place:03}-{secrets.token_hex(4)}"
         self._jobs.create(
             # "Tags that you specify for the tuning job are also added to all training jobs that the tuning
             # job launches" (API reference, CreateHyperParameterTuningJob).
-            {**training_request(record, job, tuned), "Tags": tags_of(self._store, record[f"{_KEY}Arn"])},
+            {
+                **training_request(record, job, tuned, first),
+                "Tags": tags_of(self._store, record[f"{_KEY}Arn"]),
+            },
             start,
             TuningJobArn=record[f"{_KEY}Arn"],
             _tuning_job=name,
             _tuned=tuned,
             _threads=threads,
         )
-        if self._status(name) != "InProgress" or search.expired.is_set():  # may not have been seen
+        if self._closed.is_set():
+            self._jobs.interrupt(job)
+        elif self._status(name) != "InProgress" or search.expired.is_set():  # may not have been seen
             self._stop_trial(job)
         metric = objective(record)["MetricName"]
         if search.watches:
-            self._watch(job, trial, metric, search)
+            self._watch(job, trial, search)
         ended = self._jobs.wait(job)
         if service_fault(ended):
             self._expire(name, search)
         return final(ended, metric)
 
-    def _watch(self, job: str, trial: optuna.Trial, metric: str, search: Search) -> None:
+    def _watch(self, job: str, trial: optuna.Trial, search: Search) -> None:
         """Follow a training job's objective until it ends or the search stops it."""
         seen = 0
         while (record := self._jobs.describe(job))["TrainingJobStatus"] == "InProgress":
-            definitions = record["AlgorithmSpecification"]["MetricDefinitions"]
-            values = metrics.logged(self._jobs.log(job), definitions)[metric]
-            for value in values[seen:]:
+            for value in self._objectives(record)[seen:]:
                 seen += 1
                 if search.stops(trial, seen, value):
                     self._stop_trial(job)
                     return
             time.sleep(_POLL_S)
+
+    def _objectives(self, job: Record) -> list[float]:
+        """What a training job has emitted of the objective so far."""
+        definitions = job["AlgorithmSpecification"]["MetricDefinitions"]
+        metric = job["HyperParameters"]["_tuning_objective_metric"]
+        return metrics.logged(self._jobs.log(job["TrainingJobName"]), definitions)[metric]
 
     def _status(self, name: str) -> str:
         status: str = self._store.get(_KEY, name)[f"{_KEY}Status"]
@@ -311,7 +418,8 @@ class TuningService:
     def _list(self, request: Request) -> Response:
         records = [self.describe(record[f"{_KEY}Name"]) for record in self._store.list(_KEY)]
         for record in records:
-            record.update({key: record[f"{_KEY}Config"][key] for key in ("Strategy", "ResourceLimits")})
+            config = record.get(f"{_KEY}Config", {})
+            record.update({key: config.get(key) for key in ("Strategy", "ResourceLimits")})
         return listed(records, {**_LISTED, **request}, _KEY, f"{_KEY}Summaries")
 
     def _list_training_jobs(self, request: Request) -> Response:
@@ -326,9 +434,18 @@ class TuningService:
         return page(ranked, request, "TrainingJobSummaries")
 
 
+def _tuned(record: Record, trial: optuna.Trial) -> dict[str, str]:
+    """The hyperparameters of a trial as its training job has them."""
+    tuned = {key: value if isinstance(value, str) else repr(value) for key, value in trial.params.items()}
+    for key in reversed_names(ranges(record)):
+        tuned[key] = repr(1 - trial.params[key])
+    return tuned
+
+
 def _mark_ended(record: Record, status: str, reason: str) -> None:
     record[f"{_KEY}Status"] = status
-    record["LastModifiedTime"] = record["HyperParameterTuningEndTime"] = time.time()
+    now = clock.now(record.get("CreationTime"))
+    record["LastModifiedTime"] = record["HyperParameterTuningEndTime"] = now
     if reason:
         record["FailureReason"] = reason[:FAILURE_REASON_CHARACTERS]
 

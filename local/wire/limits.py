@@ -20,7 +20,7 @@ _CLASSES = {
     r"\p{Z}": r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
     r"\p{Alnum}": "A-Za-z0-9",
 }
-# With marks, symbols or punctuation of all scripts, with surrogates, or with what is no range in Python.
+# With marks, symbols or punctuation of all scripts, with surrogates, or with what is not a range in Python.
 LEFT_OUT = {
     "AthenaCatalog", "Catalog", "CognitoUserGroup", "CustomerMetadataKey", "CustomerMetadataValue",
     "Database", "EntityDescription", "Group", "ModelPackageSourceUri", "ParameterName",
@@ -73,6 +73,8 @@ def _violations(value: Any, shape: Shape, path: str) -> Iterator[str]:
 def _broken(value: Any, shape: Shape) -> Iterator[str]:
     """The constraints of a shape that a value of its type does not satisfy."""
     limits = shape.metadata
+    if shape.type_name == "timestamp" and not isinstance(value, int | float):  # botocore takes dates, too
+        yield "Member must be a number of seconds since 1970"
     if "min" not in limits and "max" not in limits and "pattern" not in limits and "enum" not in limits:
         return
     sized = isinstance(value, str | list | dict)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from local.wire.errors import invalid
+from local.wire.texts import whole_number
 
 Record = dict[str, Any]
 
@@ -49,21 +51,26 @@ def page(items: list[Any], request: Record, members: str) -> Record:
     Raises:
         ServiceError: the token is not one that an earlier page ended with.
     """
+    return paged(lambda start, count: items[start : start + count], request, members)
+
+
+def paged(read: Callable[[int, int], list[Any]], request: Record, members: str) -> Record:
+    """As `page`; `read` is given where to start and how many to read at most."""
     token = request.get("NextToken", "0")
-    if not (token.isascii() and token.isdigit()):
-        raise invalid(f"NextToken {token!r} is not valid")
-    start = int(token)
-    end = start + request.get("MaxResults", 100)
-    answer: Record = {members: items[start:end]}
-    if end < len(items):
-        answer["NextToken"] = str(end)
+    try:
+        start, count = whole_number(token), request.get("MaxResults", 100)
+    except ValueError:
+        raise invalid(f"NextToken {token!r} is not valid") from None
+    found = read(start, count + 1)
+    answer: Record = {members: found[:count]}
+    if len(found) > count:
+        answer["NextToken"] = str(start + count)
     return answer
 
 
-def created_within(record: Record, request: Record) -> bool:
-    """Whether a record passes a List request's CreatedAfter and CreatedBefore."""
-    after, before = request.get("CreatedAfter", 0), request.get("CreatedBefore", float("inf"))
-    return bool(after <= record["CreationTime"] <= before)
+def created_between(request: Record) -> tuple[float, float]:
+    """A List request's CreatedAfter and CreatedBefore, both included."""
+    return float(request.get("CreatedAfter", "-inf")), float(request.get("CreatedBefore", "inf"))
 
 
 def in_order(records: list[Record], request: Record, key: str) -> list[Record]:

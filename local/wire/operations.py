@@ -75,7 +75,10 @@ class ControlPlane:
             raise ServiceError("UnknownOperationException", f"the local service has no operation {name}", 400)
         model = self._model.operation_model(name)
         if model.input_shape is not None:
-            report = ParamValidator().validate(request, model.input_shape)
+            try:
+                report = ParamValidator().validate(request, model.input_shape)
+            except RuntimeError as error:  # botocore, of a time that no calendar has
+                raise ServiceError(self._refusal, str(error)) from None
             if report.has_errors():
                 raise ServiceError(self._refusal, report.generate_report())
             if (problem := refusal(request, model.input_shape)) is not None:

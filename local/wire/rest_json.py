@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -13,6 +14,7 @@ from botocore.validate import ParamValidator
 
 from local.wire.errors import ServiceError
 from local.wire.operations import Request, Response, shaped
+from local.wire.texts import json_value, whole_number
 
 HttpAnswer = tuple[int, dict[str, str], bytes]
 
@@ -47,6 +49,7 @@ def parsed(
     query: Mapping[str, list[str]],
     headers: Mapping[str, str],
     body: bytes,
+    refusal: str = "InvalidParameterValueException",
 ) -> Request:
     """The operation's request, validated.
 
@@ -54,6 +57,7 @@ def parsed(
         parts: what `routed` found in the path.
         query: the values of each name.
         headers: names in lower case.
+        refusal: the code of the service's errors about requests that do not fit its model.
 
     Raises:
         ServiceError: the body is not a JSON object, or the request does not fit the operation's shape.
@@ -63,7 +67,7 @@ def parsed(
         return {}
     payload = shape.serialization.get("payload")
     request: Request = {payload: body} if payload else _json_object(body)
-    value: str | list[str] | None
+    value: str | int | list[str] | None
     for name, member in shape.members.items():
         key = member.serialization.get("name", name)
         match member.serialization.get("location"):
@@ -77,17 +81,19 @@ def parsed(
             case _:
                 continue
         if value is not None:
-            whole = isinstance(value, str) and member.type_name == "integer" and value.isdigit()
-            request[name] = int(str(value)) if whole else value
+            if isinstance(value, str) and member.type_name == "integer":
+                with contextlib.suppress(ValueError):  # ParamValidator refuses what is left a string
+                    value = whole_number(value)
+            request[name] = value
     report = ParamValidator().validate(request, shape)
     if report.has_errors():
-        raise ServiceError("InvalidParameterValueException", report.generate_report())
+        raise ServiceError(refusal, report.generate_report())
     return request
 
 
 def _json_object(body: bytes) -> Request:
     try:
-        value = json.loads(body or b"{}")
+        value = json_value(body or b"{}")
     except ValueError as error:
         raise ServiceError("InvalidRequestContentException", f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -7,13 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from entrypoints.contract import COMPARISON, EVALUATION, GATE_METRICS, PREDICTIONS, TEST, WORST_MISTAKES
+from entrypoints.contract import (
+    COMPARISON,
+    EVALUATION,
+    GATE_METRICS,
+    KNOWN_SHARE,
+    PREDICTIONS,
+    TEST,
+    WORST_MISTAKES,
+)
 from entrypoints.metrics import reliability, wilson
 from entrypoints.verdict import IN_WORDS
 from scripts import maps
 from scripts.reporting.parts import (
     Counts,
+    Engine,
     Evaluation,
     Floats,
     Mean,
@@ -21,6 +31,7 @@ from scripts.reporting.parts import (
     Mistake,
     Picture,
     Predictions,
+    Thresholds,
 )
 from scripts.reporting.pictures import Map, thumbnails
 from scripts.reporting.store import Store, Unavailable, part
@@ -40,6 +51,14 @@ class ClassRow:
     precision: float | None
     recall: float | None
     interval: tuple[float, float] | None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall; None where one of them is."""
+        if self.precision is None or self.recall is None:
+            return None
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
 
 
 def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Missing) -> Evaluation:
@@ -67,11 +86,20 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
             else wilson(int(matrix.trace()), int(matrix.sum()))
         )
         means = [Mean(IN_WORDS[name], **found[name]) for name in GATE_METRICS if found]
+        if found and KNOWN_SHARE in found:
+            means.append(Mean("called known", **found[KNOWN_SHARE]))
         recalls = {
             name: (float(row["recall"]["low"]), float(row["recall"]["high"]))
             for name, row in (found["classes"].items() if found else ())
         }
         comparison = str(content.get("champion", {}).get(COMPARISON, ""))
+        engines = sorted(
+            (
+                Engine(name, float(row["accuracy"]), float(row["agreement"]))
+                for name, row in content.get("engines", {}).items()
+            ),
+            key=lambda engine: engine.name != content.get("engine"),
+        )
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise Unavailable(f"{uri} is not what EvaluateModel writes ({error!r}).") from error
     return Evaluation(
@@ -84,6 +112,7 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
         recalls,
         comparison,
         part(lambda: predictions(store, f"{folder}/{PREDICTIONS}", classes, split)),
+        engines,
     )
 
 
@@ -120,9 +149,11 @@ def predictions(
     pictures = _pictures(store, split, [files[row] for row in worst], drawn)
     return Predictions(
         reliability(confidence, right.astype(np.float64)),
+        above(confidence, right),
         [
             Mistake(
                 picture,
+                files[row],
                 classes[labels[row]],
                 classes[predicted[row]],
                 float(probabilities[row, labels[row]]),
@@ -133,6 +164,16 @@ def predictions(
             for row, picture, found in zip(worst, pictures, drawn, strict=True)
         ],
     )
+
+
+def above(confidence: Floats, right: npt.NDArray[np.bool_]) -> Thresholds:
+    """For each percent as a threshold: the share of the answers that reach it, and how many are right."""
+    thresholds: Floats = np.arange(101) / 100
+    kept = confidence[None, :] >= thresholds[:, None]
+    counts = kept.sum(axis=1)
+    hits = (kept & right[None, :]).sum(axis=1)
+    accuracies = np.divide(hits, counts, out=np.full(len(thresholds), np.nan), where=counts > 0)
+    return Thresholds(thresholds, counts / len(confidence), accuracies)
 
 
 def _map(record: Mapping[str, Any]) -> Map | None:

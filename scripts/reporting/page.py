@@ -44,13 +44,14 @@ def render(report: Report, way_on: str = "") -> str:
         "number": number,
         "duration": duration,
         "moment": moment,
+        "size": size,
         "tone": tone,
     }
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     return environment.get_template("page.html").render(
         report=report,
         run=report.run,
-        headline=headline(report.run),
+        headline=headline(report.run, report.evaluation),
         way_on=way_on,
         steps=timeline(report.run),
         best=None if isinstance(report.tuning, Missing) else report.tuning.best,
@@ -72,18 +73,21 @@ class Headline(NamedTuple):
     reason: str = ""
 
 
-def headline(run: Run) -> Headline:
-    """What has become of the model."""
+def headline(run: Run, evaluation: Evaluation | Missing) -> Headline:
+    """What has become of the model; of a model that passed first whether its test says much."""
     failed = next((step for step in run.steps if step.status == "Failed"), None)
     if run.passed is False:
         # Cut, not rounded: 0.89999 is below 0.9.
         refusal = re.sub(r"(\d\.\d{4})\d+", r"\1", run.refusal)
         return Headline("bad", "Refused", f"{refusal.rstrip('.') or 'The model is not accurate enough'}.")
+    pictures = FEW_PICTURES if isinstance(evaluation, Missing) else int(evaluation.matrix.sum())
+    enough = "The model is accurate enough"
+    if pictures < FEW_PICTURES:
+        enough = f"Too few test pictures to be sure ({pictures}), but on them the model is accurate enough"
     if run.passed and failed:
-        sentence = f"The model is accurate enough, but {failed.name} failed."
-        return Headline("bad", "Accepted, then failed", sentence, failed.note)
+        return Headline("bad", "Accepted, then failed", f"{enough}; {failed.name} failed.", failed.note)
     if run.passed:
-        return Headline("good", "Accepted", "The model is accurate enough.")
+        return Headline("good" if pictures >= FEW_PICTURES else "open", "Accepted", f"{enough}.")
     if failed:
         return Headline(
             "bad", run.status, f"{failed.name} failed; the model has not been judged.", failed.note
@@ -148,7 +152,10 @@ def training(training: Training) -> dict[str, Any]:
     if not (isinstance(training.losses, Missing) and isinstance(steps, Missing)):
         result["loss"] = plots.loss(training)
     if not isinstance(epochs, Missing):
-        result["accuracy"] = plots.accuracy(epochs)
+        recipe = training.recipe
+        result["accuracy"] = plots.accuracy(
+            epochs, None if isinstance(recipe, Missing) else recipe.best_epoch
+        )
     if not isinstance(steps, Missing):
         result["rate"] = plots.learning_rate(steps)
         result["phases"] = phases(training)
@@ -206,6 +213,9 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
         "reliability": None
         if isinstance(evaluated.predictions, Missing)
         else plots.reliability(evaluated.predictions.calibration),
+        "thresholds": None
+        if isinstance(evaluated.predictions, Missing)
+        else plots.thresholds(evaluated.predictions.thresholds),
     }
 
 
@@ -219,8 +229,13 @@ def percent_cut(value: float) -> str:
     return f"{math.floor(value * 10_000 + 1e-6) / 100:g}{SPACE}%"
 
 
+def size(size_bytes: int) -> str:
+    """A file's size in MB of 1,000,000 bytes."""
+    return f"{size_bytes / 1e6:,.1f}{SPACE}MB"
+
+
 def number(value: float | str | None) -> str:
-    """Four significant digits; what is no number stays as it is."""
+    """Four significant digits; what is not a number stays as it is."""
     if value is None:
         return "–"
     try:

@@ -38,7 +38,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """The execution itself. `passed` is the gate's answer, None if it was not asked."""
+    """The execution itself. `passed` is the gate's answer, None if it was not asked.
+
+    `here` says that it ran on this machine, against a local service.
+    """
 
     arn: str
     pipeline: str
@@ -50,12 +53,26 @@ class Run:
     steps: Sequence[Step]
     passed: bool | None
     refusal: str
+    here: bool
+
+
+@dataclass(frozen=True)
+class Card:
+    """The main facts of a model package's card, as it is now: people may have edited it in Studio.
+
+    `uses` are what only people know, `facts` what the pipeline put there; texts by the schema's names.
+    """
+
+    status: str
+    uses: Mapping[str, str]
+    facts: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class ModelPackage:
     arn: str
     approval: str
+    card: Card | Missing
 
 
 @dataclass(frozen=True)
@@ -190,6 +207,49 @@ class System:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A picture whose label may be wrong: what other pictures say of that label, and of another (0..1)."""
+
+    picture: Picture
+    file: str
+    label: str
+    suggested: str
+    self_confidence: float
+    suggested_confidence: float
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """How many of the pictures were judged, how many labels may be wrong, how that is told, the first.
+
+    All that are listed are in suspects.json of the archive, an S3 URI.
+    """
+
+    archive: str
+    judged: int
+    pictures: int
+    found: int
+    method: str
+    first: Sequence[Suspect]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the model was made with, so that it can be made again; `best_epoch` is the one that was kept.
+
+    `code` is the SHA-256 of the training's code, empty where its address has none, `size_bytes` the model
+    artifact's size.
+    """
+
+    hyperparameters: Mapping[str, str]
+    best_epoch: int
+    weights: str
+    versions: Mapping[str, str]
+    code: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Training:
     """A training job; `steps` and `epochs` have the columns of entrypoints/contract.py."""
 
@@ -201,17 +261,22 @@ class Training:
     losses: Losses | Missing
     rules: Sequence[Rule] | Missing
     system: System | Missing
+    suspects: Suspects | Missing
+    recipe: Recipe | Missing
 
 
 @dataclass(frozen=True)
 class Mistake:
     """A wrong prediction, with the probabilities (0..1) of the true class and of the predicted one.
 
+    `file` is the picture's name below the split.
+
     `explained` says that the picture shows what spoke for the predicted class, `known` that it is like the
     training's as far as the model can tell.
     """
 
     picture: Picture
+    file: str
     label: str
     predicted: str
     label_probability: float
@@ -221,8 +286,21 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """What becomes of the answers if those of which the model is less sure than a threshold are left out.
+
+    `shares` of the pictures (0..1) still get an answer, of which `accuracies` are right; NaN where none does.
+    """
+
+    thresholds: Floats
+    shares: Floats
+    accuracies: Floats
+
+
+@dataclass(frozen=True)
 class Predictions:
     calibration: Reliability
+    thresholds: Thresholds
     mistakes: Sequence[Mistake]
 
 
@@ -237,11 +315,20 @@ class Mean:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """An engine of the artifact on the test pictures; `agreement` is the share that it answers as PyTorch."""
+
+    name: str
+    accuracy: float
+    agreement: float
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """EvaluateModel's result; `matrix` counts pictures, row = actual class, column = predicted class.
 
-    `means`, `recalls`, the interval of each class's recall, and `comparison`, a sentence on the champion, are
-    empty in evaluations of earlier versions.
+    `means`, `recalls`, the interval of each class's recall, `comparison`, a sentence on the champion, and
+    `engines`, the one that was evaluated first, are empty in evaluations of earlier versions.
     """
 
     classes: Sequence[str]
@@ -253,6 +340,7 @@ class Evaluation:
     recalls: Mapping[str, tuple[float, float]]
     comparison: str
     predictions: Predictions | Missing
+    engines: Sequence[Engine] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from scripts.reporting.parts import (
     Missing,
     Rule,
     System,
+    Thresholds,
     Training,
     Trial,
 )
@@ -78,10 +79,10 @@ def loss(training: Training) -> Markup:
     with style():
         figure, axes = _axes()
         if not isinstance(steps, Missing):
-            width, alpha = (0.9, 0.5) if isinstance(losses, Losses) else (None, None)
+            behind = isinstance(losses, Losses)
             axes.plot(
                 *_thinned(steps["step"], steps["loss"]),
-                color=SERIES[0], linewidth=width, alpha=alpha, label="training",
+                color=MUTED if behind else SERIES[0], linewidth=0.9 if behind else None, label="training",
             )  # fmt: skip
         if isinstance(losses, Losses):
             axes.plot(losses.steps, losses.values, color=SERIES[0], label="training (Debugger)")
@@ -104,11 +105,18 @@ def loss(training: Training) -> Markup:
         return inline(figure, "loss", "Training loss by step and validation loss by epoch")
 
 
-def accuracy(epochs: Mapping[str, Floats]) -> Markup:
-    """The validation accuracy by epoch."""
+def accuracy(epochs: Mapping[str, Floats], best: int | None) -> Markup:
+    """The validation accuracy by epoch, the one that was kept marked."""
     with style():
         figure, axes = _axes()
         axes.plot(epochs["epoch"], epochs["validation_accuracy"], "o-", ms=4, color=SERIES[1])
+        kept = epochs["epoch"] == best
+        if kept.any():
+            axes.plot(
+                epochs["epoch"][kept], epochs["validation_accuracy"][kept], "o", ms=9, color=SERIES[0],
+                label=f"epoch {best}, which the model is",
+            )  # fmt: skip
+            _legend(axes)
         axes.set_xlabel("epoch")
         axes.set_ylabel("validation accuracy")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -205,6 +213,20 @@ def reliability(calibration: Reliability) -> Markup:
         axes.set_yticks(np.linspace(0, 1, 6))
         _legend(axes)
         return inline(figure, "reliability", "Share of right predictions by the model's own probability")
+
+
+def thresholds(found: Thresholds) -> Markup:
+    """Accuracy of the answers that are at least so sure, and which share of the pictures they are of."""
+    with style():
+        figure, axes = _axes((4.8, 3.3))
+        axes.plot(found.thresholds, found.accuracies, color=SERIES[0], label="right of the answers")
+        axes.plot(found.thresholds, found.shares, color=SERIES[1], label="pictures with an answer")
+        axes.set(xlim=(0, 1), ylim=(0, 1.04), xlabel="least probability of an answer", ylabel="share")
+        _percents(axes.xaxis)
+        _percents(axes.yaxis)
+        axes.set_yticks(np.linspace(0, 1, 6))
+        _legend(axes)
+        return inline(figure, "thresholds", "Accuracy and share of the answers by a threshold of confidence")
 
 
 def _axes(size_in: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:

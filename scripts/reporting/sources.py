@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -13,6 +15,7 @@ import scripts.command as command
 from scripts.execution import ENDED, Execution, deployment, seconds
 from scripts.reporting import evaluation, splits, training
 from scripts.reporting.parts import (
+    Card,
     Endpoint,
     Missing,
     ModelPackage,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 # Kinds of metadata whose results stay valid in a later execution.
 _JOBS = {"ProcessingJob", "TrainingJob", "TuningJob"}
+THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}  # where a local service answers
 
 
 def newest(session: boto3.Session, pipeline: str) -> str:
@@ -55,19 +59,17 @@ def collect(session: boto3.Session, arn: str) -> Report:
     Raises:
         ClientError: there is no such execution, or AWS refused.
     """
-    records = Records(session.client("sagemaker"), arn)
+    sagemaker = session.client("sagemaker")
+    records = Records(sagemaker, arn)
     store = Store(session.client("s3"))
+    split = part(lambda: records.outputs("SplitDataset"))
     return Report(
         run=records.run(),
         package=part(records.package),
         data=part(lambda: splits.read(store, records.outputs("SplitDataset"))),
         tuning=part(records.tuning),
-        training=part(lambda: training.read(store, records.training_job("TrainModel"))),
-        evaluation=part(
-            lambda: evaluation.read(
-                store, records.outputs("EvaluateModel"), part(lambda: records.outputs("SplitDataset"))
-            )
-        ),
+        training=part(lambda: training.read(store, records.training_job("TrainModel"), split)),
+        evaluation=part(lambda: evaluation.read(store, records.outputs("EvaluateModel"), split)),
         endpoint=part(lambda: records.endpoint(str(session.region_name))),
         verification=part(records.verification),
         made=datetime.now(UTC),
@@ -93,6 +95,7 @@ class Records:
 
     def __init__(self, sagemaker: Any, arn: str) -> None:
         self._sagemaker = sagemaker
+        self._here = urlsplit(sagemaker.meta.endpoint_url).hostname in THIS_MACHINE
         self._answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
         self._execution = Execution(
             arn,
@@ -124,6 +127,7 @@ class Records:
             # What follows the gate's last condition tells that there is no other one.
             passed=False if refused else True if execution.step("RegisterModel") else None,
             refusal=execution.refused,
+            here=self._here,
         )
 
     def outputs(self, step: str) -> dict[str, str]:
@@ -185,7 +189,7 @@ class Records:
         if arn is None:
             raise Unavailable(self._why("RegisterModel"))
         answer = self._ask("describe_model_package", ModelPackageName=arn)
-        return ModelPackage(arn, answer["ModelApprovalStatus"])
+        return ModelPackage(arn, answer["ModelApprovalStatus"], part(lambda: _card(answer)))
 
     def endpoint(self, region: str) -> Endpoint:
         """The endpoint that DeployEndpoint created or updated, as it is now."""
@@ -286,3 +290,33 @@ def _trial(summary: dict[str, Any]) -> Trial:
         seconds=(ended - began).total_seconds() if began and ended else None,
         failure_reason=summary.get("FailureReason", ""),
     )
+
+
+def _card(package: Any) -> Card:
+    """The card in DescribeModelPackage's answer.
+
+    Raises:
+        Unavailable: it has none, or one that is not in AWS's schema.
+    """
+    card = package.get("ModelCard", {})
+    if not card.get("ModelCardContent"):
+        raise Unavailable("This version has no card: an earlier version of the pipeline registered it.")
+    try:
+        content = json.loads(card["ModelCardContent"])
+        training = content.get("training_details", {})
+        job = training.get("training_job_details", {})
+        facts = {
+            "training": training.get("training_observations"),
+            "training_job": job.get("training_arn"),
+            "training_datasets": ", ".join(job.get("training_datasets", [])),
+            "container_image": ", ".join(job.get("training_environment", {}).get("container_image", [])),
+            **content.get("additional_information", {}).get("custom_details", {}),
+        }
+        uses = content.get("intended_uses", {})
+        return Card(
+            card.get("ModelCardStatus", "no status"),
+            {name: str(text) for name, text in uses.items() if text},
+            {name: str(text) for name, text in facts.items() if text},
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Unavailable(f"The card is not in AWS's schema ({error!r}).") from error

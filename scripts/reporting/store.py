@@ -43,17 +43,19 @@ class Store:
         """An object's bytes, or `length` of them."""
         last = "" if length is None else start + length - 1
         given = {"Range": f"bytes={start}-{last}"} if start or length is not None else {}
-        with self.open(uri, **given) as body:
+        body, _ = self.open(uri, **given)
+        with body:
             content: bytes = body.read()
         return content
 
-    def open(self, uri: str, **given: str) -> Any:
-        """An object's body, to be read as it comes."""
+    def open(self, uri: str, **given: str) -> tuple[Any, int]:
+        """An object's body, to be read as it comes, and how many bytes it has."""
         bucket, key = _split(uri)
         try:
-            return self._client.get_object(Bucket=bucket, Key=key, **given)["Body"]  # type: ignore[arg-type]
+            answer = self._client.get_object(Bucket=bucket, Key=key, **given)  # type: ignore[arg-type]
         except ClientError as error:
             raise _unavailable(error, uri) from error
+        return answer["Body"], answer["ContentLength"]
 
     def read_json(self, uri: str, **options: Any) -> Any:
         """An object's JSON; `options` go to json.loads."""

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
+import json
 import re
-import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
-from zlib import error as ZlibError
 
 import numpy as np
 
-from entrypoints.contract import EPOCH_COLUMNS, STEP_COLUMNS, TRAINING_EPOCHS, TRAINING_STEPS
-from scripts.reporting import system, tensors
-from scripts.reporting.parts import Floats, Losses, Missing, Rule, Training
+from entrypoints.archives import UnsafeArchive, read_members
+from entrypoints.contract import (
+    EPOCH_COLUMNS,
+    MODEL_CARD,
+    STEP_COLUMNS,
+    SUSPECTS,
+    TRAINING_EPOCHS,
+    TRAINING_STEPS,
+)
+from scripts.reporting import suspects, system, tensors
+from scripts.reporting.parts import Floats, Losses, Missing, Recipe, Rule, Training
 from scripts.reporting.store import Store, Unavailable, part
 
 OUTPUT_ARCHIVE = "output.tar.gz"
 # How a rule says where it fired, e.g. "Evaluation of the rule Overfit at step 120 resulted in ...".
 _FIRED_AT = re.compile(r"\bat step (\d+)")
+# Code lies at an address that names its SHA-256.
+_CODE = re.compile(r"/code/[^/]+/([0-9a-f]{64})/")
 
 
-def read(store: Store, job: Mapping[str, Any]) -> Training:
-    """The training of DescribeTrainingJob's answer `job`, as far as there is something of it."""
+def read(store: Store, job: Mapping[str, Any], split: Mapping[str, str] | Missing) -> Training:
+    """The training of DescribeTrainingJob's answer `job`, as far as there is something of it.
+
+    `split` are the outputs of SplitDataset, which hold the pictures.
+    """
     name, status = job["TrainingJobName"], job["TrainingJobStatus"]
     files = part(lambda: output_files(store, job))
     prefixes = {
@@ -50,34 +61,60 @@ def read(store: Store, job: Mapping[str, Any]) -> Training:
         system=part(lambda: system.read(store, f"{profiler}/profiler-output/system", status))
         if profiler
         else Missing("This training ran without Profiler, so CPU and memory were not watched."),
+        suspects=part(lambda: suspects.read(store, archive(job), files, split)),
+        recipe=part(lambda: recipe(store, job, files)),
     )
 
 
+def archive(job: Mapping[str, Any]) -> str:
+    """The S3 URI of the job's output.tar.gz."""
+    folder = job["OutputDataConfig"]["S3OutputPath"].rstrip("/")
+    return f"{folder}/{job['TrainingJobName']}/output/{OUTPUT_ARCHIVE}"
+
+
 def output_files(store: Store, job: Mapping[str, Any]) -> dict[str, bytes]:
-    """The CSV files in the job's output.tar.gz by name.
+    """The files of its own in the job's output.tar.gz by name.
 
     Raises:
-        Unavailable: there is no such archive, or it is damaged.
+        Unavailable: there is no such archive, or it is damaged or a bomb.
     """
     name = job["TrainingJobName"]
-    uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}/output/{OUTPUT_ARCHIVE}"
+    uri = archive(job)
     if job["TrainingJobStatus"] in {"InProgress", "Stopping"}:
         raise Unavailable(f"{name} is still running; it uploads what it measured when it ends.")
-    wanted = {TRAINING_STEPS, TRAINING_EPOCHS}
-    found = {}
+    wanted = {TRAINING_STEPS, TRAINING_EPOCHS, SUSPECTS, MODEL_CARD}
+    body, size = store.open(uri)
     try:
-        with store.open(uri) as body, gzip.GzipFile(fileobj=body) as stream:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    file = archive.extractfile(member)
-                    if file is not None and member.name.removeprefix("./") in wanted:
-                        found[member.name.removeprefix("./")] = file.read()
-            # tarfile reads no further than the tar archive's end; gzip's checksum and length come after it.
-            while stream.read(1 << 20):
-                pass
-    except (tarfile.TarError, EOFError, OSError, ZlibError) as error:
+        with body:
+            return dict(read_members(body, size, wanted))
+    except UnsafeArchive as error:
         raise Unavailable(f"{uri} cannot be unpacked ({error}); its upload may be incomplete.") from error
-    return found
+
+
+def recipe(store: Store, job: Mapping[str, Any], files: Mapping[str, bytes] | Missing) -> Recipe:
+    """What the model was made with, from the training's model.json and DescribeTrainingJob.
+
+    Raises:
+        Unavailable: the training left no such file, or no artifact.
+    """
+    if isinstance(files, Missing):
+        raise Unavailable(files.reason)
+    if MODEL_CARD not in files:
+        raise Unavailable(
+            f"The training left no {MODEL_CARD} in {OUTPUT_ARCHIVE}; an older version of it ran."
+        )
+    try:
+        card = json.loads(files[MODEL_CARD])
+        hyperparameters = {name: str(value) for name, value in card["hyperparameters"].items()}
+        versions = {name: str(version) for name, version in card["versions"].items()}
+        best_epoch, weights = int(card["metrics"]["best_epoch"]), str(card["weights"])
+        artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unavailable(f"{MODEL_CARD} of the training cannot be read ({error!r}).") from error
+    body, size = store.open(artifact)
+    body.close()
+    code = _CODE.search(job.get("HyperParameters", {}).get("sagemaker_submit_directory", ""))
+    return Recipe(hyperparameters, best_epoch, weights, versions, code[1] if code else "", size)
 
 
 def table(files: Mapping[str, bytes] | Missing, name: str, columns: Sequence[str]) -> dict[str, Floats]:

@@ -42,7 +42,7 @@ def test_the_shipped_file_holds_placeholders_only_where_a_deployment_differs():
 
 def test_the_shipped_file_writes_the_defaults_down(write):
     shipped, bare = load(FILE, {}), load(write(""), {})
-    for section in ("split", "tuning", "debugger", "images", "deployment", "retries"):
+    for section in ("split", "tuning", "debugger", "images", "deployment", "retries", "model_card"):
         assert getattr(shipped, section) == getattr(bare, section)
 
 
@@ -297,7 +297,7 @@ def test_a_word_that_never_was_is_refused_and_the_new_one_is_silent(write, capsy
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["split.group_pattern=("], "is no regular expression"),
+        (["split.group_pattern=("], "is not a regular expression"),
         (["split.test_fraction=0.9"], "leave nothing to train on"),
         (["split.group_pattern=a", "split.group_level=1"], "names the groups already"),
     ],

@@ -131,6 +131,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network.fc.bias.copy_(torch.stack([-offset, offset]))
     folder = tmp_path_factory.mktemp("artifact")
     card = {
+        "architecture": RESNET18.architecture,
+        "hyperparameters": {"epochs": 1},
+        "metrics": {"validation_accuracy": 1.0},
+        "weights": "random",
+        "versions": {"torch": torch.__version__},
         "classes": list(COLORS),
         "preprocessing": {
             "image_size": 32,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from entrypoints import contract, distributed
-from entrypoints.checkpoint import CONFIG_VARIABLE, FILE
+from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.train import main, train
 from tests.entrypoints.conftest import ROOT, run_toolkit, stringify
@@ -28,12 +28,14 @@ import torch
 from torch import nn
 
 from entrypoints import distributed, train
+from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.hyperparameters import Hyperparameters
 
 distributed.join()
 rank, folder = distributed.rank(), Path(sys.argv[1])
 found = {"count": distributed.count(), "count_here": distributed.count_here()}
 found["part"] = distributed.part(list(range(5)))
+found["whole"] = distributed.whole(torch.tensor(found["part"])).tolist()
 found["total"] = distributed.total(rank + 1.0)
 found["shares"] = distributed.shares([1.0, 3.0] if rank == 0 else [3.0, 5.0])
 found["from_first"] = distributed.from_first(lambda: rank)
@@ -76,7 +78,8 @@ def lose(epoch, **metrics):
 
 for name, line in (("whole", metric_line), ("lost", lose), ("lost", metric_line)):
     train.metric_line = line
-    os.environ |= {"TRAINING_JOB_NAME": name, "SM_MODEL_DIR": str(folder / name)}
+    os.environ["SM_MODEL_DIR"] = str(folder / name)
+    os.environ[CONFIG_VARIABLE] = str(folder / f"{name}-checkpoints.json")
     try:
         train.train(hyperparameters)
     except Lost:
@@ -107,6 +110,8 @@ def test_alone_everything_is_trivial(monkeypatch: pytest.MonkeyPatch) -> None:
     assert distributed.synchronize_batch_norm(network) is network
     assert (distributed.count(), distributed.rank(), distributed.count_here()) == (1, 0, 1)
     assert distributed.part([1, 2, 3]) == [1, 2, 3]
+    own = torch.zeros(2, 3)
+    assert distributed.whole(own) is own
     assert distributed.total(0.1) == 0.1
     assert distributed.shares([0.1, 7.0]) == [1.0, 1.0]
     assert distributed.from_first(lambda: "found") == "found"
@@ -164,14 +169,15 @@ def test_two_processes_agree_and_go_on_together(tmp_path: Path, artifact: Path) 
         write_classes(tmp_path / name, 5)
     (tmp_path / "pretrained").mkdir()
     shutil.copy(artifact / "model.safetensors", tmp_path / "pretrained")
-    (tmp_path / "checkpointconfig.json").write_text(json.dumps({"LocalPath": str(tmp_path / "state")}))
+    for name in ("whole", "lost"):
+        state = {"LocalPath": str(tmp_path / f"{name}-state")}
+        (tmp_path / f"{name}-checkpoints.json").write_text(json.dumps(state))
     (tmp_path / "agreement.py").write_text(AGREEMENT)
     environ = {
         "PYTHONPATH": ROOT,
         "OMP_NUM_THREADS": 1,
         "SM_NETWORK_INTERFACE_NAME": "lo",
         "SM_OUTPUT_DATA_DIR": tmp_path / "data",
-        CONFIG_VARIABLE: tmp_path / "checkpointconfig.json",
     } | {f"SM_CHANNEL_{name.upper()}": tmp_path / name for name in ("train", "validation", "pretrained")}
     torchrun = [Path(sys.executable).with_name("torchrun"), "--nproc-per-node=2"]
     result = subprocess.run(
@@ -186,6 +192,7 @@ def test_two_processes_agree_and_go_on_together(tmp_path: Path, artifact: Path) 
     assert result.returncode == 0, result.stdout + result.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert (first.pop("part"), second.pop("part")) == ([0, 2, 4], [1, 3])
+    assert (first.pop("whole"), second.pop("whole")) == ([0, 1, 2, 3, 4], [])
     assert (first.pop("shares"), second.pop("shares")) == ([0.25, 0.375], [0.75, 0.625])
     assert max(found.pop("gradient_error") for found in (first, second)) < 1e-6
     assert first == second
@@ -226,8 +233,10 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
     assert result.returncode == 0, log
     assert "; 2 x cpu, " in log
     assert len(re.findall(contract.METRIC_REGEXES[contract.VALIDATION_ACCURACY], log)) == 8
-    assert [path.name for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()] == [FILE]
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     assert (tmp_path / "model/model.int8.onnx").is_file()
+    suspects = json.loads((tmp_path / "output/data/suspects.json").read_text())
+    assert (suspects["epochs"], suspects["judged"]) == (8, {"train": 32, "validation": 10})
     assert not list((tmp_path / "model").glob(".*"))
 
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "none.json"))

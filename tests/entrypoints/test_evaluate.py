@@ -9,17 +9,26 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from entrypoints import digests
 from entrypoints.comparison import Champion
 from entrypoints.evaluate import MAX_SAMPLE_BYTES, evaluate, main
+from tests.entrypoints.archives import UNSAFE
 from tests.entrypoints.conftest import Run, change_in_the_middle
 from tests.entrypoints.pictures import write_classes
 
 PROPERTY_FILE_BYTES = 2 * 1024 * 1024
-RESULTS = ("evaluation.json", "predictions.json", "samples/answers.json", "gate.json")
+RESULTS = ("evaluation.json", "predictions.json", "samples/answers.json", "gate.json", "card.json")
+MODEL_CARD = {
+    "architecture": "resnet18",
+    "weights": "random",
+    "hyperparameters": {"epochs": 4},
+    "metrics": {"validation_accuracy": 0.9},
+    "versions": {"torch": "2.14.1"},
+}
 
 
 def evaluation(folder: Path) -> dict[str, dict[str, object]]:
@@ -51,7 +60,15 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     assert (gate["metric"], gate["value"]) == ("accuracy", metrics["accuracy"]["value"])
     said = "Test accuracy 0.8571 (95 % interval 0.4868 to 0.9743) on 7 pictures of 2 classes"
     assert gate["measured"] == f"{said} (fewer than 30 say little)"
-    assert result.stdout == f"{gate['measured']}. Not compared: no champion was given\n"
+    # Of pictures like those of the training: one colour each.
+    assert document["worth"]["known"] == {"value": 1.0, "low": pytest.approx(0.646, abs=1e-3), "high": 1.0}
+    known = "100.0% of them are known to it (95 % interval 0.6456 to 1)"
+    assert result.stdout == f"{gate['measured']}. {known}. Not compared: no champion was given\n"
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert f"{json.loads(card['evaluation_observation'])}\n" == result.stdout
+    measured = json.loads(card["metric_groups"])[0]["metric_data"]
+    found = {metric["name"]: metric["value"] for metric in measured}
+    assert (found["accuracy"], found["known"], found["pictures"]) == (pytest.approx(6 / 7), 1.0, 7)
 
 
 def test_a_thousand_classes_leave_a_small_file_for_the_gate(
@@ -65,7 +82,7 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
     scores = iter(np.eye(len(names), dtype=np.float32)[:, None])
     predictor = SimpleNamespace(
         InputError=ValueError,
-        load=lambda _: SimpleNamespace(classes=names, engine="fp32"),
+        load=lambda *_: SimpleNamespace(classes=names, engine="fp32"),
         decode=lambda *_: None,
         predict=lambda *_: next(scores),
         describe=lambda _, rows: [
@@ -74,6 +91,8 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
         ],
         engines=lambda _: ["fp32"],
     )
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "model.json").write_text(json.dumps(MODEL_CARD))
     monkeypatch.setattr("entrypoints.evaluate.import_predictor", lambda _: predictor)
     monkeypatch.setattr("entrypoints.program.os.cpu_count", lambda: 1)
     monkeypatch.setattr("entrypoints.metrics.RESAMPLES", 2)
@@ -84,7 +103,8 @@ def test_a_thousand_classes_leave_a_small_file_for_the_gate(
         champion=Champion("-", "there is none", tmp_path),
         margin=0.03,
     )
-    gate, report = (tmp_path / "out" / name for name in ("gate.json", "evaluation.json"))
+    gate, report, card = (tmp_path / "out" / f"{name}.json" for name in ("gate", "evaluation", "card"))
+    assert card.stat().st_size < 10_000
     assert json.loads(gate.read_text())["value"] == 1.0
     assert gate.stat().st_size < 1000
     # One number and one name a cell, no line of its own.
@@ -127,8 +147,8 @@ def test_samples_are_test_pictures_of_every_class_with_their_answers(
     [
         (
             "serving/predictor.py",
-            "    return _outputs(model, inputs, SCORES)[0]",
-            "    return -_outputs(model, inputs, SCORES)[0]",
+            "    return scores, distances",
+            "    return -scores, distances",
         ),
         ("image.py", "    return inputs", "    return inputs[::-1].copy()"),  # blue for red
     ],
@@ -157,9 +177,9 @@ def test_the_champion_answers_by_its_own_code(artifact: Path, tmp_path: Path, ru
     for folder in (wrong, champion):
         shutil.copytree(artifact, folder / "code")
     code = wrong / "code/entrypoints/serving/predictor.py"
-    right = "    return _outputs(model, inputs, SCORES)[0]"
+    right = "    return scores, distances"
     assert right in code.read_text()
-    code.write_text(code.read_text().replace(right, right.replace("return ", "return -")))
+    code.write_text(code.read_text().replace(right, right.replace("return ", "return -", 1)))
     known = digests.of_files([test / "ants/0.png"])
     (champion / "code/trained_on.npy").write_bytes(digests.to_bytes(known))
     for folder in (wrong, champion):
@@ -216,6 +236,28 @@ def test_a_bad_test_set_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_that_are_no_numbers_are_one_line(artifact: Path, tmp_path: Path, run: Run) -> None:
+    """Of the engine that serves here; onnxruntime would load it, and a maximum may hide what it makes."""
+    copied = shutil.copytree(artifact, tmp_path / "artifact")
+    for path in copied.glob("*.onnx"):
+        model = onnx.load(path)
+        weights = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+        array = onnx.numpy_helper.to_array(weights[-1]).copy()
+        array.flat[-1] = np.nan
+        weights[-1].CopyFrom(onnx.numpy_helper.from_array(array, weights[-1].name))
+        onnx.save(model, path)
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz", compresslevel=0) as tar:
+        tar.add(copied, ".")
+    test = write_classes(tmp_path / "test", 1)
+    output, message = tmp_path / "out", tmp_path / "message"
+    result = run("evaluate", "--model", tmp_path, "--test", test, "--output", output, "--message", message)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "the model artifact cannot be evaluated: model." in result.stderr
+    assert "has weights that are NaN or infinite" in result.stderr
+    assert not output.exists() and not message.exists()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -226,6 +268,9 @@ def test_a_bad_test_set_is_one_line(
         ("truncated archive", "cannot be unpacked"),
         ("damaged archive", "else give a whole .tar.gz archive: BadGzipFile: CRC check failed"),
         ("deep archive", "RecursionError"),
+        ("a bomb", "UnsafeArchive: a bomb: "),
+        ("a large file", "UnsafeArchive: a bomb: "),
+        ("a negative size", "cannot be unpacked"),
         ("no end", "ReadError: no header at byte 1,024 of the tar archive, nor its end"),
     ],
 )
@@ -242,6 +287,8 @@ def test_a_bad_archive_is_one_line(
     elif damage == "deep archive":
         with tarfile.open(packed, "w:gz") as tar:
             tar.addfile(tarfile.TarInfo("/".join("d" * 1500)))
+    elif damage in UNSAFE:
+        packed.write_bytes(UNSAFE[damage][0]("model.json"))
     elif damage == "no end":
         with tarfile.open(packed, "w:gz") as tar:
             tar.addfile(tarfile.TarInfo("model.json"))

@@ -88,6 +88,15 @@ def test_other_keys_are_named(tmp_path: Path, weights: Path) -> None:
             build(RESNET18, 2, tmp_path / "other.pth")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weights: Path, value: float) -> None:
+    state = torch.load(weights, weights_only=True)
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = state["bn1.bias"][3] = value
+    torch.save(state, tmp_path / "broken.pth")
+    with pytest.raises(WeightsError, match=r"NaN or infinite, in bn1\.bias and 1 more; give others$"):
+        build(RESNET18, 2, tmp_path / "broken.pth")
+
+
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     torch.save(resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
     with pytest.raises(WeightsError, match=r"not a ResNet18 .* has besides layer1\.2\.bn1\.bias, .* more"):

@@ -16,6 +16,7 @@ import torchvision
 from PIL import Image
 from torch import nn
 
+from entrypoints.contract import VERSION
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.optimizer import one_cycle
 from entrypoints.train import train
@@ -231,5 +232,15 @@ def test_the_card_says_what_was_trained_and_how(job: Path) -> None:
         },
         "hyperparameters": HP.as_dict(),
         "weights": "tiny.pth",
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "objective": {
+            "minimized": "cross-entropy of the training pictures",
+            "kept": "the epoch with the highest accuracy of the validation pictures",
+            "layers": HP.layers(True),
+        },
+        "training_job": None,
+        "versions": {
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "image-classification-pipeline": VERSION,
+        },
     }

@@ -305,7 +305,7 @@ def test_the_settings_reach_the_program(tmp_path: Path, capsys: pytest.CaptureFi
     assert sorted(set(summary["groups"].values())) == ["ants/1.png", "ants/2.png"]
     with pytest.raises(SystemExit):
         main(arguments(folder, tmp_path / "other", "--group-pattern=("))
-    assert "is no regular expression" in capsys.readouterr().err
+    assert "is not a regular expression" in capsys.readouterr().err
 
 
 def test_names_that_some_file_systems_cannot_tell_apart(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
     assert load_file(job / "model/model.safetensors")["fc.weight"].shape == (2, 512)
     assert card["engines"]["int8"]["agreement"] == 1
     assert "engines: fp32 44.7 MB, int8 11.3 MB; int8 agrees on 100.0% of 6 pictures" in out
+    suspects = json.loads((job / "data/suspects.json").read_text())
+    assert (suspects["epochs"], suspects["judged"]) == (2, {"train": 10, "validation": 6})
+    assert f"suspect labels: {suspects['found']} of 10 training and 6 validation pictures" in out
     digests = (job / "model/trained_on.npy").read_bytes()
     seen = {hashlib.sha256(file.read_bytes()).digest()[:8] for file in (job / "input").rglob("*.png")}
     assert set(from_bytes(digests).tolist()) == {int.from_bytes(value, "big") for value in seen}
@@ -84,7 +87,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
 @pytest.mark.usefixtures("tiny")
 def test_trials_leave_the_engines_out_and_cannot_be_served(job: Path) -> None:
     train(QUICK)
-    assert not list((job / "model").glob("*.onnx"))
+    assert not list((job / "model").glob("*.onnx")) and not (job / "data/suspects.json").exists()
     with pytest.raises(FileNotFoundError, match=r"no model\.onnx: it was trained with engines=0") as error:
         predictor.load(job / "model")
     assert "\n" not in str(error.value)

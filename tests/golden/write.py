@@ -6,7 +6,7 @@ PYTHONPATH=. python tests/golden/write.py
 from pathlib import Path
 
 from config.settings import Settings
-from pipeline.definition import canonical
+from pipeline.definition import sealed
 from pipeline.pipeline import build_pipeline, pipeline_session
 
 FILE = Path(__file__).with_name("definition.json")
@@ -30,7 +30,7 @@ DIGESTS = {
 
 def definition(settings: Settings = SETTINGS) -> str:
     """The canonical definition of the fixed deployment."""
-    return canonical(build_pipeline(settings, pipeline_session(settings), DIGESTS).definition())
+    return sealed(build_pipeline(settings, pipeline_session(settings), DIGESTS).definition())
 
 
 if __name__ == "__main__":

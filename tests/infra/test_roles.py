@@ -1,10 +1,12 @@
 import inspect
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import botocore.session
+import cfnlint
 import pytest
 import yaml
 from botocore import xform_name
@@ -84,6 +86,21 @@ def test_a_bare_star_stands_only_where_iam_knows_no_resource_and_under_a_conditi
         if "*" in as_list(statement["Resource"]):
             assert set(as_list(statement["Action"])) <= WITHOUT_RESOURCE
             assert statement["Condition"]
+
+
+def test_every_action_is_allowed_on_a_resource_of_a_type_that_it_takes(resources):
+    """The Service Authorization Reference, as cfn-lint brings it along."""
+    file = Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "Policies.json"
+    reference = json.loads(file.read_text())
+    checked = set()
+    for statement in statements(resources):
+        types = {kind for arn in as_list(statement["Resource"]) for kind in re.findall(":([a-z-]+)/", arn)}
+        for action in as_list(statement["Action"]):
+            service, _, name = action.partition(":")
+            if service == "sagemaker":
+                assert types & set(reference[service]["Actions"][name.lower()]["Resources"]), action
+                checked.add(action)
+    assert "sagemaker:ListModelPackages" in checked
 
 
 def test_the_execution_role_creates_what_the_steps_create_and_no_more(resources):

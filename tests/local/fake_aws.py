@@ -66,6 +66,8 @@ class FakeAws:
             if verb == "Create":
                 return self._create(resource, request)
             name = request[f"{resource}Name"]
+            if name not in self._resources:
+                raise client_error(operation, "ValidationException", f"Requested resource not found: {name}")
             if verb == "Stop":
                 self.stopped.append(name)
                 self._resources[name]["_stopping"] = True
@@ -73,6 +75,9 @@ class FakeAws:
             return self._describe(resource, self._resources[name])
 
     def _create(self, resource: str, request: dict[str, Any]) -> dict[str, Any]:
+        for made in self._resources.values():
+            if "ClientToken" in request and made.get("ClientToken") == request["ClientToken"]:
+                return {f"{resource}Arn": made[f"{resource}Arn"]}
         name = request.get(f"{resource}Name", f"group/{len(self.requests)}")
         arn = f"{ACCOUNT}:{_KINDS[resource]}/{name.lower()}"
         record = {**request, f"{resource}Arn": arn, f"{resource}Name": name, "_looks": 0}
@@ -96,9 +101,10 @@ class FakeAws:
             record["_looks"] = 1
         else:
             record["_looks"] = 9
-            status, reason = (self.endings.get(step) or [("Completed", "")])[0]
-            if len(self.endings.get(step, [])) > 1:
-                self.endings[step].pop(0)
+            if "_ending" not in record:
+                endings = self.endings.get(step) or [("Completed", "")]
+                record["_ending"] = endings.pop(0) if len(endings) > 1 else endings[0]
+            status, reason = record["_ending"]
         answer[f"{resource}Status"] = status
         if reason:
             answer["FailureReason"] = reason

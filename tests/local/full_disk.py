@@ -16,8 +16,9 @@ def fill(store: Store) -> None:
     for size in (2000, 200, 20, 0):
         try:
             while True:
+                row = (str(uuid.uuid4()), "x" * size)
                 connection.execute(
-                    "INSERT INTO records VALUES ('x', ?, 0, ?)", (str(uuid.uuid4()), "x" * size)
+                    "INSERT INTO records (kind, name, created, body) VALUES ('x', ?, 0, ?)", row
                 )
         except sqlite3.OperationalError:
             continue

@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from http.client import HTTPConnection
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 from botocore.exceptions import ClientError
@@ -177,25 +178,7 @@ def test_other_services_come_from_moto(client):
     iam.delete_role(RoleName=role["RoleName"])
 
 
-def test_schedules_and_metrics_come_from_moto(client):
-    scheduler = client("scheduler")
-    schedule = {
-        "Name": "weekly",
-        "ScheduleExpression": "rate(7 days)",
-        "FlexibleTimeWindow": {"Mode": "OFF"},
-        "Target": {
-            "Arn": f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:pipeline/p",
-            "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/r",
-            "SageMakerPipelineParameters": {"PipelineParameterList": [{"Name": "Epochs", "Value": "1"}]},
-        },
-    }
-    scheduler.create_schedule(**schedule)
-    assert scheduler.get_schedule(Name="weekly")["Target"] == schedule["Target"] | {
-        "RetryPolicy": scheduler.get_schedule(Name="weekly")["Target"]["RetryPolicy"]
-    }
-    scheduler.update_schedule(**schedule, State="DISABLED")
-    assert [found["State"] for found in scheduler.list_schedules()["Schedules"]] == ["DISABLED"]
-    scheduler.delete_schedule(Name="weekly")
+def test_metrics_come_from_moto(client):
     cloudwatch = client("cloudwatch")
     cloudwatch.put_metric_data(Namespace="Own", MetricData=[{"MetricName": "m", "Value": 1.0}])
     assert [metric["MetricName"] for metric in cloudwatch.list_metrics(Namespace="Own")["Metrics"]] == ["m"]
@@ -268,6 +251,128 @@ def test_a_taken_port_is_one_clear_line(server):
     with pytest.raises(OSError, match=rf"^port {port} of 127.0.0.1 is taken; "):
         Server(lambda *_: [], port).start()
     assert threading.active_count() == before
+
+
+def credential(service):
+    return {"authorization": f"AWS4-HMAC-SHA256 Credential=k/20261129/us-east-1/{service}/aws4_request, S=x"}
+
+
+def unfinished(server, head, *sent):
+    """The status and the body of the answer to a request of which no more than that is ever sent."""
+    with socket.create_connection(
+        ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10
+    ) as connection:
+        connection.sendall(head.encode() + b"\r\n")
+        for block in sent:
+            connection.sendall(block)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "limit", "code"),
+    [
+        ("sagemaker", "/endpoints/there/invocations", 25_000_000, "413"),
+        ("sagemaker", "/", 25_000_000, "413"),
+        (None, "/endpoints/there/invocations", 25_000_000, "413"),
+        ("lambda", "/2015-03-31/functions", 69_905_067, "RequestEntityTooLargeException"),
+    ],
+)
+def test_a_body_that_is_too_long_is_refused_before_it_is_received(server, service, path, limit, code):
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    if service:
+        head += f"Authorization: {credential(service)['authorization']}\r\n"
+    status, body = unfinished(server, f"{head}Content-Length: {1 << 30}\r\n", b"x" * 1000)
+    assert status == 413
+    assert json.loads(body)["__type"] == code
+    assert str(limit) in json.loads(body)["message"]
+    expecting = f"{head}Content-Length: {limit + 1}\r\nExpect: 100-continue\r\n"
+    assert unfinished(server, expecting)[0] == 413
+
+
+def test_a_body_in_chunks_is_refused_once_it_is_too_long(server):
+    head = "POST /endpoints/there/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
+    chunk = b"f4240\r\n" + b"x" * 1_000_000 + b"\r\n"
+    status, body = unfinished(server, head, *[chunk] * 26)
+    assert (status, json.loads(body)["__type"]) == (413, "413")
+
+
+def test_a_client_that_sends_too_much_reads_why(client):
+    refusal = error(client("sagemaker-runtime").invoke_endpoint, EndpointName="there", Body=bytes(60_000_000))
+    assert refusal["Error"] == {"Code": "413", "Message": "HTTP content length exceeded 25000000 bytes."}
+    assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 413
+
+
+def test_a_connection_may_be_closed_twice_and_the_server_goes_on(server):
+    with socket.create_connection(
+        ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10
+    ) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert connection.recv(1000)
+        [channel] = server._server.active_channels.values()
+        channel.handle_close()
+        channel.handle_close()
+    assert get(server, "/")[0] == 200
+
+
+def test_a_body_of_the_greatest_length_arrives_and_s3_takes_longer_ones(server, client):
+    headers = {"Content-Type": NPY, "accept": "a", "x-amzn-sagemaker-custom-attributes": "c"}
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+    with contextlib.closing(connection):
+        body = bytes(25_000_000)
+        path = "/endpoints/there/invocations"
+        connection.request("POST", path, body, headers | credential("sagemaker"))
+        assert connection.getresponse().read().endswith(body)
+    s3 = client("s3")
+    s3.create_bucket(Bucket="endpoints")
+    s3.put_object(Bucket="endpoints", Key="there/invocations", Body=bytes(25_000_001))
+    assert s3.head_object(Bucket="endpoints", Key="there/invocations")["ContentLength"] == 25_000_001
+
+
+def test_requests_that_wait_for_others_keep_none_from_being_answered(caplog):
+    count = 60
+    together = threading.Barrier(count, timeout=10)
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/inner":
+            return [b"inner"]
+        together.wait()
+        return [get(server, "/inner")[2]]
+
+    server = Server(app)
+    server.start()
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            answers = list(pool.map(lambda _: get(server, "/outer")[2], range(count)))
+        threads = threading.active_count()
+        assert get(server, "/inner")[2] == b"inner"
+        assert threading.active_count() == threads  # those that there are answer
+    finally:
+        server.stop()
+    assert answers == [b"inner"] * count
+    assert caplog.text == ""
+
+
+def test_without_another_thread_a_request_waits_for_one_of_those_there_are(monkeypatch):
+    def refuse(*_arguments):
+        raise RuntimeError("can't start new thread")
+
+    def app(_environ, start_response):
+        time.sleep(0.05)
+        start_response("200 OK", [])
+        return [b"answered"]
+
+    server = Server(app)
+    server.start()
+    monkeypatch.setattr(server._server.task_dispatcher, "start_new_thread", refuse)
+    try:
+        with ThreadPoolExecutor(2 * THREADS) as pool:
+            answers = list(pool.map(lambda _: get(server, "/")[2], range(2 * THREADS)))
+    finally:
+        server.stop()
+    assert answers == [b"answered"] * 2 * THREADS
 
 
 def test_stopping_is_quick_and_ends_the_threads_and_the_port():

@@ -1,4 +1,6 @@
-"""Every operation of SageMaker, CloudWatch Logs and Lambda that the service answers itself, over the wire.
+"""Every operation that the service answers itself, over the wire.
+
+Of SageMaker, CloudWatch Logs, Lambda and EventBridge Scheduler.
 
 What they answer is compared with AWS's model of it by answers_have_their_shapes (conftest.py), for all, and
 with AWS's example of it where there is one: Lambda's come with botocore (data/lambda/.../examples-1.json),
@@ -128,8 +130,9 @@ def sagemaker_scenario(sm, home):
     sm.update_pipeline(PipelineName="l", PipelineDefinition=document(step))
     run = {"PipelineExecutionArn": sm.start_pipeline_execution(PipelineName="l")["PipelineExecutionArn"]}
     sm.stop_pipeline_execution(**run, ClientRequestToken="c" * 32)
-    with pytest.raises(sm.exceptions.ClientError, match="does not retry"):
-        sm.retry_pipeline_execution(**run, ClientRequestToken="c" * 32)
+    settled(sm.describe_pipeline_execution, "PipelineExecutionStatus", **run)
+    sm.retry_pipeline_execution(**run, ClientRequestToken="c" * 32)
+    sm.stop_pipeline_execution(**run, ClientRequestToken="c" * 32)
     settled(sm.describe_pipeline_execution, "PipelineExecutionStatus", **run)
     sm.delete_pipeline(PipelineName="l", ClientRequestToken="c" * 32)
 
@@ -173,6 +176,27 @@ def lambda_scenario(functions):
     functions.delete_function(**name)
 
 
+def scheduler_scenario(scheduler):
+    """Every operation of EventBridge Scheduler, on one schedule of one group."""
+    arn = scheduler.create_schedule_group(Name="g")["ScheduleGroupArn"]
+    scheduler.get_schedule_group(Name="g")
+    scheduler.list_schedule_groups()
+    scheduler.tag_resource(ResourceArn=arn, Tags=[{"Key": "k", "Value": "v"}])
+    scheduler.list_tags_for_resource(ResourceArn=arn)
+    scheduler.untag_resource(ResourceArn=arn, TagKeys=["k"])
+    schedule = {
+        "Name": "s", "GroupName": "g", "ScheduleExpression": "cron(0 3 1 1 ? 2190)",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "Target": {"Arn": "arn:aws:sagemaker:us-east-1:123456789012:pipeline/p", "RoleArn": ROLE},
+    }  # fmt: skip
+    scheduler.create_schedule(**schedule)
+    scheduler.get_schedule(Name="s", GroupName="g")
+    scheduler.update_schedule(**schedule, State="DISABLED")
+    scheduler.list_schedules()
+    scheduler.delete_schedule(Name="s", GroupName="g")
+    scheduler.delete_schedule_group(Name="g")
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """The answers to each operation, and the operations that the service has for SageMaker and Logs."""
@@ -191,13 +215,14 @@ def asked(tmp_path_factory):
         patch.setattr(ControlPlane, "__init__", noted)
         service = LocalService(home)
     with service:
-        clients = {name: service.client(name) for name in ("sagemaker", "logs", "lambda")}
+        clients = {name: service.client(name) for name in ("sagemaker", "logs", "lambda", "scheduler")}
         for name, client in clients.items():
             client.meta.events.register(f"after-call.{name}", note)
         put(Home(home), "s3://b/in/x", "x")
         sagemaker_scenario(clients["sagemaker"], Home(home))
         logs_scenario(clients["logs"])
         lambda_scenario(clients["lambda"])
+        scheduler_scenario(clients["scheduler"])
     return answers, planes
 
 
@@ -205,6 +230,16 @@ def test_every_operation_is_asked(asked):
     answers, operations = asked
     assert len(operations) >= 60
     assert not set(operations) - answers.keys()
+
+
+def test_scheduler_answers_as_its_model_says(asked):
+    answers, _ = asked
+    model = service_model("scheduler")
+    for operation in model.operation_names:
+        for answer in answers[operation]:
+            told = {key: value for key, value in answer.items() if key != "ResponseMetadata"}
+            shape = model.operation_model(operation).output_shape
+            assert shape is None or not problems(told, shape), operation
 
 
 def test_lambda_answers_have_what_the_documentation_shows(asked):

@@ -14,10 +14,12 @@ import boto3
 import psutil
 import pytest
 
+from local import __main__ as command
 from local import service as service_module
-from local.home.home import OtherRegion
+from local.home.home import OtherRegion, UnfitHome
+from local.home.lock import HomeInUse
 from local.processes import ending
-from local.service import HomeInUse, LocalService
+from local.service import LocalService
 from tests.local.job_requests import script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,12 +76,44 @@ def test_a_home_keeps_its_region(tmp_path):
         assert service.home.region == "eu-west-1"
 
 
+def test_a_home_in_which_no_program_would_find_its_modules_is_refused_before_it_is_made(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "a:b")
+    for name in ("a:b", "a:b/home", "link"):
+        with pytest.raises(
+            UnfitHome, match=r"a:b.* has a ':' in its path.*; choose another folder with --home"
+        ):
+            LocalService(tmp_path / name)
+    assert not (tmp_path / "a:b").exists()
+
+
 def test_what_a_killed_service_left_in_service_json_is_not_believed(tmp_path):
     (tmp_path / "service.json").write_text('{"url": "http://127.0.0.1:1", "pid": 1}')
     holder = LocalService(tmp_path)
     with pytest.raises(HomeInUse, match="is in use by another local service;"):
         LocalService(tmp_path)
     holder.stop()
+
+
+def test_damaged_records_are_set_aside_and_what_the_folders_hold_is_told(tmp_path):
+    with LocalService(tmp_path) as service:
+        assert service.notes == []
+        service.client("s3").create_bucket(Bucket="pictures")
+        start_job(service.client("sagemaker"), "pass")
+    (tmp_path / "records.sqlite").write_bytes(b"damaged" * 1000)
+    with LocalService(tmp_path) as service:
+        (note,) = service.notes
+        assert "records.sqlite was damaged and is set aside as records.damaged-" in note
+        assert f"the logs and files of 1 processing job, 1 bucket are still in {tmp_path}" in note
+        assert [bucket["Name"] for bucket in service.client("s3").list_buckets()["Buckets"]] == ["pictures"]
+        assert service.client("sagemaker").list_processing_jobs()["ProcessingJobSummaries"] == []
+
+
+def test_a_home_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    process = serve(tmp_path / "file" / "home")
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (2, "")
+    assert errors == f"local: {tmp_path}/file/home: Not a directory; choose another folder with --home\n"
 
 
 def test_an_interruption_while_it_starts_ends_what_has_begun(tmp_path, monkeypatch):
@@ -178,6 +212,18 @@ def test_a_home_that_cannot_be_is_one_line(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert len(errors.splitlines()) == 1 and "Not a directory" in errors
+
+
+def test_a_disk_that_is_full_before_there_is_a_home_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as mkdir says it of a folder's descriptor
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    monkeypatch.setattr(sys, "argv", ["local", "--home", str(tmp_path / "home"), "--port", "0"])
+    assert command.main() == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"local: the disk that holds {tmp_path / 'home'} is full (")
+    assert line.endswith("make room and start again")
 
 
 # What the service waits for when it ends never comes; a model server stands for its other children.

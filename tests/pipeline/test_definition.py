@@ -1,8 +1,9 @@
+import hashlib
 import json
 
 import pytest
 
-from pipeline.definition import canonical, diff
+from pipeline.definition import canonical, diff, digest, sealed
 
 
 def test_equal_definitions_have_equal_text():
@@ -39,3 +40,24 @@ def test_the_difference_is_read_line_by_line():
         '+      "DefaultValue": 12,',
     ]
     assert diff(live, live) == []
+
+
+def test_a_definition_names_its_own_digest(definition):
+    """Anybody can check it: the text that SageMaker holds, with zeros in the digest's place."""
+    text = canonical(definition)
+    named = digest(text)
+    assert text.count(named) == 1
+    assert hashlib.sha256(text.replace(named, 64 * "0").encode()).hexdigest() == named
+    assert sealed(text) == text
+
+
+def test_a_definition_that_differs_in_anything_has_another_digest(definition):
+    named = digest(definition)
+    definition["Parameters"][0]["DefaultValue"] = "s3://elsewhere/"
+    assert digest(definition) != named
+    assert digest(definition) in sealed(definition)
+
+
+def test_a_definition_without_a_card_has_a_digest_too():
+    assert sealed({"Steps": []}) == canonical({"Steps": []})
+    assert len(digest({"Steps": []})) == 64

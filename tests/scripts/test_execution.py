@@ -188,7 +188,8 @@ def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, m
             "describe_pipeline_execution", {"PipelineExecutionArn": ARN, "PipelineExecutionStatus": status}
         )
         session.stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": records})
-        session.stub.add_response("describe_hyper_parameter_tuning_job", TUNING)
+        if status == "Executing":  # what has ended is not asked about again
+            session.stub.add_response("describe_hyper_parameter_tuning_job", TUNING)
         if records[0]["StepStatus"] == "Executing":
             names = ("tune-002-abcdef12", "tune-003-fedcba21", "tune-004-late")
             session.stub.add_response(

@@ -12,6 +12,7 @@ from PIL import Image
 from entrypoints.answer import ATTEMPTS
 from scripts.command import Failure
 from scripts.invoke import connect, model_card, predict_picture, predict_tensor, transform
+from tests.entrypoints.archives import UNSAFE, archive_of
 from tests.scripts.conftest import BUCKET
 from tests.scripts.runtime import ANSWER, ENDPOINT, SCRIPT, THROTTLED, UNAVAILABLE, model_error, npy
 
@@ -147,6 +148,38 @@ def test_the_tensor_is_what_the_endpoint_makes_of_the_picture(picture):
     ours = transform(picture, PREPROCESSING)
     assert (ours.dtype, ours.shape) == (np.float32, (1, 3, 16, 16))
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_an_artifact_that_is_a_bomb_is_one_line(run, refused, url, runtime, picture, s3):
+    s3.put_object(Bucket=BUCKET, Key="models/model.tar.gz", Body=UNSAFE["a bomb"][0]("model.json"))
+    endpoints = {"AWS_ENDPOINT_URL_SAGEMAKER": url, "AWS_ENDPOINT_URL_S3": url}
+    completed = run(SCRIPT, picture, "--tensor", **runtime.environment, **endpoints)
+    refused(completed, "model.tar.gz cannot be read (a bomb: ", "or leave out --tensor")
+
+
+UNREADABLE = {
+    **{kind: unsafe for kind, unsafe in UNSAFE.items() if kind != "a bomb"},
+    **{
+        kind: (lambda name, content=content: archive_of(**{name: content}), words)
+        for kind, content, words in (
+            ("no JSON", b"{", "cannot be read (Expecting property name"),
+            ("deep JSON", b"[" * 100_000, "cannot be read ("),
+            ("a list", b"[]", "its model.json is not one of this pipeline"),
+            ("no classes", b'{"classes": []}', "its model.json is not one of this pipeline"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_an_artifact_that_cannot_be_read_is_a_failure(kind, deployed, s3):
+    make, words = UNREADABLE[kind]
+    archive = make("model.json")
+    s3.put_object(Bucket=BUCKET, Key="models/model.tar.gz", Body=archive)
+    with pytest.raises(Failure, match=r"model\.tar\.gz cannot be read \(") as caught:
+        model_card(ENDPOINT, deployed, s3)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_artifact_of_another_origin_has_no_model_card(deployed, s3):

@@ -49,7 +49,7 @@ app = Starlette(routes=routes)
 
 @pytest.fixture
 def service(tmp_path, url):
-    """A local service; `url` empties moto, whose state belongs to the process and holds the schedules."""
+    """A local service; `url` empties moto, whose state belongs to the process."""
     assert url
     with LocalService(tmp_path / "home") as service:
         service.client("s3").create_bucket(Bucket=BUCKET)
@@ -148,7 +148,7 @@ def test_a_browser_finds_the_endpoint_where_it_was_after_an_update(service, pict
         assert answer.json()["label"] == "ants"
 
 
-def test_schedules_are_stored_and_not_fired(run, refused, service):
+def test_a_schedule_starts_the_pipeline(run, refused, service):
     refused(run("schedule_retraining.py", "--rate", "1 day", "--local", service.url), "there is no pipeline")
     step = {"Name": "No", "Type": "Fail", "Arguments": {"ErrorMessage": "no"}}
     service.client("sagemaker").create_pipeline(
@@ -159,6 +159,12 @@ def test_schedules_are_stored_and_not_fired(run, refused, service):
     )
     created = run("schedule_retraining.py", "--rate", "1 day", "--local", service.url)
     assert created.returncode == 0, created.stderr
-    assert "does not fire them" in created.stderr
+    assert "`python -m local` starts it" in created.stderr
     shown = run("schedule_retraining.py", "--local", service.url)
     assert "rate(1 day)" in shown.stdout
+    deadline = time.monotonic() + 60
+    while not service.client("sagemaker").list_pipeline_executions(PipelineName=NAME)[
+        "PipelineExecutionSummaries"
+    ]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -114,7 +114,7 @@ def test_beside_others(s3, upload, put):
         assert f"are in {DATA}{name}/ (8 sent" in completed.stdout
     assert upload().returncode == 0
     s3.put_object(Bucket=BUCKET, Key="photos/1.png", Body=b"x")
-    assert upload(f"s3://{BUCKET}/flowers").returncode == 0  # the bucket itself is no dataset
+    assert upload(f"s3://{BUCKET}/flowers").returncode == 0  # the bucket itself is not a dataset
 
 
 def test_a_copy_belongs_to_nobody(s3, upload):

@@ -98,7 +98,7 @@ def test_explained_pictures_do_not_go_where_pictures_are_looked_for(run, refused
 
 
 def test_a_folder_without_pictures(run, refused, runtime, tmp_path):
-    refused(run(SCRIPT, tmp_path, "--local", runtime.url), f"there is no picture in {tmp_path}")
+    refused(run(SCRIPT, tmp_path, "--local", runtime.url), f"no pictures found in {tmp_path}")
 
 
 def test_a_picture_from_stdin(runtime, picture):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from local.home.home import Home
 from scripts.results import write_report
 from tests.browser import CHROMIUM, Browser
 from tests.scripts.reporting.account import Account
@@ -39,7 +40,7 @@ FAINT = """(() => {
   }
   return found;
 })()"""
-SECTIONS = ["steps", "data", "tuning", "training", "time", "evaluation", "endpoint"]
+SECTIONS = ["steps", "data", "tuning", "training", "time", "evaluation", "suspects", "card", "endpoint"]
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +102,13 @@ def test_wrong_arguments(run, refused, arguments, words):
 
 def test_a_report_that_fails_is_a_line_and_no_file(tmp_path, capsys):
     """run_local.py goes on without it."""
-    assert write_report(EXECUTION, tmp_path / "reports", ["--local=http://127.0.0.1:9"]) is None
+    assert write_report(Home(tmp_path), EXECUTION, ["--local=http://127.0.0.1:9"]) is None
     assert "no report: report.py: " in capsys.readouterr().err
     assert list((tmp_path / "reports").iterdir()) == []
-    (tmp_path / "file").touch()
-    assert write_report(EXECUTION, tmp_path / "file", []) is None
-    assert f"no report: {tmp_path / 'file'}: Not a directory" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "reports").touch()
+    assert write_report(Home(tmp_path / "other"), EXECUTION, []) is None
+    assert f"no report: {tmp_path / 'other' / 'reports'}: Not a directory" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,9 @@ def test_a_model_of_no_package_is_told(run, refused, service, sagemaker):
     )
     sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName="mine")
     refused(
-        run(SCRIPT, "--local", service.url, "--yes"), "serves mine", "no version of a model package group"
+        run(SCRIPT, "--local", service.url, "--yes"),
+        "serves mine",
+        "is not a version of a model package group",
     )
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -104,6 +105,7 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
     assert prediction["probabilities"].keys() == set(CLASSES)
     assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert all(step["seconds"] >= 0 for step in summary["steps"]) and summary["seconds"] > 0
+    assert summary["suspect_labels"] is None  # a class has four pictures to train on
     artifacts = summary["artifacts"]
     assert artifacts["home"] == str(home)
     assert Path(artifacts["model"]).name == "model.tar.gz" and Path(artifacts["model"]).is_file()
@@ -114,6 +116,30 @@ def test_every_step_succeeds_and_the_summary_tells_it_all(passed):
     assert report.parent == home / "reports"
     html = report.read_text(encoding="utf-8")
     assert "große Bienen" in html and "Accepted" in html
+
+
+def test_the_version_has_a_card_of_this_execution(passed):
+    home, summary, output, _ = passed
+    store = Store(Home(home).database)
+    registered = store.list("model-packages")
+    store.close()
+    [package] = [each for each in registered if each["ModelPackageArn"] == summary["model_package_arn"]]
+    assert package["ModelCard"]["ModelCardStatus"] == "Draft"
+    card = json.loads(package["ModelCard"]["ModelCardContent"])
+    details = card["additional_information"]["custom_details"]
+    assert details["pipeline_execution"] == summary["execution_arn"]
+    with tarfile.open(summary["artifacts"]["model"]) as tar:
+        model = json.load(tar.extractfile("model.json"))
+    assert details["data_sha256"] == model["data"]["sha256"]
+    assert card["training_details"]["training_job_details"]["training_arn"] == model["training_job"]
+    measured = card["evaluation_details"][0]["metric_groups"][0]["metric_data"]
+    found = {metric["name"]: metric["value"] for metric in measured}
+    assert (found["accuracy"], found["pictures"]) == (summary["test_accuracy"], TESTED)
+    assert found["known"] == summary["test_known"]
+    assert f"known: {summary['test_known']:.1%} of the test pictures" in output
+    report = Path(summary["artifacts"]["report"]).read_text(encoding="utf-8")
+    assert details["definition_sha256"] in report
+    assert "Not stated: set model_card.intended_uses in pipeline.toml" in report
 
 
 def test_the_person_reads_what_happened(passed):

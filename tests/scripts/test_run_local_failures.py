@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,22 +12,28 @@ import time
 import psutil
 import pytest
 
+from config.settings import load
 from local.processes.ending import GRACE_S
 from local.service import LocalService
+from scripts.run_local import find_dataset
 from tests.local.full_disk import MESSAGE
 from tests.scripts.runs import ROOT, SMALL, make_pictures, start
 
 
-def test_a_program_that_fails_tells_its_reason(tmp_path):
+def test_a_killed_run_goes_on_and_a_program_that_fails_tells_its_reason(tmp_path):
     """A weights file of another network stops the first trial; its own words reach the person."""
     import torch
 
     torch.save({"nothing.weight": torch.zeros(1)}, tmp_path / "weights.pth")
-    pictures = make_pictures(tmp_path / "pictures", 3)
-    process = start(
-        *("--data", pictures, "--home", tmp_path / "home", "--weights", tmp_path / "weights.pth", *SMALL),
-        *("--summary", tmp_path / "summary.json"),
-    )
+    pictures, home = make_pictures(tmp_path / "pictures", 3), tmp_path / "home"
+    process = start("--data", pictures, "--home", home, "--weights", tmp_path / "weights.pth", *SMALL)
+    deadline = time.monotonic() + 200
+    while not list((home / "tuning-jobs").glob("*/log.txt")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    process = start("--resume", "--home", home, "--summary", tmp_path / "summary.json")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 1, output + errors
     assert "weights.pth is not a ResNet18 of torchvision: it lacks " in output
@@ -35,6 +42,7 @@ def test_a_program_that_fails_tells_its_reason(tmp_path):
     assert summary["status"] == "Failed"
     assert summary["steps"][-1]["name"] == "TuneHyperparameters"
     assert summary["test_accuracy"] is None
+    assert len(list((home / "processing-jobs").iterdir())) == 1  # the split is not repeated
 
 
 @pytest.mark.parametrize("step", ["SplitDataset", "TuneHyperparameters"])
@@ -56,12 +64,33 @@ def test_an_interrupted_run_leaves_no_process_and_says_what_was_kept(tmp_path, s
     assert last.startswith("run_local.py: interrupted: ") and str(home) in last
     assert "Traceback" not in errors
     assert not [p for p in family[1:] if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    # What was kept can be read: the execution is there, and it is stopped.
-    with LocalService(home) as service:
+    assert last.endswith(f"python scripts/run_local.py --home={home} --resume goes on with it")
+    # What was kept can be read: the execution is there, and this service does not go on with it.
+    with LocalService(home, resume=False) as service:
         sagemaker = service.client("sagemaker")
         found = sagemaker.list_pipeline_executions(PipelineName="image-classification")
         statuses = [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]]
     assert statuses == ["Stopped"]
+
+
+def test_a_killed_run_leaves_no_process(tmp_path):
+    """SIGKILL, as it builds the definition: the service is a part of it, and so are its own processes."""
+    records = tmp_path / "home" / "processes"
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    process = start("--data", pictures, "--home", tmp_path / "home", *SMALL)
+    deadline = time.monotonic() + 120
+    while not any("upsert_pipeline.py" in path.read_text() for path in records.glob("*.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 10
+    while [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert list(records.iterdir()) == []
 
 
 def changed(change, *arguments):
@@ -118,9 +147,10 @@ def test_a_disk_that_is_full_when_a_job_begins_ends_the_run_with_what_to_do(tmp_
     assert "SplitDataset Failed" in errors
     assert re.search(MESSAGE, output), output
     assert "Traceback" not in output + errors
-    with LocalService(tmp_path / "home") as service:  # there is room again
+    # There is room again. That it failed was never written: a service that resumes would go on with it.
+    with LocalService(tmp_path / "home", resume=False) as service:
         found = service.client("sagemaker").list_pipeline_executions(PipelineName="image-classification")
-    assert [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]] == ["Failed"]
+    assert [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]] == ["Stopped"]
 
 
 def test_two_runs_at_once_on_one_home(tmp_path, run, refused):
@@ -153,3 +183,26 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_before_any_job(run, refu
         picture.unlink()
     refused(run("run_local.py", "--home", tmp_path / "home", "--data", pictures), "wasps", "3")
     assert not (tmp_path / "home" / "processing-jobs").exists()
+
+
+def test_there_is_nothing_to_resume(run, refused, tmp_path):
+    refused(run("run_local.py", "--resume", "--home", tmp_path / "none"), "there is no", "--home")
+    home = tmp_path / "home"
+    refused(
+        run("run_local.py", "--resume", "--home", tmp_path, "--parameter", "Epochs=1"),
+        "leave out --parameter",
+    )
+    home.mkdir()
+    refused(run("run_local.py", "--resume", "--home", home), "has no execution here", "leave out --resume")
+
+
+def test_what_the_split_makes_of_copies_is_told_before_any_job(run, refused, tmp_path, capsys):
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    for name in ("0 again.png", "0 once more.png"):
+        shutil.copyfile(pictures / "wasps" / "0.png", pictures / "wasps" / name)
+    find_dataset(str(pictures), tmp_path, load(environ={}))
+    assert "3 pictures have copies (identical bytes)" in capsys.readouterr().err
+    shutil.copyfile(pictures / "wasps" / "0.png", pictures / "ants" / "a wasp.png")
+    command = run("run_local.py", "--home", tmp_path / "home", "--data", pictures)
+    refused(command, "'ants/a wasp.png'", "under two classes", "split.conflicting_labels")
+    assert not (tmp_path / "home").exists()

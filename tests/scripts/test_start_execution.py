@@ -1,12 +1,15 @@
 """What a start is checked for, against moto; executions themselves run in test_run_local.py."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from local.definition.definition import parse_definition
+from local.pipelines.selection import select
 from scripts.command import Failure
 from scripts.execution import Execution
-from scripts.start_execution import latest, needed, report, steps_from
+from scripts.start_execution import latest, needed, report, retry, steps_from, to_retry
 
 DEFINITION = json.dumps(
     {
@@ -44,6 +47,23 @@ def pipeline(client, url):
 def test_a_tail_is_a_step_and_all_that_need_it():
     assert steps_from(DEFINITION, "Train") == ["Train", "Check", "Deploy", "Refuse", "Mail"]
     assert steps_from(DEFINITION, "Other") == ["Other"]
+
+
+def test_an_evaluation_asks_again_what_serves():
+    """SageMaker would take the earlier execution's answer."""
+    golden = (Path(__file__).parents[1] / "golden/definition.json").read_text(encoding="utf-8")
+    selected = steps_from(golden, "EvaluateModel")
+    assert selected[:3] == ["FindChampion", "EvaluateModel", "CheckAccuracy"]
+    assert needed(golden, selected) == {"SplitDataset", "TrainModel"}
+    assert steps_from(golden, "FindChampion") == selected
+    assert steps_from(golden, "TrainModel") == ["TrainModel", *selected]
+    after = steps_from(golden, "CheckAccuracy")
+    assert after == selected[2:]
+    assert needed(golden, after) == {"EvaluateModel", "SplitDataset", "TrainModel"}
+    earlier = {name: {"StepStatus": "Succeeded"} for name in ("SplitDataset", "TrainModel")}
+    source = {"PipelineExecutionStatus": "Succeeded", "PipelineExecutionArn": "arn", "_steps": earlier}
+    _, reused = select(parse_definition(golden), selected, source)
+    assert reused.keys() == earlier.keys()
 
 
 def test_what_a_tail_needs_of_an_earlier_execution():
@@ -167,3 +187,54 @@ def test_a_training_that_failed_for_debugger_is_told_what_to_do(capsys, reason, 
     assert "Failed: Step failure: TrainModel" in output
     assert (reason in output) is told
     assert ("python scripts/upsert_pipeline.py --no-debugger" in output) is told
+
+
+PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flowers"
+LIVE = {"PipelineName": "flowers", "PipelineArn": PIPELINE}
+FAILED = f"{PIPELINE}/execution/abcdefghijkl"
+
+
+def described(stub, arn, status):
+    answer = {"PipelineExecutionArn": arn, "PipelineExecutionStatus": status}
+    stub.add_response("describe_pipeline_execution", answer, {"PipelineExecutionArn": arn})
+
+
+def listed(stub, *arns):
+    newest = {"PipelineName": "flowers", "SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 1}
+    found = [{"PipelineExecutionArn": arn} for arn in arns]
+    stub.add_response("list_pipeline_executions", {"PipelineExecutionSummaries": found}, newest)
+
+
+@pytest.mark.parametrize("named", ["latest", FAILED, "abcdefghijkl"])
+def test_an_execution_to_retry_is_the_latest_or_named_by_its_arn_or_id(stub, named):
+    if named == "latest":
+        listed(stub, FAILED)
+    described(stub, FAILED, "Stopped")
+    assert to_retry(stub.client, LIVE, named) == FAILED
+
+
+def test_only_what_failed_or_was_stopped_is_retried(stub):
+    described(stub, FAILED, "Succeeded")
+    with pytest.raises(Failure, match="abcdefghijkl is Succeeded"):
+        to_retry(stub.client, LIVE, FAILED)
+    listed(stub)
+    with pytest.raises(Failure, match="flowers has no execution yet"):
+        to_retry(stub.client, LIVE, "latest")
+
+
+def test_a_retry_is_asked_for_under_a_token_of_its_own(stub):
+    tokens = []
+    for _ in range(2):
+        stub.add_response("retry_pipeline_execution", {"PipelineExecutionArn": FAILED})
+    stub.client.meta.events.register(
+        "provide-client-params.*.RetryPipelineExecution", lambda params, **_: tokens.append(params)
+    )
+    for _ in range(2):
+        retry(stub.client, FAILED)
+    assert [params["PipelineExecutionArn"] for params in tokens] == [FAILED] * 2
+    assert len({params["ClientRequestToken"] for params in tokens}) == 2
+
+
+@pytest.mark.parametrize("other", [("--from", "Train"), ("--parameter", "Epochs=3")])
+def test_a_retry_takes_nothing_that_was_decided_at_the_start(run, refused, other):
+    refused(run("start_execution.py", "--retry", FAILED, *other), "leave out --from and --parameter")

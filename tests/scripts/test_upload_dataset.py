@@ -1,10 +1,11 @@
 import hashlib
 import shutil
-import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from entrypoints.dataset import check_dataset
 from scripts.command import Failure
@@ -88,7 +89,7 @@ def test_a_removed_picture_is_named_and_deleted_on_request(run, url, s3, picture
 
     kept = run(SCRIPT, pictures, "--to", TO, "--local", url)
     assert kept.returncode == 0
-    assert f"not in the folder: {TO}/ants/0.png" in kept.stderr
+    assert f"not in the dataset: {TO}/ants/0.png" in kept.stderr
     assert "--delete" in kept.stderr
     assert "flowers/ants/0.png" in keys(s3)
 
@@ -118,26 +119,42 @@ def test_delete_leaves_what_something_else_put_there(run, url, s3, pictures):
     assert "flowers/ants/0.png" not in keys(s3)
 
 
+class Interrupted(Progress):
+    """Ctrl-C when the third picture is told."""
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        if self.tasks[task_id].completed == 3:
+            raise KeyboardInterrupt
+
+
 def test_interrupted_keeps_what_is_there_and_goes_on(s3, pictures, monkeypatch):
     dataset = check_dataset(pictures)
-    put, sent = s3.put_object, []
+    put, sent, cancelled = s3.put_object, [], threading.Event()
 
-    def interrupted_put(**request):
+    def put_slowly(**request):
+        if len(sent) == 3:
+            assert cancelled.wait(60)
         put(**request)
         sent.append(request["Key"])
-        if len(sent) == 3:
-            signal.raise_signal(signal.SIGINT)
+
+    class Executor(ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            cancelled.set()
+            super().shutdown(wait=wait)
 
     monkeypatch.setattr("scripts.upload_dataset.WORKERS", 1)
-    monkeypatch.setattr(s3, "put_object", interrupted_put)
-    with pytest.raises(KeyboardInterrupt, match=r"of 8 pictures are in .*run the command again"):
-        upload(dataset, TO, s3, Progress(disable=True))
+    monkeypatch.setattr("scripts.upload_dataset.ThreadPoolExecutor", Executor)
+    monkeypatch.setattr(s3, "put_object", put_slowly)
+    with pytest.raises(KeyboardInterrupt, match=r"\b4 of 8 pictures are in .*run the command again"):
+        upload(dataset, TO, s3, Interrupted(disable=True))
     assert keys(s3) == set(sent)
-    assert 3 <= len(sent) < 8
+    assert len(sent) == 4  # the one under way is sent to its end
 
     monkeypatch.setattr(s3, "put_object", put)
     done = upload(dataset, TO, s3, Progress(disable=True))
-    assert (done.sent, done.kept) == (8 - len(sent), len(sent))
+    assert (done.sent, done.kept) == (4, 4)
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,11 @@ def test_upserting_creates_then_changes_nothing_then_updates(run, account, clien
 
     changed = run("upsert_pipeline.py", *account, "--local", url, "--dry-run", "--set", "tuning.jobs=9")
     added = [line.strip("+, ") for line in changed.stderr.splitlines() if line.startswith("+ ")]
-    assert added == ['"MaxNumberOfTrainingJobs": 9']
+    assert added[0] == '"MaxNumberOfTrainingJobs": 9'
+    (digest,) = added[1:]  # of the definition, in the model card
+    assert "definition_sha256" in digest
     third = run("upsert_pipeline.py", *account, "--local", url, "--set", "tuning.jobs=9")
-    assert f"pipeline {NAME}: updated, 2 lines of its definition\n" in third.stdout
+    assert f"pipeline {NAME}: updated, 4 lines of its definition\n" in third.stdout
 
 
 def _keys(s3):

@@ -3,8 +3,8 @@ from steps import deploy, register
 
 
 def test_the_invocation(steps, request_of):
-    context, _, _, training, evaluating = steps()
-    step = request_of(deploy.build(context, register.build(context, training, evaluating)))
+    context, splitting, _, training, evaluating = steps()
+    step = request_of(deploy.build(context, register.build(context, splitting, training, evaluating)))
     assert (step["Name"], step["Type"]) == ("DeployEndpoint", "Lambda")
     assert step["FunctionArn"] == "arn:aws:lambda:us-east-1:123456789012:function:flowers-deploy"
     assert step["Arguments"] == {

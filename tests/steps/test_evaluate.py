@@ -23,7 +23,7 @@ def test_the_request(steps, request_of, uploaded):
     assert given["--output"] == output["S3Output"]["LocalPath"]
 
 
-def test_the_property_file_is_in_the_output(steps, request_of):
+def test_the_property_files_are_in_the_output(steps, request_of):
     step = request_of(steps()[4])
     (output,) = step["Arguments"]["ProcessingOutputConfig"]["Outputs"]
     assert step["PropertyFiles"] == [
@@ -31,5 +31,6 @@ def test_the_property_file_is_in_the_output(steps, request_of):
             "PropertyFileName": "EvaluationResult",
             "OutputName": output["OutputName"],
             "FilePath": "gate.json",
-        }
+        },
+        {"PropertyFileName": "ModelCard", "OutputName": output["OutputName"], "FilePath": "card.json"},
     ]

@@ -17,9 +17,9 @@ def built(steps, request_of):
     """The gate's request, made with settings of [gate], before the given steps or those of the pipeline."""
 
     def build(passed=None, **settings):
-        context, _, _, training, evaluating = steps(gate=Gate(**settings))
+        context, splitting, _, training, evaluating = steps(gate=Gate(**settings))
         if passed is None:
-            registering = register.build(context, training, evaluating)
+            registering = register.build(context, splitting, training, evaluating)
             deploying = deploy.build(context, registering)
             passed = [registering, deploying, verify.build(context, evaluating, deploying)]
         return request_of(gate.build(context, evaluating, passed))

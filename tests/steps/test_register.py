@@ -6,8 +6,8 @@ from steps import register
 
 @pytest.fixture
 def step(steps, request_of):
-    context, _, _, training, evaluating = steps()
-    return request_of(register.build(context, training, evaluating))
+    context, splitting, _, training, evaluating = steps()
+    return request_of(register.build(context, splitting, training, evaluating))
 
 
 def test_the_step(step):
@@ -38,6 +38,12 @@ def test_the_metrics_are_the_evaluation(step):
         "ContentType": "application/json",
         "S3Uri": {"Std:Join": {"On": "/", "Values": [{"Get": folder}, "evaluation.json"]}},
     }
+
+
+def test_the_card_is_a_draft_until_somebody_has_read_it(step):
+    card = step["Arguments"]["ModelCard"]
+    assert card["ModelCardStatus"] == "Draft"
+    assert card["ModelCardContent"].keys() == {"Std:Join"}
 
 
 def test_the_version_says_what_its_metrics_are_worth(step):

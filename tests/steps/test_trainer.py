@@ -164,6 +164,16 @@ def test_spot_training_of_trials_and_training_with_checkpoints_of_their_own(step
     assert "EnableManagedSpotTraining" not in request_of(splitting)["Arguments"]
 
 
+def test_checkpoints_without_spot_if_asked_for(steps, request_of):
+    _, _, tuning, training, _ = steps(checkpoints=True)
+    definition = request_of(tuning)["Arguments"]["TrainingJobDefinition"]
+    for folder, job in {"tune": definition, "train": request_of(training)["Arguments"]}.items():
+        uri = job["CheckpointConfig"]["S3Uri"]["Std:Join"]["Values"]
+        assert uri[1:] == [{"Get": "Execution.PipelineExecutionId"}, folder, "checkpoints"]
+        assert not job.get("EnableManagedSpotTraining")
+        assert job["StoppingCondition"] == {"MaxRuntimeInSeconds": 86_400}
+
+
 def test_spot_training_without_debugger(steps, request_of):
     arguments = request_of(steps(use_spot=True, debugger=Debugger(enabled=False))[3])["Arguments"]
     assert arguments["EnableManagedSpotTraining"] is True and "CheckpointConfig" in arguments

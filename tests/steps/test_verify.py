@@ -9,8 +9,8 @@ def verification(steps, request_of):
     """The step's request, for a deployment with these settings."""
 
     def make(**changes):
-        context, _, _, training, evaluating = steps(**changes)
-        deploying = deploy.build(context, register.build(context, training, evaluating))
+        context, splitting, _, training, evaluating = steps(**changes)
+        deploying = deploy.build(context, register.build(context, splitting, training, evaluating))
         return request_of(verify.build(context, evaluating, deploying))
 
     return make

@@ -17,6 +17,7 @@ import psutil
 from PIL import Image
 
 from local.endpoints.model_server import UVICORN, ModelServer, launch
+from local.home.home import Home
 from local.processes.environment import base_environment
 from tests.entrypoints.pictures import COLORS, picture
 
@@ -35,7 +36,7 @@ def served(
     with tarfile.open(folder / "model.tar.gz", "w:gz", compresslevel=0) as tar:
         tar.add(changed, ".")
     variables = base_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **environment})
-    running = launch(folder / "model.tar.gz", folder, variables, server)
+    running = launch(Home(folder), folder / "model.tar.gz", folder, variables, server)
     try:
         running.wait_until_healthy(threading.Event())
         with httpx.Client(base_url=f"http://127.0.0.1:{running.port}", timeout=60) as client:

@@ -20,6 +20,7 @@ from PIL import Image
 from entrypoints.contract import CUSTOM_ATTRIBUTES, JPEG, JSON, NPY
 from entrypoints.serving import predictor
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError, launch, require
+from local.home.home import Home
 from local.processes.environment import base_environment
 from tests.entrypoints.conftest import change_in_the_middle
 from tests.entrypoints.pictures import COLORS
@@ -285,7 +286,7 @@ def test_a_damaged_artifact_is_not_served(archive: Path, tmp_path: Path) -> None
     """Its weights would load, and answer something else."""
     change_in_the_middle(archive / "model.tar.gz")
     with pytest.raises(LaunchError, match=r"damaged .* put a whole one there .*: CRC check failed"):
-        launch(archive / "model.tar.gz", tmp_path / "endpoint", base_environment({})).stop()
+        launch(Home(tmp_path), archive / "model.tar.gz", tmp_path / "endpoint", base_environment({})).stop()
 
 
 def test_uvicorn_is_always_tested() -> None:

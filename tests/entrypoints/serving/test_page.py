@@ -17,6 +17,7 @@ from entrypoints.contract import MAX_BODY_BYTES
 from local.application import application
 from local.endpoints.browser import answer
 from local.endpoints.model_server import launch
+from local.home.home import Home
 from local.processes.environment import base_environment
 from local.server import Server
 from tests.browser import CHROMIUM, Browser
@@ -33,6 +34,9 @@ class Handler(BaseHTTPRequestHandler):
     """The page at /endpoints/flowers/, and `server.answers` to its requests, the last one again and again."""
 
     def do_GET(self):
+        if self.path.endswith("/model"):
+            self.reply(200, "application/json", b'{"group": "plants", "version": 3, "metrics": {}}')
+            return
         self.reply(200, "text/html; charset=utf-8", PAGE.read_bytes())
 
     def do_POST(self):
@@ -112,7 +116,8 @@ def test_a_dropped_picture(browser, endpoint, picture, width, dark):
     for words in ("bee.jpg", "<i>bees", "97.3%", "ants", "2.7%", " ms", "int8"):
         assert words in text
     assert endpoint.requests == [("/endpoints/flowers/invocations", "image/jpeg", picture.read_bytes())]
-    assert browser.requests() == [endpoint.url, f"{endpoint.url}invocations"]
+    assert browser.requests() == [endpoint.url, f"{endpoint.url}model", f"{endpoint.url}invocations"]
+    assert "Model version 3 of plants\n" in browser.evaluate("document.body.innerText")
     assert browser.complaints() == []
     assert browser.evaluate("document.documentElement.scrollWidth") == width  # nothing to the right
     browser.wait_for("document.querySelector('.result img').naturalWidth === 120")
@@ -319,8 +324,18 @@ def test_the_page_would_not_be_let_to_ask_elsewhere(browser, endpoint):
 
 def test_through_the_local_service_to_the_real_server(browser, archive, tmp_path):
     """Red is ants, blue is bees."""
-    server = launch(archive / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
-    browse = partial(answer, invoke=lambda _, *request: server.invoke(*request), page=lambda _: server.page())
+    server = launch(Home(tmp_path), archive / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
+    package = {
+        "ModelPackageGroupName": "plants",
+        "ModelPackageVersion": 3,
+        "CustomerMetadataProperties": {"test_accuracy": "0.9 from 0.8 to 0.95 on 100 pictures"},
+    }
+    browse = partial(
+        answer,
+        invoke=lambda _, *request: server.invoke(*request),
+        page=lambda _: server.page(),
+        version=lambda _: package,
+    )
     service = Server(application(None, None, None, None, browse))
     service.start()
     try:
@@ -330,12 +345,15 @@ def test_through_the_local_service_to_the_real_server(browser, archive, tmp_path
         browser.open(f"{service.url}/endpoints/flowers/")
         browser.drop([blue, PAGE], 150, 200)
         text = results(browser, 2)
+        model = browser.evaluate("document.querySelector('#model').innerText")
     finally:
         service.stop()
         server.stop()
-    assert "blue.webp" in text and "bees" in text and "ants" in text and "int8" in text
+    assert "blue.webp" in text and "bees" in text and "ants" in text
+    assert "int8 engine: 8-bit integers" in text
+    assert model == "Model version 3 of plants; test accuracy 0.9 from 0.8 to 0.95 on 100 pictures"
     assert "This file is not an image" in text
-    assert len(browser.complaints()) == 1  # the status 400 of the page itself, which is no picture
+    assert len(browser.complaints()) == 1  # the status 400 of the page itself, which is not a picture
 
 
 def test_it_is_small():

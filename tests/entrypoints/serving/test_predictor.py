@@ -12,10 +12,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from entrypoints.contract import ANY_IMAGE, EXPLAINED_JSON, JPEG, JSON, NPY, PNG, WEBP
+from entrypoints.contract import ANY_IMAGE, ENGINES, EXPLAINED_JSON, JPEG, JSON, KNOWN, NPY, PNG, WEBP
 from entrypoints.serving import predictor
 from tests.entrypoints.conftest import ROOT
 from tests.entrypoints.pictures import COLORS, picture
@@ -254,6 +255,14 @@ def test_a_picture_unlike_the_training_s_is_unknown(model: predictor.Model) -> N
     assert list(other) == ["label", "probabilities", "known", "score"]
 
 
+def test_scores_and_distances_are_those_of_the_answers(model: predictor.Model) -> None:
+    batch = np.random.default_rng(0).normal(size=(2, 3, 96, 64)).astype(np.float32)
+    scores, distances = predictor.measure(model, batch)
+    assert np.array_equal(scores, predictor.predict(model, batch))
+    assert distances is not None
+    assert distances.tolist() == [said["score"] for said in predictor.recognize(model, batch)]
+
+
 def test_a_map_is_there_when_it_is_asked_for(model: predictor.Model) -> None:
     batch = np.random.default_rng(0).normal(size=(2, 3, 96, 64)).astype(np.float32)
     plain = predictor.recognize(model, batch)
@@ -277,6 +286,8 @@ def test_an_artifact_of_an_earlier_version_has_neither_temperature_nor_known(
     assert model.temperature == 1.0
     answer = json.loads(predictor.answer(model, encoded(), PNG, JSON))
     assert (answer["label"], list(answer)) == ("bees", ["label", "probabilities"])
+    scores, distances = predictor.measure(model, predictor.decode(model, encoded(), PNG))
+    assert (scores.argmax(), distances) == (1, None)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +315,45 @@ def test_the_engine_fits_the_processor(
     assert predictor.load(copied).engine == "fp32"
     with pytest.raises(FileNotFoundError, match="holds no int8 engine, only fp32"):
         predictor.load(copied, "int8")
+
+
+@pytest.mark.parametrize("engine", ["fp32", "int8"])
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(
+    artifact: Path, tmp_path: Path, engine: str, raw: bool, value: float
+) -> None:
+    copied = shutil.copytree(artifact, tmp_path / "artifact")
+    path = copied / ENGINES[engine]
+    model = onnx.load(path)
+    floats = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+    broken = floats[-1]
+    array = onnx.numpy_helper.to_array(broken).copy()
+    array.flat[-1] = value
+    if raw:
+        broken.CopyFrom(onnx.numpy_helper.from_array(array, broken.name))
+    else:
+        broken.CopyFrom(onnx.helper.make_tensor(broken.name, broken.data_type, array.shape, array.ravel()))
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match=f"^{path.name} has weights that are NaN or infinite") as caught:
+        predictor.load(copied, engine)
+    assert broken.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_beside_the_weights_are_numbers(artifact: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(artifact, tmp_path / "artifact")
+    card = json.loads((copied / "model.json").read_text())
+    (copied / "model.json").write_text(json.dumps(card | {"temperature": np.nan}))
+    with pytest.raises(ValueError, match=r"^model\.json holds a number that is NaN or infinite"):
+        predictor.load(copied)
+    (copied / "model.json").write_text(json.dumps(card))
+    with np.load(copied / KNOWN) as arrays:
+        means = arrays["means"].copy()
+        means[0, 0] = np.inf
+        np.savez(copied / KNOWN, whiten=arrays["whiten"], means=means)
+    with pytest.raises(ValueError, match="holds numbers that are NaN or infinite"):
+        predictor.load(copied)
 
 
 def test_serving_needs_no_torch(artifact: Path) -> None:

@@ -84,6 +84,10 @@ def test_the_report_tells_what_the_profilers_rules_found(service, home):
     reports = home.object_path(REPORTS)
     fired = {file.stem: json.loads(file.read_text())["RuleTriggered"] for file in reports.glob("*.json")}
     assert fired.pop("LowGPUUtilization") == 1 and set(fired.values()) == {0}
+    page = (reports.parent / "profiler-report.html").read_text()
+    assert "Profiler report of t" in page and "The machine was looked at" in page
+    assert "95 % of the time gpu0 is used by less than 3 %" in page and page.count("no issue") == 3
+    assert "CPU over time" in page and "it has 0 cores" not in page
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "{"])

@@ -13,6 +13,7 @@ from smdebug_rulesconfig.actions.actions import StopTraining
 
 from local.debugger import evaluation
 from local.debugger.evaluation import RuleEvaluation
+from local.processes import orphans
 from local.wire.errors import ServiceError
 from tests.local.rule_requests import REPORTS, TRAIN, judged_jobs, request, rule, statuses
 
@@ -142,6 +143,16 @@ def test_reports_that_have_no_place_are_an_error_and_make_no_bucket(service, hom
     assert found["Bucket"][1].startswith("the bucket of s3://absent/x/t/rule-output/Bucket/")
     assert "cannot stand beside another key" in found["Place"][1]
     assert not (home.s3 / "absent").exists()
+
+
+def test_an_evaluation_is_on_record_as_long_as_it_runs(home):
+    record = request("pass", DebugRuleConfigurations=[rule("Overfit")])
+    running = RuleEvaluation(home, record, {})
+    running._start()
+    (left,) = orphans.end_left(home.processes)
+    assert left["command"][1:3] == ["-m", "local.debugger.evaluate"]
+    assert running.finish()["Overfit"]["StatusDetails"].startswith("exit status -9 ")
+    assert list(home.processes.iterdir()) == []
 
 
 def test_an_evaluation_that_is_killed_keeps_what_it_had_found(home):

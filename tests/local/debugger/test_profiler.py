@@ -60,15 +60,13 @@ def test_each_minute_is_a_file_that_appears_when_it_is_over(home, monkeypatch):
     clock = iter([59.0, 59.5, 60.5, 119.0, 120.5, *[121.0] * 1000])
 
     class Clock:
-        monotonic = staticmethod(time.monotonic)
-
         @staticmethod
-        def time():
+        def now():
             now = 1_600_000_020 + next(clock)  # a full minute
             seen.append((now, [file.name for file in files(home)]))
             return now
 
-    monkeypatch.setattr(profiler, "time", Clock)
+    monkeypatch.setattr(profiler, "clock", Clock)
     with profiled(home, RECORD):
         while len(seen) < 6:
             time.sleep(0.02)
@@ -139,7 +137,7 @@ def test_gpus_are_those_that_nvidia_smi_names(home, tmp_path, monkeypatch):
 
 def test_what_nvidia_smi_said_last_holds_no_longer_than_it_runs():
     latest = {}
-    profiler._read_gpus(iter(["0, 93, 40000, 80000\n"]), latest)
+    profiler._read_gpus(iter([b"0, 93, 40000, 80000\n"]), latest)
     assert latest == {}
 
 

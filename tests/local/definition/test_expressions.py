@@ -78,7 +78,7 @@ def test_json_get_reads_typed_values_from_the_file():
         ('{"a": [1]}', "a.b", "no value at a.b"),
         ('{"a": {"0": 1}}', "a[0]", r"no value at a\[0\]"),
         ('{"a": ', "a", "not valid JSON"),
-        ('{"a": NaN}', "a", "holds NaN"),
+        ('{"a": NaN}', "a", "NaN is not JSON"),
     ],
 )
 def test_json_get_says_what_is_missing(content, path, message):

@@ -27,15 +27,27 @@ def page(name):
     return 200, {"content-type": "text/html"}, name.encode()
 
 
+def version(name):
+    if name == "unregistered":
+        return None
+    return {"ModelPackageGroupName": "g", "ModelPackageVersion": 3, "CustomerMetadataProperties": {"a": "1"}}
+
+
 def ask(method, path, body=b""):
     headers = {"host": "127.0.0.1:4566", "content-type": "image/png"}
-    return browser.answer(HttpRequest(method, path, {}, headers, io.BytesIO(body)), invoke, page)
+    return browser.answer(HttpRequest(method, path, {}, headers, io.BytesIO(body)), invoke, page, version)
 
 
 def test_the_page_and_its_predictions():
     assert ask("GET", PAGE).body == b"flowers"
     answer = ask("POST", INVOCATIONS, b"!")
     assert (answer.status, answer.body) == (200, b"flowers image/png!")
+
+
+def test_which_version_of_a_model_it_is():
+    told = {"group": "g", "version": 3, "metrics": {"a": "1"}}
+    assert json.loads(ask("GET", "/endpoints/flowers/model").body) == told
+    assert json.loads(ask("GET", "/endpoints/unregistered/model").body) == {}
 
 
 def test_without_the_last_slash_the_browser_is_sent_on():

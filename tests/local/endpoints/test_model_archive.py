@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.endpoints.model_server import LaunchError, launch
+from local.home.home import Home
 from tests.local.endpoint_service import APP, Service, deleted, restarted, serving
 
 
@@ -62,6 +63,14 @@ def damaged() -> bytes:
     return bytes(content)
 
 
+def bomb(kind: bytes = tarfile.REGTYPE) -> bytes:
+    """1 GB of zeros in 1 MB, made as gzip lets one: the same 16 MB again and again."""
+    zeros = tarfile.TarInfo("zeros")
+    zeros.size, zeros.type = 1 << 30, kind
+    return gzip.compress(zeros.tobuf()) + 64 * ZEROS
+
+
+ZEROS = gzip.compress(bytes(16 << 20))
 WHOLE = gzip.compress(tar(member("weights", 2000)))
 DEEP = "/".join("d" * 1200)
 ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -108,6 +117,13 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a header that is none": (
         lambda: gzip.compress(tar(member("weights", 512)).replace(b"weights", b"Weights")),
         "ReadError: no header at byte ",
+    ),
+    "a bomb": (lambda: bomb(), "UnsafeArchive: a bomb: 1,"),
+    "a bomb in a member's own header": (
+        lambda: bomb(tarfile.XHDTYPE), "UnsafeArchive: a bomb: 1,"
+    ),
+    "a bomb behind the tar's end": (
+        lambda: gzip.compress(tar()) + bomb(), "UnsafeArchive: a bomb: 1,"
     ),
     "no end": (
         lambda: gzip.compress(tar()[: 512 * (1 + -(-len(APP) // 512))]),
@@ -208,5 +224,5 @@ def test_whatever_lies_in_it_is_refused_and_leaves_nothing(
         archive = Path(folder, "model.tar.gz")
         archive.write_bytes(packed)
         with pytest.raises((LaunchError, OSError), match=r"the model data|No space left on device"):
-            launch(archive, Path(folder, "endpoint"), {}).stop()
+            launch(Home(Path(folder)), archive, Path(folder, "endpoint"), {}).stop()
         assert list(Path(folder, "endpoint").iterdir()) == []

@@ -2,15 +2,18 @@
 
 import contextlib
 import json
+import sys
 import tarfile
 import threading
+import time
 from http.client import HTTPConnection, HTTPException
 
 import psutil
 import pytest
 
 from local.endpoints import model_server
-from local.processes import opt_ml
+from local.home.home import Home
+from local.processes import opt_ml, orphans
 from local.processes.environment import base_environment
 from local.wire.errors import ModelError
 from tests.local.endpoint_service import APP, pack, serving
@@ -109,7 +112,11 @@ def test_rays_own_ports_run_nothing_for_strangers(tmp_path):
             (tmp_path / name).write_text(text)
             tar.add(tmp_path / name, name)
     server = model_server.launch(
-        tmp_path / "model.tar.gz", tmp_path / "endpoint", base_environment({}), model_server.RAY
+        Home(tmp_path),
+        tmp_path / "model.tar.gz",
+        tmp_path / "endpoint",
+        base_environment({}),
+        model_server.RAY,
     )
     try:
         server.wait_until_healthy(threading.Event())
@@ -124,6 +131,55 @@ def test_rays_own_ports_run_nothing_for_strangers(tmp_path):
         assert not (tmp_path / "ran").exists()
     finally:
         server.stop()
+
+
+@pytest.fixture
+def rays(tmp_path, monkeypatch):
+    """The folder of Ray's sockets, and a stand-in for its server, which leaves a socket there."""
+    folder = tmp_path / "short"
+    folder.mkdir()
+    program = "import pathlib, sys, time; pathlib.Path(sys.argv[1], 'socket').touch(); time.sleep(60)"
+    monkeypatch.setattr(model_server, "RAY_SCRATCH", folder)
+    monkeypatch.setattr(model_server, "require", lambda _: None)
+    monkeypatch.setitem(model_server.COMMANDS, model_server.RAY, (sys.executable, "-c", program))
+    return folder
+
+
+def ray_socket(rays, service):
+    """A server of Ray's, and what it has in the folder for sockets."""
+    before = set(rays.glob("*/*"))
+    server = model_server.launch(
+        service.home,
+        service.home.object_path("s3://bucket/one.tar.gz"),
+        service.home.folder("endpoints", "e"),
+        base_environment({}),
+        model_server.RAY,
+    )
+    while not (found := [path for path in rays.glob("ray-*/socket") if path not in before]):
+        time.sleep(0.02)
+    return server, found[0]
+
+
+def test_what_ray_has_elsewhere_goes_with_its_server(service, rays):
+    service.config("one")
+    server, _ = ray_socket(rays, service)
+    server.stop()
+    assert list(rays.iterdir()) == []
+
+
+def test_what_a_killed_ray_server_left_is_swept_at_the_start_and_no_other_homes(service, rays, tmp_path):
+    service.config("one")
+    server, _ = ray_socket(rays, service)
+    (tmp_path / "other").mkdir()
+    with serving(tmp_path / "other") as other:
+        other.config("one")
+        theirs, kept = ray_socket(rays, other)
+        orphans.end_left(service.home.processes)  # as after a kill
+        (rays / "ray-by-hand").mkdir()
+        service.deployments.recover()
+        assert set(rays.iterdir()) == {kept.parent, rays / "ray-by-hand"}
+        theirs.stop()
+    assert server.exit_status is not None
 
 
 def submit(address, program):

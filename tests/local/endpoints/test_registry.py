@@ -144,3 +144,34 @@ def test_the_registry_outlives_the_process(call, home):
         assert plane.call("DescribeModelPackage", {"ModelPackageName": arn})["ModelPackageArn"] == arn
     finally:
         again.close()
+
+
+def test_a_package_keeps_its_card_and_refuses_one_that_aws_would(call):
+    content = '{"model_overview": {"model_creator": "us"}}'
+    arn = register(call, ModelCard={"ModelCardContent": content, "ModelCardStatus": "Draft"})
+    described = call("DescribeModelPackage", {"ModelPackageName": arn})
+    assert described["ModelCard"] == {"ModelCardContent": content, "ModelCardStatus": "Draft"}
+    bad = {"ModelCardContent": '{"risk": "Low"}'}
+    request = {"ModelPackageGroupName": "digits", "InferenceSpecification": SPECIFICATION, "ModelCard": bad}
+    assert "does not follow the schema" in refused(call, "CreateModelPackage", request)[1]
+    assert "ModelCard" not in call("DescribeModelPackage", {"ModelPackageName": register(call)})
+    assert (
+        "does not follow the schema"
+        in refused(call, "UpdateModelPackage", {"ModelPackageArn": arn, "ModelCard": bad})[1]
+    )
+
+
+def test_a_card_is_updated_member_by_member_until_it_is_archived(call):
+    arn = register(call, ModelCard={"ModelCardContent": "{}", "ModelCardStatus": "Draft"})
+
+    def update(**card):
+        call("UpdateModelPackage", {"ModelPackageArn": arn, "ModelCard": card})
+        return call("DescribeModelPackage", {"ModelPackageName": arn})["ModelCard"]
+
+    assert update(ModelCardStatus="Approved") == {"ModelCardContent": "{}", "ModelCardStatus": "Approved"}
+    assert update(ModelCardStatus="Archived")["ModelCardStatus"] == "Archived"
+    card = {"ModelCardContent": '{"model_overview": {}}'}
+    assert refused(call, "UpdateModelPackage", {"ModelPackageArn": arn, "ModelCard": card}) == (
+        "ValidationException",
+        "Model Card is in Archived state",
+    )

@@ -14,6 +14,7 @@ import uvicorn
 from local.endpoints import uvicorn_server
 from local.endpoints.model_server import launch
 from local.endpoints.uvicorn_server import MAX_HEAD_BYTES, Connection
+from local.home.home import Home
 from local.processes.environment import base_environment
 
 HEAD = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n"
@@ -159,7 +160,7 @@ def test_an_artifact_is_served_so(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
         for name in ("app.py", "tags.py"):
             tar.add(tmp_path / name, name)
-    server = launch(tmp_path / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
+    server = launch(Home(tmp_path), tmp_path / "model.tar.gz", tmp_path / "endpoint", base_environment({}))
     try:
         server.wait_until_healthy(threading.Event())
         assert server.port

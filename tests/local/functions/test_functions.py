@@ -3,9 +3,11 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import psutil
@@ -71,7 +73,9 @@ def zipped(**files):
 def serving(home):
     """A function service over a home folder, and boto3's client of it through a real server."""
     store = Store(home.database)
-    service = FunctionService(home, store, lambda: {"AWS_REGION": "us-east-1"})
+    service = FunctionService(
+        home, store, lambda: {"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": server.url}
+    )
     server = Server(application(S3(home).handle, ControlPlane({}), refuse, service.handle, refuse))
     server.start()
     try:
@@ -83,7 +87,7 @@ def serving(home):
                 region_name="us-east-1",
                 aws_access_key_id="local",
                 aws_secret_access_key="local",
-                config=Config(retries={"total_max_attempts": 1}),
+                config=Config(retries={"total_max_attempts": 1}, max_pool_connections=50),
             ),
         )
     finally:
@@ -247,6 +251,26 @@ def test_a_function_past_its_timeout_is_ended(aws):
     assert not invocations()
 
 
+def test_functions_that_call_back_do_not_wait_for_each_other(aws):
+    code = "from http.client import HTTPConnection\nimport os\ndef handler(event, context):\n"
+    code += "    connection = HTTPConnection(os.environ['AWS_ENDPOINT_URL'][7:])\n"
+    code += "    connection.request('GET', '/')\n    return connection.getresponse().status"
+    create(aws, zipped(callback=code), Handler="callback.handler", Timeout=60)
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: invoke(aws, {})[1], range(40)))
+    assert answers == [200] * 40
+
+
+def test_one_function_too_many_is_refused_and_a_later_one_not(aws, service, monkeypatch):
+    create(aws)
+    monkeypatch.setattr(service, "_free", threading.Semaphore(1))
+    with service._concurrent(), pytest.raises(ClientError) as caught:
+        invoke(aws, {})
+    assert caught.value.response["Error"]["Code"] == "TooManyRequestsException"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+    assert invoke(aws, {})[1]["name"] == "deploy"
+
+
 def test_stopping_the_service_ends_a_running_invocation(service, aws):
     create(aws)
     results = []
@@ -275,6 +299,55 @@ def test_new_code_and_configuration_take_effect(aws):
     third = aws.update_function_configuration(FunctionName="deploy", Handler="main.run", Timeout=7)
     assert (third["Handler"], third["Timeout"]) == ("main.run", 7)
     assert invoke(aws, {})[1] == "new"
+
+
+def link(name, target):
+    member = zipfile.ZipInfo(name)
+    member.create_system, member.external_attr = 3, 0o120777 << 16
+    return member, target
+
+
+def unsafe(*members):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ([(f"{n}", bytes(50 << 20)) for n in range(5)], "Unzipped size must be smaller than 262144000 bytes"),
+        ([("../../outside.py", "x")], "'../../outside.py' leads out of it"),
+        ([("/etc/outside.py", "x")], "'/etc/outside.py' leads out of it"),
+        ([link("main.py", "/etc/passwd")], "'main.py' is a link or a device"),
+        (None, "damaged: BadZipFile"),
+    ],
+    ids=["bomb", "way out", "absolute", "link", "no zip"],
+)
+def test_code_that_would_do_harm_is_refused_and_the_service_lives_on(aws, home, members, complaint):
+    """With InvalidParameterValueException (API reference, CreateFunction)."""
+    code = b"no archive" if members is None else unsafe(*members)
+    path = home.object_path("s3://bucket/code/f.zip")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(code)
+    with pytest.raises(ClientError, match=re.escape(complaint)) as created:
+        create(aws, code)
+    assert aws.list_functions()["Functions"] == []
+    good = create(aws, zipped(main="def run(e, c): return 'good'"), Handler="main.run")
+    with pytest.raises(ClientError, match=re.escape(complaint)) as updated:
+        aws.update_function_code(FunctionName="deploy", ZipFile=code)
+    with pytest.raises(ClientError, match=re.escape(complaint)) as from_s3:
+        aws.update_function_code(FunctionName="deploy", S3Bucket="bucket", S3Key="code/f.zip")
+    for caught in (created, updated, from_s3):
+        assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert aws.get_function_configuration(FunctionName="deploy")["CodeSha256"] == good["CodeSha256"]
+    assert invoke(aws, {})[1] == "good"
+    digest = base64.b64decode(good["CodeSha256"]).hex()
+    assert {path.name for path in home.folder("functions", "deploy").glob("*")} >= {digest, f"{digest}.zip"}
+    assert not list(home.root.rglob("outside.py")) and not list(home.root.rglob("*.partial"))
 
 
 def test_code_may_lie_in_s3(aws, home):

@@ -1,6 +1,7 @@
 """Forked trials beside the same trials started by the toolkit."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -14,10 +15,11 @@ import pytest
 from PIL import Image
 
 from entrypoints.contract import METRIC_REGEXES, MODEL_WEIGHTS, RANDOM_WEIGHTS
+from local.jobs import forks as forks_module
 from local.jobs import training
 from local.jobs.forks import Forks, starter
 from local.jobs.jobs import JobService
-from local.processes import opt_ml
+from local.processes import opt_ml, orphans
 from local.processes.container import spawn
 from steps.code import bundles
 from tests.local.liveness import alive, gone_soon
@@ -72,7 +74,7 @@ def request(bundle, name, **hyperparameters):
 def stand_in(home, bundle, environment=(), threads=1, **hyperparameters):
     """A job that stands for those that are forked."""
     asked = request(bundle, "h", **hyperparameters) | {"Environment": dict(environment), "_threads": threads}
-    return training.configure(home.folder("tuning-jobs", "h") / "ml", asked, {}, {})
+    return training.configure(home, home.folder("tuning-jobs", "h") / "ml", asked, {}, {})
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def forks_of(home):
 
 @pytest.mark.parametrize("own", ["", opt_ml.REWRITTEN])
 def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of, own, monkeypatch):
-    """The whole environment is compared, without exception; also where no job has an /opt/ml of its own."""
+    """The whole environment, but for the mark of each; also where no job has an /opt/ml of its own."""
     monkeypatch.setenv(opt_ml.VARIABLE, own)
     code = bundle(DUMP, **{"package/helper.py": ""})
     said = []
@@ -100,7 +102,8 @@ def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of, own, mon
         jobs.create(asked, start, _threads=2)
         log = jobs.wait(name) and jobs.log(name).read_text()
         said += [json.loads(line.replace(name, "job")) for line in log.splitlines() if line[:2] == '{"']
-    assert said[0] == said[1]
+    marks = {one["variables"].pop(orphans.MARK) for one in said}
+    assert len(marks) == 2 and said[0] == said[1]
     assert said[0]["variables"]["SM_HP_WORDS"] == "a b" and said[0]["threads"] == 2
     assert (said[0]["folder"] == "/opt/ml/code") == (not own and not opt_ml._obstacle("own"))
 
@@ -257,6 +260,34 @@ def test_nothing_runs_after_the_end_of_the_service(jobs, bundle, forks_of):
     assert gone_soon(pid) and gone_soon(zygote)
 
 
+def test_what_a_fork_leaves_in_a_session_of_its_own_ends_with_it(jobs, bundle, forks_of):
+    left = "import subprocess\nprint(subprocess.Popen(['sleep', '60'], start_new_session=True).pid)\n"
+    code = bundle(left)
+    jobs.create(request(code, "t"), forks_of(code).start)
+    assert jobs.wait("t")["TrainingJobStatus"] == "Completed"
+    assert not alive(int(jobs.log("t").read_text().split()[-1]))
+
+
+def test_a_fork_does_not_run_before_it_is_on_record(jobs, home, bundle, forks_of, monkeypatch):
+    code = bundle(SLEEP)
+    start = forks_of(code).start
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forks_module, "put_on_record", full)
+        jobs.create(request(code, "unrecorded"), start)
+        assert "full (No space left on device)" in jobs.wait("unrecorded")["FailureReason"]
+    assert not jobs.log("unrecorded").exists()
+    jobs.create(request(code, "t"), start)
+    pids = up(jobs, "t")
+    assert {int(path.name.partition("-")[0]) for path in home.processes.iterdir()} == set(pids)
+    orphans.end_left(home.processes)
+    assert not any(map(alive, pids))
+    assert jobs.wait("t")["TrainingJobStatus"] == "Failed"
+
+
 def test_closing_ends_forks_and_leaves_only_the_log(home, jobs, bundle):
     code = bundle(SLEEP)
     with Forks(stand_in(home, code)) as forks:
@@ -266,6 +297,7 @@ def test_closing_ends_forks_and_leaves_only_the_log(home, jobs, bundle):
     assert jobs.wait("t")["FailureReason"].startswith("AlgorithmError: up ")
     assert gone_soon(pid) and not alive(zygote)
     assert [path.name for path in home.folder("tuning-jobs", "h").iterdir()] == ["log.txt"]
+    assert list(home.processes.iterdir()) == []
 
 
 def test_closing_does_not_wait_for_what_is_still_being_prepared(home, bundle):
@@ -323,7 +355,7 @@ def test_a_frameworks_launcher_is_left_to_the_toolkit(home, bundle, forks_of):
         {"HyperParameters": {}},
     ],
 )
-def test_what_the_toolkit_does_not_run_as_a_python_program_is_never_prepared(tmp_path, change):
-    with starter(tmp_path / "ml", request("", "h") | change, {}, lambda: True) as start:
+def test_what_the_toolkit_does_not_run_as_a_python_program_is_never_prepared(home, tmp_path, change):
+    with starter(home, tmp_path / "ml", request("", "h") | change, {}, lambda: True) as start:
         assert start is spawn
     assert not (tmp_path / "log.txt").exists()

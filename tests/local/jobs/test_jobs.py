@@ -192,6 +192,38 @@ def test_a_job_left_running_by_an_earlier_service_is_closed(store, services):
     assert "the local service ended" in record["FailureReason"]
 
 
+def test_a_job_ends_after_it_began_though_the_clock_is_set_back(control, home, tmp_path, monkeypatch):
+    put(home, "s3://b/in/x.txt", "w")
+    real, back_s = time.time, 0
+    monkeypatch.setattr(time, "time", lambda: real() - back_s)
+    gate, fifo = tmp_path / "gate", "import sys, os\nopen(sys.argv[1]).read()"
+    os.mkfifo(gate)
+    request = training_request(fifo)
+    request["AlgorithmSpecification"]["ContainerArguments"] = [str(gate)]
+    control.call("CreateTrainingJob", request)
+    with gate.open("w"):  # it runs
+        time.sleep(1.1)
+        back_s = 7200
+    record = finished(control, "TrainingJob", "t")
+    assert record["TrainingJobStatus"] == "Completed"
+    assert 2 <= record["TrainingTimeInSeconds"] < 60
+    parts = record["SecondaryStatusTransitions"]
+    times = [part[end] for part in parts for end in ("StartTime", "EndTime")]
+    times += [record["TrainingEndTime"], record["LastModifiedTime"]]
+    assert times == sorted(times) and record["CreationTime"] <= times[0]
+
+
+def test_a_job_of_an_earlier_service_ends_after_it_began_though_the_clock_is_set_back(store, services):
+    began = time.time() + 7200
+    moments = {"CreationTime": began, "TrainingStartTime": began + 60}
+    left = {**training_request("pass"), "TrainingJobName": "left", "TrainingJobStatus": "InProgress"}
+    store.create("TrainingJob", "left", left | moments)
+    services[0].recover()
+    record = services[0].describe("left")
+    assert record["TrainingEndTime"] >= record["TrainingStartTime"]
+    assert record["TrainingTimeInSeconds"] >= 0
+
+
 def test_closing_ends_running_jobs_and_takes_no_more(home, store):
     put(home, "s3://b/in/x.txt", "w")
     service = JobService(home, store, training.KIND, dict)

@@ -126,6 +126,7 @@ def test_a_user_has_it_too_and_stays_who_he_is():
             "-c",
             AS_NOBODY,
             str(opt_ml.LAUNCHER.parent),
+            "",
             "own",
             name,
             "/bin/sh",

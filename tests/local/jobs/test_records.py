@@ -43,9 +43,9 @@ def test_one_json_document_is_joined_as_a_whole():
     ("content_type", "records", "answer", "message"),
     [
         (CSV, (b"1", b"2"), b"1\n", "2 records cannot be joined with the 1 of the answer"),
-        (CSV, (b'"1',), b"1", "the record is no row of CSV"),
-        (CSV, (b"1",), b"\xff", "the answer is no row of CSV"),
-        (JSON_LINES, (b"{}",), b"<html>", "the answer is no JSON document"),
+        (CSV, (b'"1',), b"1", "the record is not a row of CSV"),
+        (CSV, (b"1",), b"\xff", "the answer is not a row of CSV"),
+        (JSON_LINES, (b"{}",), b"<html>", "the answer is not a JSON document"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(content_type, records, answer, message):

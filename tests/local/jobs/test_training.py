@@ -421,10 +421,10 @@ REMOVE = "import os, shutil, sys\nshutil.rmtree(sys.argv[1] + '/{0}')\n"
     [
         (REMOVE.format("output/data"), None),
         (REMOVE.format("output"), None),
-        (REMOVE.format("model"), "/opt/ml/model is no folder any more"),
+        (REMOVE.format("model"), "/opt/ml/model is no longer a folder"),
         (
             REMOVE.format("model") + "os.symlink('/etc', sys.argv[1] + '/model')\n",
-            "/opt/ml/model is no folder",
+            "/opt/ml/model is no longer a folder",
         ),
         (
             REMOVE.format("output/data") + "open(sys.argv[1] + '/output/data', 'w')",

@@ -13,6 +13,7 @@ from local.home.home import Home
 from local.home.store import Store
 from local.jobs import model_client, transform
 from local.processes.environment import base_environment
+from local.processes.start import Started
 from local.wire.errors import ServiceError
 from tests.local.endpoint_service import pack
 from tests.local.job_requests import finished
@@ -76,7 +77,7 @@ def apart(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(apart, tmp_path_factory):
     archive = apart.home.object_path("s3://bucket/m.tar.gz")
-    server = launch(archive, tmp_path_factory.mktemp("server"), base_environment({}))
+    server = launch(apart.home, archive, tmp_path_factory.mktemp("server"), base_environment({}))
     yield Lent(server)
     server.stop()
 
@@ -128,8 +129,8 @@ def test_a_manifest_names_the_objects(scene):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not JSON", "s3://b/3.manifest is no manifest; expected JSON like"),
-        (b'["s3://b/2/", "a.txt"]', "s3://b/3.manifest is no manifest; expected JSON like"),
+        (b"not JSON", "s3://b/3.manifest is not a manifest; expected JSON like"),
+        (b'["s3://b/2/", "a.txt"]', "s3://b/3.manifest is not a manifest; expected JSON like"),
         (b'[{"prefix": "s3://b/3/"}]', "S3 key: s3://b/3.manifest matched no files on s3"),
         (b'[{"prefix": "s3://b/3/"}, "x"]', "S3 key: s3://b/3/x matched no files on s3"),
         (b'[{"prefix": "s3://b/3"}, "../../x"]', "matched no files on s3"),
@@ -183,7 +184,7 @@ def test_gzipped_objects_are_sent_unpacked(scene):
     assert record["FailureReason"].startswith(
         "ClientError: See job logs for more information: 1 of 2 objects"
     )
-    assert "b/6/half.csv.gz: the object is no whole gzip file" in scene.log("half")
+    assert "b/6/half.csv.gz: the object is not a complete gzip file" in scene.log("half")
     assert list(scene.results("half")) == ["a.csv.gz.out"]
 
 
@@ -387,13 +388,13 @@ def test_a_server_that_dies_fails_the_job_with_its_last_words(apart):
 
 def test_a_stopped_job_leaves_no_result_and_no_server(apart, monkeypatch):
     monkeypatch.setattr(model_server, "STOP_TIMEOUT_S", 0.2)
-    end_group = model_server.end_group
+    end = Started.end
 
     def end_slowly(*arguments):
-        end_group(*arguments)
+        end(*arguments)
         time.sleep(0.3)  # the job, whose request has broken by now, would remove the server's folder first
 
-    monkeypatch.setattr(model_server, "end_group", end_slowly)
+    monkeypatch.setattr(Started, "end", end_slowly)
     before = set(psutil.Process().children(recursive=True))
     apart.put("23/a.txt", b"a")
     apart.put("23/b.txt", b"hang")

@@ -556,7 +556,7 @@ def test_what_is_refused_is_named(service, kind):
 
 
 def failing(service):
-    """Fail, and what is to run upon a failure."""
+    """Fail, and what is to run after a failure."""
     steps = [
         says("Breaks", program="exit 3"),
         says("Mends", "mended", DependsOn=[TRIGGERED]),

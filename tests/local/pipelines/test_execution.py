@@ -205,11 +205,18 @@ def test_a_step_that_runs_upon_a_failure_completes_the_execution_with_failures(r
     assert record["PipelineExecutionStatus"] == "CompletedWithFailures"
 
 
-def test_parallel_steps_are_bounded(run, aws):
-    steps = [processing(f"P{index}") for index in range(5)]
-    assert run(document(*steps), parallel=2)["PipelineExecutionStatus"] == "Succeeded"
+def test_parallel_steps_are_bounded(prepare, store, aws):
+    names = [f"P{index}" for index in range(5)]
+    aws.held = {name: threading.Event() for name in names}
+    execution = prepare(document(*map(processing, names)), parallel=2)
+    thread = threading.Thread(target=execution.run)
+    thread.start()
+    for count, name in enumerate(names, 2):
+        until(lambda count=count: len(aws.created("CreateProcessingJob")) == min(count, 5))
+        aws.held[name].set()
+    thread.join(10)
+    assert store.list(EXECUTIONS)[0]["PipelineExecutionStatus"] == "Succeeded"
     assert aws.most_running == 2
-    assert len(aws.created("CreateProcessingJob")) == 5
 
 
 def test_steps_run_at_once_and_start_together(prepare, store, aws):
@@ -234,11 +241,11 @@ def test_stop_stops_the_jobs_and_starts_nothing_more(prepare, store, aws):
     thread = threading.Thread(target=execution.run)
     thread.start()
     until(lambda: aws.created("CreateTrainingJob"))
-    execution.stop("enough")
+    execution.stop()
     thread.join(5)
     (record,) = store.list(EXECUTIONS)
     assert aws.stopped == [aws.created("CreateTrainingJob")[0]["TrainingJobName"]]
-    assert (record["PipelineExecutionStatus"], record["FailureReason"]) == ("Stopped", "enough")
+    assert (record["PipelineExecutionStatus"], record["FailureReason"]) == ("Stopped", None)
     assert statuses(record) == {"Train": "Stopped"}
 
 
@@ -312,7 +319,7 @@ def test_an_execution_can_be_stopped_while_no_record_can_be_written(prepare, sto
     until(lambda: aws.created("CreateTrainingJob"))
     fill(store)
     store._connection.execute("PRAGMA query_only=1")
-    execution.stop("enough")
+    execution.stop()
     thread.join(10)
     assert not thread.is_alive()
     assert aws.stopped == [aws.created("CreateTrainingJob")[0]["TrainingJobName"]]

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from entrypoints import card
 from entrypoints.comparison import not_compared
 from entrypoints.metrics import one_each, worth
 from entrypoints.verdict import gate
+from local.endpoints.model_cards import check_card
+from pipeline.definition import digest
 from tests.local.executions import statuses
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "definition.json"
@@ -23,6 +26,13 @@ FIRST_DEPLOYMENT = {
     "previous_endpoint_config_name": "-",
 }
 CLASSES = ["ants", "bees", *(f"insects {number}" for number in range(98))]
+MODEL_CARD = {
+    "architecture": "resnet18",
+    "weights": "random",
+    "hyperparameters": {"epochs": 4},
+    "metrics": {"validation_accuracy": 0.9},
+    "versions": {"torch": "2.14.1"},
+}
 NO_CHAMPION = {"champion": "-", "champion_url": "s3://golden-bucket/marker/", "reason": "there is none"}
 
 
@@ -36,11 +46,20 @@ def evaluated(run, aws):
         document = json.dumps({"multiclass_classification_metrics": {"confusion_matrix": "0" * 2**21}})
         found = np.array(labels)
         sure = np.full(len(labels), 0.9)
-        result = gate("accuracy", worth(CLASSES, found, np.array(predicted), sure, one_each(found)))
-        result |= champion or not_compared("Not compared: there is none")
+        value = worth(CLASSES, found, np.array(predicted), sure, one_each(found))
+        result = gate("accuracy", value) | (champion or not_compared("Not compared: there is none"))
+        known = card.parts(
+            model_card=MODEL_CARD,
+            summary=None,
+            worth=value,
+            confusion={one: dict.fromkeys(CLASSES, 0) for one in CLASSES},
+            sentences=[result["measured"]],
+            test_sha256="5" * 64,
+        )
         aws.files |= {
             f"{EVALUATION}/evaluation.json": document,
             f"{EVALUATION}/gate.json": json.dumps(result),
+            f"{EVALUATION}/card.json": json.dumps(known),
         }
         answer = json.dumps(FIRST_DEPLOYMENT | NO_CHAMPION).encode()
         aws.functions[FUNCTION] = lambda _: {"Payload": io.BytesIO(answer)}
@@ -56,6 +75,12 @@ def test_the_gate_opens_after_an_evaluation_of_many_classes(evaluated, aws):
     (package,) = aws.created("CreateModelPackage")
     statistics = package["ModelMetrics"]["ModelQuality"]["Statistics"]
     assert statistics["S3Uri"] == f"{EVALUATION}/evaluation.json"
+    content = package["ModelCard"]["ModelCardContent"]
+    check_card(package["ModelCard"])
+    details = json.loads(content)["additional_information"]["custom_details"]
+    assert details["pipeline_execution"] == record["PipelineExecutionArn"]
+    assert details["definition_sha256"] == digest(GOLDEN.read_text(encoding="utf-8"))
+    assert details["test_data_sha256"] == "5" * 64
     command = aws.created("CreateProcessingJob")[-1]["AppSpecification"]
     assert command["ContainerArguments"][:6] == [
         *("--endpoint", "flowers"),
@@ -122,6 +147,6 @@ def test_unless_somebody_asks_for_it(evaluated, aws):
 
 
 def _answers(right):
-    """200 pictures of 100 classes, and answers of which so many are right."""
+    """200 pictures of 100 classes, and answers of which this number is right."""
     labels = 2 * list(range(100))
     return labels, [label if number < right else (label + 1) % 100 for number, label in enumerate(labels)]

@@ -1,8 +1,10 @@
+import json
 import threading
 
 import pytest
 
 from local.pipelines.pipelines import PipelineService
+from local.pipelines.record import EXECUTIONS
 from local.wire.errors import ServiceError
 from tests.local.definitions import PIPELINE, ROLE, document, get, processing
 from tests.local.pipeline_requests import SIMPLE, caller, create, finished, refusal, run, start, steps
@@ -98,6 +100,35 @@ def test_pipelines_are_listed_newest_first(call):
     assert names(CreatedBefore=0.0) == []
     page = call("ListPipelines", MaxResults=2)
     assert names(NextToken=page["NextToken"]) == ["beta"]
+
+
+def test_lists_read_no_record_as_a_whole(call, store, monkeypatch):
+    create(call)
+    arns = []
+    for _ in range(3):
+        arns.insert(0, start(call))
+        finished(call, arns[0])
+    call("DescribePipeline", PipelineName="pictures")
+    whole = []
+    read = json.loads
+    monkeypatch.setattr("local.home.store.json.loads", lambda text: whole.append(read(text)) or whole[-1])
+
+    def listed(**request):
+        answer = call("ListPipelineExecutions", PipelineName="pictures", **request)
+        found = [each["PipelineExecutionArn"] for each in answer["PipelineExecutionSummaries"]]
+        return found, answer.get("NextToken")
+
+    assert listed() == (arns, None)
+    assert listed(MaxResults=2) == (arns[:2], "2")
+    assert listed(MaxResults=2, NextToken="2") == (arns[2:], None)
+    assert listed(SortOrder="Ascending")[0] == arns[::-1]
+    assert listed(SortBy="PipelineExecutionArn")[0] == sorted(arns, reverse=True)
+    assert listed(CreatedAfter=store.get(EXECUTIONS, arns[1])["CreationTime"])[0] == arns[:2]
+    assert call("ListPipelines")["PipelineSummaries"][0]["PipelineName"] == "pictures"
+    executions = [record for record in whole if "PipelineExecutionArn" in record]
+    assert len(executions) > 15
+    assert sum("_definition" in record for record in executions) == 1  # that which the test itself reads
+    assert refusal(call, "ListPipelines", NextToken="9" * 19)[0] == "ValidationException"
 
 
 def test_an_execution_runs_and_is_described(call):
@@ -234,47 +265,12 @@ def test_what_is_not_there_is_not_found(call):
         assert refusal(call, operation, PipelineName="absent")[0] == "ResourceNotFound"
 
 
-def test_versions_and_retries_are_refused_clearly(call):
+def test_versions_are_refused_clearly(call):
     create(call)
     assert (
         "PipelineVersionId"
         in refusal(call, "DescribePipeline", PipelineName="pictures", PipelineVersionId=1)[1]
     )
-    arn, _ = run(call)
-    request = {"PipelineExecutionArn": arn, "ClientRequestToken": "t" * 32}
-    assert "SelectiveExecutionConfig" in refusal(call, "RetryPipelineExecution", **request)[1]
-
-
-def test_the_services_end_stops_its_executions(call, service, aws):
-    aws.held["Split"] = threading.Event()
-    create(call)
-    arn = start(call)
-    service.stop()
-    answer = call("DescribePipelineExecution", PipelineExecutionArn=arn)
-    assert answer["PipelineExecutionStatus"] == "Stopped"
-    assert "local service ended" in answer["FailureReason"]
-    assert not [
-        thread for thread in threading.enumerate() if thread.name.startswith(("execution-", "pipeline-"))
-    ]
-
-
-def test_what_a_killed_service_left_running_is_closed(home, store, call, aws):
-    create(call)
-    arn, _ = run(call)
-
-    def unfinish(record):
-        record["PipelineExecutionStatus"] = "Executing"
-        record["_steps"]["Split"].update(StepStatus="Executing")
-        del record["_steps"]["Split"]["EndTime"]
-
-    store.update("pipeline-executions", arn, unfinish)
-    PipelineService(home, store, aws).recover()
-    answer = call("DescribePipelineExecution", PipelineExecutionArn=arn)
-    assert answer["PipelineExecutionStatus"] == "Failed"
-    assert answer["FailureReason"] == "The local service ended while the execution was running."
-    (step,) = steps(call, arn)
-    assert step["StepStatus"] == "Failed"
-    assert step["EndTime"] >= step["StartTime"]
 
 
 def test_an_execution_that_gets_no_thread_has_ended(call, monkeypatch):

@@ -5,8 +5,11 @@ import copy
 import pytest
 
 from local.definition.definition import parse_definition
+from local.definition.expressions import parse
 from local.definition.unsupported import unsupported
-from tests.local.definitions import document, get, model, processing
+from local.pipelines.record import ExecutionRecord
+from local.pipelines.values import Values
+from tests.local.definitions import PIPELINE, document, get, model, processing
 from tests.local.executions import statuses
 
 CACHED = {"CacheConfig": {"Enabled": True, "ExpireAfter": "PT1H"}}
@@ -27,6 +30,18 @@ def transform(name="Score", model_name="flowers", **more):
         },
         **more,
     }
+
+
+def test_the_references_of_a_request_read_the_record_once(prepare, store, monkeypatch):
+    prepare(document(processing("Split")))
+    arn = f"{PIPELINE}/execution/d84ewltjmxhe"
+    reads = []
+    get_record = store.get
+    monkeypatch.setattr(store, "get", lambda *name: reads.append(name) or get_record(*name))
+    values = Values(ExecutionRecord(store, arn), parse_definition(document(processing("Split"))), None)
+    tree = parse([get("Execution.PipelineExecutionArn"), get("Execution.PipelineName")] * 10)
+    assert values.evaluate(tree) == [arn, "pictures"] * 10
+    assert len(reads) == 1
 
 
 def test_a_model_is_scored_and_others_read_the_results(run, aws):

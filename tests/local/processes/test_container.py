@@ -13,11 +13,12 @@ from local.processes.container import Container
 from local.processes.environment import base_environment
 from local.processes.files import last_lines
 from local.processes.opt_ml import rewritten
-from tests.local.liveness import gone_soon
+from tests.local.liveness import alive, gone_soon
 
 
 def container(tmp_path: Path, program: str) -> Container:
-    return Container([sys.executable, "-c", program], base_environment({}), tmp_path, tmp_path / "log.txt")
+    command = [sys.executable, "-c", program]
+    return Container(command, base_environment({}), tmp_path, tmp_path / "log.txt", tmp_path / "processes")
 
 
 def test_the_prefix_is_replaced_in_nested_values(tmp_path):
@@ -132,6 +133,22 @@ def test_what_a_program_left_running_ends_with_it(tmp_path):
     job = container(tmp_path, "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)")
     assert job.run(timeout_s=30) == 0
     assert gone_soon(int((tmp_path / "log.txt").read_text()))
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["ended", "stopped"])
+def test_what_a_program_left_in_a_session_of_its_own_ends_with_it(tmp_path, stopped):
+    """Even if it is a daemon: nobody's child, in a group of its own."""
+    daemon = "os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)"
+    program = f"import os, time\nif os.fork() == 0:\n    {daemon}\nos.wait()\n"
+    job = container(tmp_path, program + ("time.sleep(60)" if stopped else ""))
+    with ThreadPoolExecutor(1) as thread:
+        ran = thread.submit(job.run, 30)
+        while not (pid := last_lines(tmp_path / "log.txt")):
+            time.sleep(0.02)
+        if stopped:
+            job.stop()
+        assert ran.result() == (-signal.SIGTERM if stopped else 0)
+    assert not alive(int(pid))
 
 
 def test_a_job_stopped_before_it_starts_never_starts(tmp_path):

@@ -8,6 +8,8 @@ import time
 import pytest
 
 from local.s3.etags import EMPTY, ETags
+from local.s3.listing import list_objects
+from local.s3.objects import Objects
 from local.s3.operations import S3
 from tests.local.s3.buckets import MIB, put
 
@@ -97,15 +99,31 @@ def test_metadata_goes_with_the_object_that_it_was_given_with(s3, home):
 def test_an_object_that_vanishes_while_it_is_listed_is_left_out(s3, home, monkeypatch):
     put(s3, "a", "b")
     (home.s3 / "pictures" / "c").write_bytes(b"x")
-    of = ETags.of
+    known = ETags._known
 
-    def vanish(self, path, status, file=None):
-        if path.name == "c":
-            path.unlink(missing_ok=True)
-        return of(self, path, status, file)
+    def vanish(self, files):
+        (home.s3 / "pictures" / "c").unlink(missing_ok=True)
+        return known(self, files)
 
-    monkeypatch.setattr(ETags, "of", vanish)
+    monkeypatch.setattr(ETags, "_known", vanish)
     assert [item["Key"] for item in s3.list_objects_v2(Bucket="pictures")["Contents"]] == ["a", "b"]
+
+
+def test_a_page_looks_its_etags_up_and_keeps_them_together(tmp_path):
+    objects = Objects(tmp_path)
+    objects.create_bucket("pictures")
+    for number in range(1000):
+        (tmp_path / "pictures" / f"{number:03}").write_bytes(b"%d" % number)
+        os.utime(tmp_path / "pictures" / f"{number:03}", (OLD, OLD))
+    statements = []
+    objects.etags.open().set_trace_callback(statements.append)
+    first = list_objects(objects, "pictures", {}).body
+    assert first.count(b"<ETag>") == 1000
+    assert [statements.count(each) for each in ("BEGIN", "COMMIT")] == [1, 1]
+    assert sum(each.startswith("SELECT") for each in statements) <= 3
+    statements.clear()
+    assert list_objects(objects, "pictures", {}).body == first
+    assert 0 < len(statements) <= 2
 
 
 def test_a_database_that_is_none_is_refused_in_a_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -206,3 +207,33 @@ def test_a_bucket_that_holds_a_link_is_not_deleted(s3, home, outside):
     (home.s3 / "almost-empty" / "link").unlink()
     s3.delete_bucket(Bucket="almost-empty")
     assert (outside / "secret").read_bytes() == SECRET
+
+
+@pytest.mark.parametrize("value", ["text/html\r\nx-evil: 1", "a\nb", "\0", "\x1b[2J", "日本"])
+@pytest.mark.parametrize("name", ["content-type", "content-disposition", "cache-control", "expires"])
+def test_a_query_writes_no_header_but_its_own(server, name, value):
+    status, answer = raw(server, "GET", f"/pictures/a?response-{name}={quote(value)}")
+    assert (status, b"<Code>InvalidArgument</Code>" in answer) == (400, True), answer
+    assert raw(server, "GET", f"/pictures/a?response-{name}=a%20b") == (200, b"x")
+
+
+def test_a_form_gives_an_object_no_header_that_nothing_can_send(s3, server, client):
+    form = client("s3").generate_presigned_post(
+        "pictures", "posted", {"x-amz-meta-a": "1\r\nx-evil: 1"}, [["starts-with", "$x-amz-meta-a", ""]]
+    )
+    boundary = "b" * 20
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in (*form["fields"].items(), ("file", "x"))
+    ]
+    body = ("".join(parts) + f"--{boundary}--\r\n").encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    status, answer = raw(server, "POST", "/pictures", body, headers)
+    assert (status, b"<Code>InvalidArgument</Code>" in answer) == (400, True), answer
+    assert "posted" not in keys(s3)
+
+
+@pytest.mark.parametrize("length", [256, 4096])
+def test_a_long_name_is_no_bucket(server, length):
+    status, answer = raw(server, "GET", f"/{'n' * length}/a")
+    assert (status, b"<Code>InvalidBucketName</Code>" in answer) == (400, True), answer

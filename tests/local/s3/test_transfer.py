@@ -36,6 +36,45 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
+def test_what_a_job_read_and_leaves_unchanged_is_stored_once(home, out):
+    for name, text in (("a/1.png", "one"), ("b/1.png", "two"), ("b/2.png", "few"), ("b/3.png", "old")):
+        put(home, f"s3://b/in/{name}", text)
+    put(home, "s3://b/out/b/3.png", "new")
+    old = home.object_path("s3://b/out/b/3.png").stat().st_ino
+    transfer.download(home, "s3://b/in/", out)
+    assert all(path.stat().st_nlink == 1 for path in out.rglob("*.png"))
+    (out / "b" / "2.png").write_text("FEW")
+    (out / "b" / "4.png").write_text("few")
+    transfer.upload(home, [(out, "s3://b/out")], read=["s3://b/in/", "s3://none/in"])
+
+    def inode(key: str) -> int:
+        return home.object_path(f"s3://b/{key}").stat().st_ino
+
+    texts = [home.object_path(f"s3://b/{key}").read_text() for key in keys(home) if key.startswith("out")]
+    assert texts == ["one", "two", "FEW", "old", "few"]
+    assert [inode(f"out/{key}") == inode(f"in/{key}") for key in ("a/1.png", "b/1.png")] == [True, True]
+    assert inode("out/b/2.png") != inode("in/b/2.png")
+    # An object that was there before has not become older than it was.
+    assert inode("out/b/3.png") not in (inode("in/b/3.png"), old)
+    # Neither reaches it what the job does to its file, nor that the other object goes.
+    (out / "a" / "1.png").write_text("changed")
+    Objects(home.s3).delete("b", "in/a/1.png")
+    assert home.object_path("s3://b/out/a/1.png").read_text() == "one"
+    assert home.object_path("s3://b/out/a/1.png").stat().st_nlink == 1
+
+
+def test_where_no_links_can_be_made_there_are_copies(home, out, monkeypatch):
+    put(home, "s3://b/in/1.png", "one")
+    transfer.download(home, "s3://b/in/", out)
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    transfer.upload(home, [(out, "s3://b/out")], read=["s3://b/in"])
+    assert home.object_path("s3://b/out/1.png").read_text() == "one"
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["copy_file_range", "by hand"])
 def test_a_copy_and_its_source_are_two_files(home, out, monkeypatch, shared):
     if not shared:

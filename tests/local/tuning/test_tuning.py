@@ -186,13 +186,13 @@ def test_trials_are_forked_from_one_process_that_ends_with_the_job(tuning, home,
     assert [path.name for path in home.folder("tuning-jobs", "h").iterdir()] == ["log.txt"]
 
 
-def test_a_tuning_job_can_be_stopped_before_its_first_trial(tuning, store, bundle):
+def test_the_service_can_end_before_the_first_trial(tuning, store, bundle):
     asked = request("package/go.py")
     static = asked["TrainingJobDefinition"]["StaticHyperParameters"]
     static["sagemaker_submit_directory"] = bundle("import torch")
     tuning.create(asked)
     tuning.close()
-    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "Stopped"
+    assert tuning.describe("h")["HyperParameterTuningJobStatus"] == "InProgress"
     assert store.list("TrainingJob") == []
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ TRAINING_JOB = "pipelines-abc123def456-TrainModel-x1y2z3"
 TUNING_JOB = "abc123def456-TuneHyp-q9w8e7"
 PACKAGE = f"{ARNS}:model-package/flower-classifier/7"
 EPOCHS = 5
+CODE = "c0de" * 16
 
 Answer = dict[str, Any]
 
@@ -88,6 +90,8 @@ def training_job() -> Answer:
         "ResourceConfig": {"InstanceType": "ml.m5.2xlarge"},
         "OutputDataConfig": {"S3OutputPath": f"{PREFIX}/train"},
         "TrainingTimeInSeconds": 90,
+        "ModelArtifacts": {"S3ModelArtifacts": f"{PREFIX}/train/{TRAINING_JOB}/output/model.tar.gz"},
+        "HyperParameters": {"sagemaker_submit_directory": f"s3://{BUCKET}/code/train/{CODE}/sourcedir.tar.gz"},
         "DebugHookConfig": {"S3OutputPath": f"{PREFIX}/train/debugger"},
         "ProfilerConfig": {"S3OutputPath": f"{PREFIX}/train/profiler"},
         "DebugRuleEvaluationStatuses": [
@@ -103,6 +107,16 @@ def training_job() -> Answer:
             {"RuleConfigurationName": "ProfilerReport", "RuleEvaluationStatus": "NoIssuesFound"}
         ],
     }  # fmt: skip
+
+
+def trained_model() -> Answer:
+    """The training's model.json, as far as reports read it."""
+    return {
+        "hyperparameters": {"learning_rate": 0.001, "batch_size": 32, "seed": 1, "trainable": "auto"},
+        "metrics": {"best_epoch": 4, "validation_accuracy": 0.875},
+        "weights": "resnet18.pth",
+        "versions": {"torch": "2.14.1", "torchvision": "0.29.1"},
+    }
 
 
 def tuning_job() -> Answer:
@@ -146,3 +160,33 @@ def trials() -> Answer:
         "FailureReason": "AlgorithmError: the loss is nan",
     }
     return {"members": "TrainingJobSummaries", "all": [*trials, failed]}
+
+
+def model_card() -> Answer:
+    """The member ModelCard of DescribeModelPackage's answer."""
+    content = {
+        "intended_uses": {"intended_uses": "Only <flowers>", "risk_rating": "Low"},
+        "training_details": {
+            "training_observations": "resnet18, from resnet18.pth weights",
+            "training_job_details": {"training_arn": "the ARN of the training"},
+        },
+        "additional_information": {"custom_details": {"definition_sha256": "0123456789abcdef" * 4}},
+    }
+    return {"ModelCardContent": json.dumps(content), "ModelCardStatus": "Draft"}
+
+
+def suspects(classes: Sequence[str]) -> Answer:
+    """What TrainModel leaves: the first picture of each class is suspect, and one that is not in S3."""
+    listed = [
+        {
+            "rank": rank, "split": "train", "file": f"{name}/{0 if rank <= len(classes) else 90:05}.png",
+            "digest": f"{rank:016x}", "label": name, "suggested": classes[rank % len(classes)],
+            "self_confidence": 0.01 * rank, "suggested_confidence": 0.9,
+        }
+        for rank, name in enumerate([*classes, classes[0]], 1)
+    ]  # fmt: skip
+    return {
+        "method": "The mean of two probabilities.", "epochs": EPOCHS, "pictures": 10 * len(classes),
+        "judged": {"train": 8 * len(classes), "validation": 2 * len(classes)}, "classes_left_out": [],
+        "found": len(listed), "suspects": listed,
+    }  # fmt: skip

@@ -23,6 +23,28 @@ def test_precision_and_recall():
     assert rows["class 0"].precision == pytest.approx(8 / 9)
     assert rows["class 0"].recall == 0.8
     assert rows["class 1"].pictures == 10
+    assert rows["class 0"].f1 == pytest.approx(2 * 8 / (10 + 9))
+
+
+def test_f1_where_nothing_is_right_or_known():
+    rows = {row.name: row for row in evaluation.class_rows(make([[0, 5, 0], [5, 0, 0], [0, 0, 0]]))}
+    assert (rows["class 0"].f1, rows["class 2"].f1) == (0.0, None)
+
+
+def test_answers_above_a_threshold():
+    found = evaluation.above(np.array([0.3, 0.6, 0.6, 0.95]), np.array([False, True, False, True]))
+    at = dict(zip(found.thresholds.round(2), zip(found.shares, found.accuracies, strict=True), strict=True))
+    assert (at[0.0], at[0.3], at[0.6]) == ((1, 0.5), (1, 0.5), (0.75, pytest.approx(2 / 3)))
+    assert at[0.95] == (0.25, 1)
+    assert at[1.0][0] == 0 and np.isnan(at[1.0][1])  # no answer, so no accuracy
+
+
+def test_the_engines_of_the_artifact(report, html):
+    assert [(engine.name, engine.agreement) for engine in report.evaluation.engines] == [
+        ("int8", 0.98),
+        ("fp32", 1.0),
+    ]
+    assert "int8 computes with 8-bit integers" in html
 
 
 def test_a_class_without_test_pictures_has_no_recall_and_comes_last():
@@ -46,8 +68,10 @@ def test_the_surest_mistakes_come_first_with_their_pictures(report):
     assert mistakes
     sure = [mistake.predicted_probability for mistake in mistakes]
     assert sure == sorted(sure, reverse=True)
+    html = page.render(report)
     for mistake in mistakes:
         assert mistake.label != mistake.predicted
+        assert f'<p class="file">{mistake.file}</p>' in html  # on phones and on paper nothing is hovered over
         assert mistake.label_probability < mistake.predicted_probability
         assert mistake.picture.uri.startswith("data:image/webp;base64,")
     assert found.accuracy == pytest.approx(found.matrix.trace() / found.matrix.sum())
@@ -129,10 +153,16 @@ def test_a_class_may_have_the_name_of_a_member(tmp_path):
 
 def test_what_the_numbers_are_worth_and_how_the_champion_does(report, html):
     found = report.evaluation
-    assert [mean.name for mean in found.means] == ["accuracy", "balanced accuracy", "macro F1"]
+    assert [mean.name for mean in found.means] == [
+        "accuracy",
+        "balanced accuracy",
+        "macro F1",
+        "called known",
+    ]
     assert all(mean.low < mean.value < mean.high for mean in found.means)
     assert set(found.recalls) == set(found.classes)
     assert '<th scope="row">macro F1</th>' in html
+    assert '<th scope="row">called known</th><td class="n">96.0' in html
     assert "Not compared: there is none." in html
 
 

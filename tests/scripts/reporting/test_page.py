@@ -125,6 +125,22 @@ def test_a_training_of_which_nothing_is_left(report):
         assert f">No {name} today.</p>" in html
 
 
+def test_where_it_ran(report):
+    assert "<span>on this machine</span>" in page.render(report)
+    assert "on this machine, which stands for ml.m5.2xlarge" in page.render(report)
+    away = page.render(replace(report, run=replace(report.run, here=False)))
+    assert "on this machine" not in away and f"{report.training.job} on ml.m5.2xlarge" in away
+
+
+def test_too_few_test_pictures_come_before_the_verdict(report):
+    matrix = np.diag([9, 9, 9])
+    few = replace(report, evaluation=replace(report.evaluation, matrix=matrix))
+    headline = page.headline(few.run, few.evaluation)
+    told = "Too few test pictures to be sure (27), but on them the model is accurate enough."
+    assert headline[:3] == ("open", "Accepted", told)
+    assert page.headline(report.run, report.evaluation)[:2] == ("good", "Accepted")
+
+
 def test_an_untested_class_is_named(report):
     matrix = report.evaluation.matrix.copy()
     matrix[1] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from markupsafe import escape
 
 from scripts.reporting import page
 from scripts.reporting.parts import Missing, Verification
@@ -84,7 +85,7 @@ def test_a_refused_model(account, collect):
     report = collect()
     assert report.run.passed is False
     words = "Test accuracy 0.6862 is below AccuracyThreshold 0.7."
-    assert page.headline(report.run) == ("bad", "Refused", words, "")
+    assert page.headline(report.run, report.evaluation) == ("bad", "Refused", words, "")
     assert report.package.reason == "RegisterModel did not run: the execution ended before it (Failed)."
     assert not isinstance(report.evaluation, Missing)
 
@@ -95,7 +96,12 @@ def test_a_failed_execution_tells_why_each_part_is_missing(account, collect):
     report = collect()
     assert report.run.passed is None
     words = "TrainModel failed; the model has not been judged."
-    assert page.headline(report.run) == ("bad", "Failed", words, "AlgorithmError: out of memory.")
+    assert page.headline(report.run, report.evaluation) == (
+        "bad",
+        "Failed",
+        words,
+        "AlgorithmError: out of memory.",
+    )
     assert report.run.steps[-1].note == "AlgorithmError: out of memory."
     assert not isinstance(report.training, Missing)  # the job left its own files
     assert report.evaluation.reason == "EvaluateModel did not run: the execution ended before it (Failed)."
@@ -115,8 +121,8 @@ def test_an_accepted_model_whose_endpoint_answers_otherwise(account, collect):
     account.end_at("VerifyEndpoint", "Failed", "ClientError: see the job's log")
     report = collect()
     assert report.verification == Verification(False, said)
-    words = "The model is accurate enough, but VerifyEndpoint failed."
-    assert page.headline(report.run) == ("bad", "Accepted, then failed", words, said)
+    words = "The model is accurate enough; VerifyEndpoint failed."
+    assert page.headline(report.run, report.evaluation) == ("bad", "Accepted, then failed", words, said)
     assert report.run.steps[-1].note == said
 
 
@@ -146,7 +152,7 @@ def test_a_running_execution(account, collect):
         report.evaluation.reason == "EvaluateModel is still running; make the report again when it has ended."
     )
     assert report.package.reason == "RegisterModel has not started yet; the execution goes on."
-    assert "still running" in page.headline(report.run).sentence
+    assert "still running" in page.headline(report.run, report.evaluation).sentence
 
 
 def test_an_execution_without_a_step(account, collect):
@@ -203,3 +209,33 @@ def test_a_model_that_is_not_deployed(account, collect):
     ]
     reason = "Nothing was deployed: the model package is PendingManualApproval."
     assert collect().endpoint == Missing(reason)
+
+
+def test_the_model_s_card(report, html):
+    card = report.package.card
+    assert card.status == "Draft"
+    assert card.uses == {"intended_uses": "Only <flowers>", "risk_rating": "Low"}
+    assert card.facts["training_job"] == "the ARN of the training"
+    assert card.facts["definition_sha256"] == "0123456789abcdef" * 4
+    assert "Only &lt;flowers&gt;" in html
+    assert card.facts["definition_sha256"] in html
+    assert "was in the status Draft when this report was made" in html
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        (None, "This version has no card"),
+        ({"ModelCardStatus": "Draft"}, "This version has no card"),
+        ({"ModelCardContent": "no JSON"}, "is not in AWS's schema"),
+        ({"ModelCardContent": '{"training_details": []}'}, "is not in AWS's schema"),
+    ],
+)
+def test_a_version_without_a_card_that_can_be_read(account, collect, card, words):
+    (package,) = account.answers["DescribeModelPackage"].values()
+    del package["ModelCard"]
+    package |= {"ModelCard": card} if card else {}
+    found = collect()
+    assert words in found.package.card.reason
+    assert found.package.approval == "Approved"
+    assert escape(found.package.card.reason) in page.render(found)

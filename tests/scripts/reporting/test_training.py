@@ -12,8 +12,9 @@ import pytest
 
 from scripts.reporting import page, system, tensors
 from scripts.reporting.parts import Missing
+from tests.entrypoints.archives import UNSAFE
 from tests.scripts.reporting.account import STEPS
-from tests.scripts.reporting.answers import EPOCHS, TRAINING_JOB
+from tests.scripts.reporting.answers import CODE, EPOCHS, TRAINING_JOB
 
 DEBUG_OUTPUT = f"train/debugger/{TRAINING_JOB}/debug-output"
 PROFILER_OUTPUT = f"train/profiler/{TRAINING_JOB}/profiler-output"
@@ -25,6 +26,36 @@ def test_the_files_of_the_training(report):
     assert list(training.steps["step"]) == list(range(1, STEPS + 1))
     assert training.steps["backward_s"].sum() == pytest.approx(0.16 * STEPS)
     assert list(training.epochs["epoch"]) == list(range(1, EPOCHS + 1))
+
+
+def test_what_the_model_was_made_with(report, html):
+    recipe = report.training.recipe
+    assert (recipe.best_epoch, recipe.weights, recipe.code) == (4, "resnet18.pth", CODE)
+    assert recipe.hyperparameters["seed"] == "1" and recipe.versions["torch"] == "2.14.1"
+    assert recipe.size_bytes == 1_500_000
+    for words in (
+        ">1.5\N{NO-BREAK SPACE}MB<",
+        CODE,
+        "torch 2.14.1, torchvision 0.29.1",
+        "epoch 4, which the",
+    ):
+        assert words in html
+    assert "of the epoch that was kept 0.8750" in html
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"hyperparameters": 1}'])
+def test_a_training_that_left_no_recipe(account, collect, content):
+    left = {name: text for name, text in account.left.items() if name != "model.json"}
+    account.put_output(left if content is None else left | {"model.json": content})
+    report = collect()
+    assert isinstance(report.training.recipe, Missing)
+    assert report.training.recipe.reason in page.render(report).replace("&#39;", "'").replace("&#34;", '"')
+    assert not isinstance(report.training.epochs, Missing)
+
+
+def test_an_artifact_that_was_deleted(account, collect):
+    account.path(f"train/{TRAINING_JOB}/output/model.tar.gz").unlink()
+    assert "is not in S3" in collect().training.recipe.reason
 
 
 def test_the_time_of_the_job_is_that_of_its_phases(report):
@@ -208,11 +239,21 @@ def test_a_damaged_archive(account, collect):
     assert report.training.epochs == report.training.steps
 
 
+@pytest.mark.parametrize("kind", ["a bomb", "a symbolic link", "a way out"])
+def test_an_archive_that_would_do_harm(account, collect, kind):
+    make, words = UNSAFE[kind]
+    account.put(f"train/{TRAINING_JOB}/output/output.tar.gz", make("steps.csv"))
+    report = collect()
+    assert "cannot be unpacked (" in report.training.steps.reason
+    assert words in report.training.steps.reason
+    assert report.training.epochs == report.training.steps
+
+
 def test_an_archive_with_another_checksum(account, collect):
     """What is damaged may well be digits."""
     archive = account.path(f"train/{TRAINING_JOB}/output/output.tar.gz")
     archive.write_bytes(archive.read_bytes()[:-8] + bytes(8))
-    assert "cannot be unpacked (CRC check failed" in collect().training.steps.reason
+    assert "cannot be unpacked (damaged: BadGzipFile: CRC check failed" in collect().training.steps.reason
 
 
 @pytest.mark.parametrize("place", [9_000, 12_000])

@@ -1,4 +1,4 @@
-"""README.md: its commands run as they stand, and its tables say what the code says."""
+"""README.md and docs/: their commands run as they stand, and their tables say what the code says."""
 
 from __future__ import annotations
 
@@ -24,13 +24,34 @@ from config.parameters import execution_parameters
 from config.settings import load
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+# In the order in which a reader runs their commands; the README repeats some of them.
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in (
+        "docs/laptop.md",
+        "docs/aws.md",
+        "docs/endpoint.md",
+        "docs/operations.md",
+        "docs/pipeline.md",
+        "docs/reference.md",
+        "docs/troubleshooting.md",
+        "README.md",
+    )
+}
+MANUAL = "\n".join(PAGES.values())
+LINKED = {
+    **PAGES,
+    **{
+        name: (ROOT / name).read_text(encoding="utf-8")
+        for name in ("docs/opt-ml.md", "docs/replicas.md", "benchmarks/README.md", "CONTRIBUTING.md")
+    },
+}
 FOLDERS = ("config", "entrypoints", "infra", "local", "pipeline", "scripts", "steps")
 LOCAL_URL = "http://127.0.0.1:4566"
 NOT_RUN = "not run by the tests: "
 STAYS = "stays running"
 
-# The README's commands on 24 tiny pictures: one trial of one epoch. With the cache on, the second execution
+# The manual's commands on 24 tiny pictures: one trial of one epoch. With the cache on, the second execution
 # finds the results of the first; it never does under Debugger, whose request names the execution.
 QUICK_SETTINGS = {
     "PIPELINE_TUNING__JOBS": "1",
@@ -52,7 +73,7 @@ Template.add_multi_constructor("!", lambda loader, suffix, node: None)  # noqa: 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and the HTML comment above it."""
+    """A fenced block of the manual: its language, its text, and the HTML comment above it."""
 
     language: str
     text: str
@@ -64,12 +85,12 @@ class Block:
 
 
 def blocks(*languages: str) -> list[Block]:
-    found = re.findall(r"(?:<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    found = re.findall(r"(?:<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL)
     return [Block(name, text, mark) for mark, name, text in found if name in languages]
 
 
 def deployment() -> dict[str, str]:
-    """The settings that the README puts into pipeline.toml."""
+    """The settings that the manual puts into pipeline.toml."""
     (block,) = blocks("toml")
     settings = tomllib.loads(block.text)
     overrides = [f"{key}={value}" for key, value in settings.items()]
@@ -91,7 +112,7 @@ def house(tmp_path: Path) -> Path:
 
 
 class Terminal:
-    """Runs the README's commands in the clone, with AWS out of reach and the local service in its place."""
+    """Runs the manual's commands in the clone, with AWS out of reach and the local service in its place."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -192,7 +213,7 @@ def test_the_commands_run_as_written(terminal):
         for command in block.commands:
             if block.mark == STAYS:
                 terminal.run_on(command)
-            else:
+            elif command not in printed:  # one that stands on two pages runs once
                 printed[command] = terminal.run(command)
 
     summary = json.loads((terminal.folder / "summary.json").read_text())
@@ -237,21 +258,21 @@ def test_the_commands_that_are_not_run_exist():
             assert words[1] in targets
         elif words[0] == "python":
             for option in [word for word in words if word.startswith("--")]:
-                assert option in help_of(words[1])
+                assert option in help_of(*words[1 : 3 if words[1] == "-m" else 2])
         else:
             assert words[0] in {"aws", "source"}
 
 
 def test_the_options_of_run_local_are_in_its_help():
-    described = re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE)
-    assert len(described) == 8
+    described = re.findall(r"^\| `(--[a-z-]+)", PAGES["docs/laptop.md"], re.MULTILINE)
+    assert len(described) == 10
     help_text = help_of("scripts/run_local.py")
     assert [option for option in described if option not in help_text] == []
 
 
-def help_of(script: str) -> str:
-    command = [sys.executable, ROOT / script, "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def help_of(*program: str) -> str:
+    command = [sys.executable, *program, "--help"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_stack_of_the_roles_takes_its_parameters_and_gives_the_settings():
@@ -271,14 +292,15 @@ def test_the_stack_of_the_roles_takes_its_parameters_and_gives_the_settings():
             parameter.get("AllowedPattern", "|".join(parameter.get("AllowedValues", []))), value
         )
     for name, output in template["Outputs"].items():
-        assert f"\n| `{name}` | `{output['Description'].split()[0]}`" in README
+        assert f"\n| `{name}` | `{output['Description'].split()[0]}`" in PAGES["docs/aws.md"]
         assert output["Description"].split()[0] in settings
 
 
 def test_the_table_of_execution_parameters():
     for parameter in execution_parameters(load(environ={}), ""):
         default = f"`{parameter.default}`" if parameter.default else "the marker for random weights"
-        assert f"\n| {parameter.name} | {parameter.type} | {default} | {parameter.meaning} |\n" in README
+        row = f"\n| {parameter.name} | {parameter.type} | {default} | {parameter.meaning} |\n"
+        assert row in PAGES["docs/reference.md"]
     assert len(rows("parameter")) == len(execution_parameters(load(environ={}), ""))
 
 
@@ -289,7 +311,7 @@ def test_the_table_of_settings():
 
 def rows(head: str) -> list[list[str]]:
     """The cells of the table whose first column has this head and that has a column `meaning`."""
-    table = re.search(rf"^\| {head} \|.*\| meaning \|\n\|[-| ]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    table = re.search(rf"^\| {head} \|.*\| meaning \|\n\|[-| ]+\n((?:\|.*\n)+)", MANUAL, re.MULTILINE)
     assert table
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()]
 
@@ -324,7 +346,7 @@ def test_the_steps_are_those_of_the_definition():
     (diagram,) = blocks("mermaid")
     for step in steps:
         assert step["Name"] in diagram.text
-        assert f"\n| {step['Name']} | " in README
+        assert f"\n| {step['Name']} | " in PAGES["docs/pipeline.md"]
 
 
 def test_the_quoted_errors_are_in_the_code():
@@ -335,18 +357,32 @@ def test_the_quoted_errors_are_in_the_code():
         if path.suffix in {".py", ".sh"}
     )
     code = re.sub(r'"\s+f?"', "", code)  # a message may go over several lines
-    quoted = re.findall(r"^\| `(.*?)` \|", README.partition("| it says | what to do |")[2], re.MULTILINE)
+    quoted = re.findall(r"^\| `(.*?)` \|", PAGES["docs/troubleshooting.md"], re.MULTILINE)
     assert len(quoted) > 10
     assert [message for message in quoted if message not in code] == []
 
 
-def test_links_lead_somewhere():
-    anchors = {
-        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in anchors
-        elif not target.startswith("https://"):
-            assert (ROOT / target).exists()
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links_lead_somewhere(name):
+    for target in re.findall(r"\]\(([^)]+)\)", re.sub(r"^```.*?^```", "", LINKED[name], flags=re.M | re.S)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / name).parent.joinpath(path).resolve() if path else ROOT / name
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(LINKED[found.relative_to(ROOT).as_posix()]), target
+
+
+def test_the_readme_is_an_entrance():
+    """Short, and each page of the manual is linked from it."""
+    readme = PAGES["README.md"]
+    assert len(readme.split()) < 900
+    for name in [*PAGES, "benchmarks/README.md", "CONTRIBUTING.md"]:
+        assert name == "README.md" or f"]({name})" in readme

@@ -1,0 +1,103 @@
+"""Kills of one training program that has a checkpoint folder, each time started again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.killed_counts import Counts
+from benchmarks.killed_pipelines import ROOT, pictures
+from entrypoints.checkpoint import CONFIG_VARIABLE
+from entrypoints.contract import MODEL_WEIGHTS, RANDOM_WEIGHTS
+
+PICTURES = {"train": 9, "validation": 3}  # of each class
+ARGUMENTS = ["--epochs=10", "--batch_size=32", "--image_size=32", "--engines=0"]
+STATE = "checkpoints"
+
+
+def measure(
+    kills: int, seed: int, folder: Path, report: Callable[[int], None], within_s: float = math.inf
+) -> Counts:
+    """Kill trainings of ResNet18 at random moments until they were killed that often.
+
+    One that nobody kills comes first: its weights are what the others' are compared with, its duration is the
+    span in which the moments of the kills lie, counted from each start. After `within_s` no other begins.
+    """
+    began_all = time.monotonic()
+    rng, counts = random.Random(seed), Counts()
+    _channels(folder)
+    began = time.monotonic()
+    if _start(folder, folder / "undisturbed", "undisturbed").wait() != 0:
+        raise RuntimeError("the training that nobody kills failed")
+    span_s = time.monotonic() - began
+    expected = (folder / "undisturbed" / "model" / MODEL_WEIGHTS).read_bytes()
+    while counts.kills < kills and time.monotonic() - began_all < within_s:
+        counts.executions += 1
+        outputs = folder / f"training-{counts.executions}"
+        for attempt in range(kills + 1):
+            began_at = time.time()
+            process = _start(folder, outputs, f"attempt-{attempt}")
+            try:
+                process.wait(rng.uniform(0, span_s) if counts.kills < kills else None)
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            counts.kills += 1
+            saved_at = [path.stat().st_mtime for path in (outputs / STATE).glob("checkpoint-*")]
+            counts.lost_s.append(time.time() - max([began_at, *saved_at]))
+            report(counts.kills)
+        model = outputs / "model" / MODEL_WEIGHTS
+        if process.returncode == 0:
+            counts.succeeded += 1
+            counts.other_models += model.read_bytes() != expected
+        else:
+            counts.failures.append((outputs / "log").read_text(encoding="utf-8")[-300:])
+        half = [path for path in outputs.rglob(".*") if path.is_file()]
+        counts.half_written += len(half)
+        counts.failures += [f"half-written: {path}" for path in half]
+        shutil.rmtree(outputs)
+    return counts
+
+
+def _channels(folder: Path) -> None:
+    digits = pictures(folder, sum(PICTURES.values()))
+    for of_class in sorted(digits.iterdir()):
+        files = iter(sorted(of_class.iterdir()))
+        for channel, count in PICTURES.items():
+            (folder / channel / of_class.name).mkdir(parents=True)
+            for _ in range(count):
+                file = next(files)
+                shutil.copy(file, folder / channel / of_class.name / file.name)
+    (folder / "pretrained").mkdir()
+    (folder / "pretrained" / RANDOM_WEIGHTS).touch()
+
+
+def _start(folder: Path, outputs: Path, name: str) -> subprocess.Popen[bytes]:
+    outputs.mkdir(exist_ok=True)
+    config = outputs / "checkpointconfig.json"
+    config.write_text(json.dumps({"S3Uri": "s3://killed/state", "LocalPath": str(outputs / STATE)}))
+    channels = {f"SM_CHANNEL_{name.upper()}": str(folder / name) for name in (*PICTURES, "pretrained")}
+    with (outputs / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.train", *ARGUMENTS],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                **channels,
+                CONFIG_VARIABLE: str(config),
+                "TRAINING_JOB_NAME": name,
+                "SM_MODEL_DIR": str(outputs / "model"),
+                "SM_OUTPUT_DATA_DIR": str(outputs / "data"),
+            },
+            stdout=log,
+            stderr=log,
+        )

@@ -1,0 +1,1 @@
+"""The service's own page: what there is, and what runs."""

@@ -1,0 +1,166 @@
+"""What the service has started, on record: whatever outlives it is found by the record, and ended.
+
+The records are files, one per process: its pid, and when it began. Both together name one process for ever,
+whoever gets the pid later. Two read them: the guard of a service (start.py), which ends what is left as soon
+as the service is gone, however it ended, and the next service, in case somebody has killed the guard, too.
+
+What a program starts in a session of its own is in no group of that program, and nobody's child once the
+program has ended. It is known by its environment, which has the MARK of the program unless that was taken out
+on purpose.
+
+A program of its own for the guard's sake, which imports nothing of the local service:
+
+    python orphans.py RECORDS SERVICE     ends what this service has started
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# A variable of every program that the service starts and of what that starts, another value for each program.
+MARK = "LOCAL_SERVICE_PROCESS"
+_GONE_WITHIN_S = 5.0  # a killed process ends at once, unless the kernel is busy with it
+_POLL_S = 0.01
+
+
+def began(pid: int) -> str | None:
+    """When a process began, as exactly as the system knows it; None if there is none of that pid.
+
+    Linux counts from the start of the machine, so that setting the clock changes nothing; a machine that has
+    started again is another one.
+    """
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        with contextlib.suppress(psutil.NoSuchProcess):  # macOS
+            return repr(psutil.Process(pid).create_time())
+        return None
+    return (
+        f"{_machine()} {line.rpartition(')')[2].split()[19]}"  # proc_pid_stat(5): starttime, the 22nd field
+    )
+
+
+def _machine() -> str:
+    """What tells this start of the machine from every other, where it is told."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # a sandbox that hides it
+        return "-"
+
+
+def name_of(pid: int) -> str:
+    """What names this process for ever."""
+    return f"{pid} {began(pid)}"
+
+
+def end_left(records: Path, service: str | None = None) -> list[dict[str, Any]]:
+    """End the processes on record that still run, with all that they have started, and strike them off.
+
+    Args:
+        service: the name of the service that has started them; None for any, when there is no other.
+
+    Returns:
+        The records of those that were running.
+    """
+    left: list[dict[str, Any]] = []
+    killed: list[psutil.Process] = []
+    marks: list[str] = []
+    done: list[Path] = []
+    for file in sorted(records.glob("*.json")):
+        try:
+            record = json.loads(file.read_bytes())
+            pid, this_one = record["pid"], record["service"]
+        except FileNotFoundError:  # struck off meanwhile
+            continue
+        except (ValueError, KeyError, TypeError):  # it was being written: its process never ran
+            pid, this_one, record = 0, None, {}
+        if service not in (None, this_one):
+            continue
+        if pid and (now := began(pid)) and now == record.get("began"):
+            killed += _kill_tree(pid)
+            left.append(record)
+        if mark := record.get("mark"):
+            marks.append(mark)
+        done.append(file)
+    _wait(killed)
+    end_marked(marks)
+    for file in done:
+        file.unlink(missing_ok=True)
+    return left
+
+
+def end_marked(marks: Collection[str]) -> None:
+    """End every process whose environment has one of these marks, and wait until there is none."""
+    wanted = {f"{MARK}={mark}".encode() for mark in marks}
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while wanted and (found := list(_marked(wanted))) and time.monotonic() < deadline:
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                process.kill()
+        _wait(found)
+
+
+def _marked(wanted: set[bytes]) -> Iterator[psutil.Process]:
+    """The processes, but this one, that were started with one of these variables."""
+    for pid in psutil.pids():
+        if pid != os.getpid() and not wanted.isdisjoint(_variables(pid)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                # Once more: another one may have got the pid. `kill` looks at that itself from here on.
+                if not wanted.isdisjoint(_variables(pid)):
+                    yield process
+
+
+def _variables(pid: int) -> list[bytes]:
+    """The variables that a process was started with; none of one that has ended, or of another user."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        if Path("/proc/self/environ").exists():
+            return []
+    with contextlib.suppress(psutil.Error, OSError):  # macOS
+        return [f"{name}={value}".encode() for name, value in psutil.Process(pid).environ().items()]
+    return []
+
+
+def _kill_tree(pid: int) -> list[psutil.Process]:
+    """Kill a process, its group and its descendants, also in groups of their own; those that were there."""
+    try:
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS of a group of zombies
+        os.killpg(pid, signal.SIGKILL)
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has become another user
+            process.kill()
+    return tree
+
+
+def _wait(killed: list[psutil.Process]) -> None:
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while any(map(_runs, killed)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+if __name__ == "__main__":
+    end_left(Path(sys.argv[1]), sys.argv[2])
