@@ -76,7 +76,7 @@ def serving(home):
     service = FunctionService(
         home, store, lambda: {"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": server.url}
     )
-    server = Server(application(S3(home).handle, ControlPlane({}), refuse, service.handle, refuse))
+    server = Server(application(S3(home).handle, ControlPlane({}), refuse, service.handle, lambda _: None))
     server.start()
     try:
         yield (
