@@ -27,7 +27,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import scripts.command as command
 from config.settings import Settings
-from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from entrypoints.dataset import Dataset, check_dataset, told
+from entrypoints.folders import DatasetError, nfc
 from scripts.exclude import add_option, exclude
 from scripts.owners import WORKERS, note, owned, refuse_another, refuse_nesting
 
@@ -67,7 +68,12 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replace
     bucket, prefix = split_url(url)
     url = f"s3://{bucket}/{prefix}"
     files = [file for part in dataset.images.values() for group in part.values() for file in group]
-    keys = {prefix + _relative(file, dataset.root): file for file in files}
+    keys: dict[str, Path] = {}
+    for file in [*files, *dataset.tables]:
+        name = _relative(file, dataset.root)
+        # Composed, as most systems write it: the same picture has the same key whoever uploads it.
+        key = prefix + nfc(name)
+        keys[prefix + name if key in keys else key] = file
     sizes = _list(s3, bucket, prefix)
     refuse_nesting(s3, url, dataset.root.name, keys.keys(), sizes)
     if not replaces:
@@ -164,15 +170,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     url = f"s3://{bucket}/{prefix}"
     try:
         with command.status(f"looking at every picture of {arguments.folder}"):
-            dataset = check_dataset(arguments.folder, bool(settings.split.group_level))
+            dataset = look(arguments.folder, settings)
             if arguments.exclude:
                 dataset = exclude(dataset, arguments.exclude)
             lines = what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
-    for rejected in dataset.rejected:
-        command.console.print(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
-    for line in lines:
+    for line in [*told(dataset), *lines]:
         command.console.print(line, soft_wrap=True)
 
     session = command.session(arguments, settings)
@@ -193,6 +197,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if done.extra:
         delete_or_tell(s3, url, done.extra, arguments)
     return 0
+
+
+def look(folder: Path, settings: Settings) -> Dataset:
+    """The dataset in a folder of this machine, where links are followed, read as the settings say.
+
+    Raises:
+        DatasetError: it cannot be trained on.
+    """
+    return check_dataset(
+        folder,
+        subfolders_are_groups=bool(settings.split.group_level),
+        label_regex=settings.split.label_regex or "",
+        follow_links=True,
+    )
+
+
+def add_label_regex(to: argparse.ArgumentParser) -> None:
+    """Add --label-regex, a short form of --set split.label_regex=..."""
+    to.add_argument(
+        "--label-regex", metavar="REGEX", dest="overrides", action="append", type="split.label_regex={}".format,
+        help="finds the class in a picture's path where folders are no classes: '^([a-z]+)' for cat.12.jpg",
+    )  # fmt: skip
 
 
 def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
@@ -247,6 +273,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("folder", metavar="DIR", type=Path, help="one subfolder of pictures per class")
     parser.add_argument("--to", metavar="S3_URL", help="s3://bucket/prefix (the default of InputDataUrl)")
+    add_label_regex(parser)
     add_option(parser)
     parser.add_argument("--delete", action="store_true", help="remove objects that the dataset no longer has")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
