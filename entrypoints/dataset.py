@@ -106,7 +106,7 @@ def check_dataset(
         layout.names,
         tuple(layout.tables),
         tuple(layout.notes),
-        dict(folders.litter),
+        dict(+folders.litter),
     )
     if not (label_regex or layout.tables):
         _check_nesting(folder, dataset, subfolders_are_groups)

@@ -1,8 +1,8 @@
 """Tables of labels that lie beside pictures: CSV, TSV, JSON lines, SageMaker's .lst and augmented manifests.
 
 .lst: "a tab-separated file with three columns": an index, the class, the relative path. Augmented manifest:
-JSON lines with "source-ref" and a label's attribute, whose "-metadata" may have the "class-name". Both: "Image
-Classification - MXNet" and "Augmented Manifest Files" in SageMaker's Developer Guide.
+JSON lines with "source-ref" and a label's attribute, whose "-metadata" may have the "class-name". Both:
+"Image Classification - MXNet" and "Augmented Manifest Files" in SageMaker's Developer Guide.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ DELIMITERS = ",;\t|"
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file, each with a text per column."""
+    """The rows of a file, each with a text per column; `classes` is the column that is known to name them."""
 
     file: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def read(file: Path) -> Table:
 
 def _json_lines(file: Path, text: str) -> Table:
     rows: list[dict[str, str]] = []
+    classes = ""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -135,11 +137,13 @@ def _json_lines(file: Path, text: str) -> Table:
             about = content.get(f"{name}-metadata")
             if isinstance(about, dict) and isinstance(about.get("class-name"), str):
                 row[name] = about["class-name"]
+                classes = name
             elif isinstance(value, str | int | float):
                 row[name] = str(value)
         rows.append(row)
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
-    return Table(file, columns, tuple(tuple(row.get(name, "") for name in columns) for row in rows))
+    texts = tuple(tuple(row.get(name, "") for name in columns) for row in rows)
+    return Table(file, columns, texts, classes)
 
 
 def match(table: Table, index: Index, any_column: bool) -> Labels | None:
@@ -203,6 +207,8 @@ def _classes(table: Table, others: Sequence[int], any_column: bool) -> tuple[str
         return [nfc(row[place].strip()) for row in table.rows]
 
     named = [place for place in others if _plain(table.columns[place]) in CLASS_COLUMNS]
+    if table.classes:
+        named = [place for place in others if table.columns[place] == table.classes]
     if len(named) > 1:
         # A number and a name for the same classes: the name says more.
         same = {len(set(zip(*map(texts, named), strict=True))), *(len(set(texts(place))) for place in named)}

@@ -134,7 +134,7 @@ def _splits(folders: Folders, root: Path) -> dict[str, Path]:
     """
     named: dict[str, dict[str, list[Path]]] = {}
     for folder in folders.folders(root):
-        if (split := split_of(folder.name)) is not None:
+        if (split := split_of(folder.name)) is not None and not _holds_tables(folders, folder):
             named.setdefault(split[1], {}).setdefault(split[0], []).append(folder)
     # "bullet_train" alone is no split; beside "bullet_test" it is.
     sets = [found for rest, found in named.items() if TRAIN in found and (not rest or len(found) > 1)]
@@ -191,10 +191,11 @@ def _by_splits(layout: Layout, folders: Folders, root: Path, splits: Mapping[str
         if split in layout.parts:
             _reject_unnamed(layout, folders, files[base])
             continue
-        held = f"{len(files[base])} files, but no class folders"
+        count = len(files[base])
         if split == TRAIN:
-            raise DatasetError(f"{base} holds {held}{_because(useless)}; {_ADVICE}")
-        layout.notes.append(f"{relative(base, folders.root)} is set aside: it holds {held} and has no labels")
+            more = f" ({no_classes(useless[0])})" if useless else ""
+            raise DatasetError(f"{base} holds {count} files, but no class folders{more}; {_ADVICE}")
+        layout.notes.append(f"{relative(base, folders.root)} is set aside: nothing labels its {count} files")
 
 
 def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
@@ -288,10 +289,15 @@ def _tables(folders: Folders, base: Path) -> list[Table]:
     """The tables in a folder, and in folders of nothing but tables, such as SageMaker's train_lst/."""
     files = folders.plain(base)
     for folder in folders.folders(base):
-        own = folders.plain(folder)
-        files = files + (own if own and all(map(is_table, own)) and not folders.folders(folder) else [])
+        files = files + (folders.plain(folder) if _holds_tables(folders, folder) else [])
     # Kaggle's sample_submission.csv has made-up labels.
     return [read(file) for file in files if is_table(file) and "submission" not in file.stem.lower()]
+
+
+def _holds_tables(folders: Folders, folder: Path) -> bool:
+    """Whether tables are all that a folder holds."""
+    files = folders.plain(folder)
+    return bool(files) and all(map(is_table, files)) and not folders.folders(folder)
 
 
 def _split_of_table(table: Table) -> str | None:
@@ -386,10 +392,6 @@ def _reject_others(layout: Layout, folders: Folders, root: Path, splits: Mapping
 
 def _reject(folders: Folders, path: Path, reason: str) -> None:
     folders.rejected.append(Rejected(relative(path, folders.root), reason))
-
-
-def _because(useless: Sequence[Table]) -> str:
-    return f" ({no_classes(useless[0])})" if useless else ""
 
 
 def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Path]]) -> None:

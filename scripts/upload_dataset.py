@@ -216,7 +216,8 @@ def look(folder: Path, settings: Settings) -> Dataset:
 def add_label_regex(to: argparse.ArgumentParser) -> None:
     """Add --label-regex, a short form of --set split.label_regex=..."""
     to.add_argument(
-        "--label-regex", metavar="REGEX", dest="overrides", action="append", type="split.label_regex={}".format,
+        "--label-regex", metavar="REGEX", dest="overrides", action="append",
+        type="split.label_regex={}".format,
         help="finds the class in a picture's path where folders are no classes: '^([a-z]+)' for cat.12.jpg",
     )  # fmt: skip
 
