@@ -53,7 +53,7 @@ from scripts.owners import owned
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import RETRIED, report, retry, start
-from scripts.upload_dataset import add_label_regex, delete, look, split_url, upload, what_the_split_does
+from scripts.upload_dataset import add_label_regex, delete, look, split_url, upload, what, what_the_split_does
 from scripts.upsert_pipeline import upsert
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
     delete(s3, bucket, ours)
     say = command.console.print
     say(
-        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
-        f" ({done.sent} sent, {done.kept} already there)",
+        f"{what(dataset)} are in {url} ({done.sent} sent, {done.kept} already there)",
         soft_wrap=True,
     )
 

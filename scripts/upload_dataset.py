@@ -67,13 +67,7 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replace
     """
     bucket, prefix = split_url(url)
     url = f"s3://{bucket}/{prefix}"
-    files = [file for part in dataset.images.values() for group in part.values() for file in group]
-    keys: dict[str, Path] = {}
-    for file in [*files, *dataset.tables]:
-        name = _relative(file, dataset.root)
-        # Composed, as most systems write it: the same picture has the same key whoever uploads it.
-        key = prefix + nfc(name)
-        keys[prefix + name if key in keys else key] = file
+    keys = _keys(dataset, prefix)
     sizes = _list(s3, bucket, prefix)
     refuse_nesting(s3, url, dataset.root.name, keys.keys(), sizes)
     if not replaces:
@@ -135,6 +129,18 @@ def _relative(path: Path, folder: Path) -> str:
     return name
 
 
+def _keys(dataset: Dataset, prefix: str) -> dict[str, Path]:
+    """What goes to S3, by key: the pictures, and the tables that name their classes."""
+    files = [file for part in dataset.images.values() for own in part.values() for file in own]
+    keys: dict[str, Path] = {}
+    for file in [*files, *dataset.tables]:
+        name = _relative(file, dataset.root)
+        # Composed, as most systems write it: the same picture has the same key whoever uploads it.
+        key = prefix + nfc(name)
+        keys[prefix + name if key in keys else key] = file
+    return keys
+
+
 def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
     """Key -> size in bytes of what lies under the prefix, without the console's empty folder objects."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -190,10 +196,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Progress(*columns, console=command.console, disable=not command.console.is_terminal) as progress:
         done = upload(dataset, url, s3, progress)
     command.output.print(
-        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url} "
+        f"{what(dataset)} are in {url} "
         f"({done.sent} sent, {done.kept} already there, {len(dataset.rejected)} left out)",
         soft_wrap=True,
     )
+    if regex := settings.split.label_regex:
+        upsert = shlex.join(["python", "scripts/upsert_pipeline.py", "--set", f"split.label_regex={regex}"])
+        command.console.print(
+            f"the pipeline has to know, too, what names the classes: {upsert}", soft_wrap=True
+        )
     if done.extra:
         delete_or_tell(s3, url, done.extra, arguments)
     return 0
@@ -211,6 +222,12 @@ def look(folder: Path, settings: Settings) -> Dataset:
         label_regex=settings.split.label_regex or "",
         follow_links=True,
     )
+
+
+def what(dataset: Dataset) -> str:
+    """What goes to S3, in words: "8 pictures of 2 classes and labels.csv"."""
+    pictures = f"{sum(dataset.counts.values())} pictures of {len(dataset.classes)} classes"
+    return " and ".join([pictures, *(table.name for table in dataset.tables)])
 
 
 def add_label_regex(to: argparse.ArgumentParser) -> None:
