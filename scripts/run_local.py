@@ -35,7 +35,8 @@ from config.parameters import check_assignments, dataset_url, execution_paramete
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.backbones import BACKBONES
-from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from entrypoints.dataset import Dataset, told
+from entrypoints.folders import DatasetError
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.home.home import Home, UnfitHome
 from local.home.lock import HomeInUse
@@ -52,7 +53,7 @@ from scripts.owners import owned
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import RETRIED, report, retry, start
-from scripts.upload_dataset import delete, split_url, upload, what_the_split_does
+from scripts.upload_dataset import add_label_regex, delete, look, split_url, upload, what, what_the_split_does
 from scripts.upsert_pipeline import upsert
 
 if TYPE_CHECKING:
@@ -84,13 +85,13 @@ def find_dataset(
         folder = Path(data)
     try:
         with command.status(f"looking at every picture of {folder}"):
-            dataset = check_dataset(folder, bool(settings.split.group_level))
+            dataset = look(folder, settings)
             if excluded:
                 dataset = exclude(dataset, excluded)
             lines = [] if data in (None, "hymenoptera") else what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
-    for line in lines:
+    for line in [*told(dataset), *lines]:
         command.console.print(line, soft_wrap=True)
     return dataset, parameters
 
@@ -143,12 +144,9 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
     delete(s3, bucket, ours)
     say = command.console.print
     say(
-        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
-        f" ({done.sent} sent, {done.kept} already there)",
+        f"{what(dataset)} are in {url} ({done.sent} sent, {done.kept} already there)",
         soft_wrap=True,
     )
-    for rejected in dataset.rejected:
-        say(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
 
 
 def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> str:
@@ -331,6 +329,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", command.UPSERTED, local_help=argparse.SUPPRESS)
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
+    add_label_regex(parser)
     add_option(parser)
     parser.add_argument(
         "--weights",
