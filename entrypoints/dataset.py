@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -40,7 +40,7 @@ class Dataset:
     `images[part][class name]` lists files in a fixed order. `part` is CLASSES for pictures without splits,
     else a split's name from the contract. Class names are in Unicode's composed form (NFC), sorted. `names`
     has each file's path below its class. `tables` are the files that name classes, `notes` what was
-    recognised, a line each, and `litter` counts files that systems left behind.
+    recognised, a line each, with the number of files that systems left behind.
     """
 
     root: Path
@@ -51,7 +51,6 @@ class Dataset:
     names: Mapping[Path, str]
     tables: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
-    litter: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def layout(self) -> str:
@@ -105,8 +104,7 @@ def check_dataset(
         looks,
         layout.names,
         tuple(layout.tables),
-        tuple(layout.notes),
-        dict(+folders.litter),
+        (*layout.notes, *_litter(+folders.litter)),
     )
     if not (label_regex or layout.tables):
         _check_nesting(folder, dataset, subfolders_are_groups)
@@ -114,20 +112,22 @@ def check_dataset(
     return dataset
 
 
+def _litter(found: Mapping[str, int]) -> list[str]:
+    kinds = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+    return [f"left out: {sum(found.values())} files that systems leave behind ({kinds})"] if found else []
+
+
 def told(dataset: Dataset) -> list[str]:
     """What was found, for people, a line each: how it was read, its classes, what was left out."""
-    lines = list(dataset.notes)
     names = ", ".join(f"{name} ({count})" for name, count in dataset.counts.items())
-    lines.append(f"{sum(dataset.counts.values())} pictures of {len(dataset.classes)} classes: {names}")
+    pictures = f"{sum(dataset.counts.values())} pictures of {len(dataset.classes)} classes: {names}"
+    lines = [*dataset.notes, pictures]
     reasons = Counter(rejected.reason for rejected in dataset.rejected)
     for reason, count in reasons.items():
         files = [rejected.file for rejected in dataset.rejected if rejected.reason == reason]
         lines += [f"left out: {file}: {reason}" for file in files[:LISTED]]
         if count > LISTED:
             lines.append(f"left out: {count - LISTED} more: {reason}")
-    if dataset.litter:
-        kinds = ", ".join(f"{name} {count}" for name, count in sorted(dataset.litter.items()))
-        lines.append(f"left out: {sum(dataset.litter.values())} files that systems leave behind ({kinds})")
     return [line.replace("\n", "\\n") for line in lines]
 
 

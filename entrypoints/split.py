@@ -189,6 +189,7 @@ def summary(found: Grouped, splits: Plan, copied: Mapping[Path, str], seed: int)
             split: {n: len(files) for n, files in classes.items()} for split, classes in splits.items()
         },
         "layout": found.dataset.layout,
+        "notes": list(found.dataset.notes),
         "rejected": [{"file": r.file, "reason": r.reason} for r in found.dataset.rejected],
         "seed": seed,
         "copies": dict(found.copies),

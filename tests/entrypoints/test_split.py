@@ -63,6 +63,7 @@ def test_as_a_program(dataset: Path, tmp_path: Path, run: Run) -> None:
             for split in ("train", "validation", "test")
         },
         "layout": "classes",
+        "notes": [],
         "rejected": [{"file": "ants/notes.txt", "reason": "is not an image"}],
         "seed": 7,
         "copies": {},
