@@ -12,7 +12,7 @@ import pytest
 
 from entrypoints.dataset import Dataset, check_dataset, told
 from entrypoints.folders import DatasetError
-from entrypoints.layout import split_of
+from entrypoints.splits import split_of
 from tests.entrypoints.pictures import picture
 
 
@@ -265,16 +265,16 @@ def test_sagemakers_lst(tmp_path: Path) -> None:
         ),
         (
             ["file,label,class", "0.png,a,b", "1.png,a,c"],
-            "ROOT/labels.csv has the columns 'label' and 'class'; keep the one of the classes",
+            "ROOT/labels.csv: 'label' or 'class' could name the classes; keep one column",
         ),
         (
             ["file,age,weight", "0.png,3,4", "1.png,5,6"],
-            "ROOT: labels.csv has the columns 'file', 'age', 'weight'; call the one with the classes 'label'",
+            "ROOT/labels.csv has the columns 'file', 'age', 'weight'; call the one with the classes 'label'",
         ),
-        (["file,cat,dog", "0.png,1,1", "1.png,0,1"], "ROOT/labels.csv gives a picture several classes; this"),
+        (["file,cat,dog", "0.png,1,1", "1.png,0,1"], "ROOT/labels.csv gives a picture several classes; each"),
         (
             ["file,label", '"0.png,cat'],
-            "ROOT/labels.csv is not a table with ',' between its columns (unexpected",
+            "ROOT/labels.csv is not a table with ',' between columns (unexpected",
         ),
     ],
 )
