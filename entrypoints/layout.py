@@ -212,6 +212,7 @@ def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
     inner = _pictured(folders, root)
     names = {nfc(folder.name).casefold() for folder in inner}
     files = {folder: list(folders.files(folder)) for folder in inner} | {root: list(folders.files(root))}
+    tables.drop_lists(names)
     of_splits = {}
     for part in (TRAIN, VALIDATION, TEST):
         if labels := tables.best(tables.of_split(part), files, len(inner) < 2):

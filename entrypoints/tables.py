@@ -32,6 +32,14 @@ class Tables:
             except DatasetError as error:
                 self.problem = self.problem or str(error)
 
+    def drop_lists(self, classes: set[str]) -> None:
+        """Leave out tables with a row for each class, which name classes and no pictures.
+
+        Args:
+            classes: names of folders, in lower-case.
+        """
+        self._tables = [table for table in self._tables if not _lists(table, classes)]
+
     def of_split(self, split: str | None) -> list[Table]:
         """The tables whose file is called like a split; for None, those that are not."""
         return [table for table in self._tables if split_of_table(table) == split]
@@ -110,6 +118,11 @@ def split_of_table(table: Table) -> str | None:
     words = re.split(r"[\W_]+", table.file.stem)
     found = {split[0] for word in words if (split := split_of(word)) is not None}
     return found.pop() if len(found) == 1 else None
+
+
+def _lists(table: Table, classes: set[str]) -> bool:
+    texts = class_texts(table)
+    return bool(texts) and texts <= classes and len(texts) == len(table.rows)
 
 
 def _hits(labels: Labels) -> int:
