@@ -6,6 +6,7 @@ listed with its reason; what systems leave behind is counted.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,10 @@ from PIL import Image
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.folders import TYPES, DatasetError, Folders, Rejected, nfc, relative
 from entrypoints.image import ImageError, decode
-from entrypoints.layout import CLASSES, find, shown, split_of
+from entrypoints.layout import CLASSES, find, shown
 from entrypoints.looks import Looks
 from entrypoints.program import in_threads
+from entrypoints.splits import split_of
 
 READY_MADE = "ready-made"  # layout: pictures come in splits
 
@@ -84,6 +86,10 @@ def check_dataset(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; give a folder with one subfolder of images per class")
+    try:
+        re.compile(label_regex)
+    except re.error as error:
+        raise DatasetError(f"split.label_regex is not a regular expression ({error})") from None
     root = folder.resolve()
     looks = Looks()
     folders = Folders(root, follow_links)

@@ -17,6 +17,9 @@ LITTER = {
     *("@eadir", "#recycle", "@recycle", "@__thumb"),  # Synology and QNAP
 }
 
+# Names without suffix of files that are never pictures.
+TEXTS = {"readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile"}
+
 # A fresh instance knows Python's own table only, and not the machine's /etc/mime.types.
 TYPES = mimetypes.MimeTypes()
 TYPES.add_type("image/jpeg", ".jfif")
@@ -76,8 +79,12 @@ class Folders:
         return self._listed(folder)[1]
 
     def pictures(self, folder: Path) -> list[Path]:
-        """The files in a folder that may be pictures: by their suffix, or without one."""
-        return [file for file in self.plain(folder) if not file.suffix or is_picture(file)]
+        """The files in a folder that are pictures by their names."""
+        return [file for file in self.plain(folder) if is_picture(file)]
+
+    def hold_pictures(self, folder: Path) -> bool:
+        """Whether a folder or one below it holds a picture."""
+        return any(map(is_picture, self.files(folder)))
 
     def files(self, folder: Path) -> Iterator[Path]:
         """The files of a folder and of its subfolders, in a fixed order."""
@@ -121,18 +128,25 @@ class Folders:
             return "has a name that is not valid UTF-8"
         if not entry.is_symlink():
             return None
-        target = Path(entry).resolve()
+        path = Path(entry)
+        try:
+            target = path.resolve()
+            around = [folder.resolve() for folder in path.parents if folder.is_relative_to(self.root)]
+        except (OSError, RuntimeError):  # RuntimeError: Python 3.11 and 3.12, for links in a circle
+            return "is a link to nothing"
         if not self.follow_links and not target.is_relative_to(self.root):
             return "is a link that leaves the dataset's folder"
         if not target.exists():
             return "is a link to nothing"
-        if target.is_dir() and Path(entry).parent.resolve().is_relative_to(target):
+        if any(folder.is_relative_to(target) for folder in around):
             return "is a link to a folder that it lies in"
         return None
 
 
 def is_picture(file: Path) -> bool:
-    """Whether a file's suffix is one of pictures."""
+    """Whether a file is a picture by its name: it has the suffix of one, or none at all."""
+    if not file.suffix:
+        return file.name.lower() not in TEXTS
     kind, _ = TYPES.guess_type(file.name, strict=False)
     return kind is not None and kind.startswith("image/")
 

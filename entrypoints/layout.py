@@ -12,26 +12,35 @@ from pathlib import Path
 
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.folders import DatasetError, Folders, Rejected, is_picture, nfc, relative
-from entrypoints.labels import Index, Labels, Table, check_class_name, is_table, match, no_classes, read
+from entrypoints.labels import Labels, check_class_name, is_table
+from entrypoints.splits import split_of
+from entrypoints.tables import Tables, left_out
 
 CLASSES = "classes"  # the part of a dataset whose pictures come without splits
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training", "trn"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "eval"), VALIDATION),
-    **dict.fromkeys(("test", "testing", "tst"), TEST),
-}
-_WORDS = re.compile(r"[\W_]+")
 # Sets of names that are hardly ever classes: v1 and v2, fold1 to fold5, 2024-01 and 2024-02.
 _VERSION = re.compile(
-    r"(v|ver|version|rev|revision|release|fold|batch|part|shard|chunk|run)[\W_]*\d+([._]\d+)*"
+    r"(v|ver|version|rev|revision|release|fold|batch|part|shard|chunk|run)[\W_]*(\d+([._]\d+)*|[a-d])"
     r"|(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?",
     re.IGNORECASE,
 )
 # Folders with such a name say nothing of what is on their pictures.
 _PLAIN_NAMES = {
-    *("images", "image", "imgs", "img", "pictures", "pics", "photos", "jpg", "jpeg", "png"),
-    *("data", "dataset"),
+    *(
+        "images",
+        "image",
+        "imgs",
+        "img",
+        "pictures",
+        "pics",
+        "photos",
+        "jpg",
+        "jpeg",
+        "png",
+        "data",
+        "dataset",
+    ),
+    *("masks", "mask", "annotations", "trimaps", "segmentation", "segmentations", "groundtruth", "labels"),
 }
 _ADVICE = (
     "give each class a folder of its own, or add labels.csv with the columns file and label, or, where names "
@@ -70,7 +79,7 @@ def find(folders: Folders, label_regex: str) -> Layout:
         DatasetError: nobody can tell, or there are two answers.
     """
     layout = Layout()
-    root = folders.root if label_regex else _unwrapped(layout, folders, folders.root)
+    root = _unwrapped(layout, folders, folders.root, flat=bool(label_regex))
     splits = _splits(folders, root)
     if label_regex:
         for part, folder in (splits or {CLASSES: root}).items():
@@ -83,45 +92,37 @@ def find(folders: Folders, label_regex: str) -> Layout:
     if splits:
         _reject_others(layout, folders, root, splits)
     for part, classes in layout.parts.items():
-        _check_case(root, part, classes)
+        _check_classes(root if part == CLASSES else f"{part} of {root}", classes)
     return layout
-
-
-def split_of(name: str) -> tuple[str, str] | None:
-    """The split that a name stands for, and the rest of it: of "seg_train" train and "seg"."""
-    words = [word for word in _WORDS.split(name.lower()) if word]
-    found = [number for number, word in enumerate(words) if word in _SPLITS]
-    if len(found) != 1 or found[0] not in (0, len(words) - 1):
-        return None
-    return _SPLITS[words.pop(found[0])], " ".join(words)
 
 
 def shown(names: Iterable[str], most: int = 3) -> str:
     """The first names of a list, for a sentence."""
     found = sorted(names)
-    first, last = (
-        (found[:most], f"{len(found) - most} more") if len(found) > most else (found[:-1], found[-1])
-    )
+    cut = len(found) > most
+    first, last = (found[:most], f"{len(found) - most} more") if cut else (found[:-1], found[-1])
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _unwrapped(layout: Layout, folders: Folders, folder: Path) -> Path:
-    """The folder itself, or, where another folder of folders is all that is in it, that one."""
+def _unwrapped(layout: Layout, folders: Folders, folder: Path, flat: bool = False) -> Path:
+    """The folder itself, or, where another folder of folders is all that is in it, that one.
+
+    Args:
+        flat: whether that may also be a folder of pictures, whatever it is called.
+    """
     while len(inner := folders.folders(folder)) == 1:
         (only,) = inner
         split = split_of(only.name)
         whole_split = folder == folders.root and split is not None and split[1] == ""
-        flat = bool(folders.pictures(only))
-        says_nothing = only.name.lower() in _PLAIN_NAMES or split is not None
         if whole_split or folders.pictures(folder) or any(map(is_table, folders.plain(folder))):
             break
-        if not (says_nothing if flat else folders.folders(only)) and not any(
-            map(is_table, folders.plain(only))
-        ):
+        says_nothing = flat or only.name.lower() in _PLAIN_NAMES or split is not None
+        wraps = says_nothing if folders.pictures(only) else bool(folders.folders(only))
+        if not wraps and not any(map(is_table, folders.plain(only))):
             break
         layout.notes.append(f"reading {relative(only, folders.root)}, the only folder in {folder}")
         for file in folders.plain(folder):
-            _reject(folders, file, f"lies outside {only.name}, the only folder beside it")
+            _reject(folders, file, f"lies beside {only.name}, the only folder")
         folder = only
     return folder
 
@@ -132,29 +133,33 @@ def _splits(folders: Folders, root: Path) -> dict[str, Path]:
     Raises:
         DatasetError: two folders for one split; or train could be a class as well.
     """
+    pictured = [folder for folder in folders.folders(root) if folders.hold_pictures(folder)]
     named: dict[str, dict[str, list[Path]]] = {}
-    for folder in folders.folders(root):
-        if (split := split_of(folder.name)) is not None and not _holds_tables(folders, folder):
+    for folder in pictured:
+        if (split := split_of(folder.name)) is not None:
             named.setdefault(split[1], {}).setdefault(split[0], []).append(folder)
-    # "bullet_train" alone is no split; beside "bullet_test" it is.
-    sets = [found for rest, found in named.items() if TRAIN in found and (not rest or len(found) > 1)]
+    # "bullet_train" is a split beside "bullet_test", and alone, but not beside other folders.
+    alone = len(pictured) == 1
+    sets = [
+        found for rest, found in named.items() if TRAIN in found and (not rest or len(found) > 1 or alone)
+    ]
     if not sets:
         return {}
-    twins = [folder.name for found in sets for folder in found[TRAIN]]
-    twins = (
-        twins if len(twins) > 1 else next(([f.name for f in t] for t in sets[0].values() if len(t) > 1), [])
-    )
-    if twins:
-        raise DatasetError(f"{root} holds both {twins[0]} and {twins[1]}; keep one of them")
-    splits = {split: of_it[0] for split, of_it in sets[0].items()}
-    others = [folder for folder in folders.folders(root) if folder not in splits.values()]
-    with_pictures = [folder.name for folder in others if folders.pictures(folder)]
+    twins = [[folder.name for found in sets for folder in found[TRAIN]]]
+    twins += [[folder.name for folder in same] for same in sets[0].values()]
+    for names in twins:
+        if len(names) > 1:
+            raise DatasetError(f"{root} holds both {names[0]} and {names[1]}; keep one of them")
+    splits = {split: folder for split, (folder,) in sets[0].items()}
+    others = [
+        folder.name for folder in pictured if folder not in splits.values() and folders.pictures(folder)
+    ]
     if not folders.folders(splits[TRAIN]):
-        return {} if with_pictures else splits
-    if len(splits) == 1 and with_pictures:
+        return {} if others else splits
+    if len(splits) == 1 and others:
         raise DatasetError(
-            f"{root}: {splits[TRAIN].name} holds folders as a split does, {shown(with_pictures)} beside it "
-            "hold pictures as classes do; give it another name, or move the others"
+            f"{root}: {splits[TRAIN].name} holds folders as a split does, {shown(others)} beside it hold "
+            "pictures as classes do; give it another name, or move the others"
         )
     return splits
 
@@ -164,80 +169,99 @@ def _by_splits(layout: Layout, folders: Folders, root: Path, splits: Mapping[str
     flat: dict[str, Path] = {}
     for split in sorted(splits, key=lambda split: split != TRAIN):
         base = _unwrapped(layout, folders, splits[split])
-        inner, known = folders.folders(base), layout.parts.get(TRAIN, {})
+        inner, known = _pictured(folders, base), layout.parts.get(TRAIN, {})
         if split != TRAIN and len(inner) == 1 and known and nfc(inner[0].name) not in known:
-            base, inner = inner[0], folders.folders(inner[0])  # test/unknown/1.jpg
+            base, inner = inner[0], _pictured(folders, inner[0])  # test/unknown/1.jpg
         if inner:
             _by_folders(layout, folders, split, base)
         else:
             flat[split] = base
     if not flat:
         return
-    found = _tables(folders, root)
-    useless: list[Table] = []
+    tables = Tables(folders, root)
     for split, base in flat.items():
-        own = [table for table in found if _split_of_table(table) == split] + _tables(folders, base)
-        files = {base: list(folders.files(base)), root: list(folders.files(base))}
-        if labels := _best(own, files, True, useless):
+        own_files = list(folders.files(base))
+        own = Tables(folders, base)
+        labels = own.best(own.of_split(None) + own.of_split(split), {base: own_files}, True)
+        labels = labels or tables.best(tables.of_split(split), {base: own_files, root: own_files}, True)
+        if labels:
             _use(layout, folders, labels, {base: split})
-            _reject_unnamed(layout, folders, files[base])
+            _reject_unnamed(layout, folders, own_files)
     left = {base: split for split, base in flat.items() if split not in layout.parts}
     files = {base: list(folders.files(base)) for base in left}
-    files[root] = [file for own_files in files.values() for file in own_files]
-    general = [table for table in found if _split_of_table(table) is None]
-    if left and (labels := _best(general, files, True, useless)):
+    every = {root: [file for own_files in files.values() for file in own_files]}
+    if left and (labels := tables.best(tables.of_split(None), files | every, True)):
         _use(layout, folders, labels, left)
     for base, split in left.items():
         if split in layout.parts:
             _reject_unnamed(layout, folders, files[base])
-            continue
-        count = len(files[base])
-        if split == TRAIN:
-            more = f" ({no_classes(useless[0])})" if useless else ""
-            raise DatasetError(f"{base} holds {count} files, but no class folders{more}; {_ADVICE}")
-        layout.notes.append(f"{relative(base, folders.root)} is set aside: nothing labels its {count} files")
+        elif split == TRAIN:
+            raise _flat(folders, base, tables.problem)
+        else:
+            name = relative(base, folders.root)
+            layout.notes.append(f"{name} is set aside: nothing labels its {len(files[base])} files")
 
 
 def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
-    """Take classes from tables, without folders of splits; whether there were any that name pictures.
+    """Take classes from tables, where there are no folders of splits; whether there were any.
 
     Raises:
-        DatasetError: tables and folders name different classes, or no class column can be found.
+        DatasetError: tables and folders name different classes, or nothing names classes.
     """
-    found = _tables(folders, root)
-    if not found:
-        return False
-    inner = [folder for folder in folders.folders(root) if any(folders.files(folder))]
+    tables = Tables(folders, root)
+    inner = _pictured(folders, root)
+    names = {nfc(folder.name).casefold() for folder in inner}
     files = {folder: list(folders.files(folder)) for folder in inner} | {root: list(folders.files(root))}
-    useless: list[Table] = []
-    by_split = {split: table for table in found if (split := _split_of_table(table)) is not None}
-    of_splits = {
-        split: labels for split, table in by_split.items()
-        if (labels := _best([table], files, len(inner) < 2, useless)) is not None
-    }  # fmt: skip
+    tables.drop_lists(names)
+    of_splits = {}
+    for part in (TRAIN, VALIDATION, TEST):
+        if labels := tables.best(tables.of_split(part), files, len(inner) < 2):
+            of_splits[part] = labels
     if len(of_splits) > 1 and TRAIN in of_splits:
         for split, labels in of_splits.items():
+            if shared := layout.names.keys() & labels.labels.keys():
+                name = relative(min(shared), root)
+                raise DatasetError(f"two tables of splits in {root} name {name}; leave it to one of them")
             _use(layout, folders, labels, {labels.base: split})
         _reject_unnamed(layout, folders, files[root])
         return True
-    labels = _best(found, files, len(inner) < 2, useless)
+    every = tables.of_split(None) + [labels.table for labels in of_splits.values()]
+    labels = tables.best(every, files, len(inner) < 2) if every else None
     if labels is None:
-        if useless and len(inner) < 2:
-            raise DatasetError(f"{root}: {no_classes(useless[0])}")
+        if tables.problem and len(inner) < 2:
+            raise DatasetError(tables.problem)
+        tables.refuse_unmatched(names)
         return False
-    folder_of = {file: file.relative_to(root).parts[0] for file in labels.labels if file.parent != root}
-    classes = {nfc(name).casefold() for name in labels.labels.values()}
-    if len(inner) > 1 and any(nfc(folder.name).casefold() in classes for folder in inner):
-        for file, name in labels.labels.items():
-            if nfc(folder_of.get(file, "")) != name:
-                raise DatasetError(
-                    f"{labels.table.file} says {name!r} of {relative(file, root)}, whose folder says another "
-                    "class; remove the table, or put the pictures into one folder"
-                )
+    if len(inner) > 1 and not _says_nothing(names):
+        if (contradiction := _contradiction(labels, root)) is not None:
+            raise contradiction
         return False
     _use(layout, folders, labels, {labels.base: CLASSES})
     _reject_unnamed(layout, folders, files[root])
     return True
+
+
+def _says_nothing(names: Iterable[str]) -> bool:
+    """Whether names of folders are no classes: plain ones, versions, or one name with numbers."""
+    names = list(names)
+    stems = {re.sub(r"\d+", "", name) for name in names}
+    return (
+        all(name in _PLAIN_NAMES for name in names)
+        or all(_VERSION.search(name) for name in names)
+        or (len(stems) == 1 and stems != {""} and all(re.search(r"\d", name) for name in names))
+    )
+
+
+def _contradiction(labels: Labels, root: Path) -> DatasetError | None:
+    """The first picture of which a table does not say what its folder says; None if there is none."""
+    for file, name in labels.labels.items():
+        folder = nfc(file.relative_to(root).parts[0]) if file.parent != root else ""
+        if folder.casefold() != name.casefold():
+            return DatasetError(
+                f"{labels.table.file} says {name!r} of {relative(file, root)}, whose folder says another "
+                "class; remove the table, or put the pictures into one folder"
+            )
+    return None
 
 
 def _by_folders(layout: Layout, folders: Folders, part: str, base: Path) -> None:
@@ -248,19 +272,39 @@ def _by_folders(layout: Layout, folders: Folders, part: str, base: Path) -> None
     """
     classes = folders.folders(base)
     layout.parts[part] = {}
-    if not classes and (pictures := folders.pictures(base)):
-        raise DatasetError(f"{base} holds {len(pictures)} files, but no class folders; {_ADVICE}")
+    if folders.pictures(base) and not _pictured(folders, base):
+        raise _flat(folders, base)
     for file in folders.plain(base):
         _reject(folders, file, "lies outside the class folders")
     for folder in classes:
+        files = list(folders.files(folder))
+        if files and not any(map(is_picture, files)):
+            _reject(folders, folder, f"holds {len(files)} files and none with the name of a picture")
+            continue
         layout.parts[part].setdefault(nfc(folder.name), [])
-        for file in folders.files(folder):
+        for file in files:
             layout.add(part, nfc(folder.name), file, folder)
 
 
+def _pictured(folders: Folders, base: Path) -> list[Path]:
+    return [folder for folder in folders.folders(base) if folders.hold_pictures(folder)]
+
+
+def _flat(folders: Folders, base: Path, problem: str = "") -> DatasetError:
+    count = sum(1 for _ in folders.files(base))
+    return DatasetError(
+        f"{base} holds {count} files, but no class folders{f' ({problem})' if problem else ''}; {_ADVICE}"
+    )
+
+
 def _by_regex(layout: Layout, folders: Folders, part: str, base: Path, label_regex: str) -> None:
+    """Take classes from the paths of pictures.
+
+    Raises:
+        DatasetError: no path has one, or it cannot be the name of a class.
+    """
     matched: dict[Path, str] = {}
-    files = list(folders.files(base))
+    files = [file for file in folders.files(base) if is_picture(file)]
     for file in files:
         found = re.search(label_regex, relative(file, base))
         name = nfc((found[1] if found.re.groups else found[0]) or "") if found else ""
@@ -277,62 +321,14 @@ def _by_regex(layout: Layout, folders: Folders, part: str, base: Path, label_reg
             f"{relative(base, folders.root)} is set aside: split.label_regex finds no class in its names"
         )
         return
-    for file in files:
+    for file in folders.files(base):
         if file in matched:
             layout.add(part, matched[file], file, base)
-        else:
+        elif is_picture(file):
             _reject(folders, file, "has a name in which split.label_regex finds no class")
-    layout.notes.append(f"{len(matched)} names carry a class, as split.label_regex says")
-
-
-def _tables(folders: Folders, base: Path) -> list[Table]:
-    """The tables in a folder, and in folders of nothing but tables, such as SageMaker's train_lst/."""
-    files = folders.plain(base)
-    for folder in folders.folders(base):
-        files = files + (folders.plain(folder) if _holds_tables(folders, folder) else [])
-    # Kaggle's sample_submission.csv has made-up labels.
-    return [read(file) for file in files if is_table(file) and "submission" not in file.stem.lower()]
-
-
-def _holds_tables(folders: Folders, folder: Path) -> bool:
-    """Whether tables are all that a folder holds."""
-    files = folders.plain(folder)
-    return bool(files) and all(map(is_table, files)) and not folders.folders(folder)
-
-
-def _split_of_table(table: Table) -> str | None:
-    found = split_of(table.file.stem)
-    return found[0] if found else None
-
-
-def _best(
-    found: Sequence[Table], files: Mapping[Path, Sequence[Path]], any_column: bool, useless: list[Table]
-) -> Labels | None:
-    """What the table that fits says, read from the folder where it names most pictures.
-
-    Args:
-        files: by folder; of several that fit as well, the first is taken
-        useless: gets tables that name pictures and have no column of classes
-
-    Raises:
-        DatasetError: two tables name pictures.
-    """
-    indices = [Index(base, own) for base, own in files.items()]
-    fitting: list[Labels] = []
-    for table in found:
-        matches = [match(table, index, any_column) for index in indices]
-        usable = [labels for labels in matches if labels is not None]
-        if not usable:
-            continue
-        best = max(usable, key=lambda labels: len(labels.labels) + len(labels.unlabelled))
-        if best.class_column:
-            fitting.append(best)
         else:
-            useless.append(table)
-    if len(fitting) > 1:
-        one, other = (labels.table.file.name for labels in fitting[:2])
-        raise DatasetError(f"{one} and {other} in {fitting[0].table.file.parent} both name classes; keep one")
-    return fitting[0] if fitting else None
+            _reject(folders, file, "is not an image")
+    layout.notes.append(f"{len(matched)} names carry a class, as split.label_regex says")
 
 
 def _use(layout: Layout, folders: Folders, labels: Labels, parts: Mapping[Path, str]) -> None:
@@ -351,8 +347,7 @@ def _use(layout: Layout, folders: Folders, labels: Labels, parts: Mapping[Path, 
     for file in sorted(labels.labels, key=lambda file: relative(file, folders.root)):
         base = next(base for base in parts if file.is_relative_to(base))
         layout.add(splits.get(file, parts[base]), labels.labels[file], file, base)
-    for file in labels.unlabelled:
-        _reject(folders, file, f"has no label in {name}")
+    folders.rejected += left_out(folders, labels)
 
 
 def _split_column(layout: Layout, labels: Labels) -> dict[Path, str]:
@@ -387,7 +382,9 @@ def _reject_others(layout: Layout, folders: Folders, root: Path, splits: Mapping
     for path in [*folders.folders(root), *folders.plain(root)]:
         used = any(path == table or path in table.parents for table in layout.tables)
         if path not in splits.values() and not used:
-            _reject(folders, path, "lies outside the train, val and test folders")
+            count = sum(1 for _ in folders.files(path)) if path.is_dir() else 0
+            held = f", with {count} files" if count else ""
+            _reject(folders, path, f"lies outside the train, val and test folders{held}")
 
 
 def _reject(folders: Folders, path: Path, reason: str) -> None:
@@ -413,31 +410,30 @@ def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Pa
             f"{root} holds {shown(names)}, which look like versions or parts of a dataset, not like classes; "
             f"give one of them, such as {root / sorted(names)[0]}; {_FOLDERS_ARE_CLASSES}"
         )
-    holds = {
-        folder: [f for f in folders.folders(folder) if any(folders.files(f))]
-        for folder in folders.folders(root)
-    }
-    pictured = [
-        folder
-        for folder in holds
-        if any(is_picture(file) or not file.suffix for file in folders.files(folder))
-    ]
-    for folder, inner in holds.items():
-        alone = pictured == [folder] or folder.name.lower() in _PLAIN_NAMES
-        if alone and len(inner) > 1 and not folders.pictures(folder):
+    pictured = _pictured(folders, root)
+    for folder in pictured:
+        inner = _pictured(folders, folder)
+        plain, split = folder.name.lower() in _PLAIN_NAMES, split_of(folder.name)
+        alone = pictured == [folder]
+        if (alone or plain or split) and len(inner) > 1 and not folders.pictures(folder):
             raise DatasetError(
                 f"{relative(folder, folders.root)}/ holds {shown(nfc(f.name) for f in inner)}; did you mean "
-                f"that? give {folder}"
+                f"that? give {folder}{', or call the folders train, val and test' if split else ''}"
             )
 
 
-def _check_case(root: Path, part: str, classes: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse classes that some file systems cannot tell apart."""
+def _check_classes(where: Path | str, classes: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse classes with names that say nothing, or that some file systems cannot tell apart.
+
+    Raises:
+        DatasetError: there are some.
+    """
+    if len(classes) > 1 and all(name.lower() in _PLAIN_NAMES for name in classes):
+        raise DatasetError(f"{where} holds {shown(classes)}, which are no classes of pictures; {_ADVICE}")
     folded: dict[str, str] = {}
     for name in classes:
         twin = folded.setdefault(nfc(name).casefold(), name)
         if twin != name:
-            where = root if part == CLASSES else f"{part} of {root}"
             raise DatasetError(
                 f"class names {twin!r} and {name!r} in {where} differ only by case; rename one"
             )

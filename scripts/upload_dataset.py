@@ -132,13 +132,10 @@ def _relative(path: Path, folder: Path) -> str:
 def _keys(dataset: Dataset, prefix: str) -> dict[str, Path]:
     """What goes to S3, by key: the pictures, and the tables that name their classes."""
     files = [file for part in dataset.images.values() for own in part.values() for file in own]
-    keys: dict[str, Path] = {}
-    for file in [*files, *dataset.tables]:
-        name = _relative(file, dataset.root)
-        # Composed, as most systems write it: the same picture has the same key whoever uploads it.
-        key = prefix + nfc(name)
-        keys[prefix + name if key in keys else key] = file
-    return keys
+    names = {prefix + _relative(file, dataset.root): file for file in [*files, *dataset.tables]}
+    # Composed, as most systems write it: the same picture has the same key whoever uploads it. Where two have
+    # the name, each keeps its own form.
+    return {nfc(name) if nfc(name) not in names else name: file for name, file in names.items()}
 
 
 def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ import pytest
 
 from entrypoints.dataset import Dataset, check_dataset, told
 from entrypoints.folders import DatasetError
-from entrypoints.layout import split_of
+from entrypoints.splits import split_of
 from tests.entrypoints.pictures import picture
 
 
@@ -265,16 +265,16 @@ def test_sagemakers_lst(tmp_path: Path) -> None:
         ),
         (
             ["file,label,class", "0.png,a,b", "1.png,a,c"],
-            "ROOT/labels.csv has the columns 'label' and 'class'; keep the one of the classes",
+            "ROOT/labels.csv: 'label' or 'class' could name the classes; keep one column",
         ),
         (
             ["file,age,weight", "0.png,3,4", "1.png,5,6"],
-            "ROOT: labels.csv has the columns 'file', 'age', 'weight'; call the one with the classes 'label'",
+            "ROOT/labels.csv has the columns 'file', 'age', 'weight'; call the one with the classes 'label'",
         ),
-        (["file,cat,dog", "0.png,1,1", "1.png,0,1"], "ROOT/labels.csv gives a picture several classes; this"),
+        (["file,cat,dog", "0.png,1,1", "1.png,0,1"], "ROOT/labels.csv gives a picture several classes; each"),
         (
             ["file,label", '"0.png,cat'],
-            "ROOT/labels.csv is not a table with ',' between its columns (unexpected",
+            "ROOT/labels.csv is not a table with ',' between columns (unexpected",
         ),
     ],
 )
@@ -348,3 +348,156 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     lines = told(check_dataset(tmp_path))
     assert sum(line.startswith("left out: cat/") for line in lines) == 10
     assert "left out: 20 more: is not an image" in lines
+
+
+LABELS = [f"{number},{'cat' if number % 2 else 'dog'}" for number in range(6)]
+SIX = tuple(f"{number}.png" for number in range(6))
+
+
+def in_folder(folder: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}" for name in SIX)
+
+
+def test_the_column_of_pictures_is_no_index(tmp_path: Path) -> None:
+    put(tmp_path / "a", *in_folder("images"))
+    shuffled = [3, 1, 5, 0, 4, 2]
+    rows = [f"{row},{number},{'cat' if number % 2 else 'dog'}" for row, number in enumerate(shuffled)]
+    table(tmp_path / "a/labels.csv", ",id,label", *rows)
+    found = check_dataset(tmp_path / "a")
+    assert [file.name for file in found.images["classes"]["cat"]] == ["1.png", "3.png", "5.png"]
+    put(tmp_path / "b", *in_folder("images"))
+    table(tmp_path / "b/labels.csv", "one,two,label", *rows)
+    assert "both 'one' and 'two' could name the pictures; keep one" in refusal(tmp_path / "b")
+    put(tmp_path / "c", *in_folder("images"))
+    rows = [f"{row}\t{number % 2}\t{number}.png" for row, number in enumerate(shuffled)]
+    table(tmp_path / "c/train.lst", *rows)
+    found = check_dataset(tmp_path / "c")
+    assert [file.name for file in found.images["classes"]["1"]] == ["1.png", "3.png", "5.png"]
+
+
+@pytest.mark.parametrize(
+    ("pictures", "rows", "message"),
+    [
+        (
+            (*in_folder("images"), *in_folder("annotations")),
+            ["id,label", *LABELS],
+            "the names in labels.csv fit the pictures in annotations and in images; write paths into it, or",
+        ),
+        (
+            (*in_folder("images"), "images/0.jpg"),
+            ["id,label", *LABELS],
+            "'0' in labels.csv is the name of images/0.jpg and images/0.png; write paths",
+        ),
+        (
+            (*in_folder("cat"), *in_folder("dog")),
+            ["file,category", *(f"{name},indoor" for name in (*in_folder("cat"), *in_folder("dog")))],
+            "ROOT/labels.csv says 'indoor' of cat/0.png, whose folder says another class;",
+        ),
+        (
+            (*in_folder("part_1"), "part_2/6.png"),
+            ["file,label", "x1.png,cat", "x2.png,dog"],
+            "ROOT/labels.csv names none of the files: they have names like '0.png', its first row is",
+        ),
+        (in_folder("images"), ["id,label"], "ROOT/labels.csv has no rows"),
+        (in_folder("images"), ["id,fold", *LABELS], "ROOT/labels.csv has the columns 'id', 'fold'; call the"),
+        (
+            (*in_folder("images"), *in_folder("masks")),
+            ["x"],
+            "ROOT holds images and masks, which are no classes",
+        ),
+        (
+            ("asl_train/A/*", "asl_train/B/*", "asl_pred/*"),
+            ["x"],
+            "asl_train/ holds A and B; did you mean that? give ROOT/asl_train, or call the",
+        ),
+    ],
+)
+def test_two_readings_are_refused(
+    tmp_path: Path, pictures: tuple[str, ...], rows: Iterable[str], message: str
+) -> None:
+    put(tmp_path, *pictures)
+    table(tmp_path / "labels.csv", *rows)
+    assert refusal(tmp_path).startswith(message)
+
+
+def test_what_tables_call_pictures(tmp_path: Path) -> None:
+    """Without a header, with other suffixes' case, as URLs, beside files that are no pictures."""
+    put(tmp_path, *(f"images/{number} a.PNG" for number in range(6)))
+    for number in range(6):
+        table(tmp_path / f"images/{number} a.xml", "<x/>")
+    url = "https://example.com/pets/{}%20a.png?w=1"
+    table(tmp_path / "labels.csv", *(f"{url.format(n)},{'cat' if n % 2 else 'dog'}" for n in range(6)))
+    assert counts(check_dataset(tmp_path)) == {"classes": TWO}
+    table(tmp_path / "labels.csv", *(f"{n} a,{'cat' if n % 2 else 'dog'}" for n in range(6)))
+    assert counts(check_dataset(tmp_path)) == {"classes": TWO}
+    table(tmp_path / "labels.csv", "sep=;", "id;label", *(f"{n} a;{n % 2}.000000" for n in range(6)))
+    assert counts(check_dataset(tmp_path)) == {"classes": {"0": 3, "1": 3}}
+
+
+def test_two_jobs_of_a_manifest_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, *in_folder("images"))
+    about = {f"{job}-metadata": {"class-name": "x"} for job in ("animal", "quality")}
+    line = {"source-ref": "s3://b/images/0.png", "animal": 0, "quality": 1, **about}
+    table(tmp_path / "output.manifest", json.dumps(line))
+    assert "has the labels of two jobs, 'animal' and 'quality'; keep one" in refusal(tmp_path)
+
+
+def test_tables_of_splits_share_no_picture(tmp_path: Path) -> None:
+    put(tmp_path, *in_folder("images"), "images/6.png", "images/7.png")
+    table(tmp_path / "train.csv", "id,label", *LABELS)
+    table(tmp_path / "test.csv", "id,label", "6,dog", "7,cat")
+    assert counts(check_dataset(tmp_path)) == {"train": TWO, "test": {"cat": 1, "dog": 1}}
+    table(tmp_path / "test.csv", "id,label", "5,dog", "7,cat")
+    assert refusal(tmp_path) == "two tables of splits in ROOT name images/5.png; leave it to one of them"
+
+
+def test_a_table_that_nobody_needs_may_be_damaged(tmp_path: Path) -> None:
+    put(tmp_path, "cat/*", "dog/*")
+    (tmp_path / "notes.csv").write_bytes("Größe,ü".encode("cp1252"))
+    table(tmp_path / "notes.manifest", "[" * 100_000)
+    table(tmp_path / "classes.csv", "id,class", "0,cat", "1,dog")
+    found = check_dataset(tmp_path)
+    assert counts(found) == {"classes": TWO}
+    assert [r.file for r in found.rejected] == ["classes.csv", "notes.csv", "notes.manifest"]
+
+
+def test_folders_without_pictures_are_no_classes(tmp_path: Path) -> None:
+    put(tmp_path, "cat/*", "dog/*")
+    table(tmp_path / "docs" / "paper.txt", "text")
+    found = check_dataset(tmp_path)
+    assert counts(found) == {"classes": TWO}
+    assert [(r.file, r.reason) for r in found.rejected] == [
+        ("docs", "holds 1 files and none with the name of a picture")
+    ]
+
+
+def test_kaggles_test1_and_a_readme(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        *(f"pets/train/{name}.{n}.png" for name in ("cat", "dog") for n in range(3)),
+        "pets/test1/1.png",
+    )
+    table(tmp_path / "README", "pets")
+    table(tmp_path / "pets" / "sampleSubmission.csv", "id,label")
+    found = check_dataset(tmp_path, label_regex="^([a-z]+)")
+    assert counts(found) == {"train": TWO}
+    assert "pets/test1 is set aside: split.label_regex finds no class in its names" in found.notes
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    put(tmp_path, "cat/*", "dog/*")
+    (tmp_path / "cat/self.png").symlink_to("self.png")
+    (tmp_path / "cat/d").symlink_to("../dog")
+    (tmp_path / "dog/c").symlink_to("../cat")
+    found = check_dataset(tmp_path, follow_links=True)
+    assert {r.file: r.reason for r in found.rejected} == {
+        "cat/self.png": "is a link to nothing",
+        "cat/d/c": "is a link to a folder that it lies in",
+        "dog/c/d": "is a link to a folder that it lies in",
+        "dog/c/self.png": "is a link to nothing",
+    }
+
+
+def test_a_bad_regular_expression(tmp_path: Path) -> None:
+    put(tmp_path, "*")
+    assert "split.label_regex is not a regular expression" in refusal(tmp_path, label_regex="(")
