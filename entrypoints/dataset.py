@@ -288,11 +288,9 @@ def check_counts(folder: Path, dataset: Dataset) -> None:
 def _reasons(rejected: Iterable[Rejected], most: int = 3) -> str:
     """The end of a sentence: why files were left out, the most frequent reasons first."""
     counts = Counter(item.reason for item in rejected)
-    told = [
-        f"{reason} ({count} {'file' if count == 1 else 'files'})"
-        for reason, count in counts.most_common(most)
-    ]
-    if rest := counts.total() - sum(count for _, count in counts.most_common(most)):
+    common = counts.most_common(most)
+    told = [f"{reason} ({count} {'file' if count == 1 else 'files'})" for reason, count in common]
+    if rest := counts.total() - sum(count for _, count in common):
         told.append(f"and {rest} more")
     return f" (left out: {', '.join(told)})" if told else ""
 
