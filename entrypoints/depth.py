@@ -9,7 +9,7 @@ This file travels inside the model artifact, beside image.py.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,12 @@ class Values(NamedTuple):
 def may_be_wide(head: bytes) -> bool:
     """Whether a file that begins so (HEAD_BYTES) may have 16-bit values: a TIFF, or a PNG that says so."""
     return head.startswith((b"II", b"MM")) or (head.startswith(b"\x89PNG") and head[24:25] == b"\x10")
+
+
+def of(preprocessing: Mapping[str, Any]) -> int:
+    """The full scale that a model was trained with, from model.json; earlier versions name none."""
+    max_value: int = preprocessing.get("max_value", MAX_VALUE)
+    return max_value
 
 
 def full_scale(largest: Iterable[int]) -> int:

@@ -105,7 +105,9 @@ def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
         else:
             rgb = _to_rgb(wide.shown(max_value or depth.full_scale([int(wide.colors.max())])))
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-        return rgb if turn is None else rgb.transpose(turn)
+        upright = rgb if turn is None else rgb.transpose(turn)
+        upright.info = {}  # no colour profile, no EXIF
+        return upright
 
 
 def largest_value(source: bytes | Path) -> int | None:

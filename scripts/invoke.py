@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import scripts.command as command
-from entrypoints import image
+from entrypoints import depth, image
 from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
 from entrypoints.archives import read_members
 from entrypoints.contract import EXPLAINED_JSON, JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
@@ -114,7 +114,8 @@ def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDA
         ImageError: not a picture.
         OSError: the file cannot be read.
     """
-    pixels = image.preprocess(image.decode(source), preprocessing["image_size"], preprocessing["resize"])
+    picture = image.decode(source, depth.of(preprocessing))
+    pixels = image.preprocess(picture, preprocessing["image_size"], preprocessing["resize"])
     return image.normalize(pixels, preprocessing["mean"], preprocessing["std"])[np.newaxis]
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnxruntime
 from numpy.lib import format as npy
 
-from entrypoints import image
+from entrypoints import depth, image
 from entrypoints.contract import ENGINES, EXPLAINED_JSON, JSON, MIN_IMAGE_PX, MODEL_CARD, NPY
 from entrypoints.serving import known, weights
 from entrypoints.serving.known import Known
@@ -71,6 +71,7 @@ class Model:
     resize: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    max_value: int = depth.MAX_VALUE  # the full scale of 16-bit values
     temperature: float = 1.0  # that scores are divided by before they become probabilities
     known: Known | None = None  # what tells pictures that are unlike the training's, where there is something
 
@@ -111,6 +112,7 @@ def load(folder: Path, engine: str | None = None) -> Model:
         resize=how["resize"],
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
+        max_value=depth.of(how),
         temperature=temperature,
         known=known.load(folder, model_card, engine),
     )
@@ -283,7 +285,7 @@ def _read(model: Model, body: bytes, content_type: str) -> tuple[Inputs, bool]:
 
 def _read_picture(model: Model, body: bytes, name: str) -> Inputs:
     try:
-        picture = image.decode(body)
+        picture = image.decode(body, model.max_value)
     except image.ImageError as error:
         raise InputError("invalid_image", f"{name} {error}.") from None
     return image.normalize(image.preprocess(picture, model.image_size, model.resize), model.mean, model.std)

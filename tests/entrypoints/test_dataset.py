@@ -59,7 +59,7 @@ def test_rejected_files_do_not_count_and_the_reasons_are_told(dataset: Path) -> 
     (dataset / "ants" / "other.png").write_text("%PDF-1.7")  # another class's
     for number in range(3):
         (bees / f"{number}.png").write_text("<!DOCTYPE html><p>Not found")
-    (bees / "3.png").touch()
+    (bees / "3.png").write_bytes(b"")
     (bees / "notes.txt").write_text("version https://git-lfs.github.com/spec/v1\n")
     (bees / "scan.pdf").write_text("%PDF-1.7")
     (bees / "more").mkdir()
@@ -75,7 +75,9 @@ def test_rejected_files_do_not_count_and_the_reasons_are_told(dataset: Path) -> 
 def test_a_dataset_without_any_picture_tells_the_reasons(dataset: Path) -> None:
     for file in dataset.rglob("*.png"):
         file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400))
-    with pytest.raises(DatasetError, match=r"no usable image \(left out: is a damaged HEIC file \(12 files\)\)"):
+    with pytest.raises(
+        DatasetError, match=r"no usable image \(left out: is a damaged HEIC file \(12 files\)\)"
+    ):
         check_dataset(dataset)
 
 
