@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFile
 
 # The full scale unless a dataset's values say otherwise; models of earlier versions know no other.
 MAX_VALUE = 65535
@@ -65,7 +65,7 @@ def full_scale(largest: Iterable[int]) -> int:
     return (1 << max(bits)) - 1 if bits else MAX_VALUE
 
 
-def values(image: Image.Image, again: Callable[[], Image.Image]) -> Values | None:
+def values(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -> Values | None:
     """The values of a picture that Pillow has opened and not loaded; None where they have 8 bits.
 
     Also None for bands that Pillow reads as 8 bits only: CMYK, premultiplied and planar colours.
@@ -102,7 +102,7 @@ def _order(tile: Any) -> str:
     return str(name)
 
 
-def _read_as(image: Image.Image, order: str) -> None:
+def _read_as(image: ImageFile.ImageFile, order: str) -> None:
     image.tile = [
         tile._replace(args=(order, *tile.args[1:]) if isinstance(tile.args, tuple) else order)
         for tile in image.tile
@@ -110,6 +110,4 @@ def _read_as(image: Image.Image, order: str) -> None:
 
 
 def _joined(upper: npt.NDArray[np.uint8], lower: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    joined = upper.astype(np.uint16) << 8
-    joined |= lower
-    return joined
+    return np.left_shift(upper, 8, dtype=np.uint16) | lower

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import pi_heif
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from entrypoints import depth
 from entrypoints.depth import MAX_VALUE
@@ -153,7 +153,7 @@ def shift_and_scale(
 
 
 @contextmanager
-def _opened(source: bytes | Path) -> Iterator[Image.Image]:
+def _opened(source: bytes | Path) -> Iterator[ImageFile.ImageFile]:
     """A picture that Pillow has opened and not loaded; what goes wrong with it meanwhile is an ImageError."""
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -205,7 +205,7 @@ def _unidentified_tiff(file: IO[bytes]) -> str:
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(head)
         file.seek(tags.next)
-        tags.load(file)  # type: ignore[no-untyped-call]
+        tags.load(file)
         _check_tiff(tags)
         bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
     except ImageError as error:
@@ -234,7 +234,7 @@ def _bands(count: int) -> str:
     return "1 band" if count == 1 else f"{count} bands"
 
 
-def _values(image: Image.Image, source: bytes | Path) -> depth.Values | None:
+def _values(image: ImageFile.ImageFile, source: bytes | Path) -> depth.Values | None:
     again = BytesIO(source) if isinstance(source, bytes) else source
     try:
         return depth.values(image, lambda: Image.open(again))
