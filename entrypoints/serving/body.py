@@ -178,7 +178,7 @@ def _picture(item: Any, name: str) -> bytes:
 
 
 def _from_base64(text: str, name: str) -> bytes:
-    """The bytes of base64 in its usual forms: a data URL, in lines, with letters for URLs, without padding."""
+    """The bytes of base64 in its usual forms: a data URL, in lines, with letters for URLs, unpadded."""
     if _ADDRESS.match(text):
         raise InputError("invalid_json", f"{name} is an address, which is not fetched; send BASE64.")
     if url := _DATA_URL.match(text):
