@@ -174,19 +174,20 @@ def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[
 
 def _body(source: Path | bytes) -> tuple[bytes, str]:
     """What is sent for a picture, and its content type."""
-    content_type = _content_type(_head(source)) or ANY_IMAGE
+    content_type = _content_type(_head(source))
+    picture = image.decode(source) if content_type is None else None
     if isinstance(source, bytes):
         body = source
     else:
         with source.open("rb") as opened:
             body = opened.read(MAX_BODY_BYTES + 1)
-    if len(body) > MAX_BODY_BYTES and content_type == ANY_IMAGE and image.largest_value(source) is None:
+    if len(body) > MAX_BODY_BYTES and picture is not None and image.largest_value(source) is None:
         file = BytesIO()
-        image.decode(source).save(file, "PNG")
+        picture.save(file, "PNG")
         body, content_type = file.getvalue(), PNG
     if len(body) > MAX_BODY_BYTES:
         raise image.ImageError(f"has over {MAX_BODY_BYTES:,} bytes, more than an endpoint takes")
-    return body, content_type
+    return body, content_type or ANY_IMAGE
 
 
 def _head(source: Path | bytes) -> bytes:
