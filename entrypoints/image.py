@@ -171,7 +171,7 @@ def _opened(source: bytes | Path) -> Iterator[ImageFile.ImageFile]:
     except _DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # The file could not be read; that says nothing about its content.
-        raise ImageError(f"is truncated or damaged ({error})") from None
+        raise ImageError(f"is truncated or damaged ({' '.join(str(error).split())})") from None
 
 
 def _unidentified(source: bytes | Path) -> str:
@@ -211,6 +211,8 @@ def _unidentified_tiff(file: IO[bytes]) -> str:
     except ImageError as error:
         return str(error)
     except _DECODING_ERRORS:
+        return "is a damaged TIFF file"
+    if TiffImagePlugin.IMAGEWIDTH not in tags:
         return "is a damaged TIFF file"
     count = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
     return f"is a TIFF file with {_bands(count)} of {bits[0]} bits, which is not read; save it as PNG"
