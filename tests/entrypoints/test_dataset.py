@@ -68,7 +68,7 @@ def test_rejected_files_do_not_count_and_the_reasons_are_told(dataset: Path) -> 
         check_dataset(dataset)
     assert str(caught.value) == (
         f"class 'bees' in {dataset} has 2 usable images; at least 3 are needed (left out: is a web page (3 "
-        "files), is not an image (1 file), is empty (1 file), and 2 more)"
+        "files), is empty (1 file), is not an image (1 file), and 2 more)"
     )
 
 

@@ -78,7 +78,7 @@ REFUSED = {
     "NumPy": (b"\x93NUMPY\x01\0" + bytes(20), "is a NumPy array"),
     "archive": (b"PK\x03\x04" + bytes(20), "is a zip archive"),
     "PNG sent as text": (encoded(picture(), "PNG").replace(b"\r", b""), "not an image"),
-    "JPEG's first bytes": (b"\xff\xd8\xff\xe0 no jpeg", "is a damaged JPEG file"),
+    "JPEG's first bytes": (b"\xff\xd8\xff\xe0 no jpeg", "is truncated or damaged"),
     "GIF": (
         encoded(picture(), "GIF"),
         "is a GIF file; accepted are AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP",
