@@ -38,7 +38,8 @@ _LARGE_PIXEL, _LARGEST_PIXEL = 20, 255
 _DATA_URL = re.compile(r"\s*data:([^,]{0,200}),", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*(https?|s3|file|gs)://", re.IGNORECASE)
 _STANDARD = str.maketrans("-_", "+/", " \t\r\n")  # base64's letters for URLs, and breaks of lines
-_BASE64 = re.compile(rb"(\s*data:[^,]{0,200};base64,)?[A-Za-z0-9+/_=\s-]{16,}\Z", re.IGNORECASE)
+# No blanks: those would be words.
+_BASE64 = re.compile(rb"\s*(data:[^,]{0,200};base64,)?[a-z0-9+/_-][a-z0-9+/_=\r\n-]{15,}\Z", re.IGNORECASE)
 _SAMPLE_BYTES = 512
 _JSON_FORMS = (
     'The body must be {"image": BASE64} or {"images": [BASE64, ...]}, {"instances": [...]} of such or of'

@@ -118,6 +118,12 @@ def test_base64_under_a_picture_s_type_says_so(model: predictor.Model, text: str
     )
 
 
+@pytest.mark.parametrize("text", ["words that are no picture", " " * 600, "short", "a,b\n1,2"])
+def test_other_text_is_not_called_base64(model: predictor.Model, text: str) -> None:
+    with pytest.raises(InputError, match=r"^The body is not an image\.$"):
+        said(model, text.encode(), "")
+
+
 def test_tensors_in_every_form(model: predictor.Model) -> None:
     one = predictor.decode(model, PICTURE, "image/png")
     both = np.concatenate([one, predictor.decode(model, encoded("ants"), "image/png")])
