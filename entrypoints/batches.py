@@ -86,7 +86,7 @@ class Pictures:
         return [read[number] if number in read else self.kept[number] for number in numbers]
 
     def _read(self, file: Path) -> torch.Tensor:
-        image = _read(file, partial(decode, max_value=self.max_value))
+        image = _decode(file, self.max_value)
         short, long = min(image.size), max(image.size)
         if long > short * MAX_ASPECT:
             excess = int(long - short * MAX_ASPECT)
@@ -103,8 +103,7 @@ def read_squares(
     """Pictures as serving sees them: uint8 of shape N x 3 x image_size x image_size."""
 
     def read(file: Path) -> torch.Tensor:
-        picture = _read(file, partial(decode, max_value=max_value))
-        return torch.from_numpy(preprocess(picture, image_size, resize))
+        return torch.from_numpy(preprocess(_decode(file, max_value), image_size, resize))
 
     return torch.stack(_map(read, files))
 
@@ -153,6 +152,10 @@ def steps_per_epoch(count: int, batch_size: int, processes: int = 1) -> int:
     Batch norm cannot train on one picture of which 1 x 1 pixel is left.
     """
     return max(1, min(-(-count // batch_size), count // (2 * processes)))
+
+
+def _decode(file: Path, max_value: int) -> Image.Image:
+    return _read(file, partial(decode, max_value=max_value))
 
 
 def _read(file: Path, look: Callable[[bytes], Seen]) -> Seen:
