@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from entrypoints import depth
+from entrypoints.depth import MAX_VALUE
 from entrypoints.folders import DatasetError
-from entrypoints.image import ImageError, decode, preprocess
+from entrypoints.image import ImageError, decode, largest_value, preprocess
+from entrypoints.program import in_threads
 
 # Pictures are cut to at most this ratio of their sides before they are kept.
 MAX_ASPECT = 2.0
 # Bytes that a kept picture needs besides its pixels.
 OVERHEAD = 1024
+
+Seen = TypeVar("Seen")
 
 
 class Budget:
@@ -35,6 +42,23 @@ class Budget:
         return fits
 
 
+def full_scale(files: Sequence[Path]) -> int:
+    """The full scale of pictures' 16-bit values (depth.py); MAX_VALUE where none has any.
+
+    Reads the beginning of every file, and the whole of those that may have such values.
+
+    Raises:
+        DatasetError: a file is not a picture.
+    """
+    largest: list[int] = []
+    for value in in_threads(_largest_value, files):
+        if value is not None:
+            largest.append(value)
+        if value is not None and depth.full_scale([value]) == MAX_VALUE:
+            break
+    return depth.full_scale(largest)
+
+
 class Pictures:
     """Training pictures, shorter side `resize` pixels: kept in memory while the budget lasts.
 
@@ -43,10 +67,13 @@ class Pictures:
     that is not a picture raises DatasetError with its name.
     """
 
-    def __init__(self, files: Sequence[Path], resize: int, budget: Budget) -> None:
+    def __init__(
+        self, files: Sequence[Path], resize: int, budget: Budget, max_value: int = MAX_VALUE
+    ) -> None:
         self.files = files
         self.resize = resize
         self.budget = budget
+        self.max_value = max_value
         self.kept: dict[int, torch.Tensor] = {}
 
     def __getitem__(self, indices: torch.Tensor) -> list[torch.Tensor]:
@@ -59,7 +86,7 @@ class Pictures:
         return [read[number] if number in read else self.kept[number] for number in numbers]
 
     def _read(self, file: Path) -> torch.Tensor:
-        image = _decode(file)
+        image = _decode(file, self.max_value)
         short, long = min(image.size), max(image.size)
         if long > short * MAX_ASPECT:
             excess = int(long - short * MAX_ASPECT)
@@ -70,11 +97,15 @@ class Pictures:
         return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR))).permute(2, 0, 1)
 
 
-def read_squares(files: Sequence[Path], image_size: int, resize: int) -> torch.Tensor:
+def read_squares(
+    files: Sequence[Path], image_size: int, resize: int, max_value: int = MAX_VALUE
+) -> torch.Tensor:
     """Pictures as serving sees them: uint8 of shape N x 3 x image_size x image_size."""
-    return torch.stack(
-        _map(lambda file: torch.from_numpy(preprocess(_decode(file), image_size, resize)), files)
-    )
+
+    def read(file: Path) -> torch.Tensor:
+        return torch.from_numpy(preprocess(_decode(file, max_value), image_size, resize))
+
+    return torch.stack(_map(read, files))
 
 
 def batched(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
@@ -123,12 +154,23 @@ def steps_per_epoch(count: int, batch_size: int, processes: int = 1) -> int:
     return max(1, min(-(-count // batch_size), count // (2 * processes)))
 
 
-def _decode(file: Path) -> Image.Image:
+def _decode(file: Path, max_value: int) -> Image.Image:
+    return _read(file, partial(decode, max_value=max_value))
+
+
+def _read(file: Path, look: Callable[[bytes], Seen]) -> Seen:
+    """What `look` makes of a file's bytes."""
     try:
         # Whole: where a channel is streamed (FastFile), each jump within a file costs a request.
-        return decode(file.read_bytes())
+        return look(file.read_bytes())
     except ImageError as error:
         raise DatasetError(f"{file} {error}") from None
+
+
+def _largest_value(file: Path) -> int | None:
+    with file.open("rb") as opened:
+        head = opened.read(depth.HEAD_BYTES)
+    return _read(file, largest_value) if depth.may_be_wide(head) else None
 
 
 def _map(read: Callable[[Path], torch.Tensor], files: Sequence[Path]) -> list[torch.Tensor]:

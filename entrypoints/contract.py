@@ -129,8 +129,15 @@ WEBP = "image/webp"
 ANY_IMAGE = "application/x-image"
 NPY = "application/x-npy"
 JSON = "application/json"
+FORM = "multipart/form-data"
 # JSON: {"image": base64} or {"images": [base64, ...]}.
 ACCEPTED_CONTENT_TYPES = (JPEG, PNG, WEBP, ANY_IMAGE, NPY, JSON)
+# Also taken, besides every other image/*: what clients send who say nothing of what they send, such as curl
+# and S3. The body's bytes decide.
+UNSPECIFIC_CONTENT_TYPES = (
+    "", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded", "text/plain",
+    FORM,
+)  # fmt: skip
 ANSWERED_CONTENT_TYPES = (JSON, NPY)
 # The Accept header's parameter that asks for the class activation map beside the answer.
 EXPLAINED_JSON = f"{JSON};explain=map"

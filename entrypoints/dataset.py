@@ -15,10 +15,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
-
 from entrypoints.contract import TEST, TRAIN, VALIDATION
-from entrypoints.folders import TYPES, DatasetError, Folders, Rejected, nfc, relative
+from entrypoints.folders import DatasetError, Folders, Rejected, nfc, relative
 from entrypoints.image import ImageError, decode
 from entrypoints.layout import CLASSES, find, shown
 from entrypoints.looks import Looks
@@ -196,11 +194,6 @@ def _reason_to_reject(looks: Looks, file: Path) -> str | None:
         return str(error)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    claimed, _ = TYPES.guess_type(file.name)
-    image_format = picture.info["format"]
-    actual = "image/jpeg" if image_format == "MPO" else Image.MIME[image_format]
-    if claimed is not None and claimed not in {actual, "image/x-ms-bmp" if image_format == "BMP" else actual}:
-        return f"is named as {claimed} but holds {actual}; give it the right suffix"
     looks.add(file, data, picture)
     return None
 
@@ -225,7 +218,7 @@ def check_counts(folder: Path, dataset: Dataset) -> None:
         DatasetError: no picture, one class, or a class with too few pictures.
     """
     if not any(dataset.counts.values()):
-        raise DatasetError(f"{folder} holds no usable image")
+        raise DatasetError(f"{folder} holds no usable image{_reasons(dataset.rejected)}")
     if len(dataset.classes) < 2:
         raise DatasetError(f"{folder} has one class, {dataset.classes[0]!r}; at least two are needed")
     for part, classes in dataset.images.items():
@@ -233,9 +226,21 @@ def check_counts(folder: Path, dataset: Dataset) -> None:
         for name, files in classes.items():
             if len(files) < needed:
                 where = folder if part == CLASSES else f"{part} of {folder}"
+                own = [item for item in dataset.rejected if name in item.file.split("/")[:-1]]
                 raise DatasetError(
                     f"class {name!r} in {where} has {len(files)} usable images; at least {needed} are needed"
+                    f"{_reasons(own)}"
                 )
+
+
+def _reasons(rejected: Iterable[Rejected], most: int = 3) -> str:
+    """The end of a sentence: why files were left out, the most frequent reasons first."""
+    counts = Counter(item.reason for item in rejected)
+    common = counts.most_common(most)
+    told = [f"{reason} ({count} {'file' if count == 1 else 'files'})" for reason, count in common]
+    if rest := counts.total() - sum(count for _, count in common):
+        told.append(f"and {rest} more")
+    return f" (left out: {', '.join(told)})" if told else ""
 
 
 def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) -> None:

@@ -22,7 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from entrypoints import image, known
+from entrypoints import depth, image, known
 from entrypoints.backbones import Backbone
 from entrypoints.batches import batched, read_squares
 from entrypoints.calibration import fit_temperature
@@ -128,7 +128,7 @@ def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[pre
     """Batches of pictures as serving gives them to an engine."""
     how = model_card["preprocessing"]
     for part in batched(files, BATCH):
-        pixels = read_squares(part, how["image_size"], how["resize"]).numpy()
+        pixels = read_squares(part, how["image_size"], how["resize"], depth.of(how)).numpy()
         yield np.stack([image.normalize(picture, how["mean"], how["std"]) for picture in pixels])
 
 

@@ -6,18 +6,50 @@ This file travels inside the model artifact, beside what serves it.
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+import pi_heif
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
-# MPO is what many phones and cameras write under the name .jpg.
-FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+from entrypoints import depth
+from entrypoints.depth import MAX_VALUE
+
+# Pillow's names. MPO is what many phones and cameras write under the name .jpg, HEIF what iPhones write, and
+# what Pillow reads with pi-heif. Containers have it, too: nothing is converted at upload, since phones send
+# such pictures to the endpoint as well, and since the bytes tell whether a picture was trained on.
+FORMATS = ("AVIF", "BMP", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+ACCEPTED = "AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP"  # as people know them
 MAX_PIXELS = 100_000_000
+
+# How files begin that Pillow reads if they are whole, and what people often take for pictures.
+_DAMAGED = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WebP", b"BM": "BMP"}
+_NO_PICTURES = {
+    b"%pdf": "a PDF file",
+    b"<svg": "an SVG drawing",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a pointer of Git LFS; get the file itself with `git lfs pull`",
+    b"\x93numpy": "a NumPy array",
+    b"\xff\x0a": "a JPEG XL file",
+    b"\0\0\0\x0cjxl ": "a JPEG XL file",
+    b"pk\x03\x04": "a zip archive",
+}
+# How the kind of a file begins in the family of formats that HEIC is of.
+_BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"}
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Bands of a TIFF file besides transparency: gray, RGB, CMYK.
+_BANDS = (1, 3, 4)
+_ALPHA = (1, 2)  # of the tag ExtraSamples
+_FLOAT = 3  # of the tag SampleFormat
+_REDUCED = 1  # bit of the tag NewSubfileType: a small copy of another page
 
 # What Pillow's decoders raise on broken files: whatever their code runs into, since most of it trusts them.
 _DECODING_ERRORS = (
@@ -38,43 +70,55 @@ _TURNS: dict[object, Image.Transpose] = {
 }
 
 
+# Pillow's own formats are tried first: files of HEIF's family may be AVIF.
+Image.init()
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+# MAX_PIXELS is the limit here. Pillow's would warn on the way to it.
+Image.MAX_IMAGE_PIXELS = None
+# What Pillow remarks on odd tags and palettes would stand among a program's own lines.
+warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\b")
+
+
 class ImageError(ValueError):
     """Bytes that are not a picture we take; the message completes "FILE ..."."""
 
 
-def decode(source: bytes | Path) -> Image.Image:
-    """Decode a picture completely, turn it upright and convert it to RGB.
+def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
+    """Decode a picture completely, turn it upright and convert it to RGB. Its bytes decide what it is.
 
-    Transparent pixels are laid over white. 16-bit gray keeps its upper 8 bits. `info["format"]` of the
-    result holds Pillow's name of the file's format.
+    Transparent pixels are laid over white.
+
+    Args:
+        max_value: the 16-bit value that becomes 255, see depth.py. None: the least full scale that this
+            picture's values do not exceed, for people and comparisons.
 
     Raises:
-        ImageError: not a picture, truncated, in a format not in FORMATS, or above MAX_PIXELS.
+        ImageError: not a picture, truncated, in a format not in FORMATS, above MAX_PIXELS, or its pixels are
+            not gray or colours of 8 or 16 bits.
         OSError: the file cannot be read.
     """
-    try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.format not in FORMATS:
-                raise ImageError(f"is a {image.format} file; accepted are {', '.join(FORMATS)}")
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
-            image.load()
+    with _opened(source) as image:
+        # The upper 8 bits are what Pillow reads of several bands.
+        wide = None if max_value == MAX_VALUE and not image.mode.startswith("I") else _values(image, source)
+        if wide is None:
             rgb = _to_rgb(image)
-            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-            if turn is not None:
-                rgb = rgb.transpose(turn)
-            rgb.info = {"format": image.format}
-            return rgb
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError("is empty" if _empty(source) else "is not an image") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"has too many pixels; the limit is {MAX_PIXELS:,}") from None
-    except _DECODING_ERRORS as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # The file could not be read; that says nothing about its content.
-        raise ImageError(f"is truncated or damaged ({error})") from None
+        else:
+            rgb = _to_rgb(wide.shown(max_value or depth.full_scale([int(wide.colors.max())])))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        upright = rgb if turn is None else rgb.transpose(turn)
+        upright.info = {}  # no colour profile, no EXIF
+        return upright
+
+
+def largest_value(source: bytes | Path) -> int | None:
+    """The largest value of a picture with 16-bit values; None for others, which are not decoded.
+
+    Raises:
+        ImageError, OSError: as `decode`.
+    """
+    with _opened(source) as image:
+        wide = _values(image, source)
+        return None if wide is None else int(wide.colors.max())
 
 
 def preprocess(image: Image.Image, image_size: int, resize: int) -> npt.NDArray[np.uint8]:
@@ -108,20 +152,101 @@ def shift_and_scale(
     return np.array(mean, np.float32) * np.float32(255), np.array(std, np.float32) * np.float32(255)
 
 
-def _empty(source: bytes | Path) -> bool:
-    return not source if isinstance(source, bytes) else source.stat().st_size == 0
+@contextmanager
+def _opened(source: bytes | Path) -> Iterator[ImageFile.ImageFile]:
+    """A picture that Pillow has opened and not loaded; what goes wrong with it meanwhile is an ImageError."""
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.format not in FORMATS:
+                raise ImageError(f"is a {image.format} file; accepted are {ACCEPTED}")
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}")
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                _check_tiff(image.tag_v2)
+            yield image
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(_unidentified(source)) from None
+    except _DECODING_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # The file could not be read; that says nothing about its content.
+        raise ImageError(f"is truncated or damaged ({' '.join(str(error).split())})") from None
+
+
+def _unidentified(source: bytes | Path) -> str:
+    """What a file is that Pillow does not open; completes "FILE ..."."""
+    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        head = file.read(1024)
+        if not head:
+            return "is empty"
+        if head.startswith(_TIFF_STARTS):
+            return _unidentified_tiff(file)
+    if head[4:8] == b"ftyp":
+        kind = _BRANDS.get(head[8:11])
+        return f"is a damaged {kind} file" if kind else "is a video, or a file of another kind"
+    if found := next((name for start, name in _DAMAGED.items() if head.startswith(start)), None):
+        return f"is a damaged {found} file"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(b"<?xml") and b"<svg" in text:
+        return "is an SVG drawing"
+    if head[128:132] == b"DICM":
+        return "is a DICOM file; save its pixels as PNG with 16 bits"
+    named = next((name for start, name in _NO_PICTURES.items() if text.startswith(start)), None)
+    return f"is {named or 'not an image'}"
+
+
+def _unidentified_tiff(file: IO[bytes]) -> str:
+    """What a TIFF file holds that Pillow has no name for; completes "FILE ..."."""
+    file.seek(0)
+    head = file.read(8)
+    if head[2:3] == b"+" or head[3:4] == b"+":
+        head += file.read(8)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+        file.seek(tags.next)
+        tags.load(file)
+        _check_tiff(tags)
+        bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+    except ImageError as error:
+        return str(error)
+    except _DECODING_ERRORS:
+        return "is a damaged TIFF file"
+    if TiffImagePlugin.IMAGEWIDTH not in tags:
+        return "is a damaged TIFF file"
+    count = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    return f"is a TIFF file with {_bands(count)} of {bits[0]} bits, which is not read; save it as PNG"
+
+
+def _check_tiff(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    """Refuse what Pillow would read in part only, or not at all."""
+    count = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    if _FLOAT in tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)):
+        raise ImageError(
+            f"has {_bands(count)} of floating-point pixels, whose range is unknown; save it with 8 or 16 bits"
+        )
+    alpha = sum(kind in _ALPHA for kind in tags.get(TiffImagePlugin.EXTRASAMPLES, ()))
+    if count - alpha not in _BANDS:
+        raise ImageError(f"has {_bands(count)}; a picture has 1, 3 or 4 (gray, RGB, CMYK) and transparency")
+    if tags.get(ExifTags.Base.NewSubfileType, 0) & _REDUCED:
+        raise ImageError("begins with a small preview, as raw photos do; convert it to JPEG, PNG or TIFF")
+
+
+def _bands(count: int) -> str:
+    return "1 band" if count == 1 else f"{count} bands"
+
+
+def _values(image: ImageFile.ImageFile, source: bytes | Path) -> depth.Values | None:
+    again = BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        return depth.values(image, lambda: Image.open(again))
+    except depth.RangeError as error:
+        raise ImageError(str(error)) from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode == "F":
-        raise ImageError("has floating-point pixels, whose range is unknown; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips 16-bit values at 255.
-        pixels = np.asarray(image).astype(np.int64).clip(0, 65535) >> 8
-        return Image.fromarray(pixels.astype(np.uint8)).convert("RGB")
+    image.load()
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

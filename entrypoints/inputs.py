@@ -13,6 +13,7 @@ from entrypoints import distributed
 from entrypoints.batches import Budget, Pictures, augmentation, batched, collect, read_squares, reseed
 from entrypoints.contract import MIN_IMAGE_PX, TRAIN, VALIDATION
 from entrypoints.dataset import LabelledFiles, read_split
+from entrypoints.depth import MAX_VALUE
 from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters
 
@@ -79,15 +80,18 @@ class Inputs:
         device: torch.device,
         autocast: torch.autocast,
         pretrained: bool,
+        max_value: int = MAX_VALUE,
     ) -> None:
         """Compute what is kept of the validation pictures.
 
+        `max_value` is the full scale of 16-bit values (depth.py).
         `frozen` are the layers below those that learn, on `device`: none, where all do.
 
         Raises:
             DatasetError: a file is not a picture.
         """
         self._hp, self._frozen, self._device, self._autocast = hp, frozen, device, autocast
+        self._max_value = max_value
         self._validation = [file for file, _ in validation]
         self._count = len(train)
         view_size = max(MIN_IMAGE_PX, round(hp.image_size * VIEW_SCALE)) if len(frozen) else hp.image_size
@@ -99,7 +103,7 @@ class Inputs:
         self._keeps_views = views > 0 and budget.take(views * self._bytes_of(view_size))
         self._kept_views: dict[int, torch.Tensor] = {}
         self._view = 0
-        self._pictures = Pictures([file for file, _ in train], hp.resize, budget)
+        self._pictures = Pictures([file for file, _ in train], hp.resize, budget, max_value)
 
     def begin(self, epoch: int) -> None:
         """Take the view of an epoch (from 1), and seed what is random in it: it can be repeated alone."""
@@ -123,7 +127,8 @@ class Inputs:
 
     def _validation_batches(self) -> Iterator[torch.Tensor]:
         for part in batched(self._validation, FEATURE_BATCH):
-            yield self._features(read_squares(part, self._hp.image_size, self._hp.resize))
+            squares = read_squares(part, self._hp.image_size, self._hp.resize, self._max_value)
+            yield self._features(squares)
 
     @torch.no_grad()
     def _features(self, pixels: torch.Tensor) -> torch.Tensor:

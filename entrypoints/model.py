@@ -26,6 +26,8 @@ ROOT_FILES = {
     "serving/config.yaml": "config.yaml",
     "requirements/serving.txt": "code/requirements.txt",
 }
+# What the serving code imports of this package besides serving/.
+SHARED_FILES = ("__init__.py", "contract.py", "depth.py", "image.py")
 # What `uvicorn app:app` finds at the artifact's root.
 ROOT_APP = """\
 from entrypoints.serving.app import app
@@ -153,7 +155,7 @@ def serving_files() -> dict[str, str]:
     names = [f"serving/{path.name}" for path in serving if path.suffix in (".py", ".html")]
     wheels = sorted((PACKAGE / "requirements" / "wheels").glob("*.whl"))
     return (
-        {name: f"entrypoints/{name}" for name in ("__init__.py", "contract.py", "image.py", *names)}
+        {name: f"entrypoints/{name}" for name in (*SHARED_FILES, *names)}
         | {f"requirements/wheels/{path.name}": f"code/wheels/{path.name}" for path in wheels}
         | ROOT_FILES
     )

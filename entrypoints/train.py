@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from entrypoints import checkpoint, digests, distributed
 from entrypoints.backbones import BACKBONES
-from entrypoints.batches import shuffled, steps_per_epoch
+from entrypoints.batches import full_scale, shuffled, steps_per_epoch
 from entrypoints.checkpoint import CheckpointError
 from entrypoints.contract import (
     MODEL_CARD,
@@ -42,6 +42,7 @@ from entrypoints.contract import (
     metric_line,
 )
 from entrypoints.debugger import Debugger
+from entrypoints.depth import MAX_VALUE
 from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters, parse
 from entrypoints.inputs import Inputs, Splits, class_balance, read_splits
@@ -84,6 +85,9 @@ def train(hp: Hyperparameters) -> None:
     splits = read_splits(channel(TRAIN), channel(VALIDATION), processes)
     classes, images, validation_images = splits.classes, len(splits.train), len(splits.validation)
     print(f"{images} training and {validation_images} validation images of {len(classes)} classes")
+    max_value = full_scale([file for file, _ in splits.train])
+    if max_value != MAX_VALUE:
+        print(f"16-bit pictures: their values end at {max_value}, which is white")
     epoch_steps = steps_per_epoch(images, hp.batch_size, processes)
     balance = class_balance(splits) if hp.class_weights else torch.ones(len(classes))
     own, own_validation = distributed.part(splits.train), distributed.part(splits.validation)
@@ -99,7 +103,7 @@ def train(hp: Hyperparameters) -> None:
     trainable = hp.layers(pretrained)
     frozen, trained = cut(backbone, network, trainable)
     started = time.monotonic()
-    inputs = Inputs(hp, own, own_validation, frozen, device, autocast, pretrained)
+    inputs = Inputs(hp, own, own_validation, frozen, device, autocast, pretrained, max_value)
     where = f"{processes} x {device.type}, {'bfloat16' if bfloat16 else 'float32'}"
     print(f"read in {time.monotonic() - started:.1f} s; {trainable} trains; {where}")
 
@@ -230,6 +234,7 @@ def train(hp: Hyperparameters) -> None:
         "preprocessing": {
             "image_size": hp.image_size,
             "resize": hp.resize,
+            "max_value": max_value,
             "interpolation": "bilinear",
             "mean": list(backbone.mean),
             "std": list(backbone.std),

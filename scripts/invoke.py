@@ -12,10 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 import scripts.command as command
-from entrypoints import image
+from entrypoints import depth, image
 from entrypoints.answer import ATTEMPTS, read_answer, retry_while_busy
 from entrypoints.archives import read_members
-from entrypoints.contract import EXPLAINED_JSON, JPEG, JSON, MAX_BODY_BYTES, MODEL_CARD, NPY, PNG, WEBP
+from entrypoints.contract import (
+    ANY_IMAGE,
+    EXPLAINED_JSON,
+    JPEG,
+    JSON,
+    MAX_BODY_BYTES,
+    MODEL_CARD,
+    NPY,
+    PNG,
+    WEBP,
+)
 
 if TYPE_CHECKING:
     import boto3
@@ -24,7 +34,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
 
 REQUESTS = 8  # at a time
-# How the files begin that are sent as they are (WEBP: with a length between, see `_content_type`).
+# How files begin whose content type is sent (WEBP: with a length between, see `_content_type`).
 SIGNATURES = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG}
 HEAD_BYTES = 12
 
@@ -48,7 +58,7 @@ def predict_picture(
 ) -> Prediction:
     """What the endpoint says of a picture, as answer.py reads it; with `explain` its map, too.
 
-    JPEG, PNG and WEBP files are sent as they are, other formats as PNG.
+    Files are sent as they are, but for those of BMP and TIFF that are larger than an endpoint takes: as PNG.
 
     Raises:
         ImageError: not a picture, or larger than an endpoint takes.
@@ -114,12 +124,13 @@ def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDA
         ImageError: not a picture.
         OSError: the file cannot be read.
     """
-    pixels = image.preprocess(image.decode(source), preprocessing["image_size"], preprocessing["resize"])
+    picture = image.decode(source, depth.of(preprocessing))
+    pixels = image.preprocess(picture, preprocessing["image_size"], preprocessing["resize"])
     return image.normalize(pixels, preprocessing["mean"], preprocessing["std"])[np.newaxis]
 
 
 def check(source: Path | bytes) -> None:
-    """Refuse what is not a picture; of one that would be sent as it is, only the first bytes are read.
+    """Refuse what is not a picture; of JPEG, PNG and WebP only the first bytes are read.
 
     Raises:
         ImageError: not a picture.
@@ -164,18 +175,19 @@ def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[
 def _body(source: Path | bytes) -> tuple[bytes, str]:
     """What is sent for a picture, and its content type."""
     content_type = _content_type(_head(source))
-    if content_type is None:
-        file = BytesIO()
-        image.decode(source).save(file, "PNG")
-        body, content_type = file.getvalue(), PNG
-    elif isinstance(source, bytes):
+    picture = image.decode(source) if content_type is None else None
+    if isinstance(source, bytes):
         body = source
     else:
         with source.open("rb") as opened:
             body = opened.read(MAX_BODY_BYTES + 1)
+    if len(body) > MAX_BODY_BYTES and picture is not None and image.largest_value(source) is None:
+        file = BytesIO()
+        picture.save(file, "PNG")
+        body, content_type = file.getvalue(), PNG
     if len(body) > MAX_BODY_BYTES:
         raise image.ImageError(f"has over {MAX_BODY_BYTES:,} bytes, more than an endpoint takes")
-    return body, content_type
+    return body, content_type or ANY_IMAGE
 
 
 def _head(source: Path | bytes) -> bytes:
@@ -186,7 +198,7 @@ def _head(source: Path | bytes) -> bytes:
 
 
 def _content_type(head: bytes) -> str | None:
-    """How the endpoint calls a file that begins so; None if it does not take such a file as it is."""
+    """The content type of a file that begins so; None if more of it has to be read to know."""
     if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
         return WEBP
     return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)

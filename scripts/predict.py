@@ -42,7 +42,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import scripts.command as command
 from entrypoints.contract import MAX_BODY_BYTES
 from entrypoints.folders import is_litter
-from entrypoints.image import FORMATS, ImageError, decode
+from entrypoints.image import ACCEPTED, ImageError, decode
 from scripts import maps
 from scripts.formats import WRITERS, both_terminals
 from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
@@ -51,7 +51,7 @@ SETTINGS = ("name", "region")
 STDIN = "-"
 LISTED = 20  # files left out that are named
 AHEAD = 4 * REQUESTS  # answers that may wait for an earlier one
-GIVE = f"give a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+GIVE = f"give a file that is {ACCEPTED}"
 
 T = TypeVar("T")
 R = TypeVar("R")

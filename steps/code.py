@@ -31,7 +31,7 @@ FUNCTION_HANDLER = f"{PACKAGE}.deploy.handler"
 
 # Bundle -> its program, how it travels, and the requirements that its image lacks.
 _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]] = {
-    "split": ("split", "files", ()),
+    "split": ("split", "files", ("split.txt",)),
     "tune": ("train", "tar", ("tune.txt",)),
     "train": ("train", "tar", ("train.txt",)),
     "train_debugged": ("train", "tar", ("train.txt", "debugger.txt")),

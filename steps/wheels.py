@@ -24,7 +24,8 @@ SERVING_PYTHON = "3.13"
 PLATFORMS = tuple(f"manylinux_{version}_x86_64" for version in ("2_17", "2_24", "2_27", "2_28"))
 
 _ENGINES = ("flatbuffers", "onnxruntime")
-_TRAINING = ("onnx", "safetensors", *_ENGINES)
+_PICTURES = ("pi-heif",)
+_TRAINING = ("onnx", "safetensors", *_ENGINES, *_PICTURES)
 # pyinstrument_cext is source only. The training image has a compiler, Python's headers and, here, setuptools;
 # pip before 24 wants wheel besides.
 _DEBUGGER = (
@@ -34,11 +35,12 @@ _DEBUGGER = (
 # What the bundles and the artifact (`serving`) install -> the image's Python, and the distributions that the
 # image lacks or has in another version. All others that these need are in the image.
 LACKING: dict[str, tuple[str, tuple[str, ...]]] = {
-    "tune": (TRAINING_PYTHON, ("safetensors",)),
+    "split": (TRAINING_PYTHON, _PICTURES),
+    "tune": (TRAINING_PYTHON, ("safetensors", *_PICTURES)),
     "train": (TRAINING_PYTHON, _TRAINING),
     "train_debugged": (TRAINING_PYTHON, (*_TRAINING, *_DEBUGGER)),
-    "evaluate": (SERVING_PYTHON, _ENGINES),
-    "serving": (SERVING_PYTHON, _ENGINES),
+    "evaluate": (SERVING_PYTHON, (*_ENGINES, *_PICTURES)),
+    "serving": (SERVING_PYTHON, (*_ENGINES, *_PICTURES)),
 }
 
 

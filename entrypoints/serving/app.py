@@ -27,8 +27,10 @@ from entrypoints.contract import (
     ANSWERED_CONTENT_TYPES,
     CUSTOM_ATTRIBUTES,
     EXPLAINED_JSON,
+    FORM,
     JSON,
     MAX_BODY_BYTES,
+    UNSPECIFIC_CONTENT_TYPES,
 )
 from entrypoints.serving.protocol import ARTIFACT, error
 from entrypoints.serving.workers import COUNT_VARIABLE, Busy, Pool, Processes, cores
@@ -92,8 +94,9 @@ async def invocations(request: Request) -> Response:
     """The answer to one body; refused before it is read where that can be known."""
     pool: Pool = request.app.state.pool
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in ACCEPTED_CONTENT_TYPES:
-        raise HTTPException(415, f"Content-Type must be one of {', '.join(ACCEPTED_CONTENT_TYPES)}.")
+    if not accepts(content_type):
+        accepted = ", ".join((*ACCEPTED_CONTENT_TYPES, FORM, "another image/*"))
+        raise HTTPException(415, f"Content-Type must be one of {accepted}, or missing; not {content_type}.")
     accept = negotiate(", ".join(request.headers.getlist("accept")))
     if pool.full:
         raise busy()
@@ -110,6 +113,12 @@ async def invocations(request: Request) -> Response:
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return Response(content, status, headers, media_type=accept.partition(";")[0] if status == 200 else JSON)
+
+
+def accepts(content_type: str) -> bool:
+    """Whether bodies of this type are looked at; it is in lower case and without parameters."""
+    named = (*ACCEPTED_CONTENT_TYPES, *UNSPECIFIC_CONTENT_TYPES)
+    return content_type in named or content_type.startswith("image/")
 
 
 def negotiate(accept: str) -> str:

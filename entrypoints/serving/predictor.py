@@ -5,23 +5,21 @@ This file travels inside the model artifact. It needs onnxruntime, NumPy and Pil
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from numpy.lib import format as npy
 
-from entrypoints import image
-from entrypoints.contract import ENGINES, EXPLAINED_JSON, JSON, MIN_IMAGE_PX, MODEL_CARD, NPY
-from entrypoints.serving import known, weights
+from entrypoints import depth, image
+from entrypoints.contract import ENGINES, EXPLAINED_JSON, MODEL_CARD, NPY
+from entrypoints.serving import body, known, weights
+from entrypoints.serving.body import InputError, Tensor
 from entrypoints.serving.known import Known
 
 # The names of the engines' only input and of their outputs; those of earlier versions give scores only.
@@ -29,35 +27,13 @@ INPUT = "input"
 SCORES = "scores"
 FEATURES = "features"
 MAPS = "maps"
-# Pictures in one JSON body.
-MAX_IMAGES = 64
 # Inputs that are predicted at a time: larger batches are no faster on one thread and take more memory.
 BATCH = 8
-
-# Of a .npy file; NumPy's own headers of such tensors have 118 bytes.
-MAX_HEADER_BYTES = 1000
-# What NumPy raises on a damaged header, which is Python source.
-_HEADER_ERRORS = (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError, TokenError)
 
 Inputs = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
 Maps = npt.NDArray[np.float32]
-
-
-class InputError(ValueError):
-    """A body that cannot be predicted: a code for programs and one sentence for the caller.
-
-    Codes: invalid_image, invalid_tensor, invalid_json, too_many_images.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True)
@@ -71,6 +47,7 @@ class Model:
     resize: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    max_value: int = depth.MAX_VALUE  # the full scale of 16-bit values
     temperature: float = 1.0  # that scores are divided by before they become probabilities
     known: Known | None = None  # what tells pictures that are unlike the training's, where there is something
 
@@ -111,6 +88,7 @@ def load(folder: Path, engine: str | None = None) -> Model:
         resize=how["resize"],
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
+        max_value=depth.of(how),
         temperature=temperature,
         known=known.load(folder, model_card, engine),
     )
@@ -268,68 +246,18 @@ def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def _read(model: Model, body: bytes, content_type: str) -> tuple[Inputs, bool]:
-    """The network's input, and whether it is one picture, not a list."""
-    if content_type == NPY:
-        return _read_tensor(body), False
-    if content_type != JSON:
-        return _read_picture(model, body, "The body")[None], True
-    pictures, single = _read_json(body)
-    names = (
-        ["The image"] if single else [f"Image {n} of {len(pictures)}" for n in range(1, len(pictures) + 1)]
-    )
-    return np.stack([_read_picture(model, *item) for item in zip(pictures, names, strict=True)]), single
+def _read(model: Model, content: bytes, content_type: str) -> tuple[Inputs, bool]:
+    """The network's input, and whether one object answers it, not a list."""
+    found = body.read(content, content_type, model.image_size)
+    if isinstance(found, Tensor):
+        return found
+    pictures = zip(found.files, found.names, strict=True)
+    return np.stack([_read_picture(model, *item) for item in pictures]), found.single
 
 
-def _read_picture(model: Model, body: bytes, name: str) -> Inputs:
+def _read_picture(model: Model, content: bytes, name: str) -> Inputs:
     try:
-        picture = image.decode(body)
+        picture = image.decode(content, model.max_value)
     except image.ImageError as error:
         raise InputError("invalid_image", f"{name} {error}.") from None
     return image.normalize(image.preprocess(picture, model.image_size, model.resize), model.mean, model.std)
-
-
-def _read_json(body: bytes) -> tuple[list[bytes], bool]:
-    # Base64 has no commas. Their number bounds what reading the body allocates.
-    if body.count(b",") >= MAX_IMAGES:
-        raise InputError(
-            "too_many_images", f"The body holds more than {MAX_IMAGES} images; send fewer at once."
-        )
-    try:
-        match json.loads(body):
-            case {"image": str(text), **others} if not others:
-                return [base64.b64decode(text, validate=True)], True
-            case {"images": [str(), *_] as texts, **others} if not others:
-                return [base64.b64decode(text, validate=True) for text in texts], False
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError("invalid_json", f"The body is not JSON with base64 images ({error}).") from None
-    raise InputError("invalid_json", 'The body must be {"image": BASE64} or {"images": [BASE64, ...]}.')
-
-
-def _read_tensor(body: bytes) -> Inputs:
-    """Read .npy bytes; unlike np.load, allocates nothing on the word of the header alone."""
-    file = BytesIO(body)
-    try:
-        version = npy.read_magic(file)  # type: ignore[no-untyped-call]
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(file, MAX_HEADER_BYTES)  # type: ignore[call-arg, no-untyped-call]
-        shape = tuple(map(int, shape))  # True is an integer too
-    except _HEADER_ERRORS:
-        raise InputError("invalid_tensor", "The body is not a NumPy .npy file.") from None
-    if dtype != np.float32:
-        raise InputError("invalid_tensor", f"The tensor's type must be float32, not {dtype}.")
-    if len(shape) != 4 or shape[1] != 3 or shape[0] < 1 or min(shape[2:]) < MIN_IMAGE_PX:
-        raise InputError(
-            "invalid_tensor",
-            f"The tensor's shape must be N x 3 x H x W, H and W at least {MIN_IMAGE_PX}, not {shape}.",
-        )
-    data = memoryview(body)[file.tell() :]
-    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if len(data) != expected:
-        raise InputError(
-            "invalid_tensor", f"The tensor holds {len(data)} bytes; its shape {shape} needs {expected}."
-        )
-    array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
-    if not np.isfinite(array).all():
-        raise InputError("invalid_tensor", "The tensor holds values that are not finite.")
-    return np.ascontiguousarray(array, np.float32)

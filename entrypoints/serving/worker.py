@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from entrypoints.serving import predictor
+from entrypoints.serving.body import InputError
 from entrypoints.serving.protocol import ARTIFACT, FRAME, TIMEOUT_S, Answer, error
 
 # Pillow decodes image.py's 100 million pixels to 0.4 GB and turns them upright in as much again; what takes
@@ -39,7 +40,7 @@ def answer(model: predictor.Model, body: bytes, content_type: str, accept: str) 
     """The HTTP status and the content that answer a request body."""
     try:
         return 200, predictor.answer(model, body, content_type, accept)
-    except predictor.InputError as problem:
+    except InputError as problem:
         return 400, error(problem.code, problem.message)
     except MemoryError:
         limit = f"{MEMORY_BYTES / 1e9:.1f} GB"

@@ -56,10 +56,30 @@ def test_a_class_with_two_images_is_refused(dataset: Path) -> None:
         check_dataset(dataset)
 
 
-def test_rejected_files_do_not_count(dataset: Path) -> None:
-    for number in range(4):
-        (dataset / "bees" / f"{number}.png").write_text("no picture")
-    with pytest.raises(DatasetError, match="has 2 usable images"):
+def test_rejected_files_do_not_count_and_the_reasons_are_told(dataset: Path) -> None:
+    bees = dataset / "bees"
+    (dataset / "ants" / "other.png").write_text("%PDF-1.7")  # another class's
+    for number in range(3):
+        (bees / f"{number}.png").write_text("<!DOCTYPE html><p>Not found")
+    (bees / "3.png").write_bytes(b"")
+    (bees / "notes.txt").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (bees / "scan.pdf").write_text("%PDF-1.7")
+    (bees / "more").mkdir()
+    (bees / "more" / "sound").write_text("none of these")
+    with pytest.raises(DatasetError) as caught:
+        check_dataset(dataset)
+    assert str(caught.value) == (
+        f"class 'bees' in {dataset} has 2 usable images; at least 3 are needed (left out: is a web page (3 "
+        "files), is empty (1 file), is not an image (1 file), and 2 more)"
+    )
+
+
+def test_a_dataset_without_any_picture_tells_the_reasons(dataset: Path) -> None:
+    for file in dataset.rglob("*.png"):
+        file.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400))
+    with pytest.raises(
+        DatasetError, match=r"no usable image \(left out: is a damaged HEIC file \(12 files\)\)"
+    ):
         check_dataset(dataset)
 
 
@@ -91,12 +111,11 @@ def test_damaged_and_foreign_files_are_listed(dataset: Path) -> None:
         "ants/notes.txt": "is not an image",
         "ants/text.jpg": "is not an image",
         "ants/empty.png": "is empty",
-        "ants/moving.gif": "is a GIF file; accepted are BMP, JPEG, MPO, PNG, TIFF, WEBP",
-        "ants/renamed.jpg": "is a GIF file; accepted are BMP, JPEG, MPO, PNG, TIFF, WEBP",
-        "ants/really a png.jpg": "is named as image/jpeg but holds image/png; give it the right suffix",
+        "ants/moving.gif": "is a GIF file; accepted are AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP",
+        "ants/renamed.jpg": "is a GIF file; accepted are AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP",
         "README.md": "lies outside the class folders",
     }
-    assert check_dataset(dataset).counts["ants"] == 7
+    assert check_dataset(dataset).counts["ants"] == 8  # a PNG file that is named .jpg is a picture, too
 
 
 def test_a_picture_without_suffix_is_used(dataset: Path) -> None:

@@ -52,6 +52,7 @@ def test_writes_the_artifact_and_one_metric_line_per_epoch(
         "deployment.py",
         "entrypoints/__init__.py",
         "entrypoints/contract.py",
+        "entrypoints/depth.py",
         "entrypoints/image.py",
         *(f"entrypoints/serving/{name}" for name in serving - {"deployment.py"}),
         "known.npz",
@@ -142,7 +143,7 @@ def test_only_what_is_trainable_changes(
 def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     read = batches._decode
-    monkeypatch.setattr(batches, "_decode", lambda file: decoded.append(file) or read(file))
+    monkeypatch.setattr(batches, "_decode", lambda file, scale: decoded.append(file) or read(file, scale))
     counts = []
     for megabytes in (0, 2048):
         decoded.clear()

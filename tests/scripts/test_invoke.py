@@ -13,6 +13,7 @@ from entrypoints.answer import ATTEMPTS
 from scripts.command import Failure
 from scripts.invoke import connect, model_card, predict_picture, predict_tensor, transform
 from tests.entrypoints.archives import UNSAFE, archive_of
+from tests.entrypoints.pictures import HEIC, png16
 from tests.scripts.conftest import BUCKET
 from tests.scripts.runtime import ANSWER, ENDPOINT, SCRIPT, THROTTLED, UNAVAILABLE, model_error, npy
 
@@ -55,19 +56,24 @@ def deployed(client, s3):
     return sagemaker
 
 
-def test_jpeg_png_and_webp_are_sent_as_they_are_and_other_formats_as_png(run, runtime, picture, tmp_path):
+def test_pictures_are_sent_as_they_are_unless_they_are_too_large(run, runtime, picture, tmp_path):
     with Image.open(picture) as image:
         for suffix in ("jpg", "webp", "bmp"):
             image.save(tmp_path / f"bee.{suffix}")
-        for suffix in ("jpg", "webp", "bmp"):
-            run(SCRIPT, tmp_path / f"bee.{suffix}", "--local", runtime.url)
-        jpeg, webp, (png, converted) = runtime.requests
-        assert jpeg == ("image/jpeg", (tmp_path / "bee.jpg").read_bytes())
-        assert webp == ("image/webp", (tmp_path / "bee.webp").read_bytes())
-        assert png == "image/png"
-        with Image.open(io.BytesIO(converted)) as sent:
-            assert sent.format == "PNG"
-            assert sent.tobytes() == image.tobytes()
+    (tmp_path / "ants.heic").write_bytes(HEIC)
+    (tmp_path / "12 bits.png").write_bytes(png16(np.full((40, 40), 4095, np.uint16)))
+    Image.new("RGB", (4000, 2100), "red").save(tmp_path / "large.bmp")
+    names = ("bee.jpg", "bee.webp", "bee.bmp", "ants.heic", "12 bits.png", "large.bmp")
+    for name in names:
+        run(SCRIPT, tmp_path / name, "--local", runtime.url)
+    *as_they_are, (png, converted) = runtime.requests
+    types = ("image/jpeg", "image/webp", "application/x-image", "application/x-image", "image/png")
+    assert as_they_are == [
+        (kind, (tmp_path / name).read_bytes()) for kind, name in zip(types, names, strict=False)
+    ]
+    assert png == "image/png"
+    with Image.open(io.BytesIO(converted)) as sent:
+        assert (sent.format, sent.size, sent.getpixel((0, 0))) == ("PNG", (4000, 2100), (255, 0, 0))
 
 
 def test_a_picture_that_is_too_large_is_not_sent(run, runtime, tmp_path):
@@ -144,7 +150,9 @@ def test_a_tensor_s_scores_become_probabilities_at_the_model_s_temperature(runti
 def test_the_tensor_is_what_the_endpoint_makes_of_the_picture(picture):
     from entrypoints.serving import predictor
 
-    theirs = np.asarray(predictor.decode(SimpleNamespace(**PREPROCESSING), picture.read_bytes(), "image/png"))
+    theirs = np.asarray(
+        predictor.decode(SimpleNamespace(**PREPROCESSING, max_value=65535), picture.read_bytes(), "image/png")
+    )
     ours = transform(picture, PREPROCESSING)
     assert (ours.dtype, ours.shape) == (np.float32, (1, 3, 16, 16))
     np.testing.assert_array_equal(ours, theirs)

@@ -52,6 +52,7 @@ def package(tmp_path):
         "serving/predictor.py": "import onnxruntime\n",
         "serving/config.yaml": "applications: []\n",
         "serving/page.html": "<html>\n",
+        "requirements/split.txt": "pi-heif\n",
         "requirements/tune.txt": "safetensors\n",
         "requirements/train.txt": "onnx\n",
         "requirements/debugger.txt": "smdebug\n",
@@ -72,6 +73,7 @@ def test_a_bundle_holds_what_its_program_imports_and_no_more(package):
         "entrypoints/__init__.py",
         "entrypoints/contract.py",
         "entrypoints/split.py",
+        "requirements.txt",
         "run.sh",
     }
     assert (

@@ -33,7 +33,7 @@ from tests.local.job_requests import (
 from tests.steps.test_code import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
-WITH_WHEELS = ("tune", "train", "train_debugged", "evaluate")
+WITH_WHEELS = ("split", "tune", "train", "train_debugged", "evaluate")
 # What the images hold in any case: docker/pytorch/2.13/cpu/uv.lock, and FastAPI's starlette under Ray Serve.
 CODE = "/opt/ml/processing/code"
 IN_IMAGE = {"psutil", "requests", "starlette"}
@@ -253,6 +253,6 @@ def test_a_file_that_is_not_the_pinned_one_is_refused_in_one_line(tiny, tmp_path
 def test_a_list_without_one_says_how_it_is_written(tmp_path):
     path = wheels.list_for("3.12", tmp_path)
     path.parent.mkdir(parents=True)
-    path.write_text("onnx==1.17.0 --hash=sha256:0\n")
+    path.write_text("pi-heif==1.4.0 --hash=sha256:0\n")
     with pytest.raises(ValueError, match=r"lacks safetensors; write it again with scripts/lock_wheels\.py"):
         wheels.locked("tune", tmp_path)

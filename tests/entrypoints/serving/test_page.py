@@ -218,7 +218,7 @@ def test_what_the_endpoint_refuses_is_told_with_what_it_accepts(browser, endpoin
     browser.drop([photo], 150, 200)
     text = results(browser)
     assert "This file is not an image." in text
-    assert "JPEG, PNG, WebP, BMP or TIFF" in text
+    assert "JPEG, PNG, WebP, HEIC, AVIF, BMP or TIFF" in text
     assert "no preview" in text
     assert "This file is not an image." in browser.evaluate(STATUS)
     assert endpoint.requests[0][1] == "application/x-image"

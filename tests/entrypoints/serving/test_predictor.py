@@ -63,7 +63,7 @@ def test_a_picture_from_bytes_to_answer(model: predictor.Model) -> None:
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
 def test_tensors_are_taken_as_they_are(model: predictor.Model, order: str, version: tuple[int, int]) -> None:
-    array = np.random.default_rng(0).normal(size=(2, 3, 40, 36)).astype(np.float32)
+    array = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
     batch = predictor.decode(model, saved(np.asarray(array, order=order), version), NPY)
     assert np.array_equal(batch, array)
     assert predictor.predict(model, batch).shape == (2, 2)
@@ -74,12 +74,15 @@ def test_tensors_are_taken_as_they_are(model: predictor.Model, order: str, versi
     [
         (b"", "not a NumPy"),
         (b"\x93NUMPY", "not a NumPy"),
-        (saved(np.zeros((1, 3, 32, 32))), "must be float32, not float64"),
-        (saved(np.zeros((1, 3, 32, 32), np.uint8)), "must be float32, not uint8"),
-        (saved(np.zeros((3, 32, 32), np.float32)), r"N x 3 x H x W.* not \(3, 32, 32\)"),
+        (saved(np.zeros((1, 3, 32, 32), np.int64)), "must be float32, not int64"),
+        (saved(np.zeros((1, 3, 32, 32), np.uint8)), "must be float32, not uint8; pixels are sent as a pict"),
+        (saved(np.zeros((32, 32), np.float32)), r"must be N x 3 x 32 x 32, not \(32, 32\)"),
+        (saved(np.zeros((1, 32, 32, 3), np.float32)), r"not \(1, 32, 32, 3\) \(channels come before"),
         (saved(np.zeros((1, 1, 32, 32), np.float32)), "N x 3"),
         (saved(np.zeros((0, 3, 32, 32), np.float32)), "N x 3"),
-        (saved(np.zeros((1, 3, 32, 31), np.float32)), "at least 32"),
+        (saved(np.zeros((1, 3, 32, 31), np.float32)), "have 32 x 31 pixels; this model's have 32 x 32"),
+        (saved(np.full((1, 3, 32, 32), 200.0)), r"pixels from 200 to 200; normalise them"),
+        (saved(np.full((1, 3, 32, 32), 1e300)), "not finite"),
         (saved(np.full((1, 3, 32, 32), np.nan, np.float32)), "not finite"),
         (saved(np.zeros((1, 3, 32, 32), np.float32))[:-4], "its shape .* needs 12288"),
         (
@@ -99,7 +102,7 @@ def headed(header: str) -> bytes:
 
 
 def test_a_header_that_promises_too_much_allocates_nothing(model: predictor.Model) -> None:
-    body = headed("{'descr': '<f4', 'fortran_order': False, 'shape': (900000000, 3, 224, 224), }")
+    body = headed("{'descr': '<f4', 'fortran_order': False, 'shape': (900000000, 3, 32, 32), }")
     with pytest.raises(predictor.InputError, match="holds 0 bytes"):
         predictor.decode(model, body, NPY)
 
@@ -185,10 +188,30 @@ def test_one_picture_is_answered_with_one_object(model: predictor.Model) -> None
         (b'{"images": "aGk="}', "invalid_json", "must be"),
         (b'{"image": "aGk=", "images": ["aGk="]}', "invalid_json", "must be"),
         (b'{"image": "aGk=", "model": "x"}', "invalid_json", "must be"),
-        (b'{"images": ["aGk=", 7]}', "invalid_json", "not JSON with base64"),
-        (b'{"image": "a"}', "invalid_json", "not JSON with base64"),
-        (b'{"image": "\xc3\xa4"}', "invalid_json", "not JSON with base64"),
-        (b'{"image": "aGk=\\n"}', "invalid_json", "not JSON with base64"),
+        (b'{"images": ["aGk=", 7]}', "invalid_json", "must be"),
+        (b'{"image": "a"}', "invalid_json", "The image is not base64"),
+        (b'{"images": ["aGk=", "\xc3\xa4"]}', "invalid_json", "Image 2 of 2 is not base64"),
+        (b'{"image": "aGk=\\n"}', "invalid_image", "The image is not an image."),
+        (b'{"image": ["aGk="]}', "invalid_json", "must be"),
+        (b'{"instances": {}}', "invalid_json", "must be"),
+        (b'{"instances": [{"b64": 7}]}', "invalid_json", "must be"),
+        (b'{"inputs": "aGk="}', "invalid_json", "must be"),
+        (b'{"image": "https://example.com/a.jpg"}', "invalid_json", "is an address, which is not fetched"),
+        (b'{"image": "data:image/svg+xml,%3Csvg"}', "invalid_json", "a data URL without base64"),
+        (b"[" + b"[]," * 200_000 + b"[]]", "invalid_json", "more than 192,000 lists"),
+        (b"[[[1, 2], [3]], [[1, 2], [3, 4]], [[1], [2]]]", "invalid_tensor", "have 2 x 2 pixels"),
+        (
+            json.dumps([[[0.0] * 32] * 32, [[0.0] * 32] * 31, [[0.0] * 32] * 32]).encode(),
+            "invalid_tensor",
+            "diff",
+        ),
+        (json.dumps([[["0"] + [0.0] * 31] * 32] * 3).encode(), "invalid_json", "must be"),
+        (json.dumps([[[0.0] * 31 + [{}]] * 32] * 3).encode(), "too_many_images", "more than 64"),
+        (json.dumps([[[10**400] * 32] * 32] * 3).encode(), "invalid_tensor", "more than numbers"),
+        (json.dumps([[[float("nan")] * 32] * 32] * 3).encode(), "invalid_tensor", "not finite"),
+        (json.dumps([[[1e300] * 32] * 32] * 3).encode(), "invalid_tensor", "not finite"),
+        (json.dumps([[[255] * 32] * 32] * 3).encode(), "invalid_tensor", "pixels from 255 to 255"),
+        (json.dumps([[[1] * 3] * 32] * 32).encode(), "invalid_tensor", "channels come before height"),
         (b'{"image": ""}', "invalid_image", "The image is empty."),
         (b'{"image": "aGk="}', "invalid_image", "The image is not an image."),
         (in_json("images", encoded(), b"no picture"), "invalid_image", "Image 2 of 2 is not an image."),
@@ -264,14 +287,15 @@ def test_scores_and_distances_are_those_of_the_answers(model: predictor.Model) -
 
 
 def test_a_map_is_there_when_it_is_asked_for(model: predictor.Model) -> None:
-    batch = np.random.default_rng(0).normal(size=(2, 3, 96, 64)).astype(np.float32)
+    batch = np.random.default_rng(0).normal(size=(2, 3, 96, 96)).astype(np.float32)
+    model = replace(model, image_size=96, resize=111)
     plain = predictor.recognize(model, batch)
     explained = json.loads(predictor.answer(model, saved(batch), NPY, EXPLAINED_JSON))
     for said, without, scores in zip(explained, plain, predictor.predict(model, batch), strict=True):
         rows = np.array(said.pop("map"))
-        assert rows.shape == (3, 2)
+        assert rows.shape == (3, 3)
         assert rows.mean() == pytest.approx(scores.max() - scores.mean(), abs=0.3)  # int8 rounds the average
-        assert said.pop("map_side") == 32 / 37
+        assert said.pop("map_side") == 96 / 111
         assert said == without
 
 
