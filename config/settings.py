@@ -22,7 +22,7 @@ from entrypoints.contract import RENAMED_TRAINABLE
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
-PLACEHOLDER_ACCOUNT = "111122223333"
+PLACEHOLDER_ACCOUNT = "123456789012"
 # SageMaker's own default for training jobs, and what processing jobs get here; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 

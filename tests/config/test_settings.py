@@ -9,9 +9,9 @@ from config.values import SettingsError
 
 REQUIRED = """
 bucket = "my-bucket"
-execution_role = "arn:aws:iam::123456789012:role/Execution"
-lambda_role = "arn:aws:iam::123456789012:role/service-role/Lambda"
-scheduler_role = "arn:aws:iam::123456789012:role/Scheduler"
+execution_role = "arn:aws:iam::444455556666:role/Execution"
+lambda_role = "arn:aws:iam::444455556666:role/service-role/Lambda"
+scheduler_role = "arn:aws:iam::444455556666:role/Scheduler"
 """
 
 
@@ -101,7 +101,7 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
     settings = load(write('name = "flowers"\nregion = "cn-north-1"\n'), {})
     assert settings.pipeline_name == settings.model_package_group_name == "flowers"
     assert settings.schedule_name == "flowers-retraining"
-    assert settings.function_arn == "arn:aws:lambda:cn-north-1:123456789012:function:flowers-deploy"
+    assert settings.function_arn == "arn:aws:lambda:cn-north-1:444455556666:function:flowers-deploy"
     assert settings.placeholders() == []
 
 

@@ -24,7 +24,7 @@ from tests.scripts import prefixes
 from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
-BUCKET = "image-classification-111122223333"
+BUCKET = "image-classification-123456789012"
 PLANE = {"region_name": "us-east-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
 
 Completed = subprocess.CompletedProcess[str]

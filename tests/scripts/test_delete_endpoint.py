@@ -5,7 +5,7 @@ from scripts.delete_endpoint import Deployment, find
 
 SCRIPT = "delete_endpoint.py"
 GROUP = "image-classification"
-ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
+ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
 
 @pytest.fixture

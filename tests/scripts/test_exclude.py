@@ -60,10 +60,10 @@ def names(dataset):
 
 
 def test_what_suspects_json_names_is_not_uploaded_and_deleted_on_request(run, url, s3, pictures, listed):
-    to = "s3://image-classification-111122223333/flowers"
+    to = "s3://image-classification-123456789012/flowers"
 
     def keys():
-        found = s3.list_objects_v2(Bucket="image-classification-111122223333", Prefix="flowers/")
+        found = s3.list_objects_v2(Bucket="image-classification-123456789012", Prefix="flowers/")
         return {item["Key"] for item in found["Contents"]}
 
     assert run(SCRIPT, pictures, "--to", to, "--local", url).returncode == 0
@@ -184,7 +184,7 @@ def test_published_splits_hold_files_of_the_same_name(pictures, listed, tmp_path
 def test_what_the_dataset_does_not_have_is_refused(run, refused, url, pictures, listed, tmp_path):
     text = tmp_path / "list.txt"
     text.write_text("ants/1.png\nants/11.png\nwasps/1.png\n")
-    options = ("--to", "s3://image-classification-111122223333/x", "--local", url)
+    options = ("--to", "s3://image-classification-123456789012/x", "--local", url)
     refused(
         run(SCRIPT, pictures, *options, "--exclude", text),
         "list.txt lists 2 pictures that",

@@ -12,7 +12,7 @@ from scripts.owners import owner
 from scripts.run_local import dataset_name, put_dataset
 
 SCRIPT = "upload_dataset.py"
-BUCKET = "image-classification-111122223333"
+BUCKET = "image-classification-123456789012"
 DATA = f"s3://{BUCKET}/image-classification/data/"
 
 

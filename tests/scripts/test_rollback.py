@@ -14,7 +14,7 @@ from scripts.rollback import Served, choose
 
 SCRIPT = "rollback.py"
 GROUP = ENDPOINT = "image-classification"
-ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
+ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
 # Healthy, and its answer to everything is the version.
 APP = """

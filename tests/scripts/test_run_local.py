@@ -145,7 +145,7 @@ def test_the_version_has_a_card_of_this_execution(passed):
 def test_the_person_reads_what_happened(passed):
     _, _, output, errors = passed
     assert "left out: ants/notes.txt: " in errors
-    url = "s3://image-classification-111122223333/image-classification/data/pictures-"
+    url = "s3://image-classification-123456789012/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
     assert re.search(
         rf"test accuracy: \d+\.\d% of {TESTED} pictures, which may be \d+\.\d% to \d+\.\d% of ", output
