@@ -15,7 +15,6 @@ if not __package__:
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -28,14 +27,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 import scripts.command as command
 from config.parameters import check_assignments, dataset_url, execution_parameters
 from config.settings import Settings
 from entrypoints import contract
-from entrypoints.backbones import BACKBONES
-from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from entrypoints.dataset import Dataset
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.home.home import Home, UnfitHome
 from local.home.lock import HomeInUse
@@ -43,120 +39,21 @@ from local.processes.ending import end_at_once, leave_on_signals
 from local.processes.start import start as start_process
 from local.service import LocalService
 from scripts import refusals
-from scripts.datasets import digits, hymenoptera
-from scripts.download import download
-from scripts.exclude import add_option, exclude
+from scripts.exclude import add_option
 from scripts.execution import ENDED, deployment, follow
 from scripts.invoke import predict_picture
-from scripts.owners import owned
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import RETRIED, report, retry, start
-from scripts.upload_dataset import delete, split_url, upload, what_the_split_does
+from scripts.training_data import dataset_name, find_dataset, put_dataset
 from scripts.upsert_pipeline import upsert
+from scripts.weights import find_weights, put_weights
 
 if TYPE_CHECKING:
     import boto3
 
 HOME = Path(".local-sagemaker")
 POLL_S = 0.3
-# The digits are small and plain: fewer pixels and epochs than the parameters' defaults are enough.
-DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
-
-
-def find_dataset(
-    data: str | None, home: Path, settings: Settings, excluded: Path | None = None
-) -> tuple[Dataset, dict[str, str]]:
-    """The dataset that --data names, checked, less what --exclude lists, and the parameters that suit it.
-
-    Says what the split will make of copies in a person's own folder. The datasets known by name have none
-    that it would refuse, and the look at them, which the split takes again, costs seconds.
-
-    Raises:
-        Failure: it cannot be had or cannot be trained on.
-    """
-    parameters: dict[str, str] = {}
-    if data is None:
-        folder, parameters = digits(home / "datasets" / "digits"), DIGITS_PARAMETERS
-    elif data == "hymenoptera":
-        folder = hymenoptera(home / "datasets" / "hymenoptera")
-    else:
-        folder = Path(data)
-    try:
-        with command.status(f"looking at every picture of {folder}"):
-            dataset = check_dataset(folder, bool(settings.split.group_level))
-            if excluded:
-                dataset = exclude(dataset, excluded)
-            lines = [] if data in (None, "hymenoptera") else what_the_split_does(dataset, settings)
-    except DatasetError as error:
-        command.fail(str(error))
-    for line in lines:
-        command.console.print(line, soft_wrap=True)
-    return dataset, parameters
-
-
-def find_weights(weights: str, home: Path) -> Path | None:
-    """The weights file that --weights names, None for random weights.
-
-    Raises:
-        Failure: there is no such file, or it cannot be downloaded.
-    """
-    if weights == "none":
-        return None
-    if weights == "imagenet":
-        network = BACKBONES[contract.BACKBONE]
-        file = home / "weights" / Path(network.weights_url).name
-        return download(network.weights_url, file, network.weights_sha256)
-    path = Path(weights)
-    if not path.is_file():
-        command.fail(f"--weights {weights!r} is not a file; give none, imagenet or a weights file's path")
-    return path
-
-
-def dataset_name(data: str | None, dataset: Dataset) -> str:
-    """The name of the prefix for what --data names: two folders with the same name have two."""
-    if data is None or data == "hymenoptera":
-        return dataset.root.name
-    return f"{dataset.root.name}-{hashlib.sha256(bytes(dataset.root)).hexdigest()[:8]}"
-
-
-def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
-    """Make the objects under `url` the pictures of the dataset.
-
-    Raises:
-        Failure: something else put objects there, which are not for a run to delete.
-    """
-    s3 = session.client("s3")
-    bucket, _ = split_url(url)
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=command.console, transient=True) as progress:
-        done = upload(dataset, url, s3, progress, replaces=True)
-    ours = owned(s3, bucket, done.extra, url)
-    if others := sorted(set(done.extra) - set(ours)):
-        command.fail(
-            f"{url} holds {len(others)} objects that no run put there and that would be trained on, "
-            f"such as s3://{bucket}/{others[0]}; remove them, or take another --home"
-        )
-    delete(s3, bucket, ours)
-    say = command.console.print
-    say(
-        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
-        f" ({done.sent} sent, {done.kept} already there)",
-        soft_wrap=True,
-    )
-    for rejected in dataset.rejected:
-        say(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
-
-
-def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> str:
-    """Upload a weights file under its digest and return its prefix."""
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    prefix = f"{settings.name}/weights/{digest}/"
-    session.client("s3").upload_file(str(weights), settings.bucket, f"{prefix}{weights.name}")
-    return f"s3://{settings.bucket}/{prefix}"
 
 
 @contextlib.contextmanager
@@ -381,8 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         def first(_: LocalService, session: boto3.Session) -> str:
             return go_on(session, settings)
     else:
-        dataset, suited = find_dataset(arguments.data, home, settings, arguments.exclude)
         weights = find_weights(arguments.weights or "none", home)
+        dataset, suited = find_dataset(arguments.data, home, settings, arguments.exclude)
         first = partial(
             begin,
             arguments=arguments,

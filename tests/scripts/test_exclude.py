@@ -20,7 +20,8 @@ from scripts.command import Failure
 from scripts.exclude import exclude
 from scripts.execution import Execution
 from scripts.results import Results
-from scripts.run_local import find_dataset, tell
+from scripts.run_local import tell
+from scripts.training_data import find_dataset
 from tests.entrypoints.archives import UNSAFE
 
 SCRIPT = "upload_dataset.py"
