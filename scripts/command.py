@@ -141,13 +141,19 @@ def add_parameters(to: argparse.ArgumentParser) -> None:
 def settings(arguments: argparse.Namespace) -> Settings:
     """The settings after file, environment and --set.
 
-    File and environment serve all commands; --set serves this one, which has to read what it sets.
+    File and environment serve all commands; --set serves this one, which has to read what it sets. Says which
+    of those that it reads were adjusted to others.
 
     Raises:
         SettingsError: one of them is wrong; `run` prints it.
         Failure: --set gives one that has no effect at this command; the message names the one that takes it.
     """
-    found = load(arguments.settings, os.environ, arguments.overrides)
+
+    def say(key: str, line: str) -> None:
+        if key in arguments.reads or key.partition(".")[0] in arguments.reads:
+            console.print(line, soft_wrap=True)
+
+    found = load(arguments.settings, os.environ, arguments.overrides, say)
     for override in without_effect(arguments.settings, os.environ, arguments.overrides, arguments.reads):
         key = override.partition("=")[0].strip()
         taker = "upsert_pipeline.py" if key.partition(".")[0] in UPSERTED else "schedule_retraining.py"

@@ -182,5 +182,6 @@ def write_report(home: Home, arn: str, options: Sequence[str]) -> Path | None:
             process.end(0)
     if process.returncode == 0:
         return path
-    command.console.print(f"no report: {errors.decode().strip()}", soft_wrap=True)
+    reason = "".join(errors.decode(errors="replace").strip().splitlines()[-1:])
+    command.console.print(f"no report: {reason}", soft_wrap=True)
     return None

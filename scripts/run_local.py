@@ -76,7 +76,7 @@ def dry_run(service: LocalService, arguments: argparse.Namespace) -> Iterator[Ca
             with command.status("building the definition"):
                 output, errors = process.communicate()
             if process.returncode != 0:
-                command.fail(errors.decode().strip())
+                command.fail(errors.decode().strip().splitlines()[-1])
             return output.decode()
 
         try:

@@ -164,7 +164,7 @@ def test_two_runs_at_once_on_one_home(tmp_path, run, refused):
     [
         (["--data", "missing"], ("missing", "not a folder")),
         (["--weights", "missing.pth"], ("missing.pth", "imagenet or none")),
-        (["--weights", ROOT / "README.md"], ("README.md", "suffix", "imagenet or none")),
+        (["--weights", ROOT / "README.md"], ("README.md", "must end in", "imagenet or none")),
         (["--local", "http://127.0.0.1:1"], ("start_execution.py",)),
         (["--summary", "missing/s.json"], ("missing/s.json",)),
         (["--summary", "pictures"], ("pictures", "name a file")),

@@ -37,9 +37,9 @@ def safetensors(path, **tensors):
         ("a.pth", lambda path: path.write_bytes(bytes(range(7, 90))), "neither a file of torch.save"),
         ("a.pth", safetensors, "rename it to a.safetensors"),
         ("a.safetensors", lambda path: zipped(path, "a/data.pkl"), "rename it to a.pth"),
-        ("a.bin", safetensors, "suffix, one of .pth, .pt, .safetensors"),
+        ("a.bin", safetensors, "must end in one of .pth, .pt, .safetensors"),
         ("a.pth", lambda path: path.mkdir(), "a folder; name the file in it"),
-        ("a.pth", lambda path: None, "no such file"),
+        ("a.pth", lambda _: None, "no such file"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -81,8 +81,8 @@ def test_what_torch_has_downloaded_before_is_taken(tmp_path, monkeypatch, capsys
     cached.write_bytes(b"weights")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
-    def offline(url, target, sha256, instead):
-        raise Failure(instead)
+    def offline(*asked):
+        raise Failure(asked[-1])
 
     monkeypatch.setattr(scripts.weights, "download", offline)
     with pytest.raises(Failure, match=f"give it with --weights {name}"):  # its digest is another one
