@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from entrypoints import verdict
 from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
 from entrypoints.verdict import FEW_PICTURES
 from scripts.reporting import evaluation, plots
@@ -225,8 +225,8 @@ def percent(value: float | None) -> str:
 
 
 def percent_cut(value: float) -> str:
-    """A share as percent with two decimals, cut: 0.8996 -> 89.96 %, 0.89999 -> 89.99 %, below 90 %."""
-    return f"{math.floor(value * 10_000 + 1e-6) / 100:g}{SPACE}%"
+    """What is compared with a threshold, as the terminal has it: cut and not rounded."""
+    return verdict.percent(value).replace(" ", SPACE)
 
 
 def size(size_bytes: int) -> str:
