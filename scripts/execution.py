@@ -192,6 +192,16 @@ def succeeded(sagemaker: SageMakerClient, arn: str) -> set[str]:
     return {step["StepName"] for step in _steps(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
 
 
+def parameters_of(session: boto3.Session, arn: str) -> dict[str, str]:
+    """An execution's parameters by name."""
+    pages = (
+        session.client("sagemaker")
+        .get_paginator("list_pipeline_parameters_for_execution")
+        .paginate(PipelineExecutionArn=arn)
+    )
+    return {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
+
+
 def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
     pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
         PipelineExecutionArn=arn, SortOrder="Ascending"

@@ -1,8 +1,8 @@
 """How far running training jobs are, read from their logs: the epoch, its metrics, the time that is left.
 
 CloudWatch's metrics have one value a minute, which may mix epochs; in the log the numbers of one epoch stand
-in one line, beside the number of the epoch. Reading a log is free, where GetMetricData is billed by the metric
-(aws.amazon.com/cloudwatch/pricing).
+in one line, beside the number of the epoch. Reading a log is free, while GetMetricData is billed by the
+metric (aws.amazon.com/cloudwatch/pricing).
 """
 
 from __future__ import annotations

@@ -125,6 +125,7 @@ class Results:
             "test_known": None,
             "champion": None,
             "test_images": None,
+            "training_images": None,
             "classes": None,
             "model_package_arn": None,
             "model_approval_status": None,
@@ -147,6 +148,7 @@ class Results:
             summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
             result["classes"] = summary["classes"]
             result["test_images"] = sum(summary["counts"][contract.TEST].values())
+            result["training_images"] = summary["counts"][contract.TRAIN]
         result["artifacts"] = {name: str(path) for name, path in artifacts.items() if path}
         return result
 

@@ -1,5 +1,15 @@
 """Run the whole pipeline on this machine: no AWS account, no Docker, no network.
 
+  run_local.py --data flowers --weights imagenet --open
+  run_local.py --data hymenoptera --weights imagenet
+  run_local.py
+
+The first trains on your own pictures: flowers holds a folder for each class. The last takes scikit-learn's
+handwritten digits, of which there are enough for random weights. A few hundred pictures need pretrained ones:
+imagenet is torchvision's file (45 MB), downloaded once, or taken from torch's cache. Without a network give the
+file, --weights resnet18-f37072fd.pth, which another machine has fetched from
+https://download.pytorch.org/models/.
+
 Starts the local service, uploads the pictures, upserts the very definition that upsert_pipeline.py would
 send to AWS, starts an execution, shows its steps and asks the endpoint about a test picture. Everything
 lies under the home folder and stays there.
@@ -25,7 +35,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import scripts.command as command
 from config.parameters import check_assignments, dataset_url, execution_parameters
@@ -38,10 +48,11 @@ from local.home.lock import HomeInUse
 from local.processes.ending import end_at_once, leave_on_signals
 from local.processes.start import start as start_process
 from local.service import LocalService
-from scripts import refusals
+from scripts.conclusion import after_success, open_report, tell
 from scripts.exclude import add_option
-from scripts.execution import ENDED, deployment, follow
+from scripts.execution import ENDED, deployment, follow, parameters_of
 from scripts.invoke import predict_picture
+from scripts.refusals import Refused, ways_of_run
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import RETRIED, report, retry, start
@@ -148,8 +159,7 @@ def run(
     arn = start(service, session)
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
-    typed = ["python", "scripts/run_local.py", *arguments.typed]
-    code = report(session, execution, POLL_S, lambda refusal: refusals.retry_command(refusal, typed))
+    code = report(session, execution, POLL_S, lambda _: ())  # ways on come at the end
     summary = results.summary()
     summary["endpoint_prediction"] = None
     answer = deployment(execution)
@@ -161,53 +171,27 @@ def run(
             runtime = session.client("sagemaker-runtime")
             prediction = predict_picture(picture, answer["endpoint_name"], runtime)
             summary["endpoint_prediction"] = {"file": str(picture), **prediction}
-    options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS)]
+    typed = ["python", "scripts/run_local.py", *arguments.typed]
+    told = [f"--typed={shlex.join(typed)}", f"--home={arguments.home}"]
+    options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS), *told]
     with command.status("writing the report"):
         if page := write_report(service.home, arn, options):
             summary["artifacts"]["report"] = str(page)
     summary["seconds"] = round(time.monotonic() - began, 1)
-    tell(summary)
+    if execution.refused:
+        counts = summary["training_images"] or {}
+        refused = Refused(execution.refused, arn, parameters_of(session, arn), counts)
+        ways = ways_of_run(refused, settings, typed, arguments.home)
+    else:
+        ways = after_success(arguments.home, service.pages(), arguments.data is not None) if code == 0 else []
+    tell(summary, ways)
+    if arguments.open and "report" in summary["artifacts"]:
+        open_report(summary["artifacts"]["report"])
     if arguments.summary:
         partial = arguments.summary.with_name(f".{arguments.summary.name}.partial")
         partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(arguments.summary)
     return code
-
-
-def tell(summary: dict[str, Any]) -> None:
-    """Print what a run gave and where it lies."""
-    say = command.output.print
-    if summary["best_hyperparameters"]:
-        best = ", ".join(f"{name} {value}" for name, value in sorted(summary["best_hyperparameters"].items()))
-        say(f"best of {len(summary['trials'])} trials: {best}", soft_wrap=True)
-    if summary["test_accuracy"] is not None:
-        low, high = summary["test_accuracy_interval"]
-        say(
-            f"test accuracy: {summary['test_accuracy']:.1%} of {summary['test_images']} pictures, "
-            f"which may be {low:.1%} to {high:.1%} of others like them (95 % interval)",
-            soft_wrap=True,
-        )
-        if summary["test_known"] is not None:
-            say(f"known: {summary['test_known']:.1%} of the test pictures are like those of the training")
-        say(f"champion: {summary['champion']}", soft_wrap=True)
-    if prediction := summary["endpoint_prediction"]:
-        sure = prediction["probabilities"][prediction["label"]]
-        true = Path(prediction["file"]).parent.name
-        say(
-            f"the endpoint {summary['endpoint_name']} says of a picture of {true}:"
-            f" {prediction['label']} ({sure:.1%})",
-            soft_wrap=True,
-        )
-    if summary["suspect_labels"]:
-        listed = shlex.quote(summary["artifacts"]["suspects"])
-        say(
-            f"suspect labels: {summary['suspect_labels']} of training and validation, shown in the report;"
-            f" the same command with --exclude {listed} leaves their pictures out",
-            soft_wrap=True,
-        )
-    for name, path in summary["artifacts"].items():
-        say(f"{name}: {path}", soft_wrap=True)
-    say(f"{summary['status']} after {summary['seconds']:.0f} s")
 
 
 def keep_serving(service: LocalService) -> None:
@@ -232,7 +216,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help=f"none, imagenet or a {contract.BACKBONE} weights file (none)",
+        help=f"imagenet: torchvision's, downloaded once; none: random; or a {contract.BACKBONE} file (none)",
     )
     parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
     parser.add_argument(
@@ -241,6 +225,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the latest run that did not succeed"
     )
+    parser.add_argument("--open", action="store_true", help="show the report in the browser at the end")
     parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
     arguments = parser.parse_args(argv)
@@ -308,9 +293,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = run(service, arguments, settings, first)
                 if arguments.keep_serving:
                     keep_serving(service)
-                elif service.pages():
-                    serve = f"python -m local --home {shlex.quote(str(arguments.home))}"
-                    command.console.print(f"{serve} goes on serving it, in a browser, too", soft_wrap=True)
             except KeyboardInterrupt:
                 command.console.print("stopping; Ctrl-C again does not wait for what runs")
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from entrypoints import verdict
 from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
 from entrypoints.verdict import FEW_PICTURES
+from scripts.refusals import Way
 from scripts.reporting import evaluation, plots
 from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, Training, Tuning
 
@@ -29,8 +31,8 @@ _GOOD = {"Succeeded", "Completed", "Approved", "InService", "NoIssuesFound"}
 _BAD = {"Failed", "Rejected", "IssuesFound", "Error"}
 
 
-def render(report: Report, way_on: str = "") -> str:
-    """The whole page; `way_on` is the command that goes on after a refusal."""
+def render(report: Report, ways: Sequence[Way] = ()) -> str:
+    """The whole page; `ways` are what to try after a refusal."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -52,7 +54,7 @@ def render(report: Report, way_on: str = "") -> str:
         report=report,
         run=report.run,
         headline=headline(report.run, report.evaluation),
-        way_on=way_on,
+        ways=ways,
         steps=timeline(report.run),
         best=None if isinstance(report.tuning, Missing) else report.tuning.best,
         data=None if isinstance(report.data, Missing) else data(report.data),

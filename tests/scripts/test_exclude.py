@@ -17,10 +17,10 @@ from config.settings import load
 from entrypoints.dataset import check_dataset
 from local.home.home import Home
 from scripts.command import Failure
+from scripts.conclusion import tell
 from scripts.exclude import exclude
 from scripts.execution import Execution
 from scripts.results import Results
-from scripts.run_local import tell
 from scripts.training_data import find_dataset
 from tests.entrypoints.archives import UNSAFE
 
@@ -153,7 +153,7 @@ def test_a_local_run_says_where_its_list_is(tmp_path, capsys, member, content, f
     assert suspects == (None if found is None else (archive, found))
     none = dict.fromkeys(("best_hyperparameters", "test_accuracy", "endpoint_prediction"))
     artifacts = {"suspects": str(archive)} if found else {}
-    tell({**none, "suspect_labels": found, "artifacts": artifacts, "status": "Succeeded", "seconds": 1})
+    tell({**none, "suspect_labels": found, "artifacts": artifacts, "status": "Succeeded", "seconds": 1}, [])
     said = (
         "suspect labels: 3 of training and validation, shown in the report; the same command with --exclude"
     )
