@@ -62,7 +62,8 @@ def _details(summary: dict[str, Any]) -> Iterator[str]:
         yield f"best of {len(summary['trials'])} trials: {best}"
     if summary["test_accuracy"] is not None:
         if summary["test_known"] is not None:
-            yield f"known: {percent(summary['test_known'])} of the test pictures are like those of the training"
+            known = percent(summary["test_known"])
+            yield f"known: {known} of the test pictures are like those of the training"
         yield f"champion: {summary['champion']}"
     if prediction := summary["endpoint_prediction"]:
         sure = percent(prediction["probabilities"][prediction["label"]])

@@ -6,8 +6,8 @@
 
 The first trains on your own pictures: flowers holds a folder for each class. The last takes scikit-learn's
 handwritten digits, of which there are enough for random weights. A few hundred pictures need pretrained ones:
-imagenet is torchvision's file (45 MB), downloaded once, or taken from torch's cache. Without a network give the
-file, --weights resnet18-f37072fd.pth, which another machine has fetched from
+imagenet is torchvision's file (45 MB), downloaded once, or taken from torch's cache. Without a network give
+the file, --weights resnet18-f37072fd.pth, which another machine has fetched from
 https://download.pytorch.org/models/.
 
 Starts the local service, uploads the pictures, upserts the very definition that upsert_pipeline.py would
