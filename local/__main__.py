@@ -21,7 +21,7 @@ from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.home.disk import disk_fault
 from local.home.home import Home, UnfitHome
 from local.home.lock import HomeInUse, lock
-from local.home.names import is_bucket_name
+from local.home.names import BUCKET_CHARACTERS, is_bucket_name
 from local.home.store import Store
 from local.processes.ending import end_at_once, end_soon
 from local.service import LocalService
@@ -41,7 +41,10 @@ def main() -> int:
     Exit code 2 if it is in use or unfit, the port is taken or nobody can be asked; 1 for a refused question.
     """
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
+    parser.add_argument(
+        "--home", type=Path, default=Path(".local-sagemaker"),
+        help="where everything lies (.local-sagemaker); a fresh one gets the bucket that pipeline.toml names",
+    )  # fmt: skip
     parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
     parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
     parser.add_argument("--server", choices=SERVERS, default=UVICORN, help="what serves endpoints (uvicorn)")
@@ -86,6 +89,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     fresh = not Home(arguments.home.resolve()).database.exists()
+    bucket = _named_bucket(SETTINGS, os.environ) if fresh else ""
     service = LocalService(
         arguments.home,
         arguments.region,
@@ -97,9 +101,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         print(f"{service.url} serves {service.home.root}, to a browser, too; Ctrl-C ends it", flush=True)
         for note in service.notes:
             print(f"local: {note}", file=sys.stderr, flush=True)
-        if fresh and (bucket := _named_bucket(SETTINGS, os.environ)):
+        if bucket:
             service.client("s3").create_bucket(Bucket=bucket)
-            print(f"a fresh home: made the bucket {bucket}, which the settings name", flush=True)
         for arn in service.resumed:
             print(f"goes on with {arn}", flush=True)
         for page in service.pages():
@@ -123,9 +126,13 @@ def _named_bucket(settings: Path, environ: Mapping[str, str]) -> str:
         return ""
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _Refusal(f"{settings} is not TOML ({error}); mend it, then start again") from None
-    if named and not (isinstance(named, str) and is_bucket_name(named)):
+    if not isinstance(named, str) or not (named == "" or _can_be_made(named)):
         raise _Refusal(f"bucket = {named!r} in {settings} is no name of a bucket; mend it, then start again")
-    return str(named)
+    return named
+
+
+def _can_be_made(bucket: str) -> bool:
+    return len(bucket) in BUCKET_CHARACTERS and is_bucket_name(bucket)
 
 
 def _prune(arguments: argparse.Namespace) -> int:

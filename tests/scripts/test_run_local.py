@@ -14,6 +14,7 @@ from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
 from smdebug.trials import create_trial
 
 from config.sections import Debugger
+from entrypoints.verdict import percent
 from local.home.home import Home
 from local.home.store import Store
 from local.service import LocalService
@@ -136,20 +137,26 @@ def test_the_version_has_a_card_of_this_execution(passed):
     found = {metric["name"]: metric["value"] for metric in measured}
     assert (found["accuracy"], found["pictures"]) == (summary["test_accuracy"], TESTED)
     assert found["known"] == summary["test_known"]
-    assert f"known: {summary['test_known']:.1%} of the test pictures" in output
+    assert f"known: {percent(summary['test_known'])} of the test pictures" in output
     report = Path(summary["artifacts"]["report"]).read_text(encoding="utf-8")
     assert details["definition_sha256"] in report
     assert "Not stated: set model_card.intended_uses in pipeline.toml" in report
 
 
 def test_the_person_reads_what_happened(passed):
-    _, _, output, errors = passed
+    home, summary, output, errors = passed
     assert "left out: ants/notes.txt: " in errors
     url = "s3://image-classification-123456789012/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
+    share = r"[\d.]+ %"
     assert re.search(
-        rf"test accuracy: \d+\.\d% of {TESTED} pictures, which may be \d+\.\d% to \d+\.\d% of ", output
+        rf"Accepted: test accuracy {share} of {TESTED} pictures, too few to be sure; .* {share} to {share} ",
+        output,
     )
+    report = Path(summary["artifacts"]["report"])
+    assert f"  report: {report.as_uri()}\n" in output
+    assert f"    python -m local --home {home}\n" in output
+    assert "TrainModel Executing" in errors and "epoch 1 of 1: loss " in errors
     assert "of 3 classes (fewer than 30 say little)" in errors
     assert (
         "Not compared: endpoint image-classification serves nothing, and image-classification has no"
@@ -183,9 +190,13 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
             *("--from", "CheckAccuracy", "--parameter", "AccuracyThreshold=0.99"),
         )
         assert done.returncode == 1, done.stderr
-        said, way_on = done.stdout.splitlines()[1:3]
+        said, *ways = done.stdout.splitlines()[1:]
+        assert said.startswith("Refused. Test accuracy ")
         assert " is below AccuracyThreshold 0.99; --parameter AccuracyThreshold=" in said
-        assert way_on.startswith("to go on all the same: python scripts/start_execution.py --local=http://")
+        assert ways[-2] == "take this model all the same:"
+        way_on = ways[-1].strip()
+        assert way_on.startswith("python scripts/start_execution.py --local=http://")
+        assert "--parameter Epochs=2 " in ways[ways.index("train longer:") + 1]
         assert float(re.search(r"--parameter AccuracyThreshold=(\S+)", way_on)[1]) <= summary["test_accuracy"]
         arn = done.stdout.splitlines()[0]
         listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
