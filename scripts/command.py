@@ -92,7 +92,7 @@ class _Parser(argparse.ArgumentParser):
         """With the names that --parameter and --set take, a line each."""
         lines, width = [], shutil.get_terminal_size().columns - 2  # as argparse does
         if any(action.dest == "parameters" for action in self._actions):
-            lines += ["", "execution parameters (--parameter NAME=VALUE), with their defaults:"]
+            lines += ["", "execution parameters (--parameter NAME=VALUE) and their defaults:"]
             lines += choices.parameters(width)
         if reads := self.get_default("reads"):
             lines += [

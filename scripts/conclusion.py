@@ -14,6 +14,8 @@ import scripts.command as command
 from entrypoints.verdict import FEW_PICTURES, percent
 from scripts.refusals import LOCAL_URL, Way
 
+REGISTERED = "RegisterModel"  # the step that follows the gate's yes
+
 
 def tell(summary: dict[str, Any], ways: Sequence[Way]) -> None:
     """Print what a run gave, where it lies and what can be done next.
@@ -42,15 +44,18 @@ def tell(summary: dict[str, Any], ways: Sequence[Way]) -> None:
 
 
 def _verdict(summary: dict[str, Any]) -> Text | None:
-    """Whether the model passed, with its accuracy and what that is worth; None where nothing was measured."""
-    if summary["test_accuracy"] is None:
+    """Whether the model passed, with its accuracy and what that is worth; None where the gate was not asked."""
+    if summary["refused"]:
+        # The option that would let it pass is among the ways on.
+        said, _, _ = summary["refused"].partition("; --")
+        return Text.assemble(("Refused", "bold red"), f": {said}")
+    if summary["test_accuracy"] is None or not any(step["name"] == REGISTERED for step in summary["steps"]):
         return None
     low, high = summary["test_accuracy_interval"]
     pictures = summary["test_images"]
-    passed = any(step["name"] == "RegisterModel" for step in summary["steps"])
     few = ", too few to be sure" if pictures < FEW_PICTURES else ""
     return Text.assemble(
-        ("Accepted" if passed else "Not accepted", "bold green" if passed else "bold red"),
+        ("Accepted", "bold green"),
         f": test accuracy {percent(summary['test_accuracy'])} of {pictures} pictures{few};"
         f" of others like them {percent(low)} to {percent(high)} (95 % interval)",
     )
@@ -58,7 +63,8 @@ def _verdict(summary: dict[str, Any]) -> Text | None:
 
 def _details(summary: dict[str, Any]) -> Iterator[str]:
     if summary["best_hyperparameters"]:
-        best = ", ".join(f"{name} {value}" for name, value in sorted(summary["best_hyperparameters"].items()))
+        found = sorted(summary["best_hyperparameters"].items())
+        best = ", ".join(f"{name} {_short(value)}" for name, value in found)
         yield f"best of {len(summary['trials'])} trials: {best}"
     if summary["test_accuracy"] is not None:
         if summary["test_known"] is not None:
@@ -76,6 +82,14 @@ def _details(summary: dict[str, Any]) -> Iterator[str]:
             f"suspect labels: {summary['suspect_labels']} of training and validation, shown in the report;"
             f" the same command with --exclude {listed} leaves their pictures out"
         )
+
+
+def _short(value: str) -> str:
+    """A hyperparameter with four digits, if it is a number."""
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def after_success(home: Path, pages: Sequence[str], own: bool) -> list[Way]:

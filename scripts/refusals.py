@@ -82,11 +82,9 @@ def ways_of_run(refused: Refused, settings: Settings, typed: Sequence[str], home
             options += ["--parameter", f"{name}={value}"]
         for assignment in change.sets:
             options += ["--set", assignment]
-        rest = list(typed)
-        if change.pretrained and "--weights" in rest:
-            place = rest.index("--weights")
-            del rest[place : place + 2]
-        rest = [item for item in rest if not (change.pretrained and item.startswith("--weights="))]
+        rest = _without(typed, "--weights", "") if change.pretrained else list(typed)
+        for name in change.parameters:
+            rest = _without(rest, "--parameter", f"{name}=")
         ways.append(Way(change.what, shlex.join([*rest, *options])))
     return [*ways, _accept(refused, settings, [f"--local={LOCAL_URL}"], served)]
 
@@ -132,6 +130,19 @@ def ways_of_start(
             )
         )
     return [*ways, _accept(refused, settings, options, served)]
+
+
+def _without(typed: Sequence[str], option: str, value: str) -> list[str]:
+    """What was typed, less this option with a value that begins so, in either spelling."""
+    rest: list[str] = []
+    items = iter(typed)
+    for item in items:
+        if item == option:
+            given = next(items, "")
+            rest += [] if given.startswith(value) else [item, given]
+        elif not item.startswith(f"{option}={value}"):
+            rest.append(item)
+    return rest
 
 
 def _changes(refused: Refused, settings: Settings) -> list[_Change]:

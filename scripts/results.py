@@ -108,6 +108,7 @@ class Results:
         result: dict[str, Any] = {
             "status": self._execution.status,
             "failure_reason": self._execution.failure_reason,
+            "refused": self._execution.refused,
             "execution_arn": self._execution.arn,
             "steps": [
                 {

@@ -159,7 +159,8 @@ def run(
     arn = start(service, session)
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
-    code = report(session, execution, POLL_S, lambda _: ())  # ways on come at the end
+    # A refusal is told at the end, with the ways on.
+    code = 1 if execution.refused else report(session, execution, POLL_S, lambda _: ())
     summary = results.summary()
     summary["endpoint_prediction"] = None
     answer = deployment(execution)

@@ -12,7 +12,8 @@ SUMMARY = {
     "status": "Succeeded",
     "seconds": 98.4,
     "steps": [{"name": "RegisterModel"}],
-    "best_hyperparameters": {"learning_rate": "0.01", "batch_size": "32"},
+    "refused": "",
+    "best_hyperparameters": {"learning_rate": "0.0123456789", "batch_size": "32"},
     "trials": [{}, {}],
     "test_accuracy": 267 / 269,
     "test_accuracy_interval": [0.97333, 0.99796],
@@ -32,7 +33,7 @@ def test_the_verdict_comes_first_then_where_to_look_then_what_to_do(capsys):
         capsys.readouterr().out
         == """
 Accepted: test accuracy 99.25 % of 269 pictures; of others like them 97.33 % to 99.79 % (95 % interval)
-best of 2 trials: batch_size 32, learning_rate 0.01
+best of 2 trials: batch_size 32, learning_rate 0.01235
 known: 95 % of the test pictures are like those of the training
 champion: Not compared
 the endpoint flowers says of a picture of ants: bees (99.99 %)
@@ -51,12 +52,19 @@ Succeeded after 98 s
     )
 
 
-def test_a_refusal_on_few_pictures_says_both(capsys):
-    refused = {"steps": [], "status": "Failed", "test_images": 4, "endpoint_prediction": None}
-    tell(SUMMARY | refused, [])
+def test_a_refusal_is_told_without_the_option_that_is_among_the_ways_on(capsys):
+    no = "Test accuracy 0.5 (95 % interval 0.2 to 0.8) on 4 pictures (fewer than 30 say little) is below 0.9"
+    refused = {"steps": [], "refused": f"{no}; --parameter AccuracyThreshold=0.5 would let it pass"}
+    tell(SUMMARY | refused | {"endpoint_prediction": None}, [])
     out = capsys.readouterr().out
-    assert "Not accepted: test accuracy 99.25 % of 4 pictures, too few to be sure; of others" in out
-    assert "What to do next" not in out
+    assert f"\nRefused: {no}\n" in out
+    assert "What to do next" not in out and "Accepted" not in out
+
+
+def test_few_pictures_are_said_to_be_few(capsys):
+    tell(SUMMARY | {"test_images": 4}, [])
+    out = capsys.readouterr().out
+    assert "Accepted: test accuracy 99.25 % of 4 pictures, too few to be sure; of others" in out
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -151,7 +151,7 @@ def test_a_local_run_says_where_its_list_is(tmp_path, capsys, member, content, f
         tar.add(tmp_path / member, member)
     suspects = local(tmp_path / "home").suspects()
     assert suspects == (None if found is None else (archive, found))
-    none = dict.fromkeys(("best_hyperparameters", "test_accuracy", "endpoint_prediction"))
+    none = dict.fromkeys(("refused", "best_hyperparameters", "test_accuracy", "endpoint_prediction"))
     artifacts = {"suspects": str(archive)} if found else {}
     tell({**none, "suspect_labels": found, "artifacts": artifacts, "status": "Succeeded", "seconds": 1}, [])
     said = (

@@ -40,8 +40,8 @@ def test_after_a_run_what_makes_the_model_better_comes_first(settings):
             f"{typed} --set training.class_weights=true"
         ),
         "take this model all the same, while python -m local --home 'a home' runs": (
-            f"python scripts/start_execution.py --local=http://127.0.0.1:4566 --from CheckAccuracy --source {ARN}"
-            " --parameter AccuracyThreshold=0.68 --wait"
+            "python scripts/start_execution.py --local=http://127.0.0.1:4566 --from CheckAccuracy"
+            f" --source {ARN} --parameter AccuracyThreshold=0.68 --wait"
         ),
     }
 
@@ -50,6 +50,15 @@ def test_after_a_run_what_makes_the_model_better_comes_first(settings):
 def test_pretrained_weights_take_the_place_of_random_ones(settings, weights):
     ways = ways_of_run(Refused(LOW, ARN, {}), settings, [*TYPED[:2], *weights, "--open"], "home")
     assert ways[0].command == "python scripts/run_local.py --open --weights imagenet"
+
+
+@pytest.mark.parametrize("epochs", [["--parameter", "Epochs=3"], ["--parameter=Epochs=3"]])
+def test_more_epochs_take_the_place_of_those_that_were_too_few(settings, epochs):
+    typed = [*TYPED[:2], *epochs, "--parameter", "ImageSize=64"]
+    ways = commands(ways_of_run(Refused(LOW, ARN, {"Epochs": "3"}), settings, typed, "home"))
+    assert ways["train longer"] == (
+        "python scripts/run_local.py --parameter ImageSize=64 --parameter Epochs=6"
+    )
 
 
 def test_what_is_done_already_is_not_said_again(settings):
@@ -80,10 +89,8 @@ def test_after_a_start_the_split_is_kept_and_what_was_given_is_given_again(setti
         f" && {START} {kept} --parameter PretrainedWeightsUrl={place}resnet18-f37072fd.pth --wait"
     )
     upsert = "python scripts/upsert_pipeline.py --set=training.class_weights=true"
-    assert (
-        ways["if some classes have few pictures: let each count the same"]
-        == f"{upsert} && {START} {kept} --wait"
-    )
+    weighted = ways["if some classes have few pictures: let each count the same"]
+    assert weighted == f"{upsert} && {START} {kept} --wait"
 
 
 def test_the_tail_runs_again_with_what_was_given(settings):
