@@ -92,13 +92,10 @@ class _Parser(argparse.ArgumentParser):
         """With the names that --parameter and --set take, a line each."""
         lines, width = [], shutil.get_terminal_size().columns - 2  # as argparse does
         if any(action.dest == "parameters" for action in self._actions):
-            lines += ["", "execution parameters (--parameter NAME=VALUE) and their defaults:"]
+            lines += ["", "execution parameters (--parameter), with their defaults:"]
             lines += choices.parameters(width)
         if reads := self.get_default("reads"):
-            lines += [
-                "",
-                "settings (--set KEY=VALUE) that this command reads, with their values and defaults:",
-            ]
+            lines += ["", "settings (--set), with their defaults:"]
             lines += choices.settings(reads, width)
             lines += ["", "docs/reference.md says what each does."]
         return super().format_help() + "\n".join(lines) + "\n"

@@ -44,7 +44,7 @@ def tell(summary: dict[str, Any], ways: Sequence[Way]) -> None:
 
 
 def _verdict(summary: dict[str, Any]) -> Text | None:
-    """Whether the model passed, with its accuracy and what that is worth; None where the gate was not asked."""
+    """Whether the model passed, with its accuracy and what that is worth; None where no gate was asked."""
     if summary["refused"]:
         # The option that would let it pass is among the ways on.
         said, _, _ = summary["refused"].partition("; --")

@@ -54,6 +54,33 @@ def test_help_fits_the_terminal_and_keeps_the_examples(run):
     assert not [line for line in lines if len(line) > 60 and not line.startswith("  ")]
 
 
+@pytest.mark.parametrize(
+    ("script", "listed", "missing"),
+    [
+        (
+            "run_local.py",
+            {"Epochs", "tuning.jobs", "gate.margin"},
+            {"scheduler_role"},
+        ),
+        ("upsert_pipeline.py", {"name", "tuning.jobs", "tags.NAME"}, {"Epochs", "schedule.max_retries"}),
+        ("start_execution.py", {"Epochs", "name", "region"}, {"tuning.jobs", "bucket"}),
+        ("schedule_retraining.py", {"Epochs", "schedule.max_retries", "scheduler_role"}, {"tuning.jobs"}),
+        ("predict.py", {"name", "region"}, {"Epochs", "bucket"}),
+    ],
+)
+def test_help_lists_the_parameters_and_settings_that_have_an_effect(run, script, listed, missing):
+    lines = run(script, "--help", COLUMNS="100").stdout.splitlines()
+    names = {line.split()[0] for line in lines if line.startswith("  ") and line.split()}
+    assert listed <= names and not missing & names
+    if "tuning.jobs" in listed:
+        assert "a whole number from 1 to 10000 (4)" in " ".join(lines)
+
+
+@pytest.mark.parametrize("script", ["delete_endpoint.py", "predict.py", "rollback.py"])
+def test_an_endpoint_is_named_by_one_option_everywhere(run, script):
+    assert "  --endpoint NAME " in run(script, "--help").stdout
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_projects_own_packages_come_first(run, tmp_path, script):
     for name in ("entrypoints", "config", "scripts", "local"):
