@@ -98,11 +98,11 @@ def _serve(arguments: argparse.Namespace) -> int:
         when_gone=lambda reason: end_at_once(f"local: {reason}"),
     )
     with service:
+        if bucket:
+            service.client("s3").create_bucket(Bucket=bucket)
         print(f"{service.url} serves {service.home.root}, to a browser, too; Ctrl-C ends it", flush=True)
         for note in service.notes:
             print(f"local: {note}", file=sys.stderr, flush=True)
-        if bucket:
-            service.client("s3").create_bucket(Bucket=bucket)
         for arn in service.resumed:
             print(f"goes on with {arn}", flush=True)
         for page in service.pages():

@@ -11,7 +11,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 import scripts.command as command
@@ -90,7 +90,9 @@ def write_table(rows: Iterator[Prediction]) -> None:
 
 
 def _print_table(rows: Sequence[Prediction]) -> None:
-    table = Table("picture", "label", "probability", "then", "known")
+    longest = max(cell_len(row["file"]) for row in rows)
+    picture = Column("picture", min_width=min(longest, LEAST_NAME))
+    table = Table(picture, "label", "probability", "then", "known")
     for row in rows:
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
         others = ", ".join(f"{command.shown(name)} {value:.1%}" for name, value in ranked[1:SHOWN])
@@ -107,8 +109,7 @@ class _Name:
         self._name = name
 
     def __rich_measure__(self, _: Console, options: ConsoleOptions) -> Measurement:
-        length = cell_len(self._name)
-        return Measurement(min(length, LEAST_NAME), length).with_maximum(options.max_width)
+        return Measurement(1, cell_len(self._name)).with_maximum(options.max_width)
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         name, room = self._name, options.max_width
