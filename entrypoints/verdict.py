@@ -58,7 +58,8 @@ def known_sentence(worth: dict[str, Any]) -> str:
     if KNOWN_SHARE not in worth:
         return ""
     found = worth[KNOWN_SHARE]
-    return f"{percent(found['value'])} of them are known to it ({interval(found)})"
+    low, high = percent(found["low"]), percent(found["high"])
+    return f"{percent(found['value'])} of them are known to it (95 % interval {low} to {high})"
 
 
 def sentence(metric: str, worth: dict[str, Any]) -> str:

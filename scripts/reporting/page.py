@@ -80,7 +80,7 @@ def headline(run: Run, evaluation: Evaluation | Missing) -> Headline:
     failed = next((step for step in run.steps if step.status == "Failed"), None)
     if run.passed is False:
         # Cut, not rounded: 0.89999 is below 0.9.
-        refusal = re.sub(r"(\d\.\d{4})\d+", r"\1", run.refusal)
+        refusal = re.sub(r"(\d\.\d{4})\d+", r"\1", run.refusal.partition("; --")[0])
         return Headline("bad", "Refused", f"{refusal.rstrip('.') or 'The model is not accurate enough'}.")
     pictures = FEW_PICTURES if isinstance(evaluation, Missing) else int(evaluation.matrix.sum())
     enough = "The model is accurate enough"
