@@ -179,7 +179,7 @@ def test_its_definition_is_that_of_the_dry_run(passed):
     assert answer["PipelineDefinition"] == dry
 
 
-def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
+def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run, tmp_path):
     """Re-runs the tail of the execution by selective execution, with a threshold that nobody reaches."""
     home, summary, _, _ = passed
     with LocalService(home) as service:
@@ -199,6 +199,21 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
         assert "--parameter Epochs=2 " in ways[ways.index("train longer:") + 1]
         assert float(re.search(r"--parameter AccuracyThreshold=(\S+)", way_on)[1]) <= summary["test_accuracy"]
         arn = done.stdout.splitlines()[0]
+        # As run_local.py has its report written.
+        told = (
+            "--typed",
+            "python scripts/run_local.py --data x",
+            "--home",
+            home,
+            "--output",
+            tmp_path / "no.html",
+        )
+        done = run("report.py", arn, "--local", service.url, *told)
+        assert done.returncode == 0, done.stderr
+        html = (tmp_path / "no.html").read_text(encoding="utf-8")
+        assert "<code>python scripts/run_local.py --data x --weights imagenet</code>" in html
+        assert f"while python -m local --home {home} runs" in html
+        assert f"--from CheckAccuracy --source {arn} --parameter AccuracyThreshold=" in html
         listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
         ran = {step["StepName"]: step["StepStatus"] for step in listed if not _reused(step)}
         assert ran == {"CheckAccuracy": "Succeeded", "AccuracyTooLow": "Failed"}
