@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 
 HOME = Path(".local-sagemaker")
 POLL_S = 0.3
+# docs/laptop.md: "a few hundred or a few thousand pictures" need pretrained weights.
+FEW_FOR_RANDOM_WEIGHTS = 5000
 
 
 @contextlib.contextmanager
@@ -113,6 +115,12 @@ def begin(
         put_dataset(session, dataset, url)
         if weights is not None:
             values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
+        elif arguments.data and (pictures := sum(dataset.counts.values())) < FEW_FOR_RANDOM_WEIGHTS:
+            command.console.print(
+                f"starts from random weights, for which {pictures} pictures are few; --weights imagenet starts"
+                " from pretrained ones",
+                soft_wrap=True,
+            )
         for line in upsert(settings, session, definition()):
             command.console.print(line, soft_wrap=True)
     arn = start(session, settings.pipeline_name, values)

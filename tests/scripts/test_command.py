@@ -248,3 +248,12 @@ def test_a_question_without_a_terminal_needs_yes(monkeypatch):
     with pytest.raises(command.Failure, match="add --yes"):
         command.confirm("Delete?", parser.parse_args([]))
     assert command.confirm("Delete?", parser.parse_args(["--yes"]))
+
+
+@pytest.mark.parametrize(("reads", "lines"), [(command.UPSERTED, 1), (("name", "region"), 0)])
+def test_a_setting_that_was_adjusted_is_told_where_it_is_read(capsys, monkeypatch, reads, lines):
+    monkeypatch.setenv("PIPELINE_TUNING__JOBS", "1")
+    settings = command.settings(command.parser("", reads).parse_args([]))
+    assert (settings.tuning.jobs, settings.tuning.parallel_jobs) == (1, 1)
+    said = capsys.readouterr().err.splitlines()
+    assert said == lines * ["tuning.parallel_jobs = 2 (from pipeline.toml): tuning.jobs = 1, so it is 1"]
