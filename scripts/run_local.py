@@ -117,8 +117,8 @@ def begin(
             values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
         elif arguments.data and (pictures := sum(dataset.counts.values())) < FEW_FOR_RANDOM_WEIGHTS:
             command.console.print(
-                f"starts from random weights, for which {pictures} pictures are few; --weights imagenet starts"
-                " from pretrained ones",
+                f"starts from random weights, for which {pictures} pictures are few;"
+                " --weights imagenet starts from pretrained ones",
                 soft_wrap=True,
             )
         for line in upsert(settings, session, definition()):

@@ -146,7 +146,7 @@ def test_the_version_has_a_card_of_this_execution(passed):
 def test_the_person_reads_what_happened(passed):
     home, summary, output, errors = passed
     assert "left out: ants/notes.txt: " in errors
-    assert "random weights, for which 18 pictures are few; --weights imagenet starts" in errors
+    assert "random weights, for which 18 pictures are few; --weights imagenet starts " in errors
     url = "s3://image-classification-123456789012/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
     share = r"[\d.]+ %"
