@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
-from config.parameters import check_assignments, execution_parameters
+from config.parameters import WEIGHTS, check_assignments, execution_parameters
 from scripts import debugger
 from scripts.execution import (
     Execution,
@@ -30,6 +30,7 @@ from scripts.execution import (
     wait_for_endpoint,
 )
 from scripts.refusals import Refused, Way, ways_of_start
+from scripts.weights import check_url
 
 if TYPE_CHECKING:
     import boto3
@@ -280,6 +281,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arn = to_retry(sagemaker, live, arguments.retry)
         retry(sagemaker, arn)
     else:
+        if WEIGHTS in values:
+            check_url(session.client("s3"), values[WEIGHTS])
         check_debugger(sagemaker, live, selected, arguments)
         arn = start(session, settings.pipeline_name, values, selected, source)
     command.output.print(arn, soft_wrap=True)

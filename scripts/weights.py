@@ -22,7 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 import scripts.command as command
+from config.parameters import WEIGHTS
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.backbones import BACKBONES
@@ -30,6 +33,7 @@ from scripts.download import download
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_s3.client import S3Client
 
 NONE, IMAGENET = "none", "imagenet"
 BACKBONE = BACKBONES[contract.BACKBONE]
@@ -37,6 +41,8 @@ SUFFIXES = ", ".join(contract.WEIGHTS_SUFFIXES)
 GIVE = f"give the state dict of a {BACKBONE.name} ({SUFFIXES}), {IMAGENET} or {NONE}"
 # A header of safetensors is at most 100 MB long (its format's README).
 _MAX_HEADER_BYTES = 100_000_000
+_HEAD_BYTES = 256
+_ZIP = "a zip archive"
 
 
 def find_weights(named: str, home: Path) -> Path | None:
@@ -102,37 +108,80 @@ def check_file(path: Path) -> None:
         command.fail(f"--weights {name} holds no weights: it is {content}{way_on}")
 
 
+def check_url(s3: S3Client, url: str) -> None:
+    """Refuse a PretrainedWeightsUrl that every trial would refuse; of a file only the first bytes are read.
+
+    Where these credentials may not look, the jobs' role may: then the trials are asked.
+
+    Raises:
+        Failure: it holds no weights, several files of them, or something else under their name.
+        ClientError: S3 refused, and not because a permission is missing.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    try:
+        listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+        folder = prefix[: prefix.rfind("/") + 1]  # of which a job looks at the files, and not further down
+        keys = {item["Key"].removeprefix(folder): item["Key"] for item in listed}
+        names = {name: key for name, key in keys.items() if "/" not in name and not name.startswith(".")}
+        found = [name for name in names if name.lower().endswith(contract.WEIGHTS_SUFFIXES)]
+        found += [name for name in names if name == contract.RANDOM_WEIGHTS]
+        if len(found) != 1:
+            holds = ", ".join(map(command.shown, sorted(names)[:5])) or "nothing"
+            command.fail(
+                f"{WEIGHTS} {url} must hold exactly one weights file ({SUFFIXES}) or one named "
+                f"{contract.RANDOM_WEIGHTS}; it holds {holds}"
+            )
+        if found == [contract.RANDOM_WEIGHTS]:
+            return
+        key = names[found[0]]
+        head = s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{_HEAD_BYTES - 1}")["Body"].read()
+    except ClientError as error:
+        if command.is_denied(error):
+            return
+        if error.response["Error"]["Code"] == "InvalidRange":  # an empty file has no first byte
+            head = b""
+        else:
+            raise
+    content = _kind(head)
+    if content not in ("torch", "safetensors", _ZIP):
+        command.fail(
+            f"s3://{bucket}/{key} holds no weights: it is {content}; upload a state dict in its place"
+        )
+
+
 def _content(path: Path) -> str:
     """What a file holds: "torch", "safetensors", or anything else in words."""
     with path.open("rb") as file:
-        head = file.read(256)
+        kind = _kind(file.read(_HEAD_BYTES))
+    if kind != _ZIP:
+        return kind
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return "a zip archive that is cut off or damaged; fetch it again"
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        return "torch"
+    return f"a zip archive of other files, such as {command.shown(', '.join(names[:1]))}"
+
+
+def _kind(head: bytes) -> str:
+    """What a file holds that begins so: _ZIP, which torch.save writes among others, or as `_content` says."""
     if not head:
         return "empty"
     if head.startswith(b"PK\x03\x04"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except (zipfile.BadZipFile, OSError, ValueError):
-            return "a zip archive that is cut off or damaged; fetch it again"
-        if any(name.rpartition("/")[2] == "data.pkl" for name in names):
-            return "torch"
-        return (
-            f"a zip archive of other files, such as {command.shown(names[0])}"
-            if names
-            else "an empty archive"
-        )
+        return _ZIP
     if head.startswith(b"\x80"):  # a pickle: torch.save before torch 1.6
         return "torch"
     if head.startswith(b"\x1f\x8b"):
         return f"a gzip archive; unpack it and give the weights in it, such as {contract.MODEL_WEIGHTS}"
-    length = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and length <= min(_MAX_HEADER_BYTES, path.stat().st_size):
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES:
         return "safetensors"
     if head.startswith(b"version https://git-lfs"):
         return "the pointer of Git LFS; run git lfs pull"
     try:
         text = head.decode()
-    except UnicodeDecodeError as error:
+    except UnicodeDecodeError as error:  # a letter may be cut in two at the end
         text = head[: error.start].decode() if error.start > len(head) - 4 else ""
     if text and all(character.isprintable() or character.isspace() for character in text):
         return f"text that begins {json.dumps(text.strip()[:40], ensure_ascii=False)}"

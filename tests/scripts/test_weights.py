@@ -10,7 +10,7 @@ import pytest
 
 import scripts.weights
 from scripts.command import Failure
-from scripts.weights import BACKBONE, check_file, find_weights
+from scripts.weights import BACKBONE, check_file, check_url, find_weights
 
 
 def zipped(path, *names):
@@ -91,3 +91,34 @@ def test_what_torch_has_downloaded_before_is_taken(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(scripts.weights, "_digest", lambda _: BACKBONE.weights_sha256 + digest)
     assert find_weights("imagenet", tmp_path / "home") == cached
     assert str(cached) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        ({}, "must hold exactly one weights file (.pth, .pt, .safetensors) or one named RANDOM_WEIGHTS"),
+        ({"a.pth": b"\x80x", "b.pt": b"\x80x"}, "it holds a.pth, b.pt"),
+        ({"notes.txt": b"x"}, "it holds notes.txt"),
+        ({"a.pth": b"hello"}, 'a.pth holds no weights: it is text that begins "hello"'),
+        ({"a.pth": b""}, "a.pth holds no weights: it is empty"),
+        ({"a.pth": b"PK\x03\x04", "notes.txt": b"x", "old/a.pth": b"x", ".b.pth": b"x"}, None),
+        ({"RANDOM_WEIGHTS": b"x"}, None),
+    ],
+    ids=["nothing", "two", "notes", "text", "empty", "torch", "marker"],
+)
+def test_a_url_that_every_trial_would_refuse_is_refused_at_the_start(s3, objects, words):
+    bucket = s3.list_buckets()["Buckets"][0]["Name"]
+    for name, content in objects.items():
+        s3.put_object(Bucket=bucket, Key=f"weights/{name}", Body=content)
+    if words is None:
+        check_url(s3, f"s3://{bucket}/weights/")
+        return
+    with pytest.raises(Failure) as refused:
+        check_url(s3, f"s3://{bucket}/weights/")
+    assert words in str(refused.value) and f"s3://{bucket}/weights/" in str(refused.value)
+
+
+@pytest.mark.parametrize("stub", ["s3"], indirect=True)
+def test_where_nobody_may_look_the_trials_are_asked(stub):
+    stub.add_client_error("list_objects_v2", "AccessDenied", "no", 403)
+    check_url(stub.client, "s3://bucket/weights/")
