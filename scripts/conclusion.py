@@ -65,7 +65,8 @@ def _details(summary: dict[str, Any]) -> Iterator[str]:
     if summary["best_hyperparameters"]:
         found = sorted(summary["best_hyperparameters"].items())
         best = ", ".join(f"{name} {_short(value)}" for name, value in found)
-        yield f"best of {len(summary['trials'])} trials: {best}"
+        trials = len(summary["trials"])
+        yield f"best of {trials} trial{'s' if trials != 1 else ''}: {best}"
     if summary["test_accuracy"] is not None:
         if summary["test_known"] is not None:
             known = percent(summary["test_known"])
