@@ -79,7 +79,7 @@ def test_a_refusal_names_the_next_commands(report):
     refused = replace(report, run=replace(report.run, passed=False, refusal=sentence))
     html = page.render(refused, [Way("train longer", "python scripts/run_local.py --data 'a <b>'")])
     assert "Test accuracy 0.5 is below AccuracyThreshold 0.9.</h1>" in html
-    assert "<p>Train longer:</p>" in html
+    assert "<dt>Train longer</dt>" in html
     assert "<code>python scripts/run_local.py --data &#39;a &lt;b&gt;&#39;</code>" in html
 
 
