@@ -11,11 +11,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config.parameters import WEIGHTS, execution_parameters
 from config.settings import Settings
 from entrypoints.backbones import BACKBONES
 from entrypoints.contract import BACKBONE, RANDOM_WEIGHTS
+from scripts.execution import parameters_of
+
+if TYPE_CHECKING:
+    import boto3
 
 _OPTION = re.compile(r"--(parameter|set) (\w[\w.]*=[\w.-]*\w)")
 # The parameters that the gate and the steps behind it read: a selective execution gives all others no say.
@@ -130,6 +135,25 @@ def ways_of_start(
             )
         )
     return [*ways, _accept(refused, settings, options, served)]
+
+
+def parameters(session: boto3.Session, arn: str, settings: Settings) -> dict[str, str]:
+    """An execution's parameters by name, with those of its source where it left the default.
+
+    What a selective execution takes from an earlier one was made with that one's parameters.
+    """
+    own = parameters_of(session, arn)
+    described = session.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
+    source = described.get("SelectiveExecutionConfig", {}).get("SourcePipelineExecutionArn")
+    if not source:
+        return own
+    defaults = _defaults(settings)
+    chosen = {
+        name: value
+        for name, value in own.items()
+        if name in TAIL or not (value == defaults.get(name) or (name == WEIGHTS and _is_random(value)))
+    }
+    return {**parameters(session, source, settings), **chosen}
 
 
 def _without(typed: Sequence[str], option: str, value: str) -> list[str]:

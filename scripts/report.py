@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 import scripts.command as command
 from entrypoints.contract import TRAIN
+from scripts import refusals
 from scripts.refusals import LOCAL_URL, Refused, ways_of_run, ways_of_start
 
 LATEST = "latest"
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = sources.collect(session, arn)
             options = command.same_settings(arguments, SETTINGS)
             counts = {} if isinstance(found.data, Missing) else found.data.counts.get(TRAIN, {})
-            refused = Refused(found.run.refusal, arn, found.run.parameters, counts)
+            given = refusals.parameters(session, arn, settings) if found.run.refusal else {}
+            refused = Refused(found.run.refusal, arn, given, counts)
             if arguments.typed:
                 ways = ways_of_run(refused, settings, shlex.split(arguments.typed), arguments.home)
             elif found.run.here:

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import WEIGHTS, check_assignments, execution_parameters
-from scripts import debugger
+from scripts import debugger, refusals
 from scripts.execution import (
     Execution,
     deployment,
     follow,
-    parameters_of,
     planned,
     succeeded,
     wait_for_endpoint,
@@ -298,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             execution,
             POLL_S,
             lambda said: ways_of_start(
-                Refused(said, arn, parameters_of(session, arn) | values), settings, options
+                Refused(said, arn, refusals.parameters(session, arn, settings)), settings, options
             ),
         )
     except KeyboardInterrupt:

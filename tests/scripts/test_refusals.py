@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from config.settings import load
-from scripts.refusals import Refused, ways_of_run, ways_of_start
+from scripts.refusals import Refused, parameters, ways_of_run, ways_of_start
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/p/execution/abcdefghijkl"
 LOW = (
@@ -114,3 +114,23 @@ def test_a_setting_is_upserted_first(settings):
 def test_nothing_to_type(settings, sentence):
     refused = Refused(sentence, ARN, {})
     assert ways_of_run(refused, settings, TYPED, "home") == ways_of_start(refused, settings) == []
+
+
+@pytest.mark.parametrize("stub", ["sagemaker"], indirect=True)
+def test_what_came_from_an_earlier_execution_has_its_parameters(stub, settings):
+    class Session:
+        def client(self, _):
+            return stub.client
+
+    source, arn = f"{ARN}1", f"{ARN}2"
+    first = {"Epochs": "1", "PretrainedWeightsUrl": OWN, "AccuracyThreshold": "0.5", "ImageSize": "32"}
+    tail = {"Epochs": "10", "PretrainedWeightsUrl": MARKER, "AccuracyThreshold": "0.9", "ImageSize": "64"}
+    for name, given, more in ((arn, tail, {"SourcePipelineExecutionArn": source}), (source, first, None)):
+        listed = [{"Name": key, "Value": value} for key, value in given.items()]
+        asked = {"PipelineExecutionArn": name}
+        stub.add_response("list_pipeline_parameters_for_execution", {"PipelineParameters": listed}, asked)
+        config = {"SelectedSteps": [{"StepName": "CheckAccuracy"}], **more} if more else None
+        stub.add_response(
+            "describe_pipeline_execution", {"SelectiveExecutionConfig": config} if config else {}, asked
+        )
+    assert parameters(Session(), arn, settings) == first | {"AccuracyThreshold": "0.9", "ImageSize": "64"}
