@@ -24,7 +24,8 @@ from torch import nn
 from entrypoints.backbones import BACKBONES
 from entrypoints.batches import Budget, Pictures, augmentation
 from entrypoints.contract import BACKBONE
-from entrypoints.dataset import DatasetError, check_dataset
+from entrypoints.dataset import check_dataset
+from entrypoints.folders import DatasetError
 from entrypoints.image import decode
 from entrypoints.model import Normalize, build, cut
 from entrypoints.train import supports_bfloat16

@@ -30,8 +30,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.contract import MODEL_CARD, PRETRAINED, RANDOM_WEIGHTS, TRAIN, VALIDATION
-from entrypoints.dataset import CLASSES, DatasetError, check_dataset
+from entrypoints.dataset import check_dataset
+from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.layout import CLASSES
 from entrypoints.optimizer import parameter_groups
 from entrypoints.train import train
 

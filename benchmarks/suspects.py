@@ -41,7 +41,8 @@ from entrypoints.contract import (
     TRAIN,
     VALIDATION,
 )
-from entrypoints.dataset import read_split, relative
+from entrypoints.dataset import read_split
+from entrypoints.folders import relative
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.model import build, cut
 from entrypoints.program import keep_freed_memory

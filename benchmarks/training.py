@@ -30,7 +30,8 @@ from benchmarks.alone import RESNET18_MACS
 from benchmarks.processes import train
 from entrypoints.backbones import BACKBONES
 from entrypoints.contract import BACKBONE, TRAIN, VALIDATION
-from entrypoints.dataset import DatasetError, check_dataset, read_split
+from entrypoints.dataset import check_dataset, read_split
+from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters
 from entrypoints.inputs import VIEW_SCALE
 from entrypoints.model import build, cut

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.training import usable
 from entrypoints.contract import METRIC_REGEXES, PRETRAINED, TRAIN, VALIDATION, VALIDATION_ACCURACY
-from entrypoints.dataset import DatasetError
+from entrypoints.folders import DatasetError
 from local.jobs import forks
 from local.service import LocalService
 from steps.code import bundles

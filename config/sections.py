@@ -21,6 +21,10 @@ class Split(Checked):
     seed: Annotated[int, Between(0, 2**31 - 1)] = 1
     test_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of the pictures
     validation_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of those that are left
+    # What finds the class in a picture's path where folders do not name it.
+    label_regex: (
+        Annotated[str, Matches(r".{1,200}", "a regular expression of at most 200 characters")] | None
+    ) = None
     # What names the group of a picture, whose pictures all go into one split; None or 0: nothing does.
     group_pattern: (
         Annotated[str, Matches(r".{1,200}", "a regular expression of at most 200 characters")] | None
@@ -37,15 +41,16 @@ class Split(Checked):
             )
         if self.group_pattern and self.group_level:
             raise refuse("group_level", "split.group_pattern names the groups already; take one of them")
-        try:
-            re.compile(self.group_pattern or "")
-        except re.error as error:
-            raise refuse("group_pattern", f"is not a regular expression ({error})") from error
+        for name, text in (("group_pattern", self.group_pattern), ("label_regex", self.label_regex)):
+            try:
+                re.compile(text or "")
+            except re.error as error:
+                raise refuse(name, f"is not a regular expression ({error})") from error
 
     def arguments(self) -> list[str]:
         """As the split program takes them."""
         # A pattern may begin with a dash, and CreateProcessingJob refuses an empty argument.
-        pattern = [f"--group-pattern={self.group_pattern}"] if self.group_pattern else []
+        patterns = {"group-pattern": self.group_pattern, "label-regex": self.label_regex}
         return [
             *("--validation-fraction", str(self.validation_fraction)),
             *("--test-fraction", str(self.test_fraction)),
@@ -53,7 +58,7 @@ class Split(Checked):
             *("--group-level", str(self.group_level)),
             *("--near-copies", str(self.near_copies).lower()),
             *("--conflicting-labels", self.conflicting_labels),
-            *pattern,
+            *(f"--{name}={pattern}" for name, pattern in patterns.items() if pattern),
         ]
 
 

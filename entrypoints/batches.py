@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from entrypoints.dataset import DatasetError
+from entrypoints.folders import DatasetError
 from entrypoints.image import ImageError, decode, preprocess
 
 # Pictures are cut to at most this ratio of their sides before they are kept.

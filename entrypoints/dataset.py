@@ -1,16 +1,13 @@
-"""A folder of pictures, one subfolder per class: what is in it, what is left out and why.
+"""A dataset: pictures by class, what is left out and why.
 
-Needs Pillow and NumPy only, so that a dataset can be checked before any job starts. Files that operating
-systems leave behind (names that begin with a dot, Thumbs.db, desktop.ini, __MACOSX) are ignored silently;
-everything else that is not used is listed with its reason.
+Needs Pillow and NumPy only, so that a dataset can be checked before any job starts. Whatever is not used is
+listed with its reason; what systems leave behind is counted.
 """
 
 from __future__ import annotations
 
-import mimetypes
-import os
-import unicodedata
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -20,51 +17,45 @@ from typing import TypeVar
 from PIL import Image
 
 from entrypoints.contract import TEST, TRAIN, VALIDATION
+from entrypoints.folders import TYPES, DatasetError, Folders, Rejected, nfc, relative
 from entrypoints.image import ImageError, decode
+from entrypoints.layout import CLASSES, find, shown, split_of
 from entrypoints.looks import Looks
 from entrypoints.program import in_threads
 
-CLASSES = "classes"  # layout: one folder per class
-READY_MADE = "ready-made"  # layout: train and val folders, perhaps test, each with one folder per class
+READY_MADE = "ready-made"  # layout: pictures come in splits
 
-SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 # Training, validation and test each need one image of a class.
 MIN_IMAGES = 3
+LISTED = 10  # files that are named of those with the same reason
 
 LabelledFiles = list[tuple[Path, int]]  # pictures, each with the index of its class
 T = TypeVar("T")
-
-# A fresh instance knows Python's own table only, and not the machine's /etc/mime.types.
-_TYPES = mimetypes.MimeTypes()
-
-
-class DatasetError(ValueError):
-    """A folder that cannot be trained on; the message is one line for the person who gave it."""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A file that is left out. `file` is relative to the dataset, with forward slashes."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True)
 class Dataset:
     """What a dataset folder holds.
 
-    `images[part][class name]` lists files in a fixed order. `part` is CLASSES for a folder of classes, else
-    a split's name from the contract. Class names are in Unicode's composed form (NFC), sorted.
+    `images[part][class name]` lists files in a fixed order. `part` is CLASSES for pictures without splits,
+    else a split's name from the contract. Class names are in Unicode's composed form (NFC), sorted. `names`
+    has each file's path below its class. `tables` are the files that name classes, `notes` what was
+    recognised, a line each, with the number of files that systems left behind.
     """
 
     root: Path
-    layout: str
     classes: tuple[str, ...]
     images: Mapping[str, Mapping[str, tuple[Path, ...]]]
     rejected: tuple[Rejected, ...]
     looks: Looks
+    names: Mapping[Path, str]
+    tables: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def layout(self) -> str:
+        """CLASSES or READY_MADE."""
+        return CLASSES if CLASSES in self.images else READY_MADE
 
     @property
     def counts(self) -> dict[str, int]:
@@ -73,39 +64,71 @@ class Dataset:
 
     def name_in_class(self, file: Path) -> str:
         """A file's path below its class folder."""
-        return relative(file, self.root).split("/", 1 if self.layout == CLASSES else 2)[-1]
+        return self.names[file]
 
 
-def check_dataset(folder: Path, subfolders_are_groups: bool = False) -> Dataset:
+def check_dataset(
+    folder: Path, *, subfolders_are_groups: bool = False, label_regex: str = "", follow_links: bool = False
+) -> Dataset:
     """Look at every file of a dataset, decoding each one.
 
     Args:
         subfolders_are_groups: whether the user says what folders below a class mean: not classes.
+        label_regex: what names the class of a picture in its path, see layout.find.
+        follow_links: whether links may leave the folder: on the user's own machine.
 
     Raises:
         DatasetError: missing or empty folder, one class, a class with too few images, class names that
-            differ only by case, splits that do not hold the same classes, or another dataset inside.
+            differ only by case, splits that do not hold the same classes, another dataset inside, or a
+            layout that nobody can tell.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; give a folder with one subfolder of images per class")
     root = folder.resolve()
     looks = Looks()
+    folders = Folders(root, follow_links)
+    layout = find(folders, label_regex)
     rejected: list[Rejected] = []
-    parts, outside = _find_parts(root)
-    rejected += outside
     images: dict[str, dict[str, tuple[Path, ...]]] = {}
-    for part, part_folder in parts.items():
+    for part, classes in layout.parts.items():
         images[part] = {}
-        for name, class_folder in _class_folders(root, part_folder, rejected).items():
-            files, left_out = _usable(root, _files(root, class_folder, rejected), looks)
-            images[part][name] = tuple(files)
+        for name, files in classes.items():
+            usable, left_out = _usable(root, files, looks)
+            images[part][name] = tuple(usable)
             rejected += left_out
-    layout = CLASSES if CLASSES in parts else READY_MADE
-    classes = _common_classes(folder, images)
-    dataset = Dataset(root, layout, classes, images, tuple(sorted(rejected, key=lambda r: r.file)), looks)
-    _check_nesting(folder, dataset, subfolders_are_groups)
+    dataset = Dataset(
+        root,
+        _common_classes(folder, images),
+        images,
+        tuple(sorted([*folders.rejected, *rejected], key=lambda r: r.file)),
+        looks,
+        layout.names,
+        tuple(layout.tables),
+        (*layout.notes, *_litter(+folders.litter)),
+    )
+    if not (label_regex or layout.tables):
+        _check_nesting(folder, dataset, subfolders_are_groups)
     check_counts(folder, dataset)
     return dataset
+
+
+def _litter(found: Mapping[str, int]) -> list[str]:
+    kinds = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+    return [f"left out: {sum(found.values())} files that systems leave behind ({kinds})"] if found else []
+
+
+def told(dataset: Dataset) -> list[str]:
+    """What was found, for people, a line each: how it was read, its classes, what was left out."""
+    names = ", ".join(f"{name} ({count})" for name, count in dataset.counts.items())
+    pictures = f"{sum(dataset.counts.values())} pictures of {len(dataset.classes)} classes: {names}"
+    lines = [*dataset.notes, pictures]
+    reasons = Counter(rejected.reason for rejected in dataset.rejected)
+    for reason, count in reasons.items():
+        files = [rejected.file for rejected in dataset.rejected if rejected.reason == reason]
+        lines += [f"left out: {file}: {reason}" for file in files[:LISTED]]
+        if count > LISTED:
+            lines.append(f"left out: {count - LISTED} more: {reason}")
+    return [line.replace("\n", "\\n") for line in lines]
 
 
 def without(dataset: Dataset, files: Container[Path]) -> Dataset:
@@ -127,102 +150,20 @@ def read_split(folder: Path) -> tuple[tuple[str, ...], LabelledFiles]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; expected one subfolder of images per class")
-    folders = {_nfc(entry.name): Path(entry) for entry in _visible(folder) if entry.is_dir()}
-    if not folders:
+    folders = Folders(folder.resolve())
+    found = {nfc(path.name): path for path in folders.folders(folders.root)}
+    if not found:
         raise DatasetError(f"{folder} has no class folders")
-    classes = tuple(sorted(folders))
-    files: LabelledFiles = []
-    for index, name in enumerate(classes):
-        files += [(file, index) for file in _files(folder.resolve(), folders[name], [])]
-    return classes, files
+    classes = tuple(sorted(found))
+    return classes, [
+        (file, index) for index, name in enumerate(classes) for file in folders.files(found[name])
+    ]
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of the items, evenly over all: where files are sorted by class, of every class."""
     count = min(count, len(items))
     return [items[number * len(items) // count] for number in range(count)]
-
-
-def relative(path: os.PathLike[str], root: Path) -> str:
-    """The path below root with forward slashes, in composed Unicode; bytes that are no UTF-8 escaped."""
-    return _nfc(Path(path).relative_to(root).as_posix()).encode(errors="backslashreplace").decode()
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _nfc(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, sorted; its entries tell folders from files without another system call."""
-    with os.scandir(folder) as entries:
-        visible = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in LITTER]
-    return sorted(visible, key=lambda entry: (_nfc(entry.name), entry.name))
-
-
-def _find_parts(root: Path) -> tuple[dict[str, Path], list[Rejected]]:
-    """Folders to look for classes in, by part; and what lies beside ready-made splits."""
-    entries = _visible(root)
-    folders = [entry for entry in entries if entry.is_dir()]
-    train = next((f for f in folders if f.name.lower() == "train"), None)
-    if train is None or not any(entry.is_dir() for entry in _visible(Path(train))):
-        return {CLASSES: root}, []
-    parts: dict[str, Path] = {}
-    outside = []
-    for entry in entries:
-        part = SPLIT_NAMES.get(entry.name.lower()) if entry in folders else None
-        if part is None:
-            outside.append(Rejected(relative(entry, root), "lies outside the train, val and test folders"))
-        elif part in parts:
-            raise DatasetError(f"{root} holds both {parts[part].name} and {entry.name}; keep one of them")
-        else:
-            parts[part] = Path(entry)
-    return parts, outside
-
-
-def _class_folders(root: Path, part: Path, rejected: list[Rejected]) -> dict[str, Path]:
-    """Class folders by name; everything else in the part is added to `rejected`."""
-    folders: dict[str, Path] = {}
-    folded: dict[str, str] = {}
-    for entry in _visible(part):
-        if entry.is_symlink() and not _inside(entry, root):
-            rejected.append(Rejected(relative(entry, root), "is a symlink that leaves the dataset's folder"))
-        elif not entry.is_dir():
-            rejected.append(Rejected(relative(entry, root), "lies outside the class folders"))
-        elif not _is_utf8(entry.name):
-            rejected.append(Rejected(relative(entry, root), "has a name that is not valid UTF-8"))
-        else:
-            twin = folded.setdefault(_nfc(entry.name).casefold(), entry.name)
-            if twin != entry.name:
-                raise DatasetError(
-                    f"class names {twin!r} and {entry.name!r} in {part} differ only by case; rename one"
-                )
-            folders[_nfc(entry.name)] = Path(entry)
-    return folders
-
-
-def _files(root: Path, folder: Path, rejected: list[Rejected]) -> Iterator[Path]:
-    """Files of a class folder and of its subfolders, in a fixed order."""
-    for entry in _visible(folder):
-        if entry.is_symlink() and not _inside(entry, root):
-            rejected.append(Rejected(relative(entry, root), "is a symlink that leaves the dataset's folder"))
-        elif entry.is_symlink() and not entry.is_file():
-            rejected.append(Rejected(relative(entry, root), "is a symlink to a folder or to nothing"))
-        elif entry.is_dir():
-            yield from _files(root, Path(entry), rejected)
-        else:
-            yield Path(entry)
-
-
-def _inside(path: os.PathLike[str], root: Path) -> bool:
-    return Path(path).resolve().is_relative_to(root)
 
 
 def _usable(root: Path, files: Iterable[Path], looks: Looks) -> tuple[list[Path], list[Rejected]]:
@@ -242,8 +183,6 @@ def _reason_to_reject(looks: Looks, file: Path) -> str | None:
     """Why a file is left out; None for a picture, which is added to `looks`."""
     if not file.is_file():
         return "is not a regular file"
-    if not _is_utf8(file.name):
-        return "has a name that is not valid UTF-8"
     try:
         data = file.read_bytes()
         picture = decode(data)
@@ -251,7 +190,7 @@ def _reason_to_reject(looks: Looks, file: Path) -> str | None:
         return str(error)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    claimed, _ = _TYPES.guess_type(file.name)
+    claimed, _ = TYPES.guess_type(file.name)
     image_format = picture.info["format"]
     actual = "image/jpeg" if image_format == "MPO" else Image.MIME[image_format]
     if claimed is not None and claimed not in {actual, "image/x-ms-bmp" if image_format == "BMP" else actual}:
@@ -303,18 +242,20 @@ def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) 
         within = {name: _subfolders(dataset, files) for name, files in classes.items() if files}
         inner = {name: found for name, found in within.items() if found and len(found[1]) > 1}
         for name, (path, names) in inner.items():
-            splits = {SPLIT_NAMES[split.lower()] for split in names if split.lower() in SPLIT_NAMES}
+            splits = {
+                split[0] for inside in names if (split := split_of(inside)) is not None and not split[1]
+            }
             if (TRAIN in splits and len(splits) > 1) or names & set(classes):
                 raise DatasetError(
-                    f"{folder}: {relative(path, dataset.root)} holds {_shown(names)}, which would be one"
+                    f"{folder}: {relative(path, dataset.root)} holds {shown(names)}, which would be one"
                     f" class, {name!r}: it looks like a dataset of its own; give {path}, or move it elsewhere"
                 )
         if within and inner.keys() == within.keys() and not subfolders_are_groups:
             where = folder if part == CLASSES else f"{part} of {folder}"
             path, names = next(iter(inner.values()))
             raise DatasetError(
-                f"{where} holds {_shown(inner)}, which have pictures only in subfolders, such as "
-                f"{_shown(names)} in {relative(path, dataset.root)}: they look like datasets, not like"
+                f"{where} holds {shown(inner)}, which have pictures only in subfolders, such as "
+                f"{shown(names)} in {relative(path, dataset.root)}: they look like datasets, not like"
                 f" classes; give one of them, such as {path}, or, if each is a class, put pictures directly"
                 " into it"
             )
@@ -327,12 +268,6 @@ def _subfolders(dataset: Dataset, files: Sequence[Path]) -> tuple[Path, set[str]
     if any(len(way) == shared for way in ways):
         return None
     return files[0].parents[len(ways[0]) - shared], {way[shared] for way in ways}
-
-
-def _shown(names: Iterable[str], most: int = 3) -> str:
-    """The first names of a list for a sentence."""
-    found = sorted(names)
-    return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def images_needed(part: str, parts: Iterable[str]) -> int:

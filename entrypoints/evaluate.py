@@ -71,7 +71,8 @@ def evaluate(
     """
     predictor = import_predictor(artifact)
     # It decodes with image.py, so it must come after the artifact's package is in place.
-    from entrypoints.dataset import DatasetError, read_split, spread
+    from entrypoints.dataset import read_split, spread
+    from entrypoints.folders import DatasetError
 
     model = load(predictor, artifact)
     try:

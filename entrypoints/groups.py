@@ -18,7 +18,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from entrypoints.copies import BYTES, NEAR, PIXELS, Pair, find
-from entrypoints.dataset import Dataset, DatasetError, Rejected, relative, without
+from entrypoints.dataset import Dataset, without
+from entrypoints.folders import DatasetError, Rejected, relative
 
 NAMED = "named group"
 REFUSE, LEAVE_OUT = "refuse", "leave_out"  # what becomes of conflicting labels

@@ -12,7 +12,8 @@ from torch import nn
 from entrypoints import distributed
 from entrypoints.batches import Budget, Pictures, augmentation, batched, collect, read_squares, reseed
 from entrypoints.contract import MIN_IMAGE_PX, TRAIN, VALIDATION
-from entrypoints.dataset import DatasetError, LabelledFiles, read_split
+from entrypoints.dataset import LabelledFiles, read_split
+from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters
 
 # Frozen layers see smaller pictures than serving does: a random crop magnifies what it shows, so that

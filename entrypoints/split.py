@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from entrypoints.contract import SPLIT_SUMMARY, TEST, TRAIN, VALIDATION
-from entrypoints.dataset import Dataset, DatasetError, check_dataset, relative
+from entrypoints.dataset import Dataset, check_dataset, told
+from entrypoints.folders import DatasetError, relative
 from entrypoints.groups import LEAVE_OUT, NAMED, REFUSE, Group, Grouped, Rules, group, leave_out
 from entrypoints.program import Parser, fail, printable, write_json
 
@@ -188,6 +189,7 @@ def summary(found: Grouped, splits: Plan, copied: Mapping[Path, str], seed: int)
             split: {n: len(files) for n, files in classes.items()} for split, classes in splits.items()
         },
         "layout": found.dataset.layout,
+        "notes": list(found.dataset.notes),
         "rejected": [{"file": r.file, "reason": r.reason} for r in found.dataset.rejected],
         "seed": seed,
         "copies": dict(found.copies),
@@ -247,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--validation-fraction", type=float, default=0.15)
     parser.add_argument("--test-fraction", type=float, default=0.15)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--label-regex", type=pattern, default="", help="finds the class in a picture's path")
     parser.add_argument("--group-pattern", type=pattern, default="", help="names a picture's group")
     parser.add_argument("--group-level", type=int, default=0, help="the folder below the class that does")
     parser.add_argument("--near-copies", choices=("true", "false"), default="true")
@@ -272,7 +275,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         conflicting_labels=args.conflicting_labels,
     )
     try:
-        dataset = check_dataset(args.input, subfolders_are_groups=bool(args.group_level))
+        dataset = check_dataset(
+            args.input, subfolders_are_groups=bool(args.group_level), label_regex=args.label_regex
+        )
         found, splits = plan(group(dataset, rules), args.validation_fraction, args.test_fraction)
     except DatasetError as error:
         fail(str(error))
@@ -284,10 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_json(args.summary / SPLIT_SUMMARY, summary(found, splits, copied, args.seed), indent=2)
     for split, classes in splits.items():
         print(f"{split}: {sum(map(len, classes.values()))} images of {len(classes)} classes")
-    for line in findings(found):
+    for line in [*told(found.dataset), *findings(found)]:
         print(printable(line))
-    for rejected in found.dataset.rejected:
-        print(f"left out: {rejected.file!r} {printable(rejected.reason)}")
 
 
 if __name__ == "__main__":

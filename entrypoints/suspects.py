@@ -26,7 +26,8 @@ from torch import nn
 
 from entrypoints import digests, distributed
 from entrypoints.contract import TRAIN, VALIDATION
-from entrypoints.dataset import relative, spread
+from entrypoints.dataset import spread
+from entrypoints.folders import relative
 from entrypoints.inputs import Splits
 
 # Of a class with fewer training pictures than there are folds, nobody can tell which labels are wrong.

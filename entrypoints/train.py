@@ -41,8 +41,8 @@ from entrypoints.contract import (
     VERSION,
     metric_line,
 )
-from entrypoints.dataset import DatasetError
 from entrypoints.debugger import Debugger
+from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters, parse
 from entrypoints.inputs import Inputs, Splits, class_balance, read_splits
 from entrypoints.journal import Journal

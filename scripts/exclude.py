@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import scripts.command as command
 from entrypoints.archives import UnsafeArchive, read_members
 from entrypoints.contract import SUSPECTS, TEST, TRAIN
-from entrypoints.dataset import CLASSES, Dataset, DatasetError, check_counts, relative, without
+from entrypoints.dataset import Dataset, check_counts, without
+from entrypoints.folders import DatasetError, relative
+from entrypoints.layout import CLASSES
 
 HELP = f"leave out the pictures that {SUSPECTS} of a training names, or a text file, a path per line"
 NAMED = 5  # pictures that a refusal names

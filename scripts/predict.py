@@ -41,7 +41,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import scripts.command as command
 from entrypoints.contract import MAX_BODY_BYTES
-from entrypoints.dataset import LITTER
+from entrypoints.folders import is_litter
 from entrypoints.image import FORMATS, ImageError, decode
 from scripts import maps
 from scripts.formats import WRITERS, both_terminals
@@ -139,8 +139,8 @@ def sources(named: Iterable[Source | Path]) -> Iterator[Source]:
             yield item
             continue
         for folder, folders, files in os.walk(item, onerror=unreadable):
-            folders[:] = sorted(filter(_visible, folders))
-            for name in sorted(filter(_visible, files)):
+            folders[:] = sorted(name for name in folders if not is_litter(name))
+            for name in sorted(name for name in files if not is_litter(name)):
                 path = Path(folder, name)
                 yield Source(str(path), path, named=False)
 
@@ -221,10 +221,6 @@ def _progress(output_format: str) -> Progress:
     return Progress(
         *columns, console=command.console, transient=True, redirect_stdout=False, disable=not shown
     )
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in LITTER
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

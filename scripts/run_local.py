@@ -57,6 +57,7 @@ from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import RETRIED, report, retry, start
 from scripts.training_data import dataset_name, find_dataset, put_dataset
+from scripts.upload_dataset import add_label_regex
 from scripts.upsert_pipeline import upsert
 from scripts.weights import find_weights, put_weights
 
@@ -221,6 +222,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", command.UPSERTED, local_help=argparse.SUPPRESS)
     command.add_parameters(parser)
     parser.add_argument("--data", metavar="DIR", help="a folder per class, or hymenoptera (default: digits)")
+    add_label_regex(parser)
     add_option(parser)
     parser.add_argument(
         "--weights",

@@ -10,11 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import scripts.command as command
 from config.settings import Settings
-from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from entrypoints.dataset import Dataset, told
+from entrypoints.folders import DatasetError
 from scripts.datasets import digits, hymenoptera
 from scripts.exclude import exclude
 from scripts.owners import owned
-from scripts.upload_dataset import delete, split_url, upload, what_the_split_does
+from scripts.upload_dataset import delete, look, split_url, upload, what, what_the_split_does
 
 if TYPE_CHECKING:
     import boto3
@@ -43,13 +44,13 @@ def find_dataset(
         folder = Path(data)
     try:
         with command.status(f"looking at every picture of {folder}"):
-            dataset = check_dataset(folder, bool(settings.split.group_level))
+            dataset = look(folder, settings)
             if excluded:
                 dataset = exclude(dataset, excluded)
             lines = [] if data in (None, "hymenoptera") else what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
-    for line in lines:
+    for line in [*told(dataset), *lines]:
         command.console.print(line, soft_wrap=True)
     return dataset, parameters
 
@@ -84,9 +85,6 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
     delete(s3, bucket, ours)
     say = command.console.print
     say(
-        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url}"
-        f" ({done.sent} sent, {done.kept} already there)",
+        f"{what(dataset)} are in {url} ({done.sent} sent, {done.kept} already there)",
         soft_wrap=True,
     )
-    for rejected in dataset.rejected:
-        say(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)

@@ -27,7 +27,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import scripts.command as command
 from config.settings import Settings
-from entrypoints.dataset import Dataset, DatasetError, check_dataset
+from entrypoints.dataset import Dataset, check_dataset, told
+from entrypoints.folders import DatasetError, nfc
 from scripts.exclude import add_option, exclude
 from scripts.owners import WORKERS, note, owned, refuse_another, refuse_nesting
 
@@ -66,8 +67,7 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replace
     """
     bucket, prefix = split_url(url)
     url = f"s3://{bucket}/{prefix}"
-    files = [file for part in dataset.images.values() for group in part.values() for file in group]
-    keys = {prefix + _relative(file, dataset.root): file for file in files}
+    keys = _keys(dataset, prefix)
     sizes = _list(s3, bucket, prefix)
     refuse_nesting(s3, url, dataset.root.name, keys.keys(), sizes)
     if not replaces:
@@ -129,6 +129,18 @@ def _relative(path: Path, folder: Path) -> str:
     return name
 
 
+def _keys(dataset: Dataset, prefix: str) -> dict[str, Path]:
+    """What goes to S3, by key: the pictures, and the tables that name their classes."""
+    files = [file for part in dataset.images.values() for own in part.values() for file in own]
+    keys: dict[str, Path] = {}
+    for file in [*files, *dataset.tables]:
+        name = _relative(file, dataset.root)
+        # Composed, as most systems write it: the same picture has the same key whoever uploads it.
+        key = prefix + nfc(name)
+        keys[prefix + name if key in keys else key] = file
+    return keys
+
+
 def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
     """Key -> size in bytes of what lies under the prefix, without the console's empty folder objects."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -164,15 +176,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     url = f"s3://{bucket}/{prefix}"
     try:
         with command.status(f"looking at every picture of {arguments.folder}"):
-            dataset = check_dataset(arguments.folder, bool(settings.split.group_level))
+            dataset = look(arguments.folder, settings)
             if arguments.exclude:
                 dataset = exclude(dataset, arguments.exclude)
             lines = what_the_split_does(dataset, settings)
     except DatasetError as error:
         command.fail(str(error))
-    for rejected in dataset.rejected:
-        command.console.print(f"left out: {rejected.file}: {rejected.reason}", soft_wrap=True)
-    for line in lines:
+    for line in [*told(dataset), *lines]:
         command.console.print(line, soft_wrap=True)
 
     session = command.session(arguments, settings)
@@ -186,13 +196,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Progress(*columns, console=command.console, disable=not command.console.is_terminal) as progress:
         done = upload(dataset, url, s3, progress)
     command.output.print(
-        f"{done.sent + done.kept} pictures of {len(dataset.classes)} classes are in {url} "
+        f"{what(dataset)} are in {url} "
         f"({done.sent} sent, {done.kept} already there, {len(dataset.rejected)} left out)",
         soft_wrap=True,
     )
+    if regex := settings.split.label_regex:
+        upsert = shlex.join(["python", "scripts/upsert_pipeline.py", "--set", f"split.label_regex={regex}"])
+        command.console.print(
+            f"the pipeline has to know, too, what names the classes: {upsert}", soft_wrap=True
+        )
     if done.extra:
         delete_or_tell(s3, url, done.extra, arguments)
     return 0
+
+
+def look(folder: Path, settings: Settings) -> Dataset:
+    """The dataset in a folder of this machine, where links are followed, read as the settings say.
+
+    Raises:
+        DatasetError: it cannot be trained on.
+    """
+    return check_dataset(
+        folder,
+        subfolders_are_groups=bool(settings.split.group_level),
+        label_regex=settings.split.label_regex or "",
+        follow_links=True,
+    )
+
+
+def what(dataset: Dataset) -> str:
+    """What goes to S3, in words: "8 pictures of 2 classes and labels.csv"."""
+    pictures = f"{sum(dataset.counts.values())} pictures of {len(dataset.classes)} classes"
+    return " and ".join([pictures, *(table.name for table in dataset.tables)])
+
+
+def add_label_regex(to: argparse.ArgumentParser) -> None:
+    """Add --label-regex, a short form of --set split.label_regex=..."""
+    to.add_argument(
+        "--label-regex", metavar="REGEX", dest="overrides", action="append",
+        type="split.label_regex={}".format,
+        help="finds the class in a picture's path where folders are no classes: '^([a-z]+)' for cat.12.jpg",
+    )  # fmt: skip
 
 
 def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
@@ -247,6 +291,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("folder", metavar="DIR", type=Path, help="one subfolder of pictures per class")
     parser.add_argument("--to", metavar="S3_URL", help="s3://bucket/prefix (the default of InputDataUrl)")
+    add_label_regex(parser)
     add_option(parser)
     parser.add_argument("--delete", action="store_true", help="remove objects that the dataset no longer has")
     parser.add_argument("--yes", action="store_true", help="delete without asking")

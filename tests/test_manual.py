@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
+        "docs/datasets.md",
         "docs/laptop.md",
         "docs/aws.md",
         "docs/endpoint.md",

@@ -124,10 +124,12 @@ class Copies:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What SplitDataset did: counts by split and class, files left out and why, copies, sample pictures."""
+    """What SplitDataset did: counts by split and class, how it read the folder, files left out and why,
+    copies, sample pictures."""
 
     classes: Sequence[str]
     counts: Mapping[str, Mapping[str, int]]
+    notes: Sequence[str]
     rejected: Sequence[tuple[str, str]]
     copies: Copies | Missing
     samples: Mapping[str, Sequence[Picture]]

@@ -31,10 +31,11 @@ def read(store: Store, outputs: Mapping[str, str]) -> Dataset:
         classes = list(summary["classes"])
         counts = {split: dict(counts) for split, counts in summary["counts"].items()}
         rejected = [(entry["file"], entry["reason"]) for entry in summary["rejected"]]
+        notes = list(summary.get("notes", []))  # earlier versions of the split took none
         found = copies(store, outputs, summary) if "copies" in summary else Missing(UNSEARCHED)
     except (TypeError, KeyError, AttributeError) as error:
         raise Unavailable(f"{uri} is not what SplitDataset writes ({error!r}).") from error
-    return Dataset(classes, counts, rejected, found, samples(store, outputs[TRAIN], classes))
+    return Dataset(classes, counts, notes, rejected, found, samples(store, outputs[TRAIN], classes))
 
 
 def copies(store: Store, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> Copies:

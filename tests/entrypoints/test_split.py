@@ -54,7 +54,7 @@ def test_as_a_program(dataset: Path, tmp_path: Path, run: Run) -> None:
     (dataset / "ants" / "notes.txt").write_text("seen on Monday")
     result = run("split", *arguments(dataset, tmp_path / "out", "--seed", 7))
     assert result.returncode == 0, result.stderr
-    assert "left out: 'ants/notes.txt' is not an image" in result.stdout
+    assert "left out: ants/notes.txt: is not an image" in result.stdout
     summary = json.loads((tmp_path / "out" / "summary" / "summary.json").read_text())
     assert summary == {
         "classes": ["ants", "bees"],
@@ -63,6 +63,7 @@ def test_as_a_program(dataset: Path, tmp_path: Path, run: Run) -> None:
             for split in ("train", "validation", "test")
         },
         "layout": "classes",
+        "notes": [],
         "rejected": [{"file": "ants/notes.txt", "reason": "is not an image"}],
         "seed": 7,
         "copies": {},
@@ -235,7 +236,7 @@ def test_copies_of_published_test_pictures_leave_train(
         "train/ants/held.png": "is a copy of 'val/ants/1.png'",
         "val/ants/twice.png": "is a copy of 'test/ants/2.png'",
     }
-    assert "left out: 'train/ants/same.png' is a copy of 'test/ants/0.png'" in capsys.readouterr().out
+    assert "left out: train/ants/same.png: is a copy of 'test/ants/0.png'" in capsys.readouterr().out
 
 
 def test_published_splits_that_are_the_same_pictures_are_refused(tmp_path: Path) -> None:

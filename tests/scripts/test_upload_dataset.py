@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from rich.progress import Progress, TaskID
 
+from entrypoints import split
 from entrypoints.dataset import check_dataset
 from scripts.command import Failure
 from scripts.upload_dataset import split_url, upload
@@ -202,3 +203,65 @@ def test_bad_input_is_one_line(run, refused, url, pictures):
     missing = run(SCRIPT, pictures, "--to", "s3://no-such-bucket/x", "--local", url)
     assert missing.returncode == 2
     assert missing.stderr.splitlines()[-1].startswith(f"{SCRIPT}: AWS refused ListObjectsV2: NoSuchBucket")
+
+
+def flat(folder):
+    """Pictures in one folder, their classes in a table, as Kaggle has them; and a test without labels."""
+    rows = ["id,breed"]
+    for number in range(8):
+        (folder / "train").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (24, 20), (30 * number, 9, 9)).save(folder / "train" / f"{number}.png")
+        rows.append(f"{number},{'pug' if number % 2 else 'beagle'}")
+    (folder / "test").mkdir()
+    Image.new("RGB", (24, 20), (9, 9, 9)).save(folder / "test" / "1.png")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_the_split_reads_what_was_uploaded_as_it_was_read_here(run, url, s3, tmp_path, capsys):
+    completed = run(SCRIPT, flat(tmp_path / "dogs"), "--to", TO, "--local", url)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stderr.splitlines()[:3] == [
+        "labels.csv names the classes: pictures in its column 'id', classes in 'breed'",
+        "test is set aside: nothing labels its 1 files",
+        "8 pictures of 2 classes: beagle (4), pug (4)",
+    ]
+    assert keys(s3) == {"flowers/labels.csv", *(f"flowers/train/{number}.png" for number in range(8))}
+    again = run(SCRIPT, tmp_path / "dogs", "--to", TO, "--local", url)
+    assert again.stdout == (
+        f"8 pictures of 2 classes and labels.csv are in {TO}/ (0 sent, 9 already there, 0 left out)\n"
+    )
+    job = tmp_path / "job"
+    for key in keys(s3):
+        file = job / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    folders = [f"--{name}={tmp_path / name}" for name in ("train", "validation", "test", "summary")]
+    split.main([f"--input={job / 'flowers'}", *folders])
+    assert "8 pictures of 2 classes: beagle (4), pug (4)" in capsys.readouterr().out
+    assert {folder.name for folder in (tmp_path / "train").iterdir()} == {"beagle", "pug"}
+
+
+@pytest.mark.usefixtures("s3")
+def test_names_that_carry_the_class(run, refused, url, tmp_path):
+    for number in range(8):
+        file = tmp_path / "pets" / f"{'cat' if number % 2 else 'dog'}.{number}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (24, 20), (30 * number, 9, 9)).save(file)
+    refused(run(SCRIPT, file.parent, "--to", TO, "--local", url), "holds 8 files, but no class folders")
+    completed = run(SCRIPT, file.parent, "--label-regex", "^([a-z]+)", "--to", TO, "--local", url)
+    assert completed.returncode == 0, completed.stderr
+    assert "8 pictures of 2 classes: cat (4), dog (4)" in completed.stderr
+    assert "upsert_pipeline.py --set 'split.label_regex=^([a-z]+)'" in completed.stderr
+    wrong = run(SCRIPT, file.parent, "--label-regex", "(", "--to", TO, "--local", url)
+    refused(wrong, "split.label_regex", "is not a regular expression")
+
+
+@pytest.mark.usefixtures("s3")
+def test_two_unicode_forms_of_a_name_are_one_key(run, url, pictures):
+    assert run(SCRIPT, pictures, "--to", TO, "--local", url).returncode == 0
+    (pictures / "große Bienen").rename(pictures / "gro\u00dfe Bie\u0301nen")
+    run(SCRIPT, pictures, "--to", TO, "--local", url)
+    (pictures / "gro\u00dfe Bie\u0301nen").rename(pictures / "gro\u00dfe Bi\u00e9nen")
+    again = run(SCRIPT, pictures, "--to", TO, "--local", url)
+    assert "0 sent, 8 already there" in again.stdout

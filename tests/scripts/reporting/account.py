@@ -179,7 +179,8 @@ class Account:
             {
                 "classes": self.classes,
                 "counts": {split: dict.fromkeys(self.classes, number) for split, number in per_split.items()},
-                "layout": "folders",
+                "layout": "classes",
+                "notes": ["left out: 2 files that systems leave behind (Thumbs.db 2)"],
                 "rejected": [{"file": f"{self.classes[0]}/notes.txt", "reason": "is not an image"}],
                 "seed": 1,
                 "copies": {"identical bytes": 5, "near copies": 3},

@@ -19,6 +19,7 @@ def test_counts_samples_and_rejected_files(report):
     data = report.data
     assert data.classes == ["daisies", "roses", "tulips"]
     assert data.counts["train"] == {"daisies": 8, "roses": 8, "tulips": 8}
+    assert "<li>left out: 2 files that systems leave behind (Thumbs.db 2)</li>" in page.render(report)
     assert data.rejected == [("daisies/notes.txt", "is not an image")]
     assert [len(pictures) for pictures in data.samples.values()] == [splits.MAX_PER_CLASS] * 3
     picture = data.samples["roses"][0]
