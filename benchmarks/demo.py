@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.processes import MIB, Peak, watch
+from entrypoints.verdict import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +45,7 @@ def table(figures: dict[str, Any]) -> Table:
     for step in figures["steps"]:
         result.add_row(f"  {step['name']}", f"{step['seconds']:.1f} s")
     result.add_row("trials", str(figures["trials"]))
-    result.add_row("test accuracy", f"{figures['test_accuracy']:.2%} of {figures['test_images']}")
+    result.add_row("test accuracy", f"{percent(figures['test_accuracy'])} of {figures['test_images']}")
     result.add_row("peak memory, shared pages counted once", f"{figures['peak_pss_mib']} MiB")
     result.add_row("peak memory, sum of resident sets", f"{figures['peak_rss_mib']} MiB")
     result.add_row("processes at that peak", str(figures["processes"]))

@@ -167,7 +167,7 @@ def start_small(url: str, _: Path) -> str:
 
 def start_digits(url: str, folder: Path) -> str:
     """Start the digits' pipeline as a person does, with its pictures in a folder; the execution's ARN."""
-    client("s3", url).create_bucket(Bucket=f"{DIGITS}-111122223333")  # as pipeline.toml has it
+    client("s3", url).create_bucket(Bucket=f"{DIGITS}-123456789012")  # as pipeline.toml has it
     for command in (
         ["upload_dataset.py", str(pictures(folder))],
         ["upsert_pipeline.py"],

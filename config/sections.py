@@ -83,10 +83,6 @@ class Tuning(Checked):
     max_jobs_not_improving: Annotated[int, Between(3)] | None = None  # by 1 % or more
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
-        if self.parallel_jobs > self.jobs:
-            raise refuse(
-                "parallel_jobs", f"more than tuning.jobs = {self.jobs}; lower it or raise tuning.jobs"
-            )
         if self.learning_rate_min >= self.learning_rate_max:
             raise refuse(
                 "learning_rate_min", f"must be below tuning.learning_rate_max = {self.learning_rate_max:g}"
@@ -97,8 +93,6 @@ class Tuning(Checked):
             raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
         if len(set(self.batch_sizes)) < len(self.batch_sizes):
             raise refuse("batch_sizes", "each may stand there only once")
-        if self.strategy == "Hyperband" and self.early_stopping:
-            raise refuse("early_stopping", "Hyperband stops trials by itself; set it to false")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from entrypoints.contract import RENAMED_TRAINABLE
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
-PLACEHOLDER_ACCOUNT = "111122223333"
+PLACEHOLDER_ACCOUNT = "123456789012"
 # SageMaker's own default for training jobs, and what processing jobs get here; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 
@@ -85,10 +85,6 @@ class Settings(Checked):
     schedule: Schedule = field(default_factory=Schedule)
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
-        if self.use_spot and self.max_wait_s < self.max_runtime_s:
-            raise refuse(
-                "max_wait_s", f"less than max_runtime_s = {self.max_runtime_s}; raise it or lower that"
-            )
         if self.package_source == "bundle":
             # Wheels are for one Python each (steps/wheels.py).
             for key in ("training_version", "serving_version"):
@@ -133,12 +129,16 @@ class Settings(Checked):
 
 
 def load(
-    path: Path | None = None, environ: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+    say: Callable[[str, str], object] = lambda _key, _line: None,
 ) -> Settings:
     """Read and check the settings.
 
     `path` is a TOML file (default: pipeline.toml at the project root), `environ` the environment
-    (default: this process's), `overrides` are `key=value` strings with dotted keys.
+    (default: this process's), `overrides` are `key=value` strings with dotted keys. A setting
+    that another one implies is adjusted to it; `say` is told its key, and in one line what and why.
     Raises SettingsError for a file that cannot be read and for the first setting that is wrong.
     """
     given = {
@@ -150,10 +150,32 @@ def load(
         if key in given and (now := words_now.get(str(given[key].value))):
             print(f"warning: {given[key].error(key, f'now called {now!r}; write that')}", file=sys.stderr)
             given[key] = replace(given[key], value=now)
+    sources = {key: entry.source for key, entry in given.items()}
     settings: Settings = _build(Settings, "", given)
     for key, entry in given.items():
         raise entry.error(key, f"no such setting{_suggestion(key)}")
+    for key, value, why in _implied(settings):
+        name, _, inner = key.partition(".")
+        section = getattr(settings, name)
+        old = getattr(section, inner) if inner else section
+        new = replace(section, **{inner: value}) if inner else value
+        settings = replace(settings, **{name: new})
+        told = Entry(old, sources.get(key, "the default"), text=False).error(
+            key, f"{why}, so it is {value!r}"
+        )
+        say(key, str(told))
     return settings
+
+
+def _implied(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+    """What has only one value that SageMaker takes, now that the others are chosen: key, value, why."""
+    tuning = settings.tuning
+    if tuning.parallel_jobs > tuning.jobs:
+        yield "tuning.parallel_jobs", tuning.jobs, f"tuning.jobs = {tuning.jobs}"
+    if tuning.strategy == "Hyperband" and tuning.early_stopping:
+        yield "tuning.early_stopping", False, "Hyperband stops trials by itself"
+    if settings.use_spot and settings.max_wait_s < settings.max_runtime_s:
+        yield "max_wait_s", settings.max_runtime_s, f"max_runtime_s = {settings.max_runtime_s}"
 
 
 def without_effect(

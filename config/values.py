@@ -26,8 +26,8 @@ class Between:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"above {self.low:.9g}" if self.above else f"{self.low:.9g} or more"
-        return f"{'above' if self.above else 'from'} {self.low:.9g} to {self.high:.9g}"
+            return f"above {self.low:.10g}" if self.above else f"{self.low:.10g} or more"
+        return f"{'above' if self.above else 'from'} {self.low:.10g} to {self.high:.10g}"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def known_sentence(worth: dict[str, Any]) -> str:
     if KNOWN_SHARE not in worth:
         return ""
     found = worth[KNOWN_SHARE]
-    return f"{found['value']:.1%} of them are known to it ({interval(found)})"
+    low, high = percent(found["low"]), percent(found["high"])
+    return f"{percent(found['value'])} of them are known to it (95 % interval {low} to {high})"
 
 
 def sentence(metric: str, worth: dict[str, Any]) -> str:
@@ -81,3 +82,11 @@ def interval(found: dict[str, float]) -> str:
 def cut(value: float) -> str:
     """Four decimals, cut and not rounded: 0.89999 stays below 0.9."""
     return f"{math.floor(value * 10_000 + 1e-6) / 10_000:g}"
+
+
+def percent(value: float) -> str:
+    """A share (0..1) as people read it, in terminal and report: two decimals, cut as `cut` does it.
+
+    267 of 269 is 99.25 % here and 0.9925 there; 0.89999 is 89.99 %, below 90 %.
+    """
+    return f"{math.floor(value * 10_000 + 1e-6) / 100:g} %"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
 import threading
+import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,16 +21,18 @@ from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.home.disk import disk_fault
 from local.home.home import Home, UnfitHome
 from local.home.lock import HomeInUse, lock
+from local.home.names import BUCKET_CHARACTERS, is_bucket_name
 from local.home.store import Store
 from local.processes.ending import end_at_once, end_soon
 from local.service import LocalService
 
+SETTINGS = Path(__file__).resolve().parents[1] / "pipeline.toml"
 KEEP = 3  # one that serves, one to go back to, one to compare with
 _AGE_S = {"h": 3600, "d": 24 * 3600, "w": 7 * 24 * 3600}
 
 
 class _Refusal(Exception):
-    """Why nothing is pruned; the message is one line."""
+    """Why nothing is served or pruned; the message is one line."""
 
 
 def main() -> int:
@@ -37,7 +41,10 @@ def main() -> int:
     Exit code 2 if it is in use or unfit, the port is taken or nobody can be asked; 1 for a refused question.
     """
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
-    parser.add_argument("--home", type=Path, default=Path(".local-sagemaker"), help="where everything lies")
+    parser.add_argument(
+        "--home", type=Path, default=Path(".local-sagemaker"),
+        help="where everything lies (.local-sagemaker); a fresh one gets the bucket that pipeline.toml names",
+    )  # fmt: skip
     parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
     parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
     parser.add_argument("--server", choices=SERVERS, default=UVICORN, help="what serves endpoints (uvicorn)")
@@ -81,6 +88,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
+    fresh = not Home(arguments.home.resolve()).database.exists()
+    bucket = _named_bucket(SETTINGS, os.environ) if fresh else ""
     service = LocalService(
         arguments.home,
         arguments.region,
@@ -89,6 +98,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         when_gone=lambda reason: end_at_once(f"local: {reason}"),
     )
     with service:
+        if bucket:
+            service.client("s3").create_bucket(Bucket=bucket)
         print(f"{service.url} serves {service.home.root}, to a browser, too; Ctrl-C ends it", flush=True)
         for note in service.notes:
             print(f"local: {note}", file=sys.stderr, flush=True)
@@ -101,6 +112,27 @@ def _serve(arguments: argparse.Namespace) -> int:
         for arn in service.running:
             print(f"the next service on this home goes on with {arn}", flush=True)
     return 0
+
+
+def _named_bucket(settings: Path, environ: Mapping[str, str]) -> str:
+    """The bucket that the project's settings name, "" for none: config/ reads them, which nothing here knows.
+
+    Raises:
+        _Refusal: the file is not TOML, or the name is none that S3 takes.
+    """
+    try:
+        named = environ.get("PIPELINE_BUCKET") or tomllib.loads(settings.read_text("utf-8")).get("bucket", "")
+    except FileNotFoundError:
+        return ""
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _Refusal(f"{settings} is not TOML ({error}); mend it, then start again") from None
+    if not isinstance(named, str) or not (named == "" or _can_be_made(named)):
+        raise _Refusal(f"bucket = {named!r} in {settings} is no name of a bucket; mend it, then start again")
+    return named
+
+
+def _can_be_made(bucket: str) -> bool:
+    return len(bucket) in BUCKET_CHARACTERS and is_bucket_name(bucket)
 
 
 def _prune(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -41,6 +42,7 @@ from config.parameters import execution_parameters
 from config.settings import Settings, load, without_effect
 from config.values import SettingsError
 from entrypoints.program import printable
+from scripts import choices
 
 if TYPE_CHECKING:
     import boto3
@@ -86,6 +88,18 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        """With the names that --parameter and --set take, a line each."""
+        lines, width = [], shutil.get_terminal_size().columns - 2  # as argparse does
+        if any(action.dest == "parameters" for action in self._actions):
+            lines += ["", "execution parameters (--parameter), with their defaults:"]
+            lines += choices.parameters(width)
+        if reads := self.get_default("reads"):
+            lines += ["", "settings (--set), with their defaults:"]
+            lines += choices.settings(reads, width)
+            lines += ["", "docs/reference.md says what each does."]
+        return super().format_help() + "\n".join(lines) + "\n"
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """An argument that is empty, as a shell variable that is not set, must not stand for a default."""
         given = sys.argv[1:] if args is None else list(args)
@@ -124,7 +138,7 @@ def parser(
     common.add_argument("--local", metavar="URL", help=local_help)
     common.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides",
-        help=f"override a setting (repeatable): {', '.join(reads)}",
+        help="override a setting, listed below (repeatable)",
     )  # fmt: skip
     common.add_argument("--settings", metavar="FILE", type=Path, help="settings file (pipeline.toml)")
     return result
@@ -134,20 +148,45 @@ def add_parameters(to: argparse.ArgumentParser) -> None:
     """Add --parameter Name=value; `config.parameters.check_assignments` reads `arguments.parameters`."""
     to.add_argument(
         "--parameter", metavar="NAME=VALUE", action="append", default=[], dest="parameters",
-        help="an execution parameter, e.g. --parameter Epochs=10 (repeatable)",
+        help="an execution parameter, listed below, e.g. --parameter Epochs=10 (repeatable)",
     )  # fmt: skip
+
+
+def add_endpoint(to: argparse.ArgumentParser, positional: bool = False) -> None:
+    """Add --endpoint NAME, and with `positional` also its old spelling, a NAME alone; see `endpoint`."""
+    to.add_argument("--endpoint", metavar="NAME", help="the endpoint (the default of EndpointName)")
+    if positional:
+        to.add_argument("name", metavar="NAME", nargs="?", help=argparse.SUPPRESS)
+
+
+def endpoint(arguments: argparse.Namespace, settings: Settings) -> str:
+    """The endpoint that was named, either way, or else the default of EndpointName.
+
+    Raises:
+        Failure: two were named.
+    """
+    alone = getattr(arguments, "name", None)
+    if alone and arguments.endpoint:
+        fail(f"both {alone} and --endpoint {arguments.endpoint} name an endpoint; keep --endpoint")
+    return str(alone or arguments.endpoint or default(settings, "EndpointName"))
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
     """The settings after file, environment and --set.
 
-    File and environment serve all commands; --set serves this one, which has to read what it sets.
+    File and environment serve all commands; --set serves this one, which has to read what it sets. Says which
+    of those that it reads were adjusted to others.
 
     Raises:
         SettingsError: one of them is wrong; `run` prints it.
         Failure: --set gives one that has no effect at this command; the message names the one that takes it.
     """
-    found = load(arguments.settings, os.environ, arguments.overrides)
+
+    def say(key: str, line: str) -> None:
+        if key in arguments.reads or key.partition(".")[0] in arguments.reads:
+            console.print(line, soft_wrap=True)
+
+    found = load(arguments.settings, os.environ, arguments.overrides, say)
     for override in without_effect(arguments.settings, os.environ, arguments.overrides, arguments.reads):
         key = override.partition("=")[0].strip()
         taker = "upsert_pipeline.py" if key.partition(".")[0] in UPSERTED else "schedule_retraining.py"

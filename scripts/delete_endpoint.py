@@ -57,7 +57,7 @@ def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment
     if name is not None and name not in endpoints:
         command.fail(
             f"there is no endpoint {name} in {sagemaker.meta.region_name}, and nothing is deleted; name "
-            "another one, or delete with --remains the configs and models that no endpoint needs"
+            "another one with --endpoint, or delete what no endpoint needs with --remains"
         )
     needed = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in endpoints}
     current, previous = needed.pop(name) if name else (set[str](), set[str]())
@@ -158,7 +158,7 @@ def _is_of_group(sagemaker: SageMakerClient, model: str, group: str) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
-    name = None if arguments.remains else arguments.name or command.default(settings, "EndpointName")
+    name = None if arguments.remains else command.endpoint(arguments, settings)
     sagemaker = command.session(arguments, settings).client("sagemaker")
     found = find(sagemaker, name, settings.model_package_group_name)
     if not (found.endpoint or found.configs or found.models):
@@ -193,13 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (the default of EndpointName)")
+    command.add_endpoint(parser, positional=True)
     parser.add_argument(
         "--remains", action="store_true", help="delete, of deleted endpoints, what none needs"
     )
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     arguments = parser.parse_args(argv)
-    if arguments.name and arguments.remains:
+    if (arguments.name or arguments.endpoint) and arguments.remains:
         parser.error("--remains goes without the name of an endpoint")
     return arguments
 

@@ -16,11 +16,12 @@ TIMEOUT_S = 30  # without a byte
 _CHUNK = 1 << 16
 
 
-def download(url: str, target: Path, sha256: str = "") -> Path:
+def download(url: str, target: Path, sha256: str = "", instead: str = "give a folder instead") -> Path:
     """Fetch `url` into the file `target`, unless it is there already.
 
     Args:
         sha256: the hexadecimal digest, or its beginning; the file appears only if it fits.
+        instead: what to do without a network.
 
     Raises:
         Failure: the server cannot be reached, refuses, or sends something else.
@@ -56,7 +57,7 @@ def download(url: str, target: Path, sha256: str = "") -> Path:
         partial.replace(target)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        command.fail(f"{url} cannot be downloaded ({reason}); check the network, or give a folder instead")
+        command.fail(f"{url} cannot be downloaded ({reason}); check the network, or {instead}")
     finally:
         partial.unlink(missing_ok=True)
     return target

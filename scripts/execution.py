@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 import scripts.command as command
-from scripts.live import LiveMetrics
+from entrypoints.contract import VALIDATION_ACCURACY
+from entrypoints.verdict import percent
+from scripts.live import LiveProgress, about
 
 if TYPE_CHECKING:
     import boto3
@@ -36,9 +38,7 @@ _CONDITIONS = {
     "CheckChampion": "not worse than what serves",
 }
 _REFRESH_PER_S = 4
-_POLLS_PER_METRIC = (
-    6  # looks at the service for each look at the metrics, which CloudWatch keeps by the minute
-)
+_POLLS_PER_LOG = 6  # looks at the service for each look at the logs of what trains
 
 
 @dataclass(frozen=True)
@@ -81,28 +81,37 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     definition = json.loads(
         sagemaker.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)["PipelineDefinition"]
     )
-    rows = list(planned(definition["Steps"]))
-    types = dict(rows)
+    types = dict(planned(definition["Steps"]))
     details: dict[str, str] = {}
     told: set[tuple[str, Any]] = set()  # steps that have ended, whose details stay
     steps: list[dict[str, Any]] = []
-    live = LiveMetrics(session, _POLLS_PER_METRIC * poll_s)
-    with _display(lambda: _table(rows, steps, details)) as show:
+    live = LiveProgress(session, _POLLS_PER_LOG * poll_s)
+    estimates: dict[str, tuple[float, str]] = {}
+    with _display(lambda: _table(definition["Steps"], steps, details)) as show:
         while True:
             answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
             steps[:] = _steps(sagemaker, arn)
+            running = {step["StepName"]: _training(sagemaker, step) for step in steps}
+            progress = live.of([job for jobs in running.values() for job in jobs])
             for step in steps:
-                step["StepType"] = types[step["StepName"]]
-                ending = step["StepName"], step.get("EndTime")
+                name = step["StepName"]
+                step["StepType"] = types[name]
+                ending = name, step.get("EndTime")
                 if ending not in told:
-                    details[step["StepName"]] = _detail(sagemaker, step)
+                    lines = [
+                        f"{label}{progress[job]}" for job, label in running[name].items() if job in progress
+                    ]
+                    if tuning := _tuning(sagemaker, step):
+                        head = tuning.text
+                        done = tuning.ended + sum(
+                            progress[job].share for job in running[name] if job in progress
+                        )
+                        head += _left(step, tuning.total, done, estimates)
+                    else:
+                        head = _detail(sagemaker, step)
+                    details[name] = "\n".join([*filter(None, [head]), *lines])
                 if step["StepStatus"] in ENDED:
                     told.add(ending)
-            running = {step["StepName"]: _training(sagemaker, step) for step in steps}
-            texts = live.of([job for jobs in running.values() for job in jobs])
-            for name, jobs in running.items():
-                lines = [f"{label}{texts[job]}" for job, label in jobs.items() if job in texts]
-                details[name] = "\n".join([*filter(None, [details[name]]), *lines])
             show(steps, details)
             status = answer["PipelineExecutionStatus"]
             if status in ENDED:
@@ -183,11 +192,69 @@ def succeeded(sagemaker: SageMakerClient, arn: str) -> set[str]:
     return {step["StepName"] for step in _steps(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
 
 
+def parameters_of(session: boto3.Session, arn: str) -> dict[str, str]:
+    """An execution's parameters by name."""
+    pages = (
+        session.client("sagemaker")
+        .get_paginator("list_pipeline_parameters_for_execution")
+        .paginate(PipelineExecutionArn=arn)
+    )
+    return {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
+
+
 def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
     pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
         PipelineExecutionArn=arn, SortOrder="Ascending"
     )
     return [step for page in pages for step in page["PipelineExecutionSteps"]]
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    """How many of a tuning job's trials have ended, of how many, and that in words with the best of them."""
+
+    ended: int
+    total: int
+    text: str
+
+
+def _tuning(sagemaker: Any, step: dict[str, Any]) -> _Tuning | None:
+    """How far a step's tuning job is; None for other steps, and for one that failed."""
+    metadata = step.get("Metadata", {})
+    if "TuningJob" not in metadata or step["StepStatus"] == "Failed":
+        return None
+    name = metadata["TuningJob"]["Arn"].rpartition("/")[2]
+    job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+    total = job["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
+    counters = job["TrainingJobStatusCounters"]
+    ended = counters["Completed"] + counters["Stopped"] + counters["NonRetryableError"]
+    text = f"{ended} of {total} trials"
+    best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
+    if best and best["MetricName"] == VALIDATION_ACCURACY:
+        text += f", best validation accuracy {percent(best['Value'])}"
+    elif best:
+        text += f", best {best['MetricName']} {best['Value']:.4f}"
+    return _Tuning(ended, total, text)
+
+
+def _left(step: dict[str, Any], total: int, done: float, estimates: dict[str, tuple[float, str]]) -> str:
+    """How long a tuning step goes on, in words, if its trials go on as those before; "" if nobody can tell.
+
+    Args:
+        done: the trials that are done, parts of running ones included.
+        estimates: by step, what was done when it was last estimated, and the words for it; kept here, so that
+            the words change only when something has happened.
+    """
+    name = step["StepName"]
+    if step["StepStatus"] != "Executing" or not 0 < done < total:
+        return ""
+    if name not in estimates or estimates[name][0] != done:
+        estimates[name] = done, f", {about(seconds(step) * (total - done) / done)} left"
+    return estimates[name][1]
+
+
+def _holds(step: dict[str, Any]) -> bool:
+    return str(step["Metadata"]["Condition"]["Outcome"]).lower() == "true"
 
 
 def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
@@ -196,17 +263,8 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
     if step["StepStatus"] == "Failed":
         # On AWS a failure's reason only points to the log; VerifyEndpoint leaves its own.
         return _exit_message(sagemaker, metadata) or str(step.get("FailureReason", ""))
-    if "TuningJob" in metadata:
-        name = metadata["TuningJob"]["Arn"].rpartition("/")[2]
-        job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        total = job["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
-        counters = job["TrainingJobStatusCounters"]
-        ended = counters["Completed"] + counters["Stopped"] + counters["NonRetryableError"]
-        text = f"{ended} of {total} trials"
-        best = job.get("BestTrainingJob", {}).get("FinalHyperParameterTuningJobObjectiveMetric")
-        return f"{text}, best {best['MetricName']} {best['Value']:.4f}" if best else text
     if "Condition" in metadata:
-        return f"{_CONDITIONS.get(step['StepName'], 'so it is')}: {metadata['Condition']['Outcome']}"
+        return f"{_CONDITIONS.get(step['StepName'], 'so it is')}: {'yes' if _holds(step) else 'no'}"
     if step["StepName"] == "EvaluateModel" and step["StepStatus"] == "Succeeded":
         return _exit_message(sagemaker, metadata)
     if "RegisterModel" in metadata:
@@ -246,7 +304,21 @@ def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:
     return {name: f"trial {name.split('-')[-2]}: " for name in names}
 
 
-def _table(rows: list[tuple[str, str]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
+def _rows(steps: list[dict[str, Any]], started: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Name and type of the steps that a person may still expect, or that have started, in order.
+
+    Of a condition that has decided, the branch that it took; before, what follows its yes.
+    """
+    for step in steps:
+        yield step["Name"], step["Type"]
+        if step["Type"] == "Condition":
+            record = started.get(step["Name"], {})
+            decided = "Condition" in record.get("Metadata", {}) and record["StepStatus"] == "Succeeded"
+            branch = "IfSteps" if not decided or _holds(record) else "ElseSteps"
+            yield from _rows(step["Arguments"].get(branch, []), started)
+
+
+def _table(planned: list[dict[str, Any]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
     started = {step["StepName"]: step for step in steps}
     table = Table(box=None, pad_edge=False)
     table.add_column("step", no_wrap=True)
@@ -254,7 +326,7 @@ def _table(rows: list[tuple[str, str]], steps: list[dict[str, Any]], details: di
     table.add_column("status", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
-    for name, kind in rows:
+    for name, kind in _rows(planned, started):
         step = started.get(name)
         if step is None:
             table.add_row(Text(name, "dim"), kind, "", "", "")

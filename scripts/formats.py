@@ -8,7 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Column, Table
+from rich.text import Text
 
 import scripts.command as command
 from entrypoints.program import UNPRINTABLE
@@ -17,6 +21,7 @@ from scripts.invoke import Prediction
 SHOWN = 3  # classes in the table's row of a picture
 # What begins a formula (OWASP ASVS 5.0, 1.2.10); of that list, tabs and NUL are escaped before.
 FORMULA = ("=", "+", "-", "@")
+LEAST_NAME = 24  # letters of a file's name that are shown however narrow the terminal is
 PAGE = 200  # rows of a table; more pictures make more tables
 
 
@@ -85,14 +90,34 @@ def write_table(rows: Iterator[Prediction]) -> None:
 
 
 def _print_table(rows: Sequence[Prediction]) -> None:
-    table = Table("picture", "label", "probability", "then", "known")
+    longest = max(cell_len(row["file"]) for row in rows)
+    picture = Column("picture", min_width=min(longest, LEAST_NAME))
+    table = Table(picture, "label", "probability", "then", "known")
     for row in rows:
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])
         others = ", ".join(f"{command.shown(name)} {value:.1%}" for name, value in ranked[1:SHOWN])
         sure = f"{row['probabilities'][row['label']]:.1%}"
-        table.add_row(row["file"], command.shown(row["label"]), sure, others, _known(row))
+        table.add_row(_Name(row["file"]), command.shown(row["label"]), sure, others, _known(row))
     # On a terminal that shows the progress, too, whatever draws it must know.
     (command.console if both_terminals() else command.output).print(table)
+
+
+class _Name:
+    """A file's name, of which a narrow column keeps the end: there names of one folder differ."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __rich_measure__(self, _: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, cell_len(self._name)).with_maximum(options.max_width)
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        name, room = self._name, options.max_width
+        if cell_len(name) > room:
+            while cell_len(name) > room - 1:
+                name = name[1:]
+            name = f"…{name}"
+        yield Text(name, no_wrap=True)
 
 
 def _known(row: Prediction) -> str:

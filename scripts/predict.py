@@ -246,7 +246,7 @@ def _tell(outcome: Outcome) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
-    endpoint = arguments.endpoint or command.default(settings, "EndpointName")
+    endpoint = command.endpoint(arguments, settings)
     # Before the first request: a mistyped name costs nothing.
     named = [named_source(text) for text in arguments.pictures]
     session = command.session(arguments, settings)
@@ -290,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="a file, a folder, or - for stdin")
-    parser.add_argument("--endpoint", metavar="NAME", help="the endpoint (the default of EndpointName)")
+    command.add_endpoint(parser)
     parser.add_argument("--format", choices=WRITERS, default="table", help="of the output (table)")
     parser.add_argument(
         "--tensor", action="store_true", help="send the transformed tensor, argmax the scores"

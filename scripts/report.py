@@ -10,13 +10,16 @@ if not __package__:
     import root  # noqa: F401
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from entrypoints.contract import TRAIN
 from scripts import refusals
+from scripts.refusals import LOCAL_URL, Refused, ways_of_run, ways_of_start
 
 LATEST = "latest"
 SETTINGS = ("name", "region")
@@ -29,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with command.status("reading the execution"):
         # They bring matplotlib, which --help need not wait for.
         from scripts.reporting import page, sources
+        from scripts.reporting.parts import Missing
 
         try:
             arn = (
@@ -38,8 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             found = sources.collect(session, arn)
             options = command.same_settings(arguments, SETTINGS)
-            go_on = refusals.rerun_command(found.run.refusal, arn, found.run.parameters, settings, options)
-            html = page.render(found, go_on)
+            counts = {} if isinstance(found.data, Missing) else found.data.counts.get(TRAIN, {})
+            given = refusals.parameters(session, arn, settings) if found.run.refusal else {}
+            refused = Refused(found.run.refusal, arn, given, counts)
+            if arguments.typed:
+                ways = ways_of_run(refused, settings, shlex.split(arguments.typed), arguments.home)
+            elif found.run.here:
+                ways = ways_of_start(refused, settings, [f"--local={LOCAL_URL}", *options], "python -m local")
+            else:
+                ways = ways_of_start(refused, settings, options)
+            html = page.render(found, ways)
         except ClientError as error:
             if command.is_missing(error):
                 if arguments.execution == LATEST:  # there is no pipeline, and this says so
@@ -65,6 +77,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("execution", metavar="EXECUTION", help="an execution's ARN, or latest")
     parser.add_argument("--output", metavar="FILE", type=Path, help="the file (report-ID.html)")
+    # run_local.py tells how it was called, for what can be tried after a refusal.
+    parser.add_argument("--typed", help=argparse.SUPPRESS)
+    parser.add_argument("--home", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.execution != LATEST and not arguments.execution.startswith("arn:"):
         parser.error(f"EXECUTION is {arguments.execution!r}; give an execution's ARN, or latest")

@@ -108,6 +108,7 @@ class Results:
         result: dict[str, Any] = {
             "status": self._execution.status,
             "failure_reason": self._execution.failure_reason,
+            "refused": self._execution.refused,
             "execution_arn": self._execution.arn,
             "steps": [
                 {
@@ -125,6 +126,7 @@ class Results:
             "test_known": None,
             "champion": None,
             "test_images": None,
+            "training_images": None,
             "classes": None,
             "model_package_arn": None,
             "model_approval_status": None,
@@ -147,6 +149,7 @@ class Results:
             summary = json.loads((split / contract.SPLIT_SUMMARY).read_text(encoding="utf-8"))
             result["classes"] = summary["classes"]
             result["test_images"] = sum(summary["counts"][contract.TEST].values())
+            result["training_images"] = summary["counts"][contract.TRAIN]
         result["artifacts"] = {name: str(path) for name, path in artifacts.items() if path}
         return result
 
@@ -182,5 +185,6 @@ def write_report(home: Home, arn: str, options: Sequence[str]) -> Path | None:
             process.end(0)
     if process.returncode == 0:
         return path
-    command.console.print(f"no report: {errors.decode().strip()}", soft_wrap=True)
+    reason = "".join(errors.decode(errors="replace").strip().splitlines()[-1:])
+    command.console.print(f"no report: {reason}", soft_wrap=True)
     return None

@@ -135,7 +135,7 @@ def choose(packages: dict[int, str], current: Served, wanted: int | None, before
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
-    name = arguments.name or command.default(settings, "EndpointName")
+    name = command.endpoint(arguments, settings)
     session = command.session(arguments, settings)
     command.refuse_placeholders(settings, "execution_role")
     sagemaker = session.client("sagemaker")
@@ -143,7 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         current = served(sagemaker, name)
     except ClientError as error:
         if command.is_missing(error):
-            command.fail(f"there is no endpoint {name} in {settings.region} to roll back; name another one")
+            command.fail(
+                f"there is no endpoint {name} in {settings.region} to roll back; "
+                "name another one with --endpoint"
+            )
         raise
     packages = approved(sagemaker, current.group)
     before = served_before(sagemaker, current.endpoint_arn) if arguments.to is None else ""
@@ -187,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the endpoint (the default of EndpointName)")
+    command.add_endpoint(parser, positional=True)
     parser.add_argument("--to", metavar="VERSION", type=int, help="the version to go back to")
     parser.add_argument("--reject", action="store_true", help="mark the version served now as Rejected")
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")

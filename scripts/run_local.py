@@ -1,5 +1,15 @@
 """Run the whole pipeline on this machine: no AWS account, no Docker, no network.
 
+  run_local.py --data flowers --weights imagenet --open
+  run_local.py --data hymenoptera --weights imagenet
+  run_local.py
+
+The first trains on your own pictures: flowers holds a folder for each class. The last takes scikit-learn's
+handwritten digits, of which there are enough for random weights. A few hundred pictures need pretrained ones:
+imagenet is torchvision's file (45 MB), downloaded once, or taken from torch's cache. Without a network give
+the file, --weights resnet18-f37072fd.pth, which another machine has fetched from
+https://download.pytorch.org/models/.
+
 Starts the local service, uploads the pictures, upserts the very definition that upsert_pipeline.py would
 send to AWS, starts an execution, shows its steps and asks the endpoint about a test picture. Everything
 lies under the home folder and stays there.
@@ -15,7 +25,6 @@ if not __package__:
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -26,135 +35,39 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, NoReturn
 
 import scripts.command as command
 from config.parameters import check_assignments, dataset_url, execution_parameters
 from config.settings import Settings
 from entrypoints import contract
-from entrypoints.backbones import BACKBONES
-from entrypoints.dataset import Dataset, told
-from entrypoints.folders import DatasetError
+from entrypoints.dataset import Dataset
 from local.endpoints.model_server import SERVERS, UVICORN, LaunchError
 from local.home.home import Home, UnfitHome
 from local.home.lock import HomeInUse
 from local.processes.ending import end_at_once, leave_on_signals
 from local.processes.start import start as start_process
 from local.service import LocalService
-from scripts import refusals
-from scripts.datasets import digits, hymenoptera
-from scripts.download import download
-from scripts.exclude import add_option, exclude
-from scripts.execution import ENDED, deployment, follow
+from scripts.conclusion import after_success, open_report, tell
+from scripts.exclude import add_option
+from scripts.execution import ENDED, deployment, follow, parameters_of
 from scripts.invoke import predict_picture
-from scripts.owners import owned
+from scripts.refusals import Refused, ways_of_run
 from scripts.report import SETTINGS as REPORT_SETTINGS
 from scripts.results import Results, write_report
 from scripts.start_execution import RETRIED, report, retry, start
-from scripts.upload_dataset import add_label_regex, delete, look, split_url, upload, what, what_the_split_does
+from scripts.training_data import dataset_name, find_dataset, put_dataset
+from scripts.upload_dataset import add_label_regex
 from scripts.upsert_pipeline import upsert
+from scripts.weights import find_weights, put_weights
 
 if TYPE_CHECKING:
     import boto3
 
 HOME = Path(".local-sagemaker")
 POLL_S = 0.3
-# The digits are small and plain: fewer pixels and epochs than the parameters' defaults are enough.
-DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
-
-
-def find_dataset(
-    data: str | None, home: Path, settings: Settings, excluded: Path | None = None
-) -> tuple[Dataset, dict[str, str]]:
-    """The dataset that --data names, checked, less what --exclude lists, and the parameters that suit it.
-
-    Says what the split will make of copies in a person's own folder. The datasets known by name have none
-    that it would refuse, and the look at them, which the split takes again, costs seconds.
-
-    Raises:
-        Failure: it cannot be had or cannot be trained on.
-    """
-    parameters: dict[str, str] = {}
-    if data is None:
-        folder, parameters = digits(home / "datasets" / "digits"), DIGITS_PARAMETERS
-    elif data == "hymenoptera":
-        folder = hymenoptera(home / "datasets" / "hymenoptera")
-    else:
-        folder = Path(data)
-    try:
-        with command.status(f"looking at every picture of {folder}"):
-            dataset = look(folder, settings)
-            if excluded:
-                dataset = exclude(dataset, excluded)
-            lines = [] if data in (None, "hymenoptera") else what_the_split_does(dataset, settings)
-    except DatasetError as error:
-        command.fail(str(error))
-    for line in [*told(dataset), *lines]:
-        command.console.print(line, soft_wrap=True)
-    return dataset, parameters
-
-
-def find_weights(weights: str, home: Path) -> Path | None:
-    """The weights file that --weights names, None for random weights.
-
-    Raises:
-        Failure: there is no such file, or it cannot be downloaded.
-    """
-    if weights == "none":
-        return None
-    if weights == "imagenet":
-        network = BACKBONES[contract.BACKBONE]
-        file = home / "weights" / Path(network.weights_url).name
-        return download(network.weights_url, file, network.weights_sha256)
-    path = Path(weights)
-    if not path.is_file():
-        command.fail(f"--weights {weights!r} is not a file; give none, imagenet or a weights file's path")
-    return path
-
-
-def dataset_name(data: str | None, dataset: Dataset) -> str:
-    """The name of the prefix for what --data names: two folders with the same name have two."""
-    if data is None or data == "hymenoptera":
-        return dataset.root.name
-    return f"{dataset.root.name}-{hashlib.sha256(bytes(dataset.root)).hexdigest()[:8]}"
-
-
-def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
-    """Make the objects under `url` the pictures of the dataset.
-
-    Raises:
-        Failure: something else put objects there, which are not for a run to delete.
-    """
-    s3 = session.client("s3")
-    bucket, _ = split_url(url)
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=command.console, transient=True) as progress:
-        done = upload(dataset, url, s3, progress, replaces=True)
-    ours = owned(s3, bucket, done.extra, url)
-    if others := sorted(set(done.extra) - set(ours)):
-        command.fail(
-            f"{url} holds {len(others)} objects that no run put there and that would be trained on, "
-            f"such as s3://{bucket}/{others[0]}; remove them, or take another --home"
-        )
-    delete(s3, bucket, ours)
-    say = command.console.print
-    say(
-        f"{what(dataset)} are in {url} ({done.sent} sent, {done.kept} already there)",
-        soft_wrap=True,
-    )
-
-
-def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> str:
-    """Upload a weights file under its digest and return its prefix."""
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    prefix = f"{settings.name}/weights/{digest}/"
-    session.client("s3").upload_file(str(weights), settings.bucket, f"{prefix}{weights.name}")
-    return f"s3://{settings.bucket}/{prefix}"
+# docs/laptop.md: "a few hundred or a few thousand pictures" need pretrained weights.
+FEW_FOR_RANDOM_WEIGHTS = 5000
 
 
 @contextlib.contextmanager
@@ -177,7 +90,7 @@ def dry_run(service: LocalService, arguments: argparse.Namespace) -> Iterator[Ca
             with command.status("building the definition"):
                 output, errors = process.communicate()
             if process.returncode != 0:
-                command.fail(errors.decode().strip())
+                command.fail(errors.decode().strip().splitlines()[-1])
             return output.decode()
 
         try:
@@ -203,6 +116,12 @@ def begin(
         put_dataset(session, dataset, url)
         if weights is not None:
             values = {"PretrainedWeightsUrl": put_weights(session, settings, weights), **values}
+        elif arguments.data and (pictures := sum(dataset.counts.values())) < FEW_FOR_RANDOM_WEIGHTS:
+            command.console.print(
+                f"starts from random weights, for which {pictures} pictures are few;"
+                " --weights imagenet starts from pretrained ones",
+                soft_wrap=True,
+            )
         for line in upsert(settings, session, definition()):
             command.console.print(line, soft_wrap=True)
     arn = start(session, settings.pipeline_name, values)
@@ -249,8 +168,8 @@ def run(
     arn = start(service, session)
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
-    typed = ["python", "scripts/run_local.py", *arguments.typed]
-    code = report(session, execution, POLL_S, lambda refusal: refusals.retry_command(refusal, typed))
+    # A refusal is told at the end, with the ways on.
+    code = 1 if execution.refused else report(session, execution, POLL_S, lambda _: ())
     summary = results.summary()
     summary["endpoint_prediction"] = None
     answer = deployment(execution)
@@ -262,53 +181,27 @@ def run(
             runtime = session.client("sagemaker-runtime")
             prediction = predict_picture(picture, answer["endpoint_name"], runtime)
             summary["endpoint_prediction"] = {"file": str(picture), **prediction}
-    options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS)]
+    typed = ["python", "scripts/run_local.py", *arguments.typed]
+    told = [f"--typed={shlex.join(typed)}", f"--home={arguments.home}"]
+    options = [f"--local={service.url}", *command.same_settings(arguments, REPORT_SETTINGS), *told]
     with command.status("writing the report"):
         if page := write_report(service.home, arn, options):
             summary["artifacts"]["report"] = str(page)
     summary["seconds"] = round(time.monotonic() - began, 1)
-    tell(summary)
+    if execution.refused:
+        counts = summary["training_images"] or {}
+        refused = Refused(execution.refused, arn, parameters_of(session, arn), counts)
+        ways = ways_of_run(refused, settings, typed, arguments.home)
+    else:
+        ways = after_success(arguments.home, service.pages(), arguments.data is not None) if code == 0 else []
+    tell(summary, ways)
+    if arguments.open and "report" in summary["artifacts"]:
+        open_report(summary["artifacts"]["report"])
     if arguments.summary:
         partial = arguments.summary.with_name(f".{arguments.summary.name}.partial")
         partial.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         partial.replace(arguments.summary)
     return code
-
-
-def tell(summary: dict[str, Any]) -> None:
-    """Print what a run gave and where it lies."""
-    say = command.output.print
-    if summary["best_hyperparameters"]:
-        best = ", ".join(f"{name} {value}" for name, value in sorted(summary["best_hyperparameters"].items()))
-        say(f"best of {len(summary['trials'])} trials: {best}", soft_wrap=True)
-    if summary["test_accuracy"] is not None:
-        low, high = summary["test_accuracy_interval"]
-        say(
-            f"test accuracy: {summary['test_accuracy']:.1%} of {summary['test_images']} pictures, "
-            f"which may be {low:.1%} to {high:.1%} of others like them (95 % interval)",
-            soft_wrap=True,
-        )
-        if summary["test_known"] is not None:
-            say(f"known: {summary['test_known']:.1%} of the test pictures are like those of the training")
-        say(f"champion: {summary['champion']}", soft_wrap=True)
-    if prediction := summary["endpoint_prediction"]:
-        sure = prediction["probabilities"][prediction["label"]]
-        true = Path(prediction["file"]).parent.name
-        say(
-            f"the endpoint {summary['endpoint_name']} says of a picture of {true}:"
-            f" {prediction['label']} ({sure:.1%})",
-            soft_wrap=True,
-        )
-    if summary["suspect_labels"]:
-        listed = shlex.quote(summary["artifacts"]["suspects"])
-        say(
-            f"suspect labels: {summary['suspect_labels']} of training and validation, shown in the report;"
-            f" the same command with --exclude {listed} leaves their pictures out",
-            soft_wrap=True,
-        )
-    for name, path in summary["artifacts"].items():
-        say(f"{name}: {path}", soft_wrap=True)
-    say(f"{summary['status']} after {summary['seconds']:.0f} s")
 
 
 def keep_serving(service: LocalService) -> None:
@@ -334,7 +227,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help=f"none, imagenet or a {contract.BACKBONE} weights file (none)",
+        help=f"imagenet: torchvision's, downloaded once; none: random; or a {contract.BACKBONE} file (none)",
     )
     parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
     parser.add_argument(
@@ -343,6 +236,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on with the latest run that did not succeed"
     )
+    parser.add_argument("--open", action="store_true", help="show the report in the browser at the end")
     parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
     arguments = parser.parse_args(argv)
@@ -380,8 +274,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         def first(_: LocalService, session: boto3.Session) -> str:
             return go_on(session, settings)
     else:
-        dataset, suited = find_dataset(arguments.data, home, settings, arguments.exclude)
         weights = find_weights(arguments.weights or "none", home)
+        dataset, suited = find_dataset(arguments.data, home, settings, arguments.exclude)
         first = partial(
             begin,
             arguments=arguments,
@@ -410,9 +304,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = run(service, arguments, settings, first)
                 if arguments.keep_serving:
                     keep_serving(service)
-                elif service.pages():
-                    serve = f"python -m local --home {shlex.quote(str(arguments.home))}"
-                    command.console.print(f"{serve} goes on serving it, in a browser, too", soft_wrap=True)
             except KeyboardInterrupt:
                 command.console.print("stopping; Ctrl-C again does not wait for what runs")
                 raise

@@ -18,9 +18,18 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
-from config.parameters import check_assignments, execution_parameters
+from config.parameters import WEIGHTS, check_assignments, execution_parameters
 from scripts import debugger, refusals
-from scripts.execution import Execution, deployment, follow, planned, succeeded, wait_for_endpoint
+from scripts.execution import (
+    Execution,
+    deployment,
+    follow,
+    planned,
+    succeeded,
+    wait_for_endpoint,
+)
+from scripts.refusals import Refused, Way, ways_of_start
+from scripts.weights import check_url
 
 if TYPE_CHECKING:
     import boto3
@@ -96,17 +105,19 @@ def steps_from(definition: str, first: str) -> list[str]:
     return chosen
 
 
-def report(session: boto3.Session, execution: Execution, poll_s: float, way_on: Callable[[str], str]) -> int:
+def report(
+    session: boto3.Session, execution: Execution, poll_s: float, ways_on: Callable[[str], Sequence[Way]]
+) -> int:
     """Say how an execution ended, waiting for its endpoint; the command's exit code.
 
     Args:
-        way_on: the command that goes on after a refusal, "" for none.
+        ways_on: what to try after what the gate said.
     """
     say = command.output.print
     if execution.refused:
-        say(execution.refused, soft_wrap=True)
-        if go_on := way_on(execution.refused):
-            say(f"to go on all the same: {go_on}", soft_wrap=True)
+        say(f"Refused. {execution.refused}", soft_wrap=True)
+        for way in ways_on(execution.refused):
+            say(f"{way.what}:\n  {way.command}", soft_wrap=True)
         return 1
     if execution.status != "Succeeded":
         say(f"{execution.status}: {execution.failure_reason}", soft_wrap=True)
@@ -269,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arn = to_retry(sagemaker, live, arguments.retry)
         retry(sagemaker, arn)
     else:
+        if WEIGHTS in values:
+            check_url(session.client("s3"), values[WEIGHTS])
         check_debugger(sagemaker, live, selected, arguments)
         arn = start(session, settings.pipeline_name, values, selected, source)
     command.output.print(arn, soft_wrap=True)
@@ -283,7 +296,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             session,
             execution,
             POLL_S,
-            lambda refusal: refusals.rerun_command(refusal, arn, values, settings, options),
+            lambda said: ways_of_start(
+                Refused(said, arn, refusals.parameters(session, arn, settings)), settings, options
+            ),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

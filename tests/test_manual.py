@@ -266,7 +266,7 @@ def test_the_commands_that_are_not_run_exist():
 
 def test_the_options_of_run_local_are_in_its_help():
     described = re.findall(r"^\| `(--[a-z-]+)", PAGES["docs/laptop.md"], re.MULTILINE)
-    assert len(described) == 11
+    assert len(described) == 12
     help_text = help_of("scripts/run_local.py")
     assert [option for option in described if option not in help_text] == []
 

@@ -229,11 +229,11 @@ class Replicas:
         archive.write_bytes(self.bundles["deploy"].archive())
         module, _, name = code.FUNCTION_HANDLER.rpartition(".")
         event = {
-            "model_package_arn": "arn:aws:sagemaker:us-east-1:111122223333:model-package/replica/1",
+            "model_package_arn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/replica/1",
             "endpoint_name": ENDPOINT,
             "endpoint_instance_type": "ml.m5.xlarge",
             "endpoint_instance_count": "1",
-            "execution_role": "arn:aws:iam::111122223333:role/X",
+            "execution_role": "arn:aws:iam::123456789012:role/X",
         }
         program = (
             f"import importlib, sys; sys.path.insert(0, {str(archive)!r})\n"

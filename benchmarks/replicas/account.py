@@ -17,7 +17,7 @@ ENDPOINT = "replica"
 ANSWERS: dict[str, dict[str, Any]] = {
     "DescribeEndpoint": {
         "EndpointName": ENDPOINT,
-        "EndpointArn": f"arn:aws:sagemaker:us-east-1:111122223333:endpoint/{ENDPOINT}",
+        "EndpointArn": f"arn:aws:sagemaker:us-east-1:123456789012:endpoint/{ENDPOINT}",
         "EndpointConfigName": CONFIG,
         "EndpointStatus": "InService",
         "CreationTime": 0,
@@ -25,7 +25,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "DescribeModelPackage": {
         "ModelPackageName": "replica",
-        "ModelPackageArn": "arn:aws:sagemaker:us-east-1:111122223333:model-package/replica/1",
+        "ModelPackageArn": "arn:aws:sagemaker:us-east-1:123456789012:model-package/replica/1",
         "ModelPackageStatus": "Completed",
         "ModelPackageStatusDetails": {"ValidationStatuses": []},
         "ModelApprovalStatus": "PendingManualApproval",

@@ -9,6 +9,7 @@ from pathlib import Path
 from local.home.files import close_to_others, make_file, make_folder
 from local.home.names import is_bucket_name, symlink_on_the_way, unfit
 
+# The example account of pipeline.toml, of AWS's documentation, and moto's (moto.core.DEFAULT_ACCOUNT_ID).
 ACCOUNT = "123456789012"
 
 

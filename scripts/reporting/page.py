@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from entrypoints import verdict
 from entrypoints.contract import STEP_COLUMNS, TEST, TRAIN, VALIDATION
 from entrypoints.verdict import FEW_PICTURES
+from scripts.refusals import Way
 from scripts.reporting import evaluation, plots
 from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, Training, Tuning
 
@@ -29,8 +31,8 @@ _GOOD = {"Succeeded", "Completed", "Approved", "InService", "NoIssuesFound"}
 _BAD = {"Failed", "Rejected", "IssuesFound", "Error"}
 
 
-def render(report: Report, way_on: str = "") -> str:
-    """The whole page; `way_on` is the command that goes on after a refusal."""
+def render(report: Report, ways: Sequence[Way] = ()) -> str:
+    """The whole page; `ways` are what to try after a refusal."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -52,7 +54,7 @@ def render(report: Report, way_on: str = "") -> str:
         report=report,
         run=report.run,
         headline=headline(report.run, report.evaluation),
-        way_on=way_on,
+        ways=ways,
         steps=timeline(report.run),
         best=None if isinstance(report.tuning, Missing) else report.tuning.best,
         data=None if isinstance(report.data, Missing) else data(report.data),
@@ -78,7 +80,7 @@ def headline(run: Run, evaluation: Evaluation | Missing) -> Headline:
     failed = next((step for step in run.steps if step.status == "Failed"), None)
     if run.passed is False:
         # Cut, not rounded: 0.89999 is below 0.9.
-        refusal = re.sub(r"(\d\.\d{4})\d+", r"\1", run.refusal)
+        refusal = re.sub(r"(\d\.\d{4})\d+", r"\1", run.refusal.partition("; --")[0])
         return Headline("bad", "Refused", f"{refusal.rstrip('.') or 'The model is not accurate enough'}.")
     pictures = FEW_PICTURES if isinstance(evaluation, Missing) else int(evaluation.matrix.sum())
     enough = "The model is accurate enough"
@@ -225,8 +227,8 @@ def percent(value: float | None) -> str:
 
 
 def percent_cut(value: float) -> str:
-    """A share as percent with two decimals, cut: 0.8996 -> 89.96 %, 0.89999 -> 89.99 %, below 90 %."""
-    return f"{math.floor(value * 10_000 + 1e-6) / 100:g}{SPACE}%"
+    """What is compared with a threshold, as the terminal has it: cut and not rounded."""
+    return verdict.percent(value).replace(" ", SPACE)
 
 
 def size(size_bytes: int) -> str:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ from config.values import SettingsError
 
 REQUIRED = """
 bucket = "my-bucket"
-execution_role = "arn:aws:iam::123456789012:role/Execution"
-lambda_role = "arn:aws:iam::123456789012:role/service-role/Lambda"
-scheduler_role = "arn:aws:iam::123456789012:role/Scheduler"
+execution_role = "arn:aws:iam::444455556666:role/Execution"
+lambda_role = "arn:aws:iam::444455556666:role/service-role/Lambda"
+scheduler_role = "arn:aws:iam::444455556666:role/Scheduler"
 """
 
 
@@ -93,6 +94,44 @@ def test_without_spot_instances_the_wait_does_not_matter(write):
     assert load(write("max_runtime_s = 200_000\n"), {}).max_runtime_s == 200_000
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "adjusted", "told"),
+    [
+        (
+            "[tuning]\njobs = 1\n",
+            [],
+            {"tuning.parallel_jobs": 1},
+            ["tuning.parallel_jobs = 2 (from the default): tuning.jobs = 1, so it is 1"],
+        ),
+        (
+            "[tuning]\njobs = 4\nparallel_jobs = 3\n",
+            ["tuning.jobs=2"],
+            {"tuning.parallel_jobs": 2, "tuning.jobs": 2},
+            ["tuning.parallel_jobs = 3 (from pipeline.toml): tuning.jobs = 2, so it is 2"],
+        ),
+        ("[tuning]\njobs = 2\nparallel_jobs = 2\n", [], {"tuning.parallel_jobs": 2}, []),
+        (
+            '[tuning]\nstrategy = "Hyperband"\n',
+            ["tuning.early_stopping=true"],
+            {"tuning.early_stopping": False},
+            ["tuning.early_stopping = True (from --set): Hyperband stops trials by itself, so it is False"],
+        ),
+        (
+            "use_spot = true\nmax_runtime_s = 200000\n",
+            [],
+            {"max_wait_s": 200_000},
+            ["max_wait_s = 172800 (from the default): max_runtime_s = 200000, so it is 200000"],
+        ),
+    ],
+)
+def test_settings_that_others_imply_are_adjusted_and_said(write, text, overrides, adjusted, told):
+    said = []
+    settings = load(write(text), {}, overrides, lambda key, line: said.append((key, line)))
+    assert {key: attrgetter(key)(settings) for key in adjusted} == adjusted
+    assert [line for _, line in said] == told
+    assert all(line.startswith(f"{key} = ") for key, line in said)
+
+
 def test_an_empty_section_says_nothing(write):
     assert load(write("[tags]\n[tuning]\n"), {}) == load(write(""), {})
 
@@ -101,7 +140,7 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
     settings = load(write('name = "flowers"\nregion = "cn-north-1"\n'), {})
     assert settings.pipeline_name == settings.model_package_group_name == "flowers"
     assert settings.schedule_name == "flowers-retraining"
-    assert settings.function_arn == "arn:aws:lambda:cn-north-1:123456789012:function:flowers-deploy"
+    assert settings.function_arn == "arn:aws:lambda:cn-north-1:444455556666:function:flowers-deploy"
     assert settings.placeholders() == []
 
 
@@ -119,8 +158,6 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ('[tuning]\njobs = 10001\nstrategy = "Random"\n', ["tuning.jobs = 10001", "from 1 to 10000"]),
         ("[tuning]\njobs = 200\nparallel_jobs = 101\n", ["tuning.parallel_jobs = 101", "from 1 to 100"]),
         (f"[tuning]\nbatch_sizes = {list(range(1, 32))}\n", ["tuning.batch_sizes", "1 to 30"]),
-        ("[tuning]\njobs = 2\nparallel_jobs = 3\n", ["tuning.parallel_jobs = 3", "tuning.jobs = 2"]),
-        ("[tuning]\njobs = 1\n", ["tuning.parallel_jobs = 2", "the default", "tuning.jobs = 1"]),
         ("[tuning]\nlearning_rate_min = 0\n", ["tuning.learning_rate_min = 0", "above 0"]),
         ("[tuning]\nlearning_rate_min = nan\n", ["tuning.learning_rate_min = nan", "a number"]),
         ("[tuning]\nlearning_rate_max = 1e-4\n", ["tuning.learning_rate_min = 0.0001", "below"]),
@@ -129,10 +166,6 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ("[tuning]\nbatch_sizes = 32\n", ["tuning.batch_sizes = 32", "a list"]),
         ('[tuning]\nbatch_sizes = ["32"]\n', ["tuning.batch_sizes = '32'", "a whole number"]),
         ('[tuning]\nstrategy = "Grid"\n', ["tuning.strategy = 'Grid'", "Bayesian, Random, Hyperband"]),
-        (
-            '[tuning]\nstrategy = "Hyperband"\nearly_stopping = true\n',
-            ["tuning.early_stopping = True", "Hyperband", "set it to false"],
-        ),
         ("[debugger]\nenabled = 1\n", ["debugger.enabled = 1", "true or false"]),
         ("[debugger]\nprofiler_interval_ms = 250\n", ["250", "one of 100, 200, 500"]),
         ('[debugger]\ncollections = ["losess"]\n', ["'losess'", "one of weights"]),
@@ -160,8 +193,6 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
         ('[deployment]\nalarms = [" "]\n', ["deployment.alarms = ' '", "an alarm's name"]),
         (f"[deployment]\nalarms = {['a'] * 11}\n", ["deployment.alarms", "at most 10"]),
         ('cache_expires = "30 days"\n', ["cache_expires = '30 days'", "P30D"]),
-        ("use_spot = true\nmax_wait_s = 86399\n", ["max_wait_s = 86399", "less than max_runtime_s = 86400"]),
-        ("use_spot = true\nmax_runtime_s = 200000\n", ["max_wait_s = 172800", "the default", "200000"]),
         ("max_runtime_s = 0\n", ["max_runtime_s = 0", "from 1 to 2419200"]),
         ('input_mode = "Pipe"\n', ["input_mode = 'Pipe'", "one of File, FastFile"]),
         ("[tuning]\nmax_runtime_s = 119\n", ["tuning.max_runtime_s = 119", "from 120 to 15768000"]),
@@ -237,10 +268,11 @@ def test_overrides_of_what_nobody_reads_have_no_effect(write, reads, ignored):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_overrides_that_agree_with_each_other_only_have_no_effect(write, order):
-    overrides = ["tuning.jobs=1", "tuning.parallel_jobs=1"][::order]  # the default of parallel_jobs is 2
+    # The default of learning_rate_max is 0.1.
+    overrides = ["tuning.learning_rate_min=0.5", "tuning.learning_rate_max=0.9"][::order]
     assert sorted(without_effect(write(""), {}, overrides, ())) == sorted(overrides)
-    given = {"PIPELINE_TUNING__JOBS": "1"}
-    assert without_effect(write(""), given, ["tuning.parallel_jobs=1"], ()) == []
+    given = {"PIPELINE_TUNING__LEARNING_RATE_MIN": "0.5"}
+    assert without_effect(write(""), given, ["tuning.learning_rate_max=0.9"], ()) == []
 
 
 def test_an_override_that_nothing_else_gives_has_an_effect(write):

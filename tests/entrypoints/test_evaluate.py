@@ -62,7 +62,7 @@ def test_as_a_program(archive: Path, tmp_path: Path, run: Run) -> None:
     assert gate["measured"] == f"{said} (fewer than 30 say little)"
     # Of pictures like those of the training: one colour each.
     assert document["worth"]["known"] == {"value": 1.0, "low": pytest.approx(0.646, abs=1e-3), "high": 1.0}
-    known = "100.0% of them are known to it (95 % interval 0.6456 to 1)"
+    known = "100 % of them are known to it (95 % interval 64.56 % to 100 %)"
     assert result.stdout == f"{gate['measured']}. {known}. Not compared: no champion was given\n"
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert f"{json.loads(card['evaluation_observation'])}\n" == result.stdout

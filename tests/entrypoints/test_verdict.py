@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from entrypoints.metrics import one_each, worth
-from entrypoints.verdict import cut, gate
+from entrypoints.verdict import cut, gate, percent
 
 CLASSES = ["ants", "bees"]
 
@@ -82,3 +82,19 @@ def test_the_model_packages_metadata_takes_what_it_says() -> None:
     said = judged([0, 1], [0, 1])["metadata"]
     assert said["accuracy"] == "1 from 0.3423 to 1 on 2 pictures"
     assert all(re.fullmatch(r"[\w .:/=+@-]{1,256}", text) for text in said.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (267 / 269, "99.25 %"),
+        (0.89999, "89.99 %"),
+        (0.9, "90 %"),
+        (1.0, "100 %"),
+        (0.0, "0 %"),
+        (0.29, "29 %"),
+    ],
+)
+def test_a_percentage_is_cut_as_the_gates_numbers_are(value: float, shown: str) -> None:
+    assert percent(value) == shown
+    assert float(cut(value)) * 100 == pytest.approx(float(shown.removesuffix(" %")))

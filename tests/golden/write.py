@@ -13,9 +13,9 @@ FILE = Path(__file__).with_name("definition.json")
 
 SETTINGS = Settings(
     bucket="golden-bucket",
-    execution_role="arn:aws:iam::111122223333:role/Execution",
-    lambda_role="arn:aws:iam::111122223333:role/Lambda",
-    scheduler_role="arn:aws:iam::111122223333:role/Scheduler",
+    execution_role="arn:aws:iam::123456789012:role/Execution",
+    lambda_role="arn:aws:iam::123456789012:role/Lambda",
+    scheduler_role="arn:aws:iam::123456789012:role/Scheduler",
     tags={"team": "vision", "project": "golden"},
 )
 # An edit of an entry point changes its digest and nothing else, so it leaves the golden file alone.

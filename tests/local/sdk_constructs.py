@@ -55,7 +55,7 @@ def main(folder: Path) -> None:
     train = TrainingStep(name="Train", step_args=trainer.train())
     builder = ModelBuilder(
         s3_model_data_url=train.properties.ModelArtifacts.S3ModelArtifacts,
-        image_uri="111122223333.dkr.ecr.us-east-1.amazonaws.com/serve:1",
+        image_uri="123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1",
         source_code=SourceCode(source_dir=str(folder), entry_script="inference.py"),
         role_arn=ROLE,
         sagemaker_session=session,

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import boto3
@@ -41,9 +42,9 @@ def start_job(sagemaker, program, name="p"):
     )
 
 
-def client_of(url):
+def client_of(url, service="sagemaker"):
     plane = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-    return boto3.client("sagemaker", endpoint_url=url, **plane)
+    return boto3.client(service, endpoint_url=url, **plane)
 
 
 def said(log: Path, word="up"):
@@ -183,6 +184,42 @@ def test_a_signal_ends_the_program_and_its_jobs_and_a_second_one_at_once(tmp_pat
     assert time.monotonic() - began < service_module.ENDING_S
     assert (process.returncode, errors) == (0, "")
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_fresh_home_has_the_bucket_that_the_settings_name_and_an_old_one_stays_as_it_is(tmp_path):
+    named = tomllib.loads((ROOT / "pipeline.toml").read_text(encoding="utf-8"))["bucket"]
+    for buckets in ([named], []):
+        process = serve(tmp_path / "home")
+        try:
+            s3 = client_of(process.stdout.readline().split()[0], "s3")
+            assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == buckets
+            for bucket in buckets:
+                s3.delete_bucket(Bucket=bucket)
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "bucket"),
+    [('bucket = "flowers"', "flowers"), ("", ""), (None, ""), ('bucket = ""', "")],
+)
+def test_the_bucket_that_settings_name(tmp_path, text, bucket):
+    settings = tmp_path / "pipeline.toml"
+    if text is not None:
+        settings.write_text(text)
+    assert command._named_bucket(settings, {}) == bucket
+    assert command._named_bucket(settings, {"PIPELINE_BUCKET": "petals"}) == "petals"
+
+
+@pytest.mark.parametrize(
+    "text", ['bucket = "s3://flowers"', "bucket = 3", f'bucket = "{"x" * 64}"', "bucket"]
+)
+def test_a_bucket_that_cannot_be_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "pipeline.toml").write_text(text)
+    with pytest.raises(command._Refusal, match=r"pipeline\.toml is.*start again") as refused:
+        command._named_bucket(tmp_path / "pipeline.toml", {})
+    assert "\n" not in str(refused.value)
 
 
 def test_a_port_that_is_taken_is_one_line(tmp_path):

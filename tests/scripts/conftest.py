@@ -25,7 +25,7 @@ from tests.scripts import prefixes
 from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
-BUCKET = "image-classification-111122223333"
+BUCKET = "image-classification-123456789012"
 PLANE = {"region_name": "us-east-1", "aws_access_key_id": "local", "aws_secret_access_key": "local"}
 
 OF_A_DATASET = re.compile(r"\d+ pictures of \d+ classes: |left out: ")

@@ -54,6 +54,33 @@ def test_help_fits_the_terminal_and_keeps_the_examples(run):
     assert not [line for line in lines if len(line) > 60 and not line.startswith("  ")]
 
 
+@pytest.mark.parametrize(
+    ("script", "listed", "missing"),
+    [
+        (
+            "run_local.py",
+            {"Epochs", "tuning.jobs", "gate.margin"},
+            {"scheduler_role"},
+        ),
+        ("upsert_pipeline.py", {"name", "tuning.jobs", "tags.NAME"}, {"Epochs", "schedule.max_retries"}),
+        ("start_execution.py", {"Epochs", "name", "region"}, {"tuning.jobs", "bucket"}),
+        ("schedule_retraining.py", {"Epochs", "schedule.max_retries", "scheduler_role"}, {"tuning.jobs"}),
+        ("predict.py", {"name", "region"}, {"Epochs", "bucket"}),
+    ],
+)
+def test_help_lists_the_parameters_and_settings_that_have_an_effect(run, script, listed, missing):
+    lines = run(script, "--help", COLUMNS="100").stdout.splitlines()
+    names = {line.split()[0] for line in lines if line.startswith("  ") and line.split()}
+    assert listed <= names and not missing & names
+    if "tuning.jobs" in listed:
+        assert "a whole number from 1 to 10000 (4)" in " ".join(lines)
+
+
+@pytest.mark.parametrize("script", ["delete_endpoint.py", "predict.py", "rollback.py"])
+def test_an_endpoint_is_named_by_one_option_everywhere(run, script):
+    assert "  --endpoint NAME " in run(script, "--help").stdout
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_projects_own_packages_come_first(run, tmp_path, script):
     for name in ("entrypoints", "config", "scripts", "local"):
@@ -221,3 +248,12 @@ def test_a_question_without_a_terminal_needs_yes(monkeypatch):
     with pytest.raises(command.Failure, match="add --yes"):
         command.confirm("Delete?", parser.parse_args([]))
     assert command.confirm("Delete?", parser.parse_args(["--yes"]))
+
+
+@pytest.mark.parametrize(("reads", "lines"), [(command.UPSERTED, 1), (("name", "region"), 0)])
+def test_a_setting_that_was_adjusted_is_told_where_it_is_read(capsys, monkeypatch, reads, lines):
+    monkeypatch.setenv("PIPELINE_TUNING__JOBS", "1")
+    settings = command.settings(command.parser("", reads).parse_args([]))
+    assert (settings.tuning.jobs, settings.tuning.parallel_jobs) == (1, 1)
+    said = capsys.readouterr().err.splitlines()
+    assert said == lines * ["tuning.parallel_jobs = 2 (from pipeline.toml): tuning.jobs = 1, so it is 1"]

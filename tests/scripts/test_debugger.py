@@ -13,8 +13,8 @@ from scripts.start_execution import main as start_main
 from tests.scripts.conftest import BUCKET
 
 NAME = "image-classification"
-ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
-PIPELINE = f"arn:aws:sagemaker:us-east-1:111122223333:pipeline/{NAME}"
+ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
+PIPELINE = f"arn:aws:sagemaker:us-east-1:123456789012:pipeline/{NAME}"
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.13-cpu-amzn2023-sagemaker"
 
 
@@ -154,7 +154,7 @@ def test_the_look_back_is_bounded_and_a_job_that_never_started_proves_nothing(st
     stub.add_response("list_tags", {"Tags": []})
     summary = {
         "TrainingJobName": "failed",
-        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:111122223333:training-job/failed",
+        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/failed",
         "CreationTime": 0,
         "TrainingJobStatus": "Failed",
     }
@@ -179,7 +179,7 @@ def test_the_look_back_is_bounded_and_a_job_that_never_started_proves_nothing(st
 def ended(stub, status="Stopped", **more):
     described = {
         "TrainingJobName": "probe",
-        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:111122223333:training-job/probe",
+        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/probe",
         "ModelArtifacts": {"S3ModelArtifacts": "s3://b/k"},
         "TrainingJobStatus": status,
         "SecondaryStatus": status,
@@ -193,7 +193,7 @@ def ended(stub, status="Stopped", **more):
 
 
 def accepted(stub):
-    arn = "arn:aws:sagemaker:us-east-1:111122223333:training-job/probe"
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/probe"
     stub.add_response("create_training_job", {"TrainingJobArn": arn})
     stub.add_response("stop_training_job", {})
 

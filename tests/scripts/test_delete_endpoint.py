@@ -5,7 +5,7 @@ from scripts.delete_endpoint import Deployment, find
 
 SCRIPT = "delete_endpoint.py"
 GROUP = "image-classification"
-ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
+ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_what_two_endpoints_share_stays_with_the_other(run, url, sagemaker):
     shared = register(sagemaker, 1)
     serve(sagemaker, "flowers", shared)
     serve(sagemaker, "flowers-eu", shared)
-    assert run(SCRIPT, "flowers", "--local", url, "--yes").returncode == 0
+    assert run(SCRIPT, "--endpoint", "flowers", "--local", url, "--yes").returncode == 0
     assert names(sagemaker) == ({"flowers-eu"}, {shared}, {shared})
 
 
@@ -150,3 +150,5 @@ def test_bad_input_is_one_line(run, refused, url):
     refused(run(SCRIPT, "flowers", "--local", url, "--yes"), "there is no endpoint flowers")
     refused(run(SCRIPT, "a", "b", "--local", url), "unrecognized arguments: b")
     refused(run(SCRIPT, "a", "--remains", "--local", url), "--remains goes without the name")
+    refused(run(SCRIPT, "--endpoint=a", "--remains", "--local", url), "--remains goes without the name")
+    refused(run(SCRIPT, "a", "--endpoint", "b", "--local", url), "both a and --endpoint b", "keep --endpoint")

@@ -17,10 +17,11 @@ from config.settings import load
 from entrypoints.dataset import check_dataset
 from local.home.home import Home
 from scripts.command import Failure
+from scripts.conclusion import tell
 from scripts.exclude import exclude
 from scripts.execution import Execution
 from scripts.results import Results
-from scripts.run_local import find_dataset, tell
+from scripts.training_data import find_dataset
 from tests.entrypoints.archives import UNSAFE
 
 SCRIPT = "upload_dataset.py"
@@ -60,10 +61,10 @@ def names(dataset):
 
 
 def test_what_suspects_json_names_is_not_uploaded_and_deleted_on_request(run, url, s3, pictures, listed):
-    to = "s3://image-classification-111122223333/flowers"
+    to = "s3://image-classification-123456789012/flowers"
 
     def keys():
-        found = s3.list_objects_v2(Bucket="image-classification-111122223333", Prefix="flowers/")
+        found = s3.list_objects_v2(Bucket="image-classification-123456789012", Prefix="flowers/")
         return {item["Key"] for item in found["Contents"]}
 
     assert run(SCRIPT, pictures, "--to", to, "--local", url).returncode == 0
@@ -150,9 +151,9 @@ def test_a_local_run_says_where_its_list_is(tmp_path, capsys, member, content, f
         tar.add(tmp_path / member, member)
     suspects = local(tmp_path / "home").suspects()
     assert suspects == (None if found is None else (archive, found))
-    none = dict.fromkeys(("best_hyperparameters", "test_accuracy", "endpoint_prediction"))
+    none = dict.fromkeys(("refused", "best_hyperparameters", "test_accuracy", "endpoint_prediction"))
     artifacts = {"suspects": str(archive)} if found else {}
-    tell({**none, "suspect_labels": found, "artifacts": artifacts, "status": "Succeeded", "seconds": 1})
+    tell({**none, "suspect_labels": found, "artifacts": artifacts, "status": "Succeeded", "seconds": 1}, [])
     said = (
         "suspect labels: 3 of training and validation, shown in the report; the same command with --exclude"
     )
@@ -184,7 +185,7 @@ def test_published_splits_hold_files_of_the_same_name(pictures, listed, tmp_path
 def test_what_the_dataset_does_not_have_is_refused(run, refused, url, pictures, listed, tmp_path):
     text = tmp_path / "list.txt"
     text.write_text("ants/1.png\nants/11.png\nwasps/1.png\n")
-    options = ("--to", "s3://image-classification-111122223333/x", "--local", url)
+    options = ("--to", "s3://image-classification-123456789012/x", "--local", url)
     refused(
         run(SCRIPT, pictures, *options, "--exclude", text),
         "list.txt lists 2 pictures that",

@@ -2,14 +2,14 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
-from scripts.execution import Execution, deployment, follow, wait_for_endpoint
-from scripts.live import LiveMetrics
+from scripts.execution import Execution, _left, _rows, deployment, follow, wait_for_endpoint
+from scripts.live import LiveProgress, Progress
 
 TIME = datetime(2026, 11, 22, tzinfo=UTC)
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/p/execution/abcdefghijkl"
@@ -166,9 +166,9 @@ def test_a_failed_processing_job_is_told_by_its_exit_message(session, capsys, me
 
 def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, monkeypatch):
     def of(_, jobs):
-        return {job: f"train:loss {len(job)}" for job in jobs if "late" not in job}
+        return {job: Progress(5, 10, 0.5, 0.75, 40) for job in jobs if "late" not in job}
 
-    monkeypatch.setattr(LiveMetrics, "of", of)
+    monkeypatch.setattr(LiveProgress, "of", of)
     steps = [{"Name": name, "Type": "Training", "Arguments": {}} for name in ("Tune", "Train")]
     session.stub.add_response(
         "describe_pipeline_definition_for_execution", {"PipelineDefinition": json.dumps({"Steps": steps})}
@@ -188,8 +188,6 @@ def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, m
             "describe_pipeline_execution", {"PipelineExecutionArn": ARN, "PipelineExecutionStatus": status}
         )
         session.stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": records})
-        if status == "Executing":  # what has ended is not asked about again
-            session.stub.add_response("describe_hyper_parameter_tuning_job", TUNING)
         if records[0]["StepStatus"] == "Executing":
             names = ("tune-002-abcdef12", "tune-003-fedcba21", "tune-004-late")
             session.stub.add_response(
@@ -203,14 +201,53 @@ def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, m
                     "MaxResults": 100,
                 },
             )
+        if status == "Executing":  # what has ended is not asked about again
+            session.stub.add_response("describe_hyper_parameter_tuning_job", TUNING)
     follow(session, ARN, poll_s=0)
-    assert [re.sub(r" \d+ s ?", " ", line).strip() for line in capsys.readouterr().err.splitlines()] == [
-        "Tune Executing 1 of 4 trials; trial 002: train:loss 17; trial 003: train:loss 17",
-        "Tune Succeeded 1 of 4 trials",
-        "Train Executing train:loss 4",
-        "Train Succeeded",
-    ]
+    epoch = "epoch 5 of 10: loss 0.5000, validation accuracy 75 %, about 40 s left"
+    lines = [re.sub(r" \d+ s ?", " ", line, count=1).strip() for line in capsys.readouterr().err.splitlines()]
+    assert re.fullmatch(
+        rf"Tune Executing 1 of 4 trials, about \d+ .* left; trial 002: {epoch}; trial 003: {epoch}", lines[0]
+    )
+    assert lines[1:] == ["Tune Succeeded 1 of 4 trials", f"Train Executing {epoch}", "Train Succeeded"]
 
 
 def test_nothing_is_deployed_when_the_step_did_not_run():
     assert deployment(Execution(ARN, "Succeeded", "", ())) == {}
+
+
+GATE = [
+    {
+        "Name": "CheckAccuracy",
+        "Type": "Condition",
+        "Arguments": {
+            "IfSteps": [{"Name": "RegisterModel", "Type": "RegisterModel", "Arguments": {}}],
+            "ElseSteps": [{"Name": "AccuracyTooLow", "Type": "Fail", "Arguments": {}}],
+        },
+    }
+]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rows"),
+    [
+        (None, ["CheckAccuracy", "RegisterModel"]),
+        ("True", ["CheckAccuracy", "RegisterModel"]),
+        ("False", ["CheckAccuracy", "AccuracyTooLow"]),
+    ],
+)
+def test_the_branch_that_a_condition_did_not_take_has_no_row(outcome, rows):
+    status = "Succeeded" if outcome else "Executing"
+    record = {"StepStatus": status, "Metadata": {"Condition": {"Outcome": outcome}} if outcome else {}}
+    assert [name for name, _ in _rows(GATE, {"CheckAccuracy": record})] == rows
+
+
+def test_the_time_that_is_left_is_estimated_when_something_has_happened():
+    begun = {"StepName": "Tune", "StepStatus": "Executing", "StartTime": TIME}
+    estimates = {}
+    assert _left(begun, 4, 0, estimates) == "" == _left(begun | {"StepStatus": "Succeeded"}, 4, 2, estimates)
+    ended = begun | {"EndTime": TIME + timedelta(seconds=300)}  # as if now
+    assert _left(ended, 4, 2, estimates) == ", about 5 min left"
+    ended["EndTime"] += timedelta(seconds=300)
+    assert _left(ended, 4, 2, estimates) == ", about 5 min left"
+    assert _left(ended, 4, 3.5, estimates) == ", about 1 min left"

@@ -12,9 +12,9 @@ import requests
 from entrypoints import deploy
 from local.service import LocalService
 
-BUCKET = "image-classification-111122223333"
+BUCKET = "image-classification-123456789012"
 NAME = "image-classification"
-ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
+ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 CARD = {
     "classes": ["ants", "bees"],
     "preprocessing": {"image_size": 16, "resize": 16, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},

@@ -9,10 +9,10 @@ from PIL import Image
 from entrypoints.dataset import check_dataset
 from scripts.command import Failure
 from scripts.owners import owner
-from scripts.run_local import dataset_name, put_dataset
+from scripts.training_data import dataset_name, put_dataset
 
 SCRIPT = "upload_dataset.py"
-BUCKET = "image-classification-111122223333"
+BUCKET = "image-classification-123456789012"
 DATA = f"s3://{BUCKET}/image-classification/data/"
 
 

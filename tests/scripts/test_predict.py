@@ -28,6 +28,17 @@ def test_label_and_probabilities_in_a_table(run, runtime, picture):
     assert runtime.requests == [("image/png", picture.read_bytes())]
 
 
+@pytest.mark.parametrize(("columns", "shown"), [("80", "…"), ("300", "holiday/")])
+def test_a_narrow_table_keeps_the_end_of_a_files_name(run, runtime, picture, tmp_path, columns, shown):
+    folder = tmp_path / "holiday" / ("of the summer " * 8).strip()
+    folder.mkdir(parents=True)
+    for name in ("IMG_0001.png", "IMG_0002.png"):
+        (folder / name).write_bytes(picture.read_bytes())
+    table = run(SCRIPT, folder, "--local", runtime.url, COLUMNS=columns).stdout
+    assert "IMG_0001.png" in table and "IMG_0002.png" in table and shown in table
+    assert "75.0%" in table
+
+
 def test_json(run, runtime, picture):
     completed = run(SCRIPT, picture, picture, "--format", "json", "--local", runtime.url)
     assert json.loads(completed.stdout) == [{"file": str(picture), **ANSWER}] * 2

@@ -14,7 +14,7 @@ from scripts.rollback import Served, choose
 
 SCRIPT = "rollback.py"
 GROUP = ENDPOINT = "image-classification"
-ROLE = "arn:aws:iam::111122223333:role/ImageClassificationExecution"
+ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
 # Healthy, and its answer to everything is the version.
 APP = """
@@ -134,7 +134,7 @@ def test_what_was_served_before_may_be_cleaned_up(run, service, sagemaker):
 def test_any_approved_version_can_be_named(run, service, sagemaker):
     first, second = register(service, 1), register(service, 2)
     put_behind(sagemaker, first)
-    done = run(SCRIPT, ENDPOINT, "--local", service.url, "--yes", "--to", 2)
+    done = run(SCRIPT, "--endpoint", ENDPOINT, "--local", service.url, "--yes", "--to", 2)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"endpoint {ENDPOINT} is on its way to version 2 of {GROUP}\n"
     settled(sagemaker)

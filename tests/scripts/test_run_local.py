@@ -14,6 +14,7 @@ from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
 from smdebug.trials import create_trial
 
 from config.sections import Debugger
+from entrypoints.verdict import percent
 from local.home.home import Home
 from local.home.store import Store
 from local.service import LocalService
@@ -136,20 +137,27 @@ def test_the_version_has_a_card_of_this_execution(passed):
     found = {metric["name"]: metric["value"] for metric in measured}
     assert (found["accuracy"], found["pictures"]) == (summary["test_accuracy"], TESTED)
     assert found["known"] == summary["test_known"]
-    assert f"known: {summary['test_known']:.1%} of the test pictures" in output
+    assert f"known: {percent(summary['test_known'])} of the test pictures" in output
     report = Path(summary["artifacts"]["report"]).read_text(encoding="utf-8")
     assert details["definition_sha256"] in report
     assert "Not stated: set model_card.intended_uses in pipeline.toml" in report
 
 
 def test_the_person_reads_what_happened(passed):
-    _, _, output, errors = passed
+    home, summary, output, errors = passed
     assert "left out: ants/notes.txt: " in errors
-    url = "s3://image-classification-111122223333/image-classification/data/pictures-"
+    assert "random weights, for which 18 pictures are few; --weights imagenet starts " in errors
+    url = "s3://image-classification-123456789012/image-classification/data/pictures-"
     assert re.search(rf"18 pictures of 3 classes are in {url}[0-9a-f]{{8}}/ ", errors)
+    share = r"[\d.]+ %"
     assert re.search(
-        rf"test accuracy: \d+\.\d% of {TESTED} pictures, which may be \d+\.\d% to \d+\.\d% of ", output
+        rf"Accepted: test accuracy {share} of {TESTED} pictures, too few to be sure; .* {share} to {share} ",
+        output,
     )
+    report = Path(summary["artifacts"]["report"])
+    assert f"  report: {report.as_uri()}\n" in output
+    assert f"    python -m local --home {home}\n" in output
+    assert "TrainModel Executing" in errors and "epoch 1 of 1: loss " in errors
     assert "of 3 classes (fewer than 30 say little)" in errors
     assert (
         "Not compared: endpoint image-classification serves nothing, and image-classification has no"
@@ -172,7 +180,7 @@ def test_its_definition_is_that_of_the_dry_run(passed):
     assert answer["PipelineDefinition"] == dry
 
 
-def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
+def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run, tmp_path):
     """Re-runs the tail of the execution by selective execution, with a threshold that nobody reaches."""
     home, summary, _, _ = passed
     with LocalService(home) as service:
@@ -183,11 +191,30 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run):
             *("--from", "CheckAccuracy", "--parameter", "AccuracyThreshold=0.99"),
         )
         assert done.returncode == 1, done.stderr
-        said, way_on = done.stdout.splitlines()[1:3]
+        said, *ways = done.stdout.splitlines()[1:]
+        assert said.startswith("Refused. Test accuracy ")
         assert " is below AccuracyThreshold 0.99; --parameter AccuracyThreshold=" in said
-        assert way_on.startswith("to go on all the same: python scripts/start_execution.py --local=http://")
+        assert ways[-2] == "take this model all the same:"
+        way_on = ways[-1].strip()
+        assert way_on.startswith("python scripts/start_execution.py --local=http://")
+        assert "--parameter Epochs=2 " in ways[ways.index("train longer:") + 1]
         assert float(re.search(r"--parameter AccuracyThreshold=(\S+)", way_on)[1]) <= summary["test_accuracy"]
         arn = done.stdout.splitlines()[0]
+        # As run_local.py has its report written.
+        told = (
+            "--typed",
+            "python scripts/run_local.py --data x",
+            "--home",
+            home,
+            "--output",
+            tmp_path / "no.html",
+        )
+        done = run("report.py", arn, "--local", service.url, *told)
+        assert done.returncode == 0, done.stderr
+        html = (tmp_path / "no.html").read_text(encoding="utf-8")
+        assert "<code>python scripts/run_local.py --data x --weights imagenet</code>" in html
+        assert f"while python -m local --home {home} runs" in html
+        assert f"--from CheckAccuracy --source {arn} --parameter AccuracyThreshold=" in html
         listed = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn)["PipelineExecutionSteps"]
         ran = {step["StepName"]: step["StepStatus"] for step in listed if not _reused(step)}
         assert ran == {"CheckAccuracy": "Succeeded", "AccuracyTooLow": "Failed"}

@@ -15,18 +15,17 @@ import pytest
 from config.settings import load
 from local.processes.ending import GRACE_S
 from local.service import LocalService
-from scripts.run_local import find_dataset
+from scripts.training_data import find_dataset
 from tests.local.full_disk import MESSAGE
 from tests.scripts.runs import ROOT, SMALL, make_pictures, start
 
+ENDLESS = ("--set", "tuning.learning_rate_min=1e30", "--set", "tuning.learning_rate_max=1e31")
+
 
 def test_a_killed_run_goes_on_and_a_program_that_fails_tells_its_reason(tmp_path):
-    """A weights file of another network stops the first trial; its own words reach the person."""
-    import torch
-
-    torch.save({"nothing.weight": torch.zeros(1)}, tmp_path / "weights.pth")
+    """A learning rate without measure stops the first trial; its own words reach the person."""
     pictures, home = make_pictures(tmp_path / "pictures", 3), tmp_path / "home"
-    process = start("--data", pictures, "--home", home, "--weights", tmp_path / "weights.pth", *SMALL)
+    process = start("--data", pictures, "--home", home, *ENDLESS, *SMALL)
     deadline = time.monotonic() + 200
     while not list((home / "tuning-jobs").glob("*/log.txt")):
         assert process.poll() is None and time.monotonic() < deadline
@@ -36,7 +35,7 @@ def test_a_killed_run_goes_on_and_a_program_that_fails_tells_its_reason(tmp_path
     process = start("--resume", "--home", home, "--summary", tmp_path / "summary.json")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 1, output + errors
-    assert "weights.pth is not a ResNet18 of torchvision: it lacks " in output
+    assert "try a smaller learning_rate" in output
     assert "Traceback" not in output + errors
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["status"] == "Failed"
@@ -164,7 +163,8 @@ def test_two_runs_at_once_on_one_home(tmp_path, run, refused):
     ("arguments", "words"),
     [
         (["--data", "missing"], ("missing", "not a folder")),
-        (["--weights", "missing.pth"], ("missing.pth", "none, imagenet")),
+        (["--weights", "missing.pth"], ("missing.pth", "imagenet or none")),
+        (["--weights", ROOT / "README.md"], ("README.md", "must end in", "imagenet or none")),
         (["--local", "http://127.0.0.1:1"], ("start_execution.py",)),
         (["--summary", "missing/s.json"], ("missing/s.json",)),
         (["--summary", "pictures"], ("pictures", "name a file")),

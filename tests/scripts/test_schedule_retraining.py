@@ -15,7 +15,7 @@ def pipeline(client):
         PipelineName="image-classification",
         PipelineDefinition=json.dumps({"Version": "2020-12-01", "Parameters": [], "Steps": []}),
         ClientRequestToken="a" * 32,
-        RoleArn="arn:aws:iam::111122223333:role/ImageClassificationExecution",
+        RoleArn="arn:aws:iam::123456789012:role/ImageClassificationExecution",
     )
     return answer["PipelineArn"]
 
@@ -90,7 +90,7 @@ def test_create_show_change_and_delete(run, refused, url, client, pipeline):
     assert schedule["State"] == "ENABLED"
     assert schedule["FlexibleTimeWindow"] == {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 15}
     assert schedule["Target"]["Arn"] == pipeline
-    assert schedule["Target"]["RoleArn"] == "arn:aws:iam::111122223333:role/ImageClassificationScheduler"
+    assert schedule["Target"]["RoleArn"] == "arn:aws:iam::123456789012:role/ImageClassificationScheduler"
     assert schedule["Target"]["SageMakerPipelineParameters"] == {
         "PipelineParameterList": [{"Name": "Epochs", "Value": "3"}]
     }
@@ -138,7 +138,7 @@ def test_what_is_not_named_stays(url, client):
 @pytest.mark.usefixtures("pipeline")
 def test_what_cannot_be_started_goes_to_a_queue(url, client, capsys):
     scheduler = client("scheduler")
-    queue = "arn:aws:sqs:us-east-1:111122223333:image-classification-failures"
+    queue = "arn:aws:sqs:us-east-1:123456789012:image-classification-failures"
     main(["--local", url, "--rate", "7 days"])
     assert "DeadLetterConfig" not in scheduler.get_schedule(Name=NAME)["Target"]
     main(["--local", url, "--set", f"schedule.dead_letter_queue={queue}", "--set", "schedule.max_retries=3"])

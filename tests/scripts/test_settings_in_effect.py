@@ -60,7 +60,7 @@ class Taken(Exception):
 
 def test_these_are_all_the_commands():
     commands = {path.stem for path in SCRIPTS.glob("*.py") if "command.run(main)" in path.read_text()}
-    assert commands == COMMANDS.keys() | {"lock_wheels"}  # which takes no settings
+    assert commands == COMMANDS.keys() | {"lock_wheels", "weights"}  # which take no settings
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -119,7 +119,7 @@ def test_what_no_file_gives_has_an_effect_everywhere(run, refused, url, tmp_path
     (tmp_path / "mine.toml").write_text(re.sub("(?m)^lambda_role.*$", "", shipped))
     given = ("--local", url, "--settings", "mine.toml")
     refused(run("start_execution.py", *given), "lambda_role is not set")
-    role = ("--set", "lambda_role=arn:aws:iam::111122223333:role/Deploy")
+    role = ("--set", "lambda_role=arn:aws:iam::123456789012:role/Deploy")
     refused(run("start_execution.py", *given, *role), "there is no pipeline")
     refused(run("start_execution.py", *given, *role, "--set", "tuning.jobs=9"), "tuning.jobs=9 has no effect")
 

@@ -13,7 +13,7 @@ from scripts.command import Failure
 from scripts.upload_dataset import split_url, upload
 
 SCRIPT = "upload_dataset.py"
-BUCKET = "image-classification-111122223333"
+BUCKET = "image-classification-123456789012"
 TO = f"s3://{BUCKET}/flowers"
 
 

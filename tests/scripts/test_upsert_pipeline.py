@@ -18,7 +18,7 @@ from steps.wheels import WheelsError
 from tests.local.definitions import document, training
 
 NAME = "image-classification"
-ROLE = "arn:aws:iam::123456789012:role/Deploy"
+ROLE = "arn:aws:iam::444455556666:role/Deploy"
 # moto's Lambda checks that the role exists; AWS does, too.
 TRUST = json.dumps(
     {
@@ -107,7 +107,7 @@ def test_upserting_creates_then_changes_nothing_then_updates(run, account, clien
 
 
 def _keys(s3):
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="image-classification-111122223333")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="image-classification-123456789012")
     return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
 
@@ -122,6 +122,8 @@ def upsert(account, url, monkeypatch):
     for key, value in own.items():
         monkeypatch.setenv(f"PIPELINE_{key.upper()}", value)
     monkeypatch.setattr(upsert_pipeline, "definition", small_definition)
+    # moto's account is the example account; here it stands for a person's own.
+    monkeypatch.setattr("config.settings.PLACEHOLDER_ACCOUNT", "000000000000")
     return lambda *arguments: upsert_pipeline.main([*account, *arguments])
 
 
@@ -272,7 +274,7 @@ def test_a_tag_is_taken_away_here_too(tmp_path, monkeypatch, url):
     assert url  # moto, whose state belongs to the process, is empty
     monkeypatch.setattr(upsert_pipeline, "definition", trained)
     with LocalService(tmp_path / "home") as service:
-        service.client("s3").create_bucket(Bucket="image-classification-111122223333")
+        service.client("s3").create_bucket(Bucket="image-classification-123456789012")
         assert upsert_pipeline.main(["--local", service.url, "--set", "tags.stage=test"]) == 0
         assert upsert_pipeline.main(["--local", service.url, "--set", "tags.team=vision"]) == 0
         expected = {"project": NAME, "team": "vision"}

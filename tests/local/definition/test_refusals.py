@@ -153,7 +153,7 @@ def test_an_image_that_is_an_expression_is_shown_as_the_definition_has_it():
         ("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1", "sagemaker-xgboost"),
         ("811284229777.dkr.ecr.us-east-1.amazonaws.com/image-classification:1", "image-classification"),
         ("387376663083.dkr.ecr.cn-northwest-1.amazonaws.com.cn/kmeans:1", "kmeans"),
-        ("111122223333.dkr.ecr.us-east-1.amazonaws.com/kmeans:1", None),  # somebody's own repository
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/kmeans:1", None),  # somebody's own repository
         ("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3", None),
         ("763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.13.0-cpu-py312", None),
         ("kmeans", None),

@@ -16,7 +16,7 @@ from pipeline.definition import digest
 from tests.local.executions import statuses
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "definition.json"
-FUNCTION = "arn:aws:lambda:us-east-1:111122223333:function:image-classification-deploy"
+FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:image-classification-deploy"
 EVALUATION = "s3://golden-bucket/image-classification/executions/d84ewltjmxhe/evaluate"
 FIRST_DEPLOYMENT = {
     "deployed": True,

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from scripts.refusals import Way
 from scripts.reporting import page, plots
 from scripts.reporting.parts import Missing
 from scripts.reporting.svg import printable
@@ -71,6 +72,15 @@ def test_plots_take_their_colours_from_the_page(html):
     plots = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     assert "var(--series-1)" in plots
     assert re.findall(r"(?:fill|stroke): ?#[0-9a-f]{6}", plots) == []
+
+
+def test_a_refusal_names_the_next_commands(report):
+    sentence = "Test accuracy 0.5 is below AccuracyThreshold 0.9; --parameter AccuracyThreshold=0.5 would do"
+    refused = replace(report, run=replace(report.run, passed=False, refusal=sentence))
+    html = page.render(refused, [Way("train longer", "python scripts/run_local.py --data 'a <b>'")])
+    assert "Test accuracy 0.5 is below AccuracyThreshold 0.9.</h1>" in html
+    assert "<dt>Train longer</dt>" in html
+    assert "<code>python scripts/run_local.py --data &#39;a &lt;b&gt;&#39;</code>" in html
 
 
 def test_hostile_names_stay_text(tmp_path):
