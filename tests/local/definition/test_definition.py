@@ -108,7 +108,7 @@ def test_what_is_no_definition_is_refused(text):
         ([fail("F", "x"), processing("A", DependsOn=["F"])], "a Fail step"),
         (
             [processing("A", DependsOn="B")],
-            "DependsOn is not a list whose every item is a JSON string or object",
+            "DependsOn is not a list of items of the JSON type string or object",
         ),
         ([processing("A", PropertyFiles=[{**REPORT, "FilePath": 1}])], "FilePath are not all strings"),
         ([{"Name": "F", "Type": "Fail", "Arguments": {"Message": "x"}}], "step 'F': expected an object"),
