@@ -68,7 +68,7 @@ def test_a_home_has_one_service_at_a_time(tmp_path):
 def test_a_home_keeps_its_region(tmp_path):
     with LocalService(tmp_path, "eu-west-1"):
         pass
-    told = f"^{tmp_path} is of the region eu-west-1, not us-east-1; go on with region eu-west-1 .*--home$"
+    told = f"^{tmp_path} belongs to region eu-west-1, not us-east-1; use region eu-west-1 .*--home$"
     for _ in range(2):  # whoever is refused does not keep it from others
         with pytest.raises(OtherRegion, match=told):
             LocalService(tmp_path)

@@ -100,7 +100,7 @@ def test_json_get_says_what_is_missing(content, path, message):
         ({"Std:JsonGet": {"Path": "a"}}, "takes PropertyFile or S3Uri"),
         ({"Std:JsonGet": {"S3Uri": "s3://b/f", "Path": 1}}, "not a string"),
         ({"Std:JsonGet": {"PropertyFile": "x", "Path": "a"}}, "PropertyFile is not Get"),
-        ({"Std:Split": {}}, "Std:Split is not a function"),
+        ({"Std:Split": {}}, "does not know the function Std:Split"),
     ],
 )
 def test_malformed_expressions_are_refused(expression, message):

@@ -137,7 +137,7 @@ def test_a_program_that_finds_the_disk_full_is_not_to_blame(control, home):
             {"S3Uri": "s3://absent/out"},
             "the bucket of s3://absent/out does not exist; create it with",
         ),
-        ({"S3Uri": "s3://Bad_Bucket/out"}, "no bucket can have the name 'Bad_Bucket'"),
+        ({"S3Uri": "s3://Bad_Bucket/out"}, "'Bad_Bucket' is not a valid bucket name"),
         ({"S3Uri": "s3://b/in/a.txt"}, "the key of s3://b/in/a.txt/y cannot stand beside another key"),
     ],
 )
