@@ -11,9 +11,7 @@ from local.processes.opt_ml import NOTE
 
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
 _FAILURE_FILE_CHARACTERS = 1024  # developer guide, "How Amazon SageMaker processes training output"
-_LAST_LINE_CHARACTERS = (
-    400  # the tuning job, the step and the execution quote it in their own
-)
+_LAST_LINE_CHARACTERS = 400  # the tuning job, the step and the execution quote it in their own
 # What the toolkit writes into the failure file unless it captures its program's errors, as AWS's framework
 # images make it do (capture_error): the log has the error.
 _TOOLKIT_SILENCE = re.compile(r'ExecuteUserScriptError:\nExitCode \d+\nErrorMessage ""')

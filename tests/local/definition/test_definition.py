@@ -78,7 +78,10 @@ def test_what_is_no_definition_is_refused(text):
         ([processing("A", get("Parameters.P"))], "step 'A': Get Parameters.P: there is no parameter 'P'"),
         ([processing("A", get("Steps.B.X"))], "step 'A': Get Steps.B.X: there is no step 'B'"),
         ([processing("A", get("Execution.Now"))], "no execution variable 'Now'"),
-        ([processing("A", {"Std:Split": {}})], "step 'A': Std:Split is not a function"),
+        (
+            [processing("A", {"Std:Split": {}})],
+            "step 'A': the local service does not know the function Std:Split",
+        ),
         ([processing("A", Sidecar=1)], "step 'A': unknown key 'Sidecar'"),
         ([processing("A", DependsOn=[{"Step": "A", "Trigger": "Never"}])], "the Trigger 'Never'"),
         ([processing("A"), training("B", {"x": get("Steps.A.Nothing")})], "answers no 'Nothing'"),

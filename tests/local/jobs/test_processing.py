@@ -305,11 +305,11 @@ def test_a_path_is_required_unless_the_job_manages_it(control, side):
 @pytest.mark.parametrize(
     ("names", "paths", "message"),
     [
-        (("d", "d"), ("a", "b"), "InputName must be unique: 'd' stands there 2 times"),
+        (("d", "d"), ("a", "b"), "InputName must be unique: 'd' occurs 2 times"),
         (
             ("d", "e"),
             ("a", "a/"),
-            "LocalPath of inputs must be unique: '/opt/ml/processing/a' stands there 2",
+            "LocalPath of inputs must be unique: '/opt/ml/processing/a' occurs 2",
         ),
     ],
 )

@@ -408,7 +408,7 @@ def test_what_is_for_pipe_mode_is_refused_in_file_mode(control, wrapped):
 def test_channels_have_names_of_their_own(control):
     request = training_request("pass")
     request["InputDataConfig"] *= 2
-    with pytest.raises(ServiceError, match="ChannelName must be unique: 'train' stands there 2 times"):
+    with pytest.raises(ServiceError, match="ChannelName must be unique: 'train' occurs 2 times"):
         control.call("CreateTrainingJob", request)
 
 
