@@ -45,9 +45,7 @@ class ExecutionService:
         self._pipeline = pipeline
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
-        self._left: dict[
-            str, tuple[Definition, bool]
-        ] = {}  # what still runs, and whether it was being stopped
+        self._left: dict[str, tuple[Definition, bool]] = {}  # what still runs; whether it was stopping
         self._closed = False
 
     def operations(self) -> dict[str, Operation]:

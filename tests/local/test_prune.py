@@ -138,8 +138,8 @@ def test_what_runs_or_was_interrupted_stays_with_what_it_reuses(homed, store, mo
     plan = pruned(homed, store)
     assert kept(store) == ["going", "source"]
     assert +plan.kept == {
-        "executions that run, or were interrupted and can go on": 1,
-        "executions of which a kept one took results": 1,
+        "executions that run, or were interrupted and can resume": 1,
+        "executions whose results a kept one uses": 1,
     }
     assert len(left(homed, "source")) == len(left(homed, "going")) > 0
 

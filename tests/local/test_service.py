@@ -258,5 +258,5 @@ def test_a_second_signal_ends_the_program_and_its_children_whatever_hangs(tmp_pa
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - began < ending.GRACE_S + 3
-    assert (process.returncode, errors) == (128 + number, "ended without what did not end within 5 s\n")
+    assert (process.returncode, errors) == (128 + number, "ended; some threads did not end within 5 s\n")
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
