@@ -98,8 +98,8 @@ def opt_ml(folder: Path) -> OptMl:
         return OptMl(folder, "own", "")
     if not _writable():
         return OptMl(folder, "", obstacle)
-    # A job that could write into the machine's own /opt/ml, and cannot be kept off it, does not start. To check
-    # afterwards would be too late: another job may have read what it wrote.
+    # A job that could write into the machine's own /opt/ml, and cannot be kept off it, does not start. A
+    # later check would be too late: another job may have read what it wrote.
     if unguarded := _obstacle("guarded"):
         raise ValueError(
             f"a program could write into the machine's own /opt/ml: it cannot get its own ({obstacle}),"

@@ -1,6 +1,6 @@
 """Records of the processes that the service started, so that those that outlive it are ended.
 
-The records are files, one per process: its pid, and when it began. Together they identify one process for good,
+The records are files, one per process: its pid, and when it began. Together they identify one process,
 even if the pid is reused. Two programs read them: a service's guard (start.py), which ends what is left
 when the service is gone, and the next service, in case the guard was killed, too.
 

@@ -138,7 +138,7 @@ def test_a_program_that_finds_the_disk_full_is_not_to_blame(control, home):
             "the bucket of s3://absent/out does not exist; create it with",
         ),
         ({"S3Uri": "s3://Bad_Bucket/out"}, "'Bad_Bucket' is not a valid bucket name"),
-        ({"S3Uri": "s3://b/in/a.txt"}, "the key of s3://b/in/a.txt/y cannot stand beside another key"),
+        ({"S3Uri": "s3://b/in/a.txt"}, "the key of s3://b/in/a.txt/y cannot exist beside another key"),
     ],
 )
 def test_an_output_that_cannot_be_in_s3_fails_the_job_and_makes_nothing(control, home, change, reason):
