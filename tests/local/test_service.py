@@ -194,7 +194,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
     assert output == ""
     assert (
         errors
-        == f"local: port {port} of 127.0.0.1 is taken; end what listens there, or choose another port\n"
+        == f"local: port {port} of 127.0.0.1 is taken; stop what listens there, or choose another port\n"
     )
 
 
