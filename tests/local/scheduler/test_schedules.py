@@ -191,7 +191,7 @@ def test_groups_lists_and_tags(idle):
         (schedule(name="a b"), "'name' failed to satisfy constraint"),
         (schedule(FlexibleTimeWindow={"Mode": "FLEXIBLE"}), "MaximumWindowInMinutes goes with"),
         (schedule(target={"Arn": "arn:aws:sqs:us-east-1:123456789012:q"}), "only start SageMaker pipelines"),
-        (schedule(target={"Arn": PIPELINE.replace("us-east-1", "eu-west-1")}), "is of the region eu-west-1"),
+        (schedule(target={"Arn": PIPELINE.replace("us-east-1", "eu-west-1")}), "is in region eu-west-1"),
         (schedule(target={"Input": "{}"}), "SageMakerPipelineParameters, not Input"),
         (schedule(target={"SqsParameters": {}}), "SqsParameters is not a member"),
         (schedule(target={"Arn": UNIVERSAL}), "put the parameters of"),
