@@ -21,7 +21,7 @@ class Search:
     """Suggestions that depend on the seed and on the objectives, never on which trial ends first.
 
     Trial k gets the sampler's k-th suggestion, however many trials run at once. The Bayesian sampler then
-    knows exactly the objectives of trials 1 to k - `parallel`: trial k waits for these, and does not see later
+    knows exactly the objectives of trials 1 to k - `parallel`: trial k waits for these, and never sees later
     trials that ended sooner. The other strategies use no objectives, so their trials do not wait.
 
     The caller measures the time and sets `expired`.
