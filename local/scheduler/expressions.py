@@ -153,7 +153,7 @@ def _numbers(text: str, name: str, low: int, high: int, names: Sequence[str], sp
         # A range that goes backwards is not documented.
         fits = ends == sorted(ends) and all(low <= end <= high for end in ends)
         if match is None or not fits or match[3] == "0":
-            raise ValueError(f"{text!r} is not a {name}")
+            raise ValueError(f"{text!r} is not valid for {name}")
     return field
 
 
