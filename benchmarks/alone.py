@@ -1,10 +1,10 @@
-"""Parts of an answer's work without HTTP, one thread in a process of its own; serving.py starts these.
+"""Parts of an answer's work without HTTP, one thread in its own process; serving.py starts these.
 
   alone.py answers ARTIFACT SECONDS PICTURES  from the bytes of pictures to those of answers
   alone.py model ARTIFACT SECONDS             the model on an input of 224 px
   alone.py floor SECONDS                      torch's int8 matrix product
 
-Each says "ready" when it has warmed up, begins at a line of standard input, and prints a figure: answers per
+Each prints "ready" after its warm-up, starts at a line of standard input, and prints a figure: answers per
 second, milliseconds, and milliseconds that the model would take at the speed of the product.
 """
 
@@ -18,12 +18,12 @@ from typing import Any
 
 # Multiply-adds of ResNet18 for a picture of 224 px.
 RESNET18_MACS = 1.814e9
-# M, K, N of products as large as a convolution of ResNet18 makes them, and larger; the fastest one counts.
+# M, K, N of products as large as ResNet18's convolutions, and larger; the fastest one counts.
 PRODUCTS = ((784, 2304, 256), (3136, 576, 64), (1024, 1024, 1024), (2048, 2048, 2048))
 
 
 def repeat(seconds: float, work: Callable[[], Any]) -> list[float]:
-    """The seconds of each run of `work`, after some to warm up, as often as fits."""
+    """The seconds of each run of `work`, after a warm-up, as often as time allows."""
     for _ in range(5):
         work()
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""What serving.py serves when it is given no model, and the pictures that it sends when it is given none."""
+"""The default model and pictures of serving.py."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ GRAIN = 22
 QUALITY = 92
 CLASSES = {"dusk": (200, 120, 80), "sea": (80, 120, 200)}
 COUNTS = {TRAIN: 64, VALIDATION: 64}
-# Enough for scores so far apart that int8 answers as fp32 does.
+# Enough for scores so far apart that int8 and fp32 give the same answers.
 HYPERPARAMETERS = {"image_size": 224, "trainable": "head", "epochs": 10}
 SENT = 64
 
 
 def generate(folder: Path) -> dict[str, Path]:
-    """Write JPEG pictures, clouds whose colour is their class; channel -> its folder."""
+    """Write JPEG pictures, clouds in their class's colour; channel -> its folder."""
     random = np.random.default_rng(0)
     for channel, count in COUNTS.items():
         for number in range(count):
@@ -53,7 +53,7 @@ def archive(channels: dict[str, Path], folder: Path) -> Path:
     """Train on generated pictures, from random weights; the model archive, below `folder`.
 
     Raises:
-        SystemExit: training failed, and has said why.
+        SystemExit: training failed, and has printed why.
     """
     train(channels, None, HYPERPARAMETERS, folder / "trained")
     path = folder / "model.tar.gz"

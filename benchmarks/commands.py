@@ -1,7 +1,7 @@
-"""How long the commands take to start, and the definition to build.
+"""How long the commands take to start, and how long the definition takes to build.
 
-Each figure is the median of several child processes: of `--help` for every command, and of the definition
-built, after the imports, by the function that upsert_pipeline.py calls.
+Each figure is the median of several child processes: `--help` for every command, and the definition
+built (without the imports) by the function that upsert_pipeline.py calls.
 
   python -m benchmarks.commands --json commands.json
 """
@@ -24,7 +24,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 HELP_GOAL_S = 0.5
 DEFINITION_GOAL_S = 1.0
-# --help imports what a command imports at its head. The goal is for those that need neither the SageMaker SDK
+# --help runs a command's top-level imports. The goal is for commands that need neither the SageMaker SDK
 # nor torch.
 COMMANDS = {
     "delete_endpoint": HELP_GOAL_S,

@@ -1,9 +1,9 @@
-"""Whether copies are found, and nothing else: 1,000 copies of eight kinds among 10,000 pictures.
+"""How well copies are found: 1,000 copies of eight kinds among 10,000 pictures.
 
-Generated pictures, a third of them each: scenes, with shapes of every size; signs, a few shapes on a plain
-ground; and stripes, which are very much alike, and of which there are no copies: nobody could tell a part of
-one from another. With --data, the pictures of a dataset instead. A copy is found when it is in one group with
-its original. A false alarm is a picture in one group with one that it has nothing to do with.
+Generated pictures, a third each: scenes, with shapes of every size; signs, with a few shapes on a plain
+background; and stripes, which look very much alike. Stripes are not copied, because crops of different ones
+look the same. --data uses a dataset's pictures instead. A copy is found if it is grouped with its original. A
+false alarm is a picture grouped with an unrelated one.
 
   python -m benchmarks.copies --json copies.json
   python -m benchmarks.copies --data flowers --copies 200
@@ -76,7 +76,7 @@ def compressed(picture: Image.Image, quality: int) -> Image.Image:
 
 
 def cropped(picture: Image.Image, random: Random) -> Image.Image:
-    """5 % less wide and high, cut off anywhere."""
+    """Cropped by 5 % in width and height, at a random place."""
     width, height = (max(1, round(0.05 * side)) for side in picture.size)
     left, top = int(random.integers(width + 1)), int(random.integers(height + 1))
     return picture.crop((left, top, picture.width - width + left, picture.height - height + top))
@@ -87,7 +87,7 @@ def resized(picture: Image.Image, random: Random) -> Image.Image:
     return picture.resize((max(1, round(factor * picture.width)), max(1, round(factor * picture.height))))
 
 
-# The changed picture, and the suffix under which it is written. None: the file as it is.
+# The changed picture, and the suffix of its file. None: the unchanged file.
 KINDS: dict[str, tuple[Callable[[Image.Image, Random], Image.Image], str] | None] = {
     "same file": None,
     "other container": (lambda picture, _: picture, ".bmp"),

@@ -1,4 +1,4 @@
-"""How fast training pictures come, stage by stage, and which share of a full fine-tuning step each takes.
+"""How fast training pictures are prepared, stage by stage, as shares of a full fine-tuning step.
 
 ResNet18 at 224 px in batches of 32, all layers training, on this machine's processor. Pictures that are
 kept in memory are cropped, stacked and normalized at every step; others are decoded and resized before.
@@ -37,7 +37,7 @@ NETWORK = BACKBONES[BACKBONE]
 
 
 def median_s(action: Callable[[], object]) -> float:
-    """The median of several runs, after one that warms up."""
+    """The median of several runs, after a warm-up run."""
     seconds = []
     for _ in range(RUNS + 1):
         began = time.perf_counter()

@@ -1,9 +1,8 @@
-"""What Debugger's hook and 500 ms of Profiler cost a training, against the same training without them.
+"""The cost of Debugger's hook and Profiler (every 500 ms), compared with the same training without them.
 
-Generated pictures, from random weights. All variants train at the same time and take turns: for a second one
-runs while the others are stopped (SIGSTOP), so that a machine that slows down slows all of them. What counts
-is the time in which a training was not stopped. `losses` saves the losses every 10 steps; `definition` also
-the gradients, as TrainModel does.
+Generated pictures, from random weights. All variants train concurrently in turns of a second; the others then
+are paused (SIGSTOP), so a slower machine slows all of them. Only the time in which a training was not paused
+counts. `losses` saves the losses every 10 steps; `definition` also saves the gradients, as TrainModel does.
 
   python -m benchmarks.debugger --json debugger.json
 """
@@ -76,9 +75,9 @@ def debugged(collections: Mapping[str, Mapping[str, str]]) -> Iterator[None]:
 
 
 class TakingTurns:
-    """A variant's training in a process group of its own, stopped unless it is its turn.
+    """A variant's training in its own process group, paused unless it is its turn.
 
-    `seconds` is how long it ran in all; `epochs` how long it had run at the end of each epoch.
+    `seconds` is its total running time; `epochs` has its running time at the end of each epoch.
     """
 
     def __init__(self, variant: str, options: Sequence[str], folder: Path) -> None:
@@ -99,10 +98,10 @@ class TakingTurns:
         self.epochs: list[float] = []
 
     def go_on(self) -> bool:
-        """Run for a turn; whether it has more to do.
+        """Run for a turn; return whether it has more to do.
 
         Raises:
-            SystemExit: it failed, and has said why.
+            SystemExit: it failed, and has printed why.
         """
         before, began, ended = self.seconds, time.perf_counter(), False
         self._send(signal.SIGCONT)
@@ -120,7 +119,7 @@ class TakingTurns:
         return not ended
 
     def end(self) -> None:
-        """Kill what is left of it."""
+        """Kill its remaining processes."""
         if self._process.poll() is None:
             self._send(signal.SIGKILL)
             self._process.wait()
@@ -130,8 +129,8 @@ class TakingTurns:
 
 
 def measure(runs: int, pictures: int, options: Sequence[str]) -> list[dict[str, Any]]:
-    """Median seconds of each variant's trainings and of their epochs but the first, which bears the start;
-    and how far both are above those of the same run without, in percent.
+    """Median seconds of each variant's trainings and of their epochs without the first (with the start-up);
+    and the percentage by which both exceed those of the same run without Debugger.
     """
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     epochs: dict[str, list[float]] = {variant: [] for variant in VARIANTS}

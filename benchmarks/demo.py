@@ -1,6 +1,6 @@
-"""What a run of the whole pipeline on this machine costs: time, by step, and memory.
+"""The cost of a run of the whole pipeline on this machine: time, by step, and memory.
 
-Runs scripts/run_local.py into a home of its own. Options that this program does not know go to
+Runs scripts/run_local.py in a new home. Unknown options go to
 run_local.py.
 
   python -m benchmarks.demo --json demo.json
@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(options: Sequence[str], home: Path) -> tuple[dict[str, Any], float, Peak]:
-    """Run the pipeline; its summary, the seconds of the whole command, and its memory.
+    """Run the pipeline; return its summary, the seconds of the whole command, and its memory.
 
     Raises:
-        SystemExit: run_local.py failed, and has said why; or it was interrupted.
+        SystemExit: run_local.py failed, and has printed why; or it was interrupted.
     """
     summary = home / "summary.json"
     command = [sys.executable, str(ROOT / "scripts" / "run_local.py"), *options]

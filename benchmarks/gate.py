@@ -1,6 +1,6 @@
-"""How often the gate promotes a retrained model that is as good as the one that serves, worse, or better.
+"""How often the gate promotes a retrained model that is as good as, worse or better than the serving one.
 
-Made-up answers of two models to the same test pictures; what decides is entrypoints/comparison.py.
+Simulates the answers of two models to the same test pictures; entrypoints/comparison.py decides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What more pictures cost: time per picture and memory of splitting and of training, by size of the dataset.
+"""The cost of more pictures: time per picture and memory of splitting and training, by dataset size.
 
 Datasets of generated pictures of 64 px, from random weights, one epoch. The memory budget is so small that
 the larger ones are read from disk again and again.
@@ -31,7 +31,7 @@ BUDGET_MB = 64
 
 
 def generate(folder: Path, count: int) -> Path:
-    """Write `count` JPEG pictures, all different: stripes whose direction is their class."""
+    """Write `count` different JPEG pictures: stripes; the direction is the class."""
     random = np.random.default_rng(0)
     down, across = np.mgrid[:SIDE, :SIDE] / SIDE
     for label in range(CLASSES):
@@ -48,7 +48,7 @@ def generate(folder: Path, count: int) -> Path:
 
 
 def measure(count: int, budget_mb: int) -> dict[str, Any]:
-    """The figures of one size: of splitting, and of training on what it gave."""
+    """The figures of one size: splitting, and training on the result."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         data = generate(folder / "data", count)

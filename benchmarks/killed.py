@@ -1,11 +1,11 @@
 """SIGKILL at random moments: what is lost, what runs twice, what stays behind.
 
-Killed are the service (`python -m local`), several times in each execution and started again each time;
-run_local.py, which goes on with --resume; or a training with a checkpoint folder. The pipeline is one of
-small programs, or that of the digits with four trials, which run_local.py always runs. Counted are executions
-that end Succeeded; steps, trials and registrations that had happened and happen again; processes that outlive
-what was killed; files that are half-written; the seconds that the jobs had run that were killed. The models'
-weights are compared with those of an execution that nobody killed.
+It kills the service (`python -m local`) several times in each execution and restarts it each time; or
+run_local.py, which continues with --resume; or a training with a checkpoint folder. The pipeline has small
+programs, or is the digits' with four trials (run_local.py always runs it). It counts executions that end
+Succeeded; finished steps, trials and registrations that happen again; processes that outlive the kill;
+half-written files; and the seconds that killed jobs had run. It compares the models' weights with those of an
+undisturbed execution.
 
   python -m benchmarks.killed --kills 200 --json killed.json
   python -m benchmarks.killed --what run_local --kills 24
@@ -48,13 +48,13 @@ from local.home.store import Store
 from local.pipelines.record import EXECUTIONS
 
 ENDED_WITHIN_S = 600.0
-# Starts an execution at a service's URL, with files of its own in a folder; its ARN.
+# Starts an execution at a service's URL, with its own files in a folder; returns its ARN.
 Start = Callable[[str, Path], str]
 STARTS: dict[str, Start] = {"small": start_small, "digits": start_digits}
-# What is counted of each; a training has no steps, and starts no processes.
+# What is counted for each; a training has no steps, and starts no processes.
 COUNTED_OF_TRAINING = ("half_written", "other_models")
 COUNTED = ("steps_run_twice", "trials_run_twice", "registered_twice", "orphans", *COUNTED_OF_TRAINING)
-# Carries out an execution on a home, killed that long after each start; returns the seconds it took.
+# Runs an execution on a home, killed that long after each start; returns the seconds it took.
 Execute = Callable[[Path, Sequence[float], Counts], float]
 
 
@@ -97,7 +97,7 @@ class Service:
 
 
 def execute(start: Start, home: Path, moments_s: Sequence[float], counts: Counts) -> float:
-    """One execution by a service, which is killed that long after each start; the seconds it took."""
+    """Run one execution by a service that is killed that long after each start; return the seconds."""
     with Service(home) as service:
         arn = start(service.url, home.parent)
         began = time.monotonic()
@@ -111,15 +111,15 @@ def execute(start: Start, home: Path, moments_s: Sequence[float], counts: Counts
 
 
 def execute_run_local(home: Path, moments_s: Sequence[float], counts: Counts) -> float:
-    """One execution by run_local.py, which is killed that long after each start; the seconds it took.
+    """Run one execution by run_local.py, killed that long after each start; return the seconds.
 
-    Each time it goes on as a person does: with --resume where the execution had been started and has not
+    Each time it continues as a user would: with --resume if the execution was started and has not
     succeeded.
     """
     began = time.monotonic()
     for moment_s in [*moments_s, ENDED_WITHIN_S]:
         statuses = _statuses(home)
-        if statuses == ["Succeeded"]:  # all that was left was to tell
+        if statuses == ["Succeeded"]:  # only the final output was missing
             break
         new = [f"--data={pictures(home.parent)}", *parameters()]
         process = subprocess.Popen(
@@ -144,7 +144,7 @@ def execute_run_local(home: Path, moments_s: Sequence[float], counts: Counts) ->
 
 
 def _statuses(home: Path) -> list[str]:
-    """Those of the executions of a home."""
+    """The statuses of a home's executions."""
     if not Home(home).database.exists():
         return []
     store = Store(Home(home).database)
@@ -183,10 +183,10 @@ def measure(
     report: Callable[[int], None],
     within_s: float = math.inf,
 ) -> Counts:
-    """Kill that often in executions one after the other, each on a home of its own.
+    """Kill that often in successive executions, each on its own home.
 
-    An execution that nobody kills comes first: its models are what the others are compared with, its
-    duration is the span in which the moments of the kills lie. After `within_s` no other begins.
+    An undisturbed execution comes first: the others' models are compared with its models, and the kills are
+    spread over its duration. After `within_s` no other execution begins.
     """
     began = time.monotonic()
     rng, counts = random.Random(seed), Counts()

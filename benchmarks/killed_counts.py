@@ -1,4 +1,4 @@
-"""What kills did, read from processes, records and files."""
+"""The effects of kills, read from processes, records and files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from local.home.store import Store
 from local.pipelines.record import EXECUTIONS
 from local.tuning.trials import index
 
-# How long a process may take to notice that what started it is gone.
+# How long a process may take to notice that its parent is gone.
 ORPHAN_S = 2.0
 
 
 @dataclass
 class Counts:
-    """What the kills did."""
+    """The effects of the kills."""
 
     kills: int = 0
     executions: int = 0
@@ -42,7 +42,7 @@ class Counts:
 
 
 def orphans(home: Path) -> list[str]:
-    """The processes of this home that are still there ORPHAN_S after its service was killed."""
+    """The processes of this home that still exist ORPHAN_S after its service was killed."""
     deadline = time.monotonic() + ORPHAN_S
     while (found := list(_of(home))) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -62,7 +62,7 @@ def _of(home: Path) -> Iterable[str]:
 
 
 def lost(home: Path) -> list[float]:
-    """How long the jobs had run that a killed service left running, in seconds."""
+    """The seconds that a killed service's running jobs had run."""
     store, now = Store(Home(home).database), time.time()
     try:
         return [
@@ -76,10 +76,10 @@ def lost(home: Path) -> list[float]:
 
 
 def judge(home: Path, counts: Counts, expected: dict[str, str] | None) -> dict[str, str]:
-    """Count what is wrong in the records and files of the executions of a home; the digests of its models.
+    """Count the errors in the records and files of a home's executions; return its models' digests.
 
     Args:
-        expected: the models of an execution that nobody killed, by step or trial; None to compare none.
+        expected: the models of an undisturbed execution, by step or trial; None to compare none.
     """
     place, store = Home(home), Store(Home(home).database)
     models: dict[str, str] = {}
@@ -122,7 +122,7 @@ def judge(home: Path, counts: Counts, expected: dict[str, str] | None) -> dict[s
 
 
 def digest(path: Path) -> str:
-    """A digest of the weights in a model.tar.gz; the other files name the job, the times and so on."""
+    """A digest of the weights in a model.tar.gz; the other files contain the job's name, times and so on."""
     with tarfile.open(path) as tar:
         (member,) = [member for member in tar if member.name in WEIGHTS]
         file = tar.extractfile(member)

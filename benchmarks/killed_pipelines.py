@@ -1,4 +1,4 @@
-"""What benchmarks/killed.py kills the service in: a pipeline of small programs, or that of the digits."""
+"""The pipelines for benchmarks/killed.py: one of small programs, and the digits' pipeline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PICTURES_PER_CLASS = 60
 PARAMETERS = {"Epochs": "3", "ImageSize": "32", "AccuracyThreshold": "0.05"}
 SETTINGS = {"PIPELINE_TUNING__JOBS": str(TRIALS), "PIPELINE_GATE__BETTER_THAN_GUESSING": "false"}
 
-# One program for trials and training: a few "epochs", then a model that its hyperparameters decide.
+# One program for trials and training: a few "epochs", then a model that depends on its hyperparameters.
 TRAIN = """
 import argparse, os, pathlib, time
 parser = argparse.ArgumentParser()
@@ -166,7 +166,7 @@ def start_small(url: str, _: Path) -> str:
 
 
 def start_digits(url: str, folder: Path) -> str:
-    """Start the digits' pipeline as a person does, with its pictures in a folder; the execution's ARN."""
+    """Start the digits' pipeline as a user would, with its pictures in a folder; return its ARN."""
     client("s3", url).create_bucket(Bucket=f"{DIGITS}-123456789012")  # as pipeline.toml has it
     for command in (
         ["upload_dataset.py", str(pictures(folder))],
@@ -200,12 +200,12 @@ def pictures(folder: Path, per_class: int = PICTURES_PER_CLASS) -> Path:
 
 
 def parameters() -> Sequence[str]:
-    """PARAMETERS as the commands take them."""
+    """PARAMETERS as command-line options."""
     return [f"--parameter={name}={value}" for name, value in PARAMETERS.items()]
 
 
 def environment(home: Path) -> Mapping[str, str]:
-    """The environment of a command that works on a home, by which its processes are found, too."""
+    """The environment of a command that works on a home; it also identifies the command's processes."""
     return {**os.environ, **SETTINGS, "KILLED_HOME": str(home)}
 
 

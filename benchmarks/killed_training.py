@@ -1,4 +1,4 @@
-"""Kills of one training program that has a checkpoint folder, each time started again."""
+"""Kills of one training program with a checkpoint folder; it is restarted each time."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ STATE = "checkpoints"
 def measure(
     kills: int, seed: int, folder: Path, report: Callable[[int], None], within_s: float = math.inf
 ) -> Counts:
-    """Kill trainings of ResNet18 at random moments until they were killed that often.
+    """Kill trainings of ResNet18 at random moments, that often in all.
 
-    One that nobody kills comes first: its weights are what the others' are compared with, its duration is the
-    span in which the moments of the kills lie, counted from each start. After `within_s` no other begins.
+    An undisturbed training comes first: the others' weights are compared with its weights, and the kills are
+    spread over its duration, counted from each start. After `within_s` no other training begins.
     """
     began_all = time.monotonic()
     rng, counts = random.Random(seed), Counts()
     _channels(folder)
     began = time.monotonic()
     if _start(folder, folder / "undisturbed", "undisturbed").wait() != 0:
-        raise RuntimeError("the training that nobody kills failed")
+        raise RuntimeError("the undisturbed training failed")
     span_s = time.monotonic() - began
     expected = (folder / "undisturbed" / "model" / MODEL_WEIGHTS).read_bytes()
     while counts.kills < kills and time.monotonic() - began_all < within_s:

@@ -1,9 +1,8 @@
-"""How long lists take: of pipelines and executions, whose records are made up, and of objects in a bucket.
+"""How long lists take: of generated pipelines and executions, and of objects in a bucket.
 
-Each list is read without HTTP, to its last page; what counts is processor time. boto3's paginator lists the
-objects, too, through the service: what the service takes for it, and what boto3 takes in its own process,
-mostly to read the XML. `--against FOLDER` reads the same lists with another checkout of the project, in
-turns, and says how many times as long that takes.
+Each list is read without HTTP, to its last page; processor time is measured. boto3's paginator also lists the
+objects through the service, with the service's time and boto3's own time (mostly for reading the XML) apart.
+`--against FOLDER` reads the same lists in turns with another checkout of the project, and prints the ratio.
 
   git worktree add /tmp/before v1.0
   python -m benchmarks.lists --against /tmp/before --json lists.json
@@ -116,7 +115,7 @@ def measure(home: Home) -> dict[str, float]:
 def by_boto3(home: Home) -> tuple[float, float]:
     """Processor time of the service, and of boto3, for a list of all objects."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        (Path(folder) / "s3").symlink_to(home.s3)  # without the records, which no service could take up
+        (Path(folder) / "s3").symlink_to(home.s3)  # without the records, which no service could continue
         with LocalService(Path(folder)) as service:
 
             def client() -> float:

@@ -1,6 +1,6 @@
-"""Load on an HTTP server of the loopback, from one process that itself costs little.
+"""Load on an HTTP server on the loopback, from one process that itself needs little time.
 
-Closed loop: a number of clients, each of which sends its next request when it has its answer. Open loop: a
+Closed loop: a number of clients; each sends its next request when it has its answer. Open loop: a
 number of requests per second, whether answered or not. Connections are kept alive.
 """
 
@@ -21,21 +21,21 @@ import uvloop
 
 HOST = "127.0.0.1"
 WARM_UP_S = 1.0
-# A request without an answer after this time hangs.
+# A request without an answer after this time counts as hanging.
 PATIENCE_S = 20.0
 
 Result = TypeVar("Result")
 
 
 def request(body: bytes, content_type: str, path: str = "/invocations") -> bytes:
-    """A whole POST request."""
+    """A complete POST request."""
     head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {content_type}\r\n"
     return f"{head}Accept: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @dataclass
 class Load:
-    """What became of the requests that were sent within `seconds`.
+    """The results of the requests that were sent within `seconds`.
 
     `answered` counts the 200s that came within these seconds, `latencies_s` holds those of all that were sent
     within them. `failures` counts everything else: by status, or in words.
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[int] | None = None
 
     async def send(self, content: bytes) -> int | str:
-        """The status of the answer, or in words why there is none."""
+        """The status of the answer, or why there is none, in words."""
         loop = asyncio.get_running_loop()
         try:
             if self._transport is None:

@@ -1,4 +1,4 @@
-"""The project's programs as child processes: how long they take, and the memory that they hold."""
+"""The project's programs as child processes: their time and their memory."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ print(time.perf_counter() - began)
 
 @dataclass
 class Peak:
-    """The most memory that a process and all its descendants held at one time, in bytes.
+    """The most memory that a process and all its descendants used at one time, in bytes.
 
-    `rss` counts a page that several processes share once for each of them; `pss` (Linux) shares it out.
+    `rss` counts a page that several processes share once for each of them; `pss` (Linux) divides it.
     `processes` is how many there were at the peak of rss.
     """
 
@@ -67,10 +67,10 @@ def sample(root: psutil.Process, peak: Peak) -> None:
 
 
 def watch(command: Sequence[str], **options: Any) -> tuple[float, Peak]:
-    """Run a command to its end; its seconds and its memory. `options` are those of subprocess.Popen.
+    """Run a command to its end; return its seconds and its memory. `options` are subprocess.Popen's.
 
     Raises:
-        SystemExit: it failed, and has said why; or it was interrupted.
+        SystemExit: it failed, and has printed why; or it was interrupted.
     """
     began = time.perf_counter()
     child = subprocess.Popen(command, **options)
@@ -85,7 +85,7 @@ def watch(command: Sequence[str], **options: Any) -> tuple[float, Peak]:
     try:
         code = child.wait()
     except KeyboardInterrupt:
-        code = child.wait()  # it has the interrupt, too, and ends what it started
+        code = child.wait()  # it gets the interrupt, too, and ends what it started
     finally:
         ended.set()
         watcher.join()

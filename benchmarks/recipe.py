@@ -1,7 +1,7 @@
-"""Does each constant of the recipe earn its place? A cross-validation of a dataset's training pictures.
+"""Does each constant of the recipe help? A cross-validation on a dataset's training pictures.
 
 Each row is the recipe with one thing changed, trained on the same folds with the same seeds; the differences
-are paired by fold and seed. A difference within two standard errors shows nothing.
+are paired by fold and seed. A difference within two standard errors is not significant.
 
   python -m benchmarks.recipe --data hymenoptera_data --weights resnet18.pth --json recipe.json
 """
@@ -93,7 +93,7 @@ def write_folds(data: Path, folder: Path) -> Iterator[Path]:
 
 
 def score(fold: Path, weights: Path | None, hyperparameters: Hyperparameters) -> dict[str, float]:
-    """Validation accuracy (0..1) and loss of the epoch that a training keeps."""
+    """Validation accuracy (0..1) and loss of a training's kept epoch."""
     with tempfile.TemporaryDirectory() as folder:
         pretrained, model, output = (Path(folder, name) for name in (PRETRAINED, "model", "data"))
         for path in (pretrained, model, output):

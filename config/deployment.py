@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from config.values import Between, Checked, Matches, SettingsError
 
-# What shifting traffic in steps calls the size of a step, and its least percentage of the instances
+# The name of a step's size in step-wise traffic shifting, and its least percentage of the instances
 # (API reference, TrafficRoutingConfig; at most half of them in both).
 _SIZES = {"CANARY": ("CanarySize", 1), "LINEAR": ("LinearStepSize", 10)}
 
 
 @dataclass(frozen=True)
 class Deployment(Checked):
-    """[deployment]: blue/green updates of the endpoint, and what rolls them back by itself."""
+    """[deployment]: blue/green updates of the endpoint, and their automatic rollback."""
 
     # Limits: BlueGreenUpdatePolicy, TrafficRoutingConfig and AutoRollbackConfig in the API reference.
     traffic_routing: Literal["ALL_AT_ONCE", "CANARY", "LINEAR"] = "ALL_AT_ONCE"
@@ -29,7 +29,7 @@ class Deployment(Checked):
 
     @property
     def instances_min(self) -> int:
-        """The fewest instances that the endpoint may have: a step is at most half of them."""
+        """The fewest instances that the endpoint may have, since a step is at most half of them."""
         return 1 if self.traffic_routing == "ALL_AT_ONCE" else 2
 
     @property
@@ -57,7 +57,7 @@ class Deployment(Checked):
         if self.traffic_routing in _SIZES and self.step_percent < _SIZES[self.traffic_routing][1]:
             raise refuse("step_percent", "a LINEAR step is at least 10 % of the instances")
         if len(self.alarms) > 10:
-            raise refuse("alarms", "SageMaker takes at most 10")
+            raise refuse("alarms", "SageMaker allows at most 10")
         if self.alarms and not (self.wait_interval_s or self.termination_wait_s):
             # The baking periods of the developer guide, "Auto-Rollback Configuration and Monitoring".
             raise refuse(

@@ -13,11 +13,11 @@ from config.values import SettingsError
 
 @dataclass(frozen=True)
 class Image:
-    """A container of AWS, by the name that SageMaker's image list gives it."""
+    """A container of AWS, by its name in SageMaker's image list."""
 
     framework: str
     scope: str | None
-    setting: str | None  # the key under [images] that holds its version
+    setting: str | None  # the key under [images] with its version
 
 
 Purpose = Literal["training", "serving", "rules"]
@@ -50,7 +50,7 @@ def uri(purpose: Purpose, settings: Settings, device: Literal["cpu", "gpu"] = "c
 
 
 def end_of_patch(purpose: Purpose, settings: Settings) -> date | None:
-    """The last day on which AWS patches the image that the settings choose; None where AWS names none."""
+    """The last day on which AWS patches the image in the settings; None if AWS announces none."""
     image = IMAGES[purpose]
     return END_OF_PATCH.get((image.framework, _version(image, settings)))
 

@@ -1,4 +1,4 @@
-"""What a person may decide at each start: the only list of execution parameters.
+"""What users may choose at each start: the only list of execution parameters.
 
 Plain data, so that a script can check a start without the SageMaker SDK; `steps/context.py` turns
 the same list into the SDK's parameters.
@@ -29,7 +29,7 @@ WEIGHTS = "PretrainedWeightsUrl"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One execution parameter; `kind` is the type of its values, with what they must look like."""
+    """One execution parameter; `kind` is the type and form of its values."""
 
     name: str
     kind: Any
@@ -45,12 +45,12 @@ class Parameter:
 
     @property
     def choices(self) -> list[Any] | None:
-        """The only values it may have; None for any that fits."""
+        """The allowed values; None for any that fits."""
         return list(get_args(self.kind)) if get_origin(self.kind) is Literal else None
 
 
 def dataset_url(settings: Settings, name: str = "default") -> str:
-    """The prefix of the dataset of this name; "default" is the one that nobody named."""
+    """The prefix of the dataset of this name; "default" is the unnamed one."""
     return _as_prefix(f"s3://{settings.bucket}/{settings.name}/data/{name}")
 
 
@@ -117,7 +117,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
 
 
 def _as_prefix(url: str) -> str:
-    """The prefix of what lies below an S3 URI; without its slash S3 would take "flowers-2" for "flowers"."""
+    """An S3 URI as a prefix with a final slash; without it S3 would take "flowers-2" for "flowers"."""
     return f"{url.rstrip('/')}/"
 
 
@@ -131,7 +131,7 @@ def check_assignments(
 ) -> dict[str, str]:
     """The values of `Name=value` strings, by name, as StartPipelineExecution takes them.
 
-    S3 URIs become prefixes that end in a slash, but for one that names a file of weights.
+    S3 URIs become prefixes that end in a slash, except one that names a file of weights.
 
     Raises SettingsError, one line, for an unknown name and for a value of the wrong type or form.
     """

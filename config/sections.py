@@ -1,4 +1,4 @@
-"""The sections of the settings (settings.py): what a person decides about each kind of job."""
+"""The sections of the settings (settings.py): the choices for each kind of job."""
 
 import re
 from collections.abc import Callable
@@ -20,12 +20,12 @@ class Split(Checked):
 
     seed: Annotated[int, Between(0, 2**31 - 1)] = 1
     test_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of the pictures
-    validation_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of those that are left
-    # What finds the class in a picture's path where folders do not name it.
+    validation_fraction: Annotated[float, Between(0, 1, above=True)] = 0.15  # of the rest
+    # Finds the class in a picture's path if folders do not name it.
     label_regex: (
         Annotated[str, Matches(r".{1,200}", "a regular expression of at most 200 characters")] | None
     ) = None
-    # What names the group of a picture, whose pictures all go into one split; None or 0: nothing does.
+    # Names a picture's group; a group's pictures all go into one split. None or 0: no groups.
     group_pattern: (
         Annotated[str, Matches(r".{1,200}", "a regular expression of at most 200 characters")] | None
     ) = None
@@ -48,7 +48,7 @@ class Split(Checked):
                 raise refuse(name, f"is not a regular expression ({error})") from error
 
     def arguments(self) -> list[str]:
-        """As the split program takes them."""
+        """The split program's arguments."""
         # A pattern may begin with a dash, and CreateProcessingJob refuses an empty argument.
         patterns = {"group-pattern": self.group_pattern, "label-regex": self.label_regex}
         return [
@@ -68,7 +68,7 @@ class Tuning(Checked):
 
     # Limits: "Resource Limits for Automatic Model Tuning" in the developer guide.
     jobs: Annotated[int, Between(1, 10_000)] = 4  # training jobs in all; above 750 Random only
-    parallel_jobs: Annotated[int, Between(1, 100)] = 2  # of them at the same time; AWS grants 10 unasked
+    parallel_jobs: Annotated[int, Between(1, 100)] = 2  # of them at the same time; AWS grants 10 by default
     # Grid is missing: SageMaker allows it for categorical ranges only.
     strategy: Literal["Bayesian", "Random", "Hyperband"] = "Bayesian"
     early_stopping: bool = False  # let SageMaker stop trials that fall behind
@@ -76,7 +76,7 @@ class Tuning(Checked):
     learning_rate_min: Annotated[float, Between(0, above=True)] = 1e-4  # searched on a logarithmic scale
     learning_rate_max: Annotated[float, Between(0, above=True)] = 1e-1
     batch_sizes: tuple[Annotated[int, Between(1)], ...] = (32, 64)  # images per step
-    # What ends the search before its last trial; None: nothing does. Limits: ResourceLimits and
+    # What may end the search before its last trial; None: nothing. Limits: ResourceLimits and
     # TuningJobCompletionCriteria in the API reference.
     max_runtime_s: Annotated[int, Between(120, 15_768_000)] | None = None
     target_accuracy: Annotated[float, Between(0, 1, above=True)] | None = None  # of the validation pictures
@@ -88,18 +88,18 @@ class Tuning(Checked):
                 "learning_rate_min", f"must be below tuning.learning_rate_max = {self.learning_rate_max:g}"
             )
         if self.jobs > 750 and self.strategy != "Random":
-            raise refuse("jobs", f"SageMaker takes at most 750 with tuning.strategy = {self.strategy!r}")
+            raise refuse("jobs", f"SageMaker allows at most 750 with tuning.strategy = {self.strategy!r}")
         if not 1 <= len(self.batch_sizes) <= 30:
-            raise refuse("batch_sizes", "SageMaker takes 1 to 30 of them, e.g. [32, 64]")
+            raise refuse("batch_sizes", "SageMaker allows 1 to 30 of them, e.g. [32, 64]")
         if len(set(self.batch_sizes)) < len(self.batch_sizes):
-            raise refuse("batch_sizes", "each may stand there only once")
+            raise refuse("batch_sizes", "each may occur only once")
 
 
 @dataclass(frozen=True)
 class Training:
     """[training]: hyperparameters of the trials and of TrainModel that are not searched.
 
-    entrypoints/hyperparameters.py says what each does, and knows more of them.
+    entrypoints/hyperparameters.py explains each, and has more of them.
     """
 
     trainable: Literal["auto", "head", "last_block", "all"] = "auto"  # which layers
@@ -111,7 +111,7 @@ class Training:
     known_share: Annotated[float, Between(0, 1, above=True)] = 0.95
 
     def hyperparameters(self) -> dict[str, str]:
-        """As the training program takes them."""
+        """The training program's hyperparameters."""
         return {
             name: str(int(value) if isinstance(value, bool) else value)
             for name, value in asdict(self).items()
@@ -120,12 +120,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Gate:
-    """[gate]: what a model has to show on the test pictures before it is registered."""
+    """[gate]: what a model must reach on the test pictures to be registered."""
 
     # What the execution parameter AccuracyThreshold is compared with: contract.GATE_METRICS.
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1"] = "accuracy"
-    lower_bound: bool = False  # the lower bound of its 95 % interval has to reach AccuracyThreshold, too
-    # The accuracy's lower bound has to be above what always answering the most frequent class reaches.
+    lower_bound: bool = False  # the lower bound of its 95 % interval must reach AccuracyThreshold, too
+    # The accuracy's lower bound must exceed the accuracy of always answering the most frequent class.
     better_than_guessing: bool = True
     # How much worse the metric may be than that of the model that serves, on the same pictures (3 points).
     margin: Annotated[float, Between(0, 1, above=True)] = 0.03
@@ -136,7 +136,7 @@ _TEXT = Matches(r"(?s).{1,2048}", "a text of at most 2048 characters")  # the sc
 
 @dataclass(frozen=True)
 class ModelCard:
-    """[model_card]: what only people know of a model, for the card of each version (steps/card.py)."""
+    """[model_card]: what only people know about a model, for the card of each version (steps/card.py)."""
 
     purpose_of_model: Annotated[str, _TEXT] | None = None
     intended_uses: Annotated[str, _TEXT] | None = None
@@ -144,7 +144,7 @@ class ModelCard:
     explanations_for_risk_rating: Annotated[str, _TEXT] | None = None
 
     def texts(self) -> dict[str, str | None]:
-        """What is text, by the schema's names."""
+        """The text fields, by the schema's names."""
         return {
             "purpose_of_model": self.purpose_of_model,
             "intended_uses": self.intended_uses,
@@ -157,7 +157,7 @@ class Debugger:
     """[debugger]: Debugger and Profiler of TrainModel; closed to new AWS customers since 2026-07-30."""
 
     enabled: bool = True
-    # Built-in rules; PoorWeightInitialization has the inputs of every ReLU saved once, some 10 MB a picture.
+    # Built-in rules; PoorWeightInitialization saves the inputs of every ReLU once, some 10 MB a picture.
     rules: tuple[
         Literal[
             "LossNotDecreasing",
@@ -192,7 +192,7 @@ class Debugger:
 
 @dataclass(frozen=True)
 class Images:
-    """[images]: versions of the containers, as SageMaker's image list knows them (images.py)."""
+    """[images]: versions of the containers in SageMaker's image list (images.py)."""
 
     training_version: Annotated[str, _VERSION] = "2.13"
     # The image decides: on the CPU image a GPU instance computes on its CPU.
@@ -211,7 +211,7 @@ class Retries:
 
 @dataclass(frozen=True)
 class Schedule:
-    """[schedule]: what becomes of an execution that the schedule cannot start."""
+    """[schedule]: what happens to an execution that the schedule cannot start."""
 
     # Limits: DeadLetterConfig and RetryPolicy in EventBridge Scheduler's API reference, which takes no FIFO
     # queue (user guide, "Configuring a schedule's dead-letter queue"). None: as the schedule has it, and in a

@@ -1,8 +1,8 @@
-"""What a person decides once per deployment.
+"""What users choose once per deployment.
 
 `pipeline.toml` at the project root, then environment variables (`PIPELINE_REGION`,
 `PIPELINE_TUNING__JOBS`), then `key=value` overrides (`tuning.jobs=4`): the later one wins.
-What may change from execution to execution is an execution parameter instead (parameters.py).
+What changes between executions is an execution parameter instead (parameters.py).
 """
 
 import difflib
@@ -21,9 +21,9 @@ from entrypoints.contract import RENAMED_TRAINABLE
 
 FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
-# AWS's own example account. The shipped file carries it wherever a deployment needs a value of its own.
+# AWS's example account. The shipped file has it wherever a deployment needs its own value.
 PLACEHOLDER_ACCOUNT = "123456789012"
-# SageMaker's own default for training jobs, and what processing jobs get here; a job costs until it ends.
+# SageMaker's default for training jobs, used for processing jobs, too; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 
 # SageMaker writes names in its ARNs in lower case, and the roles in infra/roles.yaml are granted by ARN.
@@ -39,19 +39,19 @@ _ROLE = Matches(
     r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+",
     "a role ARN such as arn:aws:iam::123456789012:role/SageMakerExecution",
 )
-# What the service reads, in any case and with or without P: P30D, 30d, PT12H, T16m, 30dT5h.
+# The service's forms, in upper or lower case, with or without P: P30D, 30d, PT12H, T16m, 30dT5h.
 _DURATION = Matches(
     r"(?i)P?(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+S)?)?",
     "an ISO 8601 duration such as P30D or PT12H, or empty for no caching",
 )
 
-# What values were called before, by key: understood, with a line on stderr that names the new word.
+# Former names of values, by key: accepted, with a line on stderr that gives the new name.
 RENAMED = {"training.trainable": RENAMED_TRAINABLE}
 
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """Everything a deployment decides. Build it with `load`, which checks it."""
+    """All settings of a deployment. Build it with `load`, which checks it."""
 
     bucket: Annotated[str, _BUCKET]
     execution_role: Annotated[str, _ROLE]  # the pipeline, its jobs and the endpoint
@@ -63,14 +63,14 @@ class Settings(Checked):
     cache_expires: Annotated[str, _DURATION] | None = None
     # How training jobs get their pictures: copied before they start, or streamed while they read.
     input_mode: Literal["File", "FastFile"] = "File"
-    # What installs what the images lack, in jobs and endpoints: the package index, or wheels beside the code.
+    # Where jobs and endpoints get packages that their images lack: the index, or wheels beside the code.
     package_source: Literal["index", "bundle"] = "index"
     # Of each trial and of TrainModel; StoppingCondition in the API reference: at most 28 days.
     max_runtime_s: Annotated[int, Between(1, 2_419_200)] = MAX_RUNTIME_S
     # Managed spot training for the trials and TrainModel: cheaper, and interrupted at times.
     use_spot: bool = False
     max_wait_s: Annotated[int, Between(1)] = 2 * MAX_RUNTIME_S  # for instances and the run itself
-    # Checkpoints of them without spot, too: a job's next attempt goes on from its last whole epoch.
+    # Checkpoints without spot, too: a job's next attempt continues from its last complete epoch.
     checkpoints: bool = False
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     split: Split = field(default_factory=Split)
@@ -181,10 +181,10 @@ def _implied(settings: Settings) -> Iterator[tuple[str, Any, str]]:
 def without_effect(
     path: Path | None, environ: Mapping[str, str], overrides: Sequence[str], reads: Collection[str]
 ) -> list[str]:
-    """The overrides without effect at a command that reads only the settings `reads`, keys and sections.
+    """The overrides that have no effect on a command that reads only `reads` (keys and sections).
 
-    Those that are left make the settings load: one without a default has to come from somewhere, and some
-    have to agree with others.
+    Overrides that make the settings load do have one: a setting without a default needs a value, and some
+    settings must agree with others.
     """
     for key in map(_key, overrides):
         if any(key == read or key.startswith(f"{read}.") for read in reads):
@@ -222,7 +222,7 @@ def _from_file(path: Path) -> dict[str, Entry]:
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
-        # An empty section of ours says nothing; any other is a key that `load` will not know.
+        # An empty known section is harmless; any other is a key that `load` does not know.
         if value == {} and prefix + key in _sections():
             continue
         if isinstance(value, dict) and value:
@@ -261,7 +261,7 @@ def _from_overrides(overrides: Sequence[str]) -> dict[str, Entry]:
 
 
 def _build(kind: Any, prefix: str, given: dict[str, Entry]) -> Any:
-    """An instance of the dataclass `kind` from the keys under `prefix`, which are taken out of `given`."""
+    """An instance of the dataclass `kind` from the keys under `prefix`, which are removed from `given`."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     taken: dict[str, Entry] = {}

@@ -1,4 +1,4 @@
-"""One value on its way into the settings: what it must look like, and the error if it does not."""
+"""One value of the settings: its form, and the error for another form."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""`python -m local`: the local service by itself, until Ctrl-C; with --prune, room in its home instead."""
+"""`python -m local` runs the local service until Ctrl-C; with --prune it frees disk space in its home."""
 
 from __future__ import annotations
 
@@ -36,38 +36,40 @@ class _Refusal(Exception):
 
 
 def main() -> int:
-    """Serve one home folder, or free room in it.
+    """Serve one home folder, or free disk space in it.
 
-    Exit code 2 if it is in use or unfit, the port is taken or nobody can be asked; 1 for a refused question.
+    Exit code 2 if the home is in use or unfit, the port is taken or no terminal can be asked; 1 for a "no".
     """
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     parser.add_argument(
         "--home", type=Path, default=Path(".local-sagemaker"),
         help="where everything lies (.local-sagemaker); a fresh one gets the bucket that pipeline.toml names",
     )  # fmt: skip
-    parser.add_argument("--port", type=_port, default=4566, help="0 takes a free one (default: 4566)")
+    parser.add_argument("--port", type=_port, default=4566, help="0: any free port (default: 4566)")
     parser.add_argument("--region", default="us-east-1", help="the region in ARNs (default: us-east-1)")
     parser.add_argument("--server", choices=SERVERS, default=UVICORN, help="what serves endpoints (uvicorn)")
     room = parser.add_argument_group(
         "room on the disk",
         "--prune removes executions that have ended: their jobs' records and logs, what these left in S3, and"
-        " their reports. It keeps what runs or can go on, registered models and those of endpoints, and what"
-        " kept executions read or reuse. It shows what would go, and asks.",
+        " their reports. It keeps what runs or can resume, registered and deployed models, and what the"
+        " remaining executions read or reuse. It lists what it would remove, and asks.",
     )
-    room.add_argument("--prune", action="store_true", help="free room, and end; no service may use the home")
+    room.add_argument(
+        "--prune", action="store_true", help="free disk space and exit; not while a service runs"
+    )
     room.add_argument(
         "--keep", type=_number, metavar="N",
         help=f"keep the N newest executions of each pipeline (default: {KEEP}, or 0 with --older-than)",
     )  # fmt: skip
     room.add_argument(
-        "--older-than", type=_age, metavar="AGE", help="keep what has changed since: 12h, 7d or 4w"
+        "--older-than", type=_age, metavar="AGE", help="keep what changed within this time: 12h, 7d or 4w"
     )
     room.add_argument("--yes", action="store_true", help="do not ask")
     arguments = parser.parse_args()
     if not arguments.prune:
         for name in ("keep", "older_than", "yes"):
             if getattr(arguments, name) not in (None, False):
-                parser.error(f"--{name.replace('_', '-')} is for --prune; add --prune, or leave it out")
+                parser.error(f"--{name.replace('_', '-')} needs --prune; add --prune, or leave it out")
     try:
         return _prune(arguments) if arguments.prune else _serve(arguments)
     except (HomeInUse, UnfitHome, LaunchError, OSError, _Refusal) as error:
@@ -100,7 +102,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     with service:
         if bucket:
             service.client("s3").create_bucket(Bucket=bucket)
-        print(f"{service.url} serves {service.home.root}, to a browser, too; Ctrl-C ends it", flush=True)
+        print(f"{service.url} serves {service.home.root}, also to a browser; stop it with Ctrl-C", flush=True)
         for note in service.notes:
             print(f"local: {note}", file=sys.stderr, flush=True)
         for arn in service.resumed:
@@ -139,7 +141,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     """Show what would be freed, ask, and remove it."""
     home = Home(arguments.home.resolve())
     if not home.database.is_file():
-        raise _Refusal(f"{home.root} is no home of a local service; name one with --home")
+        raise _Refusal(f"{home.root} is not the home of a local service; name one with --home")
     if not (arguments.yes or sys.stdin.isatty()):
         raise _Refusal("--prune asks before it removes, and there is no terminal; add --yes")
     keep = arguments.keep
@@ -158,7 +160,7 @@ def _pruned(home: Home, store: Store, keep: int, older_than_s: float, yes: bool)
     if store.damaged is not None:
         raise _Refusal(
             f"{home.database} was damaged and is set aside as {store.damaged.name}: what belongs to which"
-            " execution is not known any more, and nothing is removed"
+            " execution is no longer known, so nothing was removed"
         )
     try:
         plan = prune.plan(home, store, prune.older(store, keep, older_than_s))
@@ -170,7 +172,7 @@ def _pruned(home: Home, store: Store, keep: int, older_than_s: float, yes: bool)
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(
         f"of each pipeline the {keep} newest executions stay"
-        + (f", and what has changed in the last {older_than_s / 3600:g} hours" if older_than_s else "")
+        + (f", and what changed in the last {older_than_s / 3600:g} hours" if older_than_s else "")
     )
     for reason, number in plan.kept.items():
         if number:
@@ -210,7 +212,7 @@ def _kinds(prunings: Sequence[prune.Pruning]) -> Table:
 
 
 def _shown(text: str) -> str:
-    """A name, with what a terminal would obey escaped."""
+    """A name with terminal control characters escaped."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
@@ -219,7 +221,7 @@ def _mb(size: int) -> str:
 
 
 def _in_words(error: Exception, home: Path) -> str:
-    """One line, without the number that Python puts before an error of the system."""
+    """One line, without the errno that Python puts before a system error."""
     if fault := disk_fault(error, home):
         return fault
     if isinstance(error, OSError) and error.filename is not None:
@@ -236,14 +238,14 @@ def _port(text: str) -> int:
 
 def _number(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of executions; give one from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of executions; expected 0 or more")
     return int(text)
 
 
 def _age(text: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,5}[hdw]", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no age; give hours, days or weeks, such as 12h, 7d, 4w"
+            f"{text!r} is not an age; expected hours, days or weeks, such as 12h, 7d, 4w"
         )
     return int(text[:-1]) * _AGE_S[text[-1]]
 

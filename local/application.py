@@ -37,7 +37,7 @@ OTHER_INVOCATIONS = {
 }
 # AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, ...
 CREDENTIAL = re.compile(r"Credential=([^,\s]+)")
-# How long a body may be that is held as a whole; those for S3 go to the disk. Lambda's: 4/3 of "50 MB
+# The longest body that is held in memory; bodies for S3 go to the disk. Lambda's: 4/3 of "50 MB
 # (zipped, for direct upload)" ("Lambda quotas"; the words: localstack/localstack#2990). InvokeEndpoint's, and
 # here all others': "payload sizes up to 25 MB" (SageMaker's hosting FAQ; botocore's model still says 6 MB).
 LAMBDA_BODY_BYTES_MAX = 69_905_067
@@ -48,7 +48,7 @@ Handler = Callable[[HttpRequest], HttpResponse]
 Answer = tuple[int, Mapping[str, str], bytes]
 # Endpoint name, body and headers of InvokeEndpoint.
 Invoke = Callable[[str, bytes, Mapping[str, str]], Answer]
-# What browsers ask for, without a signature; None if it is nothing that they get.
+# The answer to a browser's unsigned request; None if this page does not have it.
 Browse = Callable[[HttpRequest], HttpResponse | None]
 # Method, path, query, headers and body of a request to Lambda; a name may be in its query more than once.
 Functions = Callable[[str, str, Mapping[str, list[str]], Mapping[str, str], bytes], Answer]
@@ -66,16 +66,16 @@ def application(
     gone: Callable[[], str | None] = lambda: None,
     others: Mapping[str, Callable[[HttpRequest], HttpResponse | None]] = MappingProxyType({}),
 ) -> WSGIApplication:
-    """The WSGI application: S3, SageMaker, its runtime and Lambda from here, the rest from moto.
+    """The WSGI application: S3, SageMaker, its runtime and Lambda from this project, the rest from moto.
 
-    Header names reach the callables in lower-case; they may raise ServiceError. Signatures are checked of
-    presigned URLs and forms alone (local/s3/presigned.py); but requests of other web sites are refused, and
-    no answer is for them to read (local/wire/guard.py).
+    The callables get header names in lower case; they may raise ServiceError. Only presigned URLs and forms
+    have their signatures checked (local/s3/presigned.py). Requests from other web sites are refused, and
+    no other web site can read an answer (local/wire/guard.py).
 
     Args:
-        region: requests that are signed for another one are refused.
-        gone: why nothing can be answered any more; None as long as it can.
-        others: what else answers here, by the name of the service; moto does where that is None.
+        region: requests signed for another region are refused.
+        gone: why the service can no longer answer; None while it can.
+        others: handlers of other services by name; moto answers where a handler returns None.
     """
 
     def sagemaker(request: HttpRequest) -> HttpResponse:
@@ -83,7 +83,7 @@ def application(
             return HttpResponse(*invoke(endpoint[1], request.body.read(), request.headers))
         if other := OTHER_INVOCATIONS.get(request.path.rpartition("/")[2]):
             raise ServiceError(
-                "NotImplemented", f"The local service has no {other}; use InvokeEndpoint in its place", 501
+                "NotImplemented", f"The local service has no {other}; use InvokeEndpoint instead", 501
             )
         return answer_json(control, request)
 
@@ -118,11 +118,11 @@ def application(
             return moto()(environ, start_response)
         except ServiceError as error:
             refusal = error
-        except NotImplementedError as error:  # moto, of an operation that it lacks
+        except NotImplementedError as error:  # moto, for an operation that it lacks
             refusal = ServiceError("NotImplemented", str(error), 501)
         except OSError as error:  # a full disk, a file that may not be read: not the service's own error
             refusal = ServiceError("InternalFailure", advice(error), 500)
-        except Exception as error:  # the outermost line of a request: AWS, too, answers for its own mistakes
+        except Exception as error:  # a request's outermost handler: 500, as AWS
             log.exception("%s %a", request.method, request.path)  # not %s: it may hold escape sequences
             refusal = ServiceError("InternalFailure", f"{type(error).__name__}: {error}", 500)
         return _send(environ, start_response, _refuse(service, request, refusal))
@@ -131,7 +131,7 @@ def application(
 
 
 def refused_length(request: HttpRequest, length: int) -> ServiceError | None:
-    """Refuse a body of `length` bytes before it is received; None if it is not too long."""
+    """The refusal of a body of `length` bytes, before it is received; None if it is not too long."""
     service, _ = _scope(request)
     limit = LAMBDA_BODY_BYTES_MAX if service == "lambda" else MAX_BODY_BYTES
     if service == "s3" or length <= limit:
@@ -144,7 +144,7 @@ def refused_length(request: HttpRequest, length: int) -> ServiceError | None:
 
 
 def answer_json(control: ControlPlane, request: HttpRequest) -> HttpResponse:
-    """The answer to a request in AWS's JSON 1.1, whose operation X-Amz-Target names.
+    """The answer to a request in AWS's JSON 1.1; X-Amz-Target names its operation.
 
     Raises:
         ServiceError: no such operation, a body that is not JSON, or what the operation refuses.
@@ -160,16 +160,16 @@ def answer_json(control: ControlPlane, request: HttpRequest) -> HttpResponse:
         arguments = json_value(request.body.read() or b"{}")
     except ValueError as error:
         raise ServiceError(
-            "SerializationException", f"The body of the request is not JSON that can be read: {error}"
+            "SerializationException", f"The body of the request is not valid JSON: {error}"
         ) from None
     answer = control.call(target.removeprefix(control.target_prefix), arguments)
     return HttpResponse(200, {"content-type": JSON_1_1}, json.dumps(answer).encode())
 
 
 def moto() -> WSGIApplication:
-    """moto's application of all AWS services, which routes by the credential scope, too.
+    """moto's application of all AWS services; it routes by the credential scope, too.
 
-    Imported with the first request for it: that takes a second.
+    Imported with the first request that needs it, because the import takes a second.
     """
     from moto.core.config import default_user_config
 
@@ -185,9 +185,9 @@ def _dispatcher() -> WSGIApplication:
     def create(backend: str | None) -> WSGIApplication:
         if backend is None:
             raise ServiceError(
-                "UnknownOperationException", "the local service has no such service of AWS", 404
+                "UnknownOperationException", "the local service does not have this AWS service", 404
             )
-        # /moto-api: no part of AWS; resets the services, and writes and replays files of requests.
+        # /moto-api is not part of AWS; it resets services, and records and replays requests.
         if backend.startswith("moto_api"):
             raise ServiceError("AccessDenied", "moto's own interface is closed; use the services of AWS", 403)
         service: WSGIApplication = create_backend_app(backend)
@@ -220,13 +220,13 @@ def _request(environ: WSGIEnvironment) -> HttpRequest:
 
 
 def _scope(request: HttpRequest) -> tuple[str | None, str | None]:
-    """The service and the region in the scope of the request's credentials; None where it names none."""
+    """The service and the region in the scope of the request's credentials; None where they are missing."""
     authorization = request.headers.get("authorization", "")
     in_header = CREDENTIAL.search(authorization)
     scope = (in_header[1] if in_header else request.query.get("X-Amz-Credential", "")).split("/")
     if len(scope) >= 4:
         return scope[-2].lower(), scope[-3]
-    # Signature version 2, which boto3 still presigns S3's URLs with, has no scope. A form has its in a field.
+    # boto3 still presigns S3 URLs with signature version 2, which has no scope. A form has it in a field.
     version_2 = authorization.startswith("AWS ") or "AWSAccessKeyId" in request.query
     return "s3" if version_2 or is_form(request) else None, None
 
@@ -238,13 +238,13 @@ def _unsigned(request: HttpRequest, browse: Browse) -> HttpResponse:
         return HttpResponse(200, {"content-type": "text/plain; charset=utf-8"}, GREETING)
     raise ServiceError(
         "MissingAuthenticationToken",
-        "The request has no AWS signature, which tells the service that it is for; any credentials do",
+        "The request has no AWS signature, so its service is unknown; sign it with any credentials",
         403,
     )
 
 
 def _refuse(service: str | None, request: HttpRequest, error: ServiceError) -> HttpResponse:
-    """The error in the protocol that the client speaks: S3's XML, the query protocol's, or JSON."""
+    """The error in the client's protocol: S3's XML, the query protocol's, or JSON."""
     if service == "s3":
         return error_document(error, request.path)
     headers = {"x-amzn-errortype": error.code}
@@ -260,7 +260,7 @@ def _refuse(service: str | None, request: HttpRequest, error: ServiceError) -> H
             "OriginalMessage": error.original_message,
             "LogStreamArn": error.log_stream_arn,
         }
-    # Without a service it may be a browser that asks, which shows nothing of a type that it does not know.
+    # Without a service it may be a browser, and a browser displays no content type that it does not know.
     content_type = JSON_1_1 if service else "application/json"
     return HttpResponse(error.status, headers | {"content-type": content_type}, json.dumps(document).encode())
 

@@ -1,13 +1,13 @@
-"""Frees room in a home folder that no service uses: whole executions go, with what belongs to them alone.
+"""Frees disk space in a home that no service uses: removes whole executions and what only they use.
 
-To an execution belong its jobs, which are tagged with its ARN: their records, folders and logs, the objects
-that they left, and its report. What any record that stays names in S3 stays: the models of the registry and
-of endpoints, and what kept executions, jobs and pipelines read. An execution of which a kept one took
-results stays whole.
+An execution owns its report and its jobs (tagged with its ARN): their records, folders, logs and the objects
+that they wrote. Everything in S3 that a remaining record names is kept: the models of the registry and of
+endpoints, and what kept executions, jobs and pipelines read. An execution is kept whole if a kept one uses
+its results.
 
-First an execution's records become one that says what is to do (`PRUNINGS`), so that nothing refers any more
-to what goes; then that is removed, and at last this record. Whoever is killed on the way has lost nothing
-that stays, and the next one ends the work.
+First one record that says what to do (`PRUNINGS`) replaces the execution's records, so that nothing refers to
+the files any more; then the files are removed, and finally this record. If the command is killed on the way,
+nothing that should stay is lost, and the next prune finishes the work.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from local.tuning.trials import TUNING_JOB
 
 PRUNINGS = "prunings"
 _TAG = "sagemaker:pipeline-execution-arn"
-# What an ARN calls a job -> the kind of its records, what people call it, and the folders of its own.
+# A job's type in ARNs -> the kind of its records, its name for people, and its own folders.
 _JOBS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "training-job": ("TrainingJob", "training jobs", (training.FOLDER, evaluation.FOLDER)),
     "processing-job": ("ProcessingJob", "processing jobs", (processing.FOLDER,)),
@@ -47,7 +47,7 @@ _JOBS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
 }
 _REPORTS = "reports"  # scripts/results.py writes them
 _DEFINITIONS = ("_definition", "PipelineDefinition")
-# Members that say where something is to be written, perhaps no further than to a bucket, or a part of that.
+# Members that say where something is written; some name only a bucket, or a part of it.
 _TARGETS = ("S3OutputPath", "S3Output", "Std:Join")
 _URI = re.compile(r"""s3://[^\s"'<>\\]+""")
 _Key = tuple[str, str]  # kind and name of a record
@@ -64,16 +64,16 @@ class _Job:
 
 @dataclass(frozen=True)
 class Pruning:
-    """An execution that goes.
+    """An execution to remove.
 
     Args:
         arn: its own.
-        replaced: its records and those of its jobs; none if an earlier pruning was killed on the way.
-        todo: the record that takes their place.
-        paths: files and folders of its own, below the home.
+        replaced: its records and those of its jobs; none if an earlier pruning was killed.
+        todo: the record that replaces them.
+        paths: its own files and folders, below the home.
         objects: bucket and key of each of its objects.
-        counts: how many things of a kind go.
-        sizes: how many bytes each kind frees; what else has a link to goes on taking its room.
+        counts: how many things of each kind are removed.
+        sizes: how many bytes each kind frees; files with other links free none.
     """
 
     arn: str
@@ -87,14 +87,14 @@ class Pruning:
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes, and why something stays that is old enough to go: each reason, and how often."""
+    """What to remove, and why old things are kept: each reason, and how often."""
 
     prunings: Sequence[Pruning]
     kept: Mapping[str, int]
 
 
 def older(store: Store, keep: int, than_s: float) -> list[str]:
-    """The ARNs of executions that are older than the `keep` newest of their pipeline, and that were last
+    """The ARNs of executions that are older than the `keep` newest of their pipeline, and were last
     changed `than_s` seconds ago or earlier.
     """
     seen: Counter[str] = Counter()
@@ -108,9 +108,9 @@ def older(store: Store, keep: int, than_s: float) -> list[str]:
 
 
 def plan(home: Home, store: Store, old: Collection[str]) -> Plan:
-    """What goes with the executions of these ARNs, unless something that stays needs them.
+    """What to remove with the executions of these ARNs, unless something that stays needs them.
 
-    What an earlier pruning was killed at goes, too.
+    Includes the unfinished work of a killed pruning.
 
     Raises:
         ValueError: a record is damaged.
@@ -140,10 +140,10 @@ def plan(home: Home, store: Store, old: Collection[str]) -> Plan:
 
 
 def carry_out(home: Home, store: Store, prunings: Sequence[Pruning]) -> None:
-    """Remove what goes; to be done again when it was interrupted.
+    """Carry out a plan; if interrupted, run it again.
 
     Raises:
-        OSError: something cannot be removed, or the disk does not take the records.
+        OSError: something cannot be removed, or the disk is too full for the records.
     """
     for pruning in prunings:
         if pruning.replaced:
@@ -176,12 +176,12 @@ def _jobs_of_executions(store: Store, records: Mapping[_Key, Record]) -> dict[st
 def _going(
     records: Mapping[_Key, Record], jobs: Mapping[str, list[_Job]], old: Collection[str], kept: Counter[str]
 ) -> list[str]:
-    """Those of the old executions that nothing needs any more; counts in `kept` those that stay, and why."""
+    """The old executions that nothing needs any more; `kept` counts the others by reason."""
     going = dict.fromkeys(old)
     for arn in old:
         if _unfinished(records[EXECUTIONS, arn], [records[job.kind, job.name] for job in jobs[arn]]):
             del going[arn]
-            kept["executions that run, or were interrupted and can go on"] += 1
+            kept["executions that run, or were interrupted and can resume"] += 1
     of_tuning = {job.name: arn for arn in jobs for job in jobs[arn] if job.kind == TUNING_JOB}
     while needed := {
         source
@@ -192,7 +192,7 @@ def _going(
     }:
         for arn in needed:
             del going[arn]
-            kept["executions of which a kept one took results"] += 1
+            kept["executions whose results a kept one uses"] += 1
     return list(going)
 
 
@@ -207,7 +207,7 @@ def _unfinished(execution: Record, jobs: Iterable[Record]) -> bool:
 
 
 def _sources(kind: str, record: Record, of_tuning: Mapping[str, str]) -> Iterator[str | None]:
-    """The executions of which an execution took results, or a tuning job trials."""
+    """The executions whose results an execution, or whose trials a tuning job, uses."""
     if kind == EXECUTIONS:
         yield (record.get("SelectiveExecutionConfig") or {}).get("SourcePipelineExecutionArn")
         for step in record["_steps"].values():
@@ -224,13 +224,13 @@ def _replaced(arn: str, jobs: Iterable[_Job]) -> list[_Key]:
 
 
 def _todo(arn: str, jobs: Sequence[_Job], records: Mapping[_Key, Record]) -> Record:
-    """The record of what is to do."""
+    """The record of what to do."""
     names = [arn.rpartition("/")[2], *(job.name for job in jobs)]
     outputs = {
         uri
         for job in jobs
         for uri in _outputs(job, records[job.kind, job.name])
-        # Others share a place without such a name: what lies there may be of a later execution.
+        # Without such a name a place is shared: its content may belong to a later execution.
         if not set(names).isdisjoint(uri.split("/"))
     }
     return {
@@ -246,7 +246,7 @@ def _todo(arn: str, jobs: Sequence[_Job], records: Mapping[_Key, Record]) -> Rec
 
 
 def _outputs(job: _Job, value: Any) -> Iterator[str]:
-    """Where a job writes to, as folders: of a training, everything in one of its name."""
+    """The folders that a job writes to; a training writes everything below one with its name."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "S3OutputPath":
@@ -265,7 +265,7 @@ def _outputs(job: _Job, value: Any) -> Iterator[str]:
 
 
 def _uris(value: Any, names: AbstractSet[str], target: bool = False) -> Iterator[str]:
-    """What a value names in S3; of targets, what has one of these names in its path."""
+    """The S3 URIs in a value; of targets, those with one of these names in the path."""
     if isinstance(value, dict):
         for key, inner in value.items():
             content = json.loads(inner) if key in _DEFINITIONS and isinstance(inner, str) else inner
@@ -289,7 +289,7 @@ class _Prefixes:
                 self._sorted.append(uri)
 
     def __contains__(self, uri: str) -> bool:
-        # None begins with another, so the one before is the only one that can be it.
+        # None begins with another, so only the previous one can match.
         at = bisect.bisect_right(self._sorted, uri)
         return at > 0 and uri.startswith(self._sorted[at - 1])
 
@@ -303,7 +303,7 @@ def _pruning(
     stays: _Prefixes,
     kept: Counter[str],
 ) -> Pruning:
-    """What goes with an execution, as it lies there now."""
+    """What to remove with an execution, as it is on disk now."""
     counts, sizes = Counter(executions=1), Counter(executions=0)
     counts.update(todo["jobs"])
     objects: dict[tuple[str, str], None] = {}
@@ -326,6 +326,6 @@ def _pruning(
 
 
 def _freed(path: Path) -> int:
-    """How many bytes of the disk are free once a file, or an empty folder, is gone: of a link, none."""
+    """How many bytes removing a file or an empty folder frees: none for one with other links."""
     status = path.lstat()
     return 0 if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 else status.st_blocks * 512

@@ -1,4 +1,4 @@
-"""HTTP alone: a WSGI application at a port of this machine."""
+"""The HTTP server: a WSGI application on a port of this machine."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class _Forbidden(Error):  # type: ignore[misc]
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
     """Keeps S3 metadata whose names have an underscore, which WSGI cannot tell from a dash.
 
-    Takes `Expect: 100-continue` of an empty body for what it is; waitress would never answer. Refuses a
-    foreign web site's body before it is received: waitress would write it to the disk first. Of one that is
-    too long it receives no more: the application reads its length, and refuses it.
+    Handles `Expect: 100-continue` with an empty body, which waitress would never answer. Refuses another web
+    site's body before it is received: waitress would write it to the disk first. Stops receiving a body that
+    is too long: the application sees its length, and refuses it.
     """
 
     chunked: bool
@@ -112,10 +112,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
 
 class _Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """A thread for each request: one that waits for other requests never keeps them from being answered.
+    """A thread for each request, so that a request that waits for others never blocks them.
 
     A call of a function lasts until the function's own requests are answered. There are at most as many
-    threads as connections, and they are used again.
+    threads as connections, and they are reused.
     """
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class _Threads(ThreadedTaskDispatcher):  # type: ignore[misc]
 
 
 class Server:
-    """The application at http://127.0.0.1:<port>, reached from this machine only; port 0 is a free one."""
+    """The application at http://127.0.0.1:<port>, for this machine only; port 0 is any free port."""
 
     def __init__(self, app: WSGIApplication, port: int = 0) -> None:
         self._app = app
@@ -161,7 +161,7 @@ class Server:
         return f"http://{HOST}:{self._server.effective_port}"
 
     def start(self) -> None:
-        """Answer from now on, in threads of its own.
+        """Start answering, in separate threads.
 
         Raises:
             OSError: the port is taken.
@@ -172,7 +172,7 @@ class Server:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise OSError(
-                f"port {self._port} of {HOST} is taken; end what listens there, or choose another port"
+                f"port {self._port} of {HOST} is taken; stop what listens there, or choose another port"
             ) from None
         self._server = waitress.create_server(
             self._app,
@@ -192,9 +192,9 @@ class Server:
             wasyncore.loop(map=self._server._map, use_poll=True, count=1)
 
     def stop(self) -> None:
-        """Finish the requests that are being answered (within 5 seconds), then end every thread.
+        """Finish the current requests (within 5 seconds), then end every thread.
 
-        Without effect unless the server was started.
+        No effect unless the server was started.
         """
         if self._thread is None:
             return

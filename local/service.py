@@ -1,4 +1,4 @@
-"""The local service as a whole: one home folder, one HTTP endpoint, everything behind it."""
+"""The whole local service: one home folder, one HTTP endpoint, everything behind it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ from local.wire import clients
 from local.wire.http import HttpRequest, HttpResponse
 from local.wire.operations import ControlPlane
 
-# How long programs have to end by themselves when the service ends. SageMaker's 120 seconds are too long for
-# a person who has pressed Ctrl-C.
+# How long programs may take to end by themselves when the service ends. SageMaker's 120 s are too long for
+# a person who pressed Ctrl-C.
 ENDING_S = 10.0
 _WATCH_S = 1.0
 
@@ -58,24 +58,24 @@ log = logging.getLogger(__name__)
 
 
 class LocalService:
-    """A laptop-sized SageMaker on 127.0.0.1, whose state lies in one home folder.
+    """A laptop-sized SageMaker on 127.0.0.1, with its state in one home folder.
 
-    Use it as a context manager: leaving it stops what runs. A later service on the same home knows the
-    runs of this one and serves its endpoints again.
+    Use it as a context manager: leaving it stops what runs. A later service on the same home has the
+    records of this one and serves its endpoints again.
 
     Args:
-        root: the home folder, made if it is missing, and closed to other users.
+        root: the home folder, created if it is missing, and closed to other users.
         region: the region in its ARNs.
-        port: 0 takes a free one.
+        port: 0 means any free port.
         server: what serves endpoints, one of model_server.SERVERS.
-        resume: whether executions and tuning jobs that an earlier service left go on; else they are Stopped.
-        when_gone: is told, in one line, that somebody has deleted the home folder; every request is refused
+        resume: whether to continue executions and tuning jobs of an earlier service; else they are Stopped.
+        when_gone: called, with a line, when the home folder has been deleted; every request is refused
             from then on.
-        fire: whether schedules start pipelines; else what is due waits for a service that lets them.
+        fire: whether schedules start pipelines; else due ones wait for a service that does this.
 
     Raises:
-        HomeInUse: another service keeps this home.
-        UnfitHome: this home is of another region, or has a colon in its path.
+        HomeInUse: another service holds this home.
+        UnfitHome: this home belongs to another region, or has a colon in its path.
         LaunchError: that server is not installed.
         OSError: the folder cannot be made, read or written.
     """
@@ -93,7 +93,7 @@ class LocalService:
         model_server.require(server)
         self._resume = resume
         self._fire = fire
-        self.resumed: list[str] = []  # the ARNs of the executions that go on
+        self.resumed: list[str] = []  # the ARNs of the executions that continue
         self.home = Home(root.resolve(), region)
         self.home.make()
         self._when_gone = when_gone
@@ -148,22 +148,22 @@ class LocalService:
 
     @property
     def url(self) -> str:
-        """Where it answers, e.g. http://127.0.0.1:4566."""
+        """Its address, e.g. http://127.0.0.1:4566."""
         return self._server.url
 
     def pages(self) -> list[str]:
-        """Where a browser finds the endpoints there are, e.g. http://127.0.0.1:4566/endpoints/NAME/."""
+        """The endpoints' pages for browsers, e.g. http://127.0.0.1:4566/endpoints/NAME/."""
         paginator = self.client("sagemaker").get_paginator("list_endpoints")
         found = [endpoint for page in paginator.paginate() for endpoint in page["Endpoints"]]
         return [f"{self.url}/endpoints/{endpoint['EndpointName']}/" for endpoint in found]
 
     @property
     def running(self) -> list[str]:
-        """The ARNs of the executions that run."""
+        """The ARNs of the running executions."""
         return self._pipelines.running()
 
     def environment(self) -> dict[str, str]:
-        """What makes boto3 in a child process talk to this service."""
+        """The variables that make boto3 in a child process use this service."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": self.home.region,
@@ -173,11 +173,11 @@ class LocalService:
         }
 
     def client(self, service: str) -> Any:
-        """A boto3 client that talks to this service, whatever the person's AWS configuration says."""
+        """A boto3 client for this service, whatever the user's AWS configuration says."""
         return clients.client(service, self.environment(), max_pool_connections=50, read_timeout=900)
 
     def start(self) -> None:
-        """Answer requests; take up what an earlier service on this home left.
+        """Start answering requests; continue what an earlier service on this home left.
 
         Raises:
             OSError: the port is taken, or the disk is full.
@@ -188,7 +188,7 @@ class LocalService:
             for recover in self._recoveries():
                 recover()
             self._server.start()
-            # Past the file's buffer: what a full disk does not take would be in the way of closing it.
+            # Unbuffered: with a full disk, buffered bytes would keep the file from closing.
             os.write(self._lock.fileno(), json.dumps({"url": self.url, "pid": os.getpid()}).encode())
             self._deployments.resume()
             self._tuning.resume()
@@ -196,14 +196,14 @@ class LocalService:
             threading.Thread(target=self._watch, name="local-home", daemon=True).start()
             if self._fire:
                 self._firing.start()
-        except BaseException as error:  # Ctrl-C among them: what has begun ends
+        except BaseException as error:  # also on Ctrl-C: end what has begun
             self.stop()
             if fault := disk_fault(error, self.home.root):
                 raise OSError(fault) from None
             raise
 
     def _end_left(self) -> None:
-        """End what an earlier service has started; its guard has, unless somebody killed that, too."""
+        """End the processes of an earlier service, in case its guard was killed, too."""
         for record in end_left(self.home.processes):
             log.warning(
                 "ended process %s, which an earlier service left: %s",
@@ -212,7 +212,7 @@ class LocalService:
             )
 
     def _recoveries(self) -> Iterator[Callable[[], None]]:
-        """What is done, before the first request, with what an earlier service left: record by record."""
+        """The steps that handle an earlier service's records, before the first request."""
         yield partial(self._s3.recover, self._after_a_kill)
         yield self._functions.recover
         yield from (jobs.recover for jobs in self._jobs.values())
@@ -222,13 +222,13 @@ class LocalService:
         yield partial(set_unreadable_aside, self._store)
 
     def _gone(self) -> str | None:
-        """That the home is no more, or somebody else's, in one line; None as long as it is there."""
+        """One line if the home is gone or belongs to another service; None while it is there."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if os.path.samestat((self.home.root / LOCK).stat(), os.fstat(self._lock.fileno())):
                 return None
         return (
-            f"{self.home.root} was deleted or moved while the local service ran, which keeps everything"
-            " there; put it back if you have it, and start again"
+            f"{self.home.root} was deleted or moved while the local service ran;"
+            " put it back if you have it, and start again"
         )
 
     def _watch(self) -> None:
@@ -238,11 +238,11 @@ class LocalService:
                 return
 
     def stop(self) -> None:
-        """End jobs, functions and endpoint servers, then answer no more.
+        """End jobs, functions and endpoint servers, then stop answering.
 
         Programs have ENDING_S to end by themselves; another Ctrl-C or SIGTERM ends them at once, and the
-        process soon after (ending.py). Executions, tuning jobs and endpoints stay as they are: a later
-        service goes on with them, as it does after a kill.
+        process soon after (ending.py). Executions, tuning jobs and endpoints keep their state: a later
+        service continues them, as after a kill.
         """
         if not self._stopped.is_set() and (reason := self._gone()):
             self._when_gone(reason)
@@ -294,5 +294,5 @@ def _notes(home: Home, store: Store) -> list[str]:
     kept = f"; the logs and files of {remains} are still in {home.root}" if remains else ""
     return [
         f"{home.database} was damaged and is set aside as {store.damaged.name}: executions, jobs, models and "
-        f"endpoints of before are not known any more{kept}"
+        f"endpoints from before are lost{kept}"
     ]

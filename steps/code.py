@@ -1,4 +1,4 @@
-"""entrypoints/ on its way to the containers: bundles whose S3 key is the digest of their files.
+"""How entrypoints/ gets to the containers: as bundles with the digest of their files as S3 key.
 
 The same bytes always have the same key, so building a definition computes addresses without any
 request, and `upload` puts only what is missing. Needs no SageMaker SDK.
@@ -43,10 +43,10 @@ _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Bundle:
-    """Files under their paths in the container, and the form in which they lie in S3.
+    """Files by their paths in the container, and their form in S3.
 
-    `locks` are the wheels that come besides, by their folder. Among the files is the text of each lock, so
-    the digest is also theirs.
+    `locks` are the wheels that are added, by folder. The files include the text of each lock, so the
+    digest covers the wheels, too.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Bundle:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over sorted paths and bytes; never over an archive, whose bytes depend on the compressor."""
+        """sha256 over sorted paths and bytes, not over an archive: its bytes depend on the compressor."""
         digest = hashlib.sha256()
         for path, content in sorted(self.files.items()):
             for part in (path.encode(), content):
@@ -64,7 +64,7 @@ class Bundle:
         return digest.hexdigest()
 
     def contents(self) -> dict[str, bytes]:
-        """The files and the wheels, which the package index is asked for once; WheelsError without it."""
+        """The files and the wheels (from the package index, once; WheelsError if it fails)."""
         files = dict(self.files)
         for folder, lock in self.locks.items():
             files |= {f"{folder}/{name}": data for name, data in wheels.fetch(lock).items()}
@@ -78,7 +78,7 @@ class Bundle:
 def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bundle]:
     """Every bundle by name: those of the programs, and the markers random_weights and no_champion.
 
-    `package_source` is the setting: whether what the images lack comes with them ("bundle") or is installed
+    `package_source` is the setting: packages that the images lack come with them ("bundle") or are installed
     from the package index.
     Raises FileNotFoundError when a program or a requirements file is missing under `root`.
     """
@@ -104,7 +104,7 @@ def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bu
 
 
 def _with_wheels(bundle: Bundle, root: Path) -> Bundle:
-    """The bundle with what its image lacks; TrainModel's also with what the artifact's image lacks.
+    """The bundle with the packages that its image lacks; TrainModel's also with those for the artifact.
 
     The trials' artifacts are never served.
     """
@@ -119,18 +119,18 @@ def _with_wheels(bundle: Bundle, root: Path) -> Bundle:
 
 
 def digests(all_bundles: Mapping[str, Bundle]) -> dict[str, str]:
-    """The digest of each bundle, by name: all that the definition holds of the code."""
+    """The digest of each bundle, by name: the only trace of the code in the definition."""
     return {name: bundle.digest for name, bundle in all_bundles.items()}
 
 
 def url(settings: Settings, name: str, digest: str) -> str:
-    """Where the bundle lies: the archive of the training bundles, the prefix of the others' files."""
+    """The bundle's S3 URI: the archive of a training bundle, the prefix of another one's files."""
     prefix = f"s3://{settings.bucket}/{settings.name}/code/{name}/{digest}/"
     return f"{prefix}sourcedir.tar.gz" if name in ("tune", "train", "train_debugged") else prefix
 
 
 def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) -> list[str]:
-    """Put what is missing in the settings' bucket; the URIs of the new objects.
+    """Upload what is missing in the settings' bucket; return the URIs of the new objects.
 
     `s3_client` is boto3's. The deploying function's zip is left out: Lambda takes it directly.
     Raises botocore's ClientError when the bucket is missing or may not be used, and WheelsError when the
@@ -165,7 +165,7 @@ def _exists(s3_client: Any, bucket: str, key: str) -> bool:
 
 
 def _serving_files(root: Path) -> set[str]:
-    """What training copies into the artifact; not what a machine leaves there, such as an editor's copies."""
+    """The files that training copies into the artifact, without stray ones such as an editor's backups."""
     names = {
         path.name
         for path in (root / PACKAGE / "serving").iterdir()

@@ -1,4 +1,4 @@
-"""What every step is built from."""
+"""The common input of every step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Context:
 
     @property
     def tags(self) -> list[dict[str, str]] | None:
-        """The settings' tags for a job; None for none, so that the request has no such member."""
+        """The settings' tags for a job; None without tags, so that the request has no such member."""
         tags = sorted(self.settings.tags.items())
         return [{"Key": key, "Value": value} for key, value in tags] or None
 
@@ -59,7 +59,7 @@ class Context:
         return [StepRetryPolicy(types, retries.backoff_rate, retries.interval_s, retries.max_attempts)]
 
     def job_retries(self, internal_errors: bool = True) -> list[RetryPolicy]:
-        """For steps that start a job: also instances that AWS lacks, and those that it lost."""
+        """For steps that start a job: also missing and lost instances."""
         retries = self.settings.retries
         if retries.max_attempts == 0:
             return []

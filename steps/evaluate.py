@@ -26,7 +26,7 @@ CARD = PropertyFile(name="ModelCard", output_name=OUTPUT, path=PACKAGE_CARD)
 def build(
     context: Context, splitting: ProcessingStep, training: TrainingStep, finding: LambdaStep
 ) -> ProcessingStep:
-    """A processing job in the serving image, so that what is measured is what users get."""
+    """A processing job in the serving image, so it measures what users get."""
     champion, gate = finding.properties.Outputs, context.settings.gate
     return processing_step(
         context,

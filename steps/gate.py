@@ -1,7 +1,7 @@
-"""The gate: good enough, better than guessing, as good as what serves -> the given steps; else a failure.
+"""The gate: good enough, better than guessing, as good as the serving model -> the given steps; else failure.
 
-A condition each, one inside the other, so that each failure is one sentence and Studio shows which it was.
-Of the option in what a Fail step says, --parameter or --set, scripts/refusals.py makes a command.
+Nested conditions, so that each failure is one sentence and Studio shows which one it was. scripts/refusals.py
+turns the option in a Fail step's message (--parameter or --set) into a command.
 """
 
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ def check_threshold(context: Context, evaluating: ProcessingStep, passed: Sequen
 
 
 def check_guessing(evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """The accuracy's lower bound > what always answering the most frequent class reaches."""
+    """The accuracy's lower bound > the accuracy of always answering the most frequent class."""
     return _condition(
         "CheckGuessing",
         "Check guessing",
@@ -144,7 +144,7 @@ def _condition(
 
 
 def _refusal(name: str, display_name: str, *sentence: Any) -> FailStep:
-    """A Fail step that says a sentence, which is put together when it runs."""
+    """A Fail step with a message that is composed when it runs."""
     return FailStep(
         name=name,
         display_name=display_name,

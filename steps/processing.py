@@ -1,4 +1,4 @@
-"""A processing step that runs one of our programs."""
+"""A processing step that runs one of this project's programs."""
 
 from typing import Any
 
@@ -68,17 +68,17 @@ def output_url(step: ProcessingStep, name: str) -> Any:
 
 
 def output_prefix(step: ProcessingStep, name: str) -> Join:
-    """The S3 prefix of what lies in one output of the step, as a reference."""
+    """The S3 prefix of one output's files, as a reference."""
     return Join(on="", values=[output_url(step, name), "/"])
 
 
 def input_folder(name: str) -> str:
-    """Where the container finds an input."""
+    """The container's folder of an input."""
     return f"{PROCESSING}/input/{name}"
 
 
 def output_folder(name: str) -> str:
-    """Where the container leaves an output."""
+    """The container's folder of an output."""
     return f"{PROCESSING}/output/{name}"
 
 

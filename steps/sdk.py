@@ -1,8 +1,8 @@
-"""The one door to the SageMaker SDK: what the steps and the pipeline use of it.
+"""The only module that imports the SageMaker SDK for the steps and the pipeline.
 
 The SDK is made for a notebook in AWS: as it is, importing it and building a definition fail without a
 region, look for credentials over the network, read the machine's files and configure its logging.
-Everything that keeps it from that is here.
+This module prevents all of that.
 """
 
 import logging
@@ -17,7 +17,7 @@ from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 
 def offline_boto_session(region: str) -> boto3.Session:
-    """A boto3 session that looks nothing up: a region, and credentials that no one will see."""
+    """A boto3 session without look-ups: a region, and credentials that are never sent."""
     return boto3.Session(region_name=region, aws_access_key_id="none", aws_secret_access_key="none")
 
 
@@ -35,7 +35,7 @@ def _import_without_traces() -> Iterator[None]:
         boto3.DEFAULT_SESSION = session
 
 
-# The SDK would ask IAM whether the role is good; the service itself does, at CreatePipeline.
+# The SDK would ask IAM whether the role is valid; the service itself checks it at CreatePipeline.
 os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"
 
 # What a pipeline is for, told as warnings at every step.

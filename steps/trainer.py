@@ -1,4 +1,4 @@
-"""The ModelTrainer of this pipeline: script mode from an S3 bundle; with Debugger and Profiler on demand."""
+"""The ModelTrainer of this pipeline: script mode from an S3 bundle, optionally with Debugger and Profiler."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ def plain_trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]
 
 
 def debugged_trainer(context: Context, folder: str, hyperparameters: dict[str, Any]) -> DebuggedTrainer:
-    """The same with losses (and the settings' collections) recorded, the system watched and both judged."""
+    """The same, but it records losses (and the settings' collections), profiles, and evaluates rules."""
     arguments = _arguments(context, "train_debugged", folder, hyperparameters)
     return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, folder))
 
@@ -107,7 +107,7 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             max_runtime_in_seconds=settings.max_runtime_s,
             **({"max_wait_time_in_seconds": settings.max_wait_s} if settings.use_spot else {}),
         ),
-        # Where SageMaker keeps checkpoints between the interruptions of a spot job, and attempts of the step.
+        # Where SageMaker keeps checkpoints across a spot job's interruptions and a step's attempts.
         "checkpoint_config": CheckpointConfig(s3_uri=context.output(folder, "checkpoints"))
         if settings.use_spot or settings.checkpoints
         else None,
@@ -160,7 +160,7 @@ def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
 
 
 def _collections(debugger: Debugger) -> dict[str, dict[str, str]]:
-    """What the hook saves, and how often: the losses, what the rules read, what the settings ask for."""
+    """What the hook saves, and how often: losses, tensors that the rules read, the settings' collections."""
     interval = {"save_interval": str(debugger.tensor_interval_steps)}
     collections = {
         # The validation loss comes once per epoch, at whatever step: any longer interval would miss it.

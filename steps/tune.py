@@ -33,7 +33,7 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
     """A tuning job over a plain trainer: its trials never carry Debugger."""
     tuning = context.settings.tuning
     tuner = HyperparameterTuner(
-        # Nobody serves a trial: it leaves the engines out.
+        # Trials are never served, so they leave the engines out.
         plain_trainer(context, "tune", {"engines": "0"}),
         objective_metric_name=VALIDATION_ACCURACY,
         objective_type="Maximize",

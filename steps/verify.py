@@ -14,12 +14,12 @@ from steps.processing import input_folder, processing_step
 from steps.sdk import LambdaStep, ProcessingStep
 
 NAME = "VerifyEndpoint"
-# What SageMaker may take to roll back an update that took longer than deployment.max_runtime_s.
+# Time for SageMaker to roll back an update that exceeded deployment.max_runtime_s.
 ROLLBACK_S = 1800
 
 
 def build(context: Context, evaluating: ProcessingStep, deploying: LambdaStep) -> ProcessingStep:
-    """A processing job, since a Lambda step ends after ten minutes; in the image that surely has boto3."""
+    """A processing job (a Lambda step ends after ten minutes), in the image that certainly has boto3."""
     answer = deploying.properties.Outputs
     return processing_step(
         context,

@@ -1,4 +1,4 @@
-"""What the images lack, as files beside the code: jobs and endpoints then ask no package index.
+"""Packages that the images lack, as files beside the code, so jobs and endpoints need no package index.
 
 entrypoints/requirements/wheels-PYTHON.txt names the version and the sha256 of each, in pip's own form, so a
 bundle's digest needs no download. pip fetches them when a bundle is uploaded, wherever that happens, for the
@@ -45,7 +45,7 @@ LACKING: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 class WheelsError(Exception):
-    """The files cannot be had; the message is one line."""
+    """The files are not available; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Lock:
 
 
 def locked(name: str, root: Path = ROOT) -> Lock:
-    """What the bundle `name` brings, or for "serving" the artifact.
+    """The wheels of the bundle `name` or, for "serving", of the artifact.
 
     Raises:
         FileNotFoundError: there is no list for its Python.
@@ -85,7 +85,7 @@ def list_for(python: str, root: Path = ROOT) -> Path:
 
 
 def offline(requirements: bytes) -> bytes:
-    """Requirements that pip takes from the folder wheels/ beside their file, and from nowhere else."""
+    """Requirements that pip takes only from the folder wheels/ beside their file."""
     return b"--no-index\n--find-links wheels\n" + requirements
 
 
@@ -125,7 +125,7 @@ def _download(lines: Sequence[str], python: str, folder: Path) -> list[Path]:
 
 
 def download_command(python: str, folder: os.PathLike[str]) -> list[str]:
-    """pip, putting files for an image's Python into a folder, whatever Python runs this."""
+    """A pip command that downloads files for an image's Python, whatever Python runs this."""
     return [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
         *("--implementation", "cp", "--python-version", python),

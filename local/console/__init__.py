@@ -1,1 +1,1 @@
-"""The service's own page: what there is, and what runs."""
+"""The service's own page: what exists, and what runs."""

@@ -1,4 +1,4 @@
-"""What there is and what runs, as SageMaker's own operations answer it."""
+"""What exists and what runs, from the answers of SageMaker's own operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNNING = ("Executing", "Stopping")
 
 @dataclass(frozen=True)
 class Step:
-    """A step of an execution; `told` is how far its job is, or why it failed."""
+    """A step of an execution; `told` is its job's progress, or why it failed."""
 
     name: str
     status: str
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Execution:
-    """An execution; its steps only as long as it runs, in the order in which they began."""
+    """An execution; it has its steps only while it runs, in the order in which they began."""
 
     id: str
     arn: str
@@ -46,7 +46,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a model package group, what its test pictures say of it, and which endpoints serve it."""
+    """A version of a model package group, its test metrics, and which endpoints serve it."""
 
     group: str
     number: int
@@ -58,7 +58,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint; `version` is "GROUP/NUMBER", None for a model of no version."""
+    """An endpoint; `version` is "GROUP/NUMBER", None for a model that has no version."""
 
     name: str
     status: str
@@ -68,7 +68,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything that the page shows; `older` names what has more executions or versions than it shows."""
+    """Everything that the page shows; `older` names pipelines and groups with more than the page shows."""
 
     endpoints: tuple[Endpoint, ...]
     executions: tuple[Execution, ...]
@@ -77,7 +77,7 @@ class Overview:
 
     @property
     def live(self) -> bool:
-        """Whether something of it will soon be different."""
+        """Whether any of it will change soon."""
         return any(execution.status in RUNNING for execution in self.executions) or any(
             endpoint.status not in ("InService", "Failed") for endpoint in self.endpoints
         )
@@ -93,7 +93,7 @@ def overview(home: Home, call: Call) -> Overview:
 
 
 def model_version(call: Call, endpoint: str) -> dict[str, Any] | None:
-    """DescribeModelPackage's answer about what an endpoint serves; None for a model of no version.
+    """DescribeModelPackage's answer about what an endpoint serves; None for a model that has no version.
 
     Raises:
         ServiceError: there is no such endpoint.
@@ -164,7 +164,7 @@ def _steps(home: Home, call: Call, arn: str) -> Iterator[Step]:
 
 
 def _progress(home: Home, call: Call, metadata: Mapping[str, Any]) -> Iterator[str]:
-    """How far a step's job is, in words; nothing for a job that does not tell."""
+    """How far a step's job is, in words; nothing where the job does not report it."""
     if arn := metadata.get("TuningJob", {}).get("Arn"):
         name = arn.rpartition("/")[2]
         job = call("DescribeHyperParameterTuningJob", {"HyperParameterTuningJobName": name})
@@ -180,7 +180,7 @@ def _progress(home: Home, call: Call, metadata: Mapping[str, Any]) -> Iterator[s
         values = metrics.logged(training.folder(home, job) / "log.txt", definitions)
         epochs = job.get("HyperParameters", {}).get("epochs", "").strip('"')
         if epochs.isdigit() and (done := len(values.get(VALIDATION_ACCURACY, []))):
-            # The epoch that is kept has a second line of its own, the last.
+            # The kept epoch has a second line, the last one.
             yield f"epoch {min(done, int(epochs))} of {epochs}"
         elif job["TrainingJobStatus"] == "InProgress":
             yield job["SecondaryStatus"]

@@ -23,9 +23,9 @@ _BAD = {"Failed", "Rejected"}
 
 
 def answer(request: HttpRequest, home: Home, call: Call) -> HttpResponse | None:
-    """The answer to a request without a signature; None if it asks for nothing of this page.
+    """The answer to a request without a signature; None if it is not for this page.
 
-    At / a program that does not ask for HTML gets none.
+    At / only a program that asks for HTML gets the page.
 
     Args:
         call: answers the operations of SageMaker.
@@ -59,7 +59,7 @@ def _template() -> Template:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 7 min 25 s, 2 h 5 min."""
+    """Seconds for people: 45 s, 7 min 25 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -79,5 +79,5 @@ def machine(seconds: float) -> str:
 
 
 def tone(status: str) -> str:
-    """good, bad or open: how a status is coloured."""
+    """good, bad or open: the colour of a status."""
     return "good" if status in _GOOD else "bad" if status in _BAD else "open"

@@ -1,8 +1,8 @@
 """The program that evaluates a training job's rules: python -m local.debugger.evaluate REQUEST RESULTS.
 
 smdebug keeps global state and is slow to import. REQUEST is a JSON file, {"job": name, "tensors": folder,
-"profile": folder, "rules": [{"name", "rule", "parameters", "reports": folder}]}; a rule with an action is
-evaluated again and again until stdin ends, which says that the training job has, and the others then. RESULTS
+"profile": folder, "rules": [{"name", "rule", "parameters", "reports": folder}]}. stdin ends when the training
+job does: until then the rules with an action are evaluated again and again, the others once after it. RESULTS
 gets a line of JSON per rule: {"name", "RuleEvaluationStatus", "StatusDetails"}.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-# smdebug wants torch only in a training: half a gigabyte and some seconds. Its import raises ImportError now.
+# smdebug needs torch only in a training; it costs half a gigabyte and seconds. Make its import fail here.
 sys.modules["torch"] = None  # type: ignore[assignment]
 
 from smdebug.exceptions import RuleEvaluationConditionMet, SMDebugError  # noqa: E402
@@ -34,13 +34,13 @@ from local.debugger.tensors import DAMAGE, NothingToJudge, Tensors  # noqa: E402
 _SHARE_OF_TIME = 0.05  # of one core, for looking at a running job
 _SHORTEST_PAUSE_S = 1.0
 _DETAILS_CHARACTERS = 1024  # botocore's service model, StatusDetails: one line
-# What a rule runs into for damaged tensors or for its parameters: a pattern that is none, an interval of 0.
+# What damaged tensors or wrong parameters raise in a rule: a malformed pattern, an interval of 0.
 _UNREADABLE = (*DAMAGE, re.error)
 
 
 @dataclass
 class Job:
-    """What a training job leaves to judge, read when a rule asks for it."""
+    """What a training job leaves for the rules, read when a rule asks for it."""
 
     folders: Mapping[str, Any]
     name: str
@@ -58,7 +58,7 @@ class Job:
         return self._tensors
 
     def look_again(self) -> None:
-        """Read the system metrics again, for the job runs; smdebug itself looks for new tensors."""
+        """Read the system metrics again while the job runs; smdebug itself looks for new tensors."""
         self._samples = None
 
     def samples(self) -> Samples:
@@ -100,7 +100,7 @@ def _tell(results: TextIO, name: str, status: str, details: str) -> None:
 
 
 def _details(rule: str, finding: Finding) -> str:
-    """AWS's sentence, where a step is meant, and why."""
+    """AWS's sentence where the finding has a step, and the reason."""
     if finding.step is None:
         return finding.reason
     return f"RuleEvaluationConditionMet: {RuleEvaluationConditionMet(rule, finding.step)}: {finding.reason}"

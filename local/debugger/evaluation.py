@@ -38,12 +38,12 @@ _KNOWN = {
 
 
 def tensors_url(record: Record) -> str:
-    """Where a job's tensors lie: the path that smdebug's create_trial takes."""
+    """The folder of a job's tensors: the path that smdebug's create_trial takes."""
     return f"{record['DebugHookConfig']['S3OutputPath'].rstrip('/')}/{record['TrainingJobName']}/debug-output"
 
 
 def check(record: Record) -> None:
-    """Add the statuses of a new job's rules; a rule that is not known here is Stopped at once, and says so.
+    """Add the statuses of a new job's rules; an unknown rule is Stopped at once, with the reason.
 
     Raises:
         ServiceError: ValidationException; two rules have one name.
@@ -51,7 +51,7 @@ def check(record: Record) -> None:
     names = [rule["RuleConfigurationName"] for rule in _configurations(record)]
     for name in names:
         if names.count(name) > 1:
-            raise invalid(f"RuleConfigurationName must be unique: {name!r} stands there twice")
+            raise invalid(f"RuleConfigurationName must be unique: {name!r} occurs twice")
     for configurations, statuses in _STATUSES.items():
         if configurations in record:
             record[statuses] = [
@@ -103,10 +103,10 @@ def _change(status: str, details: str) -> Record:
 
 
 class RuleEvaluation:
-    """The evaluation of one job's rules: while it runs where an action may stop it, afterwards else.
+    """The evaluation of one job's rules: while the job runs if an action may stop it, otherwise after it.
 
     Args:
-        record: of a training job, or of any other, which has no rules.
+        record: of any job; only training jobs have rules.
         service: the environment that makes boto3 talk to this service, for the actions.
     """
 
@@ -130,13 +130,13 @@ class RuleEvaluation:
         self._process: Started | None = None
 
     def begin(self) -> None:
-        """The job begins; it does not fail for a process that cannot be started."""
+        """The job begins. A process that cannot be started does not fail the job."""
         if any(ACTIONS in rule["RuleParameters"] for rule in self._rules):
             with contextlib.suppress(OSError):  # `finish` tries again, and tells
                 self._start()
 
     def finish(self) -> dict[str, Record]:
-        """The job has ended, and what it leaves is in S3: the change of each rule's status, by its name."""
+        """The job has ended and its output is in S3: the change of each rule's status, by its name."""
         if not self._rules:
             return {}
         try:
@@ -150,14 +150,14 @@ class RuleEvaluation:
         return changes | results | self._upload_reports(results)
 
     def stop(self, _timeout_s: float = 0) -> None:
-        """End the evaluation at once, whatever the time; what it did not come to will be Stopped."""
+        """End the evaluation at once; rules that it did not reach become Stopped."""
         with self._lock:
             self._stopped = True
             if self._process is not None:
                 self._process.kill()
 
     def _wait(self) -> Record:
-        """Wait for the process; the change for rules that it did not come to."""
+        """Wait for the process; return the change for rules that it did not reach."""
         if self._process is not None:
             self._process.communicate()  # ends its stdin
             self._process.end(0)
@@ -203,7 +203,7 @@ class RuleEvaluation:
         return self._folder / "reports" / str(number)
 
     def _upload_reports(self, ended: Collection[str]) -> dict[str, Record]:
-        """Put what these rules report into S3; the changes for those whose reports cannot be there."""
+        """Put these rules' reports into S3; return the changes for rules whose reports cannot be written."""
         changes = {}
         for number, rule in enumerate(self._rules):
             name, folder = rule["RuleConfigurationName"], self._reports(number)
@@ -217,7 +217,7 @@ class RuleEvaluation:
     def _results(self) -> dict[str, Record]:
         file = self._folder / "results.jsonl"
         text = file.read_text(encoding="utf-8") if file.exists() else ""
-        # What is behind the last line's end is a line that was being written when the process ended.
+        # What follows the last newline was being written when the process ended.
         results = [json.loads(line) for line in text.split("\n")[:-1]]
         return {result.pop("name"): result for result in results}
 

@@ -35,7 +35,7 @@ Metric = tuple[str, str, str, float]  # Type, Name, Dimension, Value
 
 
 def output_url(record: Mapping[str, Any]) -> str:
-    """Where the profile of a training job lies: the path that smdebug's readers take."""
+    """The folder of a training job's profile: the path that smdebug's readers take."""
     return (
         f"{record['ProfilerConfig']['S3OutputPath'].rstrip('/')}/{record['TrainingJobName']}/profiler-output"
     )
@@ -45,8 +45,8 @@ def output_url(record: Mapping[str, Any]) -> str:
 def profiled(home: Home, record: Mapping[str, Any]) -> Iterator[None]:
     """Sample the machine until the block ends, if the job's record has a ProfilerConfig that asks for it.
 
-    Every full minute, and at the end, a file appears under `output_url`. One that cannot be written, as on a
-    full disk, is the end of the sampling.
+    Every full minute, and at the end, a file appears under `output_url`. If one cannot be written (a full
+    disk), sampling ends.
     """
     config = record.get("ProfilerConfig", {})
     if "S3OutputPath" not in config or config.get("DisableProfiler"):
@@ -106,7 +106,7 @@ class _Machine:
             ("i/o", "IOPS", ""),
             ("i/o", "ReadThroughputInBytesPerSecond", ""),
             ("i/o", "WriteThroughputInBytesPerSecond", ""),
-            # A job here has the machine's network; there is no platform beside it.
+            # A job here uses the machine's network; there is no separate platform network.
             ("network", "ReceiveBytesPerSecond", "Algorithm"),
             ("network", "TransmitBytesPerSecond", "Algorithm"),
         ):
@@ -127,7 +127,7 @@ class _Machine:
 
 
 def _disk() -> Any:
-    """The disks' counters; None on a machine without disks, and where /proc and /sys tell nothing of them."""
+    """The disks' counters; None without disks, and where /proc and /sys do not show them."""
     try:
         return psutil.disk_io_counters()
     except NotImplementedError:  # psutil's, for the latter
@@ -168,4 +168,4 @@ def _read_gpus(lines: Iterable[bytes], latest: dict[str, tuple[Metric, Metric]])
                 ("gpu", name, "GPUUtilization", float(busy)),
                 ("gpu", name, "GPUMemoryUtilization", memory),
             )
-    latest.clear()  # it has ended: what it said last is true no more
+    latest.clear()  # it has ended: its last figures are out of date

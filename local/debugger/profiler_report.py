@@ -27,19 +27,19 @@ POINTS = 200  # of the curve
 _ADVICE = {
     "CPUBottleneck": (
         "A GPU that is idle while a core is busy",
-        "Load with more processes, or take an instance with more cores for each GPU.",
+        "Load with more processes, or use an instance with more cores per GPU.",
     ),
     "GPUMemoryIncrease": (
-        "GPU memory that goes on growing",
-        "Look for tensors that are kept from step to step, or take a smaller batch.",
+        "GPU memory that keeps growing",
+        "Look for tensors that are kept from step to step, or use a smaller batch.",
     ),
     "IOBottleneck": (
         "A GPU that is idle while a core waits for the disk",
         "Read the data into memory first, or from a faster disk.",
     ),
     "LowGPUUtilization": (
-        "A GPU that is used little, or now and then",
-        "Take a larger batch, or a smaller instance.",
+        "A GPU that is used little or irregularly",
+        "Use a larger batch, or a smaller instance.",
     ),
 }
 # How `usage` names what it measured, in words and with its unit.
@@ -55,10 +55,10 @@ _UNITS = {
 
 
 def write(samples: Samples, job: str, parameters: Mapping[str, str], folder: Path) -> Finding | None:
-    """Write the page and the findings of every rule on system metrics; what they found together.
+    """Write the page and the findings of every rule on system metrics; return what they found together.
 
     Args:
-        parameters: ProfilerReport's, which are those of all rules, as CPUBottleneck_threshold, in any case.
+        parameters: ProfilerReport's; they hold those of all rules (CPUBottleneck_threshold, in any case).
     """
     found = {rule: judge(samples, rule, _own(parameters, rule)) for rule in SYSTEM_RULES}
     used = usage(samples)

@@ -1,9 +1,8 @@
 """Profiler's built-in rules on system metrics, one function each.
 
 Conditions: smdebug/profiler/analysis/rules in github.com/awslabs/sagemaker-debugger; parameters' names and
-defaults: smdebug_rulesconfig.profiler_rules. As there, a rule looks after each scan interval at what has been
-recorded until then, none fires in the first `patience` samples, and a machine without a GPU has no GPU that
-waits.
+defaults: smdebug_rulesconfig.profiler_rules. As there, a rule runs after each scan interval on what was
+recorded by then, no rule fires in the first `patience` samples, and without a GPU there is no waiting GPU.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Samples:
         self.times = np.unique([event.timestamp for event in events])  # when the machine was looked at
 
     def of(self, dimension: str) -> dict[str, tuple[Values, Values]]:
-        """The times and the values of each core, GPU or interface in a dimension, in the order of time."""
+        """The times and the values of each core, GPU or interface in a dimension, ordered by time."""
         return {
             name: (times, values)
             for (kind, name), (times, values) in self._series.items()
@@ -79,9 +78,9 @@ def low_gpu_utilization(samples: Samples, parameters: Mapping[str, float]) -> Fi
 
 
 def gpu_memory_increase(samples: Samples, parameters: Mapping[str, float]) -> Finding | None:
-    """The mean of a window of GPU memory samples is by more than `increase` above that of the window before.
+    """The mean of a window of GPU memory samples exceeds that of the window before by more than `increase`.
 
-    As in smdebug, that one lacks the latest of its samples.
+    As in smdebug, the window before lacks its latest sample.
     """
     window = int(parameters["window"])
     first = int(max(window + 1, parameters["patience"]))  # the first sample that is looked at

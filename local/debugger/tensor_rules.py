@@ -1,9 +1,8 @@
 """Debugger's built-in rules on a training job's tensors, one function each.
 
 What a rule means and its parameters' names and defaults: "List of Debugger built-in rules" in the SageMaker
-developer guide. AWS keeps the code to itself; where its words leave a choice, the function says which it
-made. Unless it says otherwise, steps and patience are counted in the steps that were saved. A finding's step
-is global, as in AWS's.
+developer guide. AWS does not publish the code; where its text is ambiguous, the function says what it chose.
+Unless a function says otherwise, steps and patience count saved steps. A finding's step is global, as AWS's.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ ACTIONS = "action_json"  # the rule parameter in which the SDK puts a rule's act
 
 @dataclass(frozen=True)
 class Finding:
-    """Why a rule's condition is met, and at which global step; None where it is no matter of one step."""
+    """Why a rule's condition is met, and at which global step; None where no single step is to blame."""
 
     reason: str
     step: int | None = None
 
 
 def loss_not_decreasing(tensors: Tensors, parameters: Parameters) -> Finding | None:
-    """A loss that has not fallen by diff_percent over num_steps steps, as they are trained and not as saved.
+    """A loss that has not fallen by diff_percent over num_steps steps (trained steps, not saved ones).
 
-    Looked at is the validation loss where there is one, else the training loss, else that of a program which
-    tells neither, unless `mode` says which.
+    Unless `mode` says which: the validation loss, or else the training loss, or else the loss that a program
+    saved in neither mode.
     """
     every = int(parameters.get("num_steps", 10))
     least = float(parameters.get("diff_percent", 0))
@@ -58,10 +57,10 @@ def loss_not_decreasing(tensors: Tensors, parameters: Parameters) -> Finding | N
 
 
 def overfit(tensors: Tensors, parameters: Parameters) -> Finding | None:
-    """A validation loss above the training loss by more than ratio_threshold of it, patience times in a row.
+    """A validation loss that exceeds the training loss by more than ratio_threshold, patience times in a row.
 
-    The training loss is the mean of those saved since the validation before. With AWS's defaults, 10 % and
-    once, a first validation that is still far off suffices: start_step and patience are there for that.
+    The training loss is the mean of those saved since the previous validation. AWS's defaults (10 %, once)
+    fire at a bad first validation; start_step and patience prevent that.
     """
     train, validation = _both_losses(tensors, parameters)
     start = int(parameters.get("start_step", 0))
@@ -83,7 +82,7 @@ def overfit(tensors: Tensors, parameters: Parameters) -> Finding | None:
 
 def overtraining(tensors: Tensors, parameters: Parameters) -> Finding | None:
     """The last improvement by delta is patience_train steps ago in the training loss and patience_validation
-    steps ago in the validation loss. AWS does not say how the two go together; here both have to hold.
+    steps ago in the validation loss. AWS does not say how the two combine; here both must hold.
     """
     delta = float(parameters.get("delta", 0.1))
     patience = (int(parameters.get("patience_train", 5)), int(parameters.get("patience_validation", 10)))
@@ -101,7 +100,7 @@ def overtraining(tensors: Tensors, parameters: Parameters) -> Finding | None:
 
 
 def vanishing_gradient(tensors: Tensors, parameters: Parameters) -> Finding | None:
-    """A gradient whose absolute values have a mean below threshold."""
+    """A gradient with a mean absolute value below threshold."""
     threshold = float(parameters.get("threshold", 1e-7))
     for step, name in tensors.values(tensors.collection("gradients")):
         if (size := tensors.mean_of_absolutes(name, step)) < threshold:
@@ -125,8 +124,8 @@ def exploding_tensor(tensors: Tensors, parameters: Parameters) -> Finding | None
 def poor_weight_initialization(tensors: Tensors, parameters: Parameters) -> Finding | None:
     """In the first `steps` saved steps: a variance of activation inputs that differs by more than threshold
     between layers, a gradient whose 5th and 95th percentile are closer than distribution_range, or a training
-    loss that is not below that of `patience` steps before. Inputs and gradients that were not saved are not
-    looked at.
+    loss that is not below that of `patience` steps before. Inputs and gradients that were not saved are
+    ignored.
     """
     first = int(float(parameters.get("steps", 10)))
     patience = int(parameters.get("patience", 5))
@@ -165,7 +164,7 @@ def _narrow_gradients(tensors: Tensors, names: list[str], first: int, least: flo
 
 
 def _both_losses(tensors: Tensors, parameters: Parameters) -> tuple[Series, Series]:
-    """The training and the validation loss, by global step; tensor_regex says which if it is not in "losses".
+    """The training and the validation loss, by global step; tensor_regex names a loss outside "losses".
 
     Raises:
         NothingToJudge: one of them was not saved.

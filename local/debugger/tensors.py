@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# What smdebug's readers run into where bytes are not the tensors that they should be; besides SMDebugError.
+# What smdebug's readers raise for damaged tensors, besides SMDebugError.
 DAMAGE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
 
 Parameters = Mapping[str, str]
@@ -17,11 +17,11 @@ Series = list[tuple[int, float]]  # (step, value)
 
 
 class NothingToJudge(Exception):
-    """The job did not save what the rule reads; the message says what that is."""
+    """The job did not save what the rule reads; the message names it."""
 
 
 class Tensors:
-    """What a training job saved: a smdebug trial (smdebug.trials), of which each value is read once."""
+    """What a training job saved: a smdebug trial (smdebug.trials). Each value is read once."""
 
     def __init__(self, trial: Any) -> None:
         self.trial = trial
@@ -39,7 +39,7 @@ class Tensors:
         return found
 
     def chosen(self, parameters: Parameters) -> list[str]:
-        """The tensors that collection_names and tensor_regex name, in either way; all without them."""
+        """The tensors that collection_names or tensor_regex name; all without these parameters."""
         collections = words(parameters.get("collection_names", ""))
         patterns = words(parameters.get("tensor_regex", ""))
         if not collections and not patterns:
@@ -53,7 +53,7 @@ class Tensors:
         return [name for name in names if any(re.match(pattern, name) for pattern in patterns)]
 
     def losses(self, mode: str, names: list[str]) -> dict[str, Series]:
-        """The values of scalar tensors in a mode (TRAIN, EVAL, GLOBAL), for each tensor that has some."""
+        """The values of scalar tensors in a mode (TRAIN, EVAL, GLOBAL), by tensor."""
         key = self._mode(mode)
         found = {}
         for tensor in map(self.trial.tensor, names if key else ()):
@@ -64,11 +64,11 @@ class Tensors:
         return {name: series for name, series in found.items() if series}
 
     def values(self, names: list[str]) -> list[tuple[int, str]]:
-        """Where values of these tensors are: (global step, name), in the order of the steps."""
+        """Where these tensors have values: (global step, name), in the order of the steps."""
         return sorted((step, name) for name in names for step in self.trial.tensor(name).steps())
 
     def mean_of_absolutes(self, name: str, step: int) -> float:
-        """The mean of a tensor's absolute values at a global step, also where only that was saved."""
+        """The mean of a tensor's absolute values at a global step, also where only this mean was saved."""
         return self._once("abs", name, step, lambda t, step: t.reduction_value(step, "mean", abs=True))
 
     def variance(self, name: str, step: int) -> float:
@@ -94,7 +94,7 @@ class Tensors:
 
     def _mode(self, name: str) -> Any:
         """smdebug's key of a mode; None if no step of it was saved. Every step is one of GLOBAL, too."""
-        from smdebug.core.modes import ModeKeys  # a second, which whoever only names the rules is spared
+        from smdebug.core.modes import ModeKeys  # takes a second; the rules' names alone do not need it
 
         return next((mode for mode in [*self.trial.modes(), ModeKeys.GLOBAL] if mode.name == name), None)
 

@@ -1,1 +1,1 @@
-"""A pipeline definition: parsed, checked, and its parts' meaning."""
+"""A pipeline definition: parsed and checked, and what its parts mean."""

@@ -20,13 +20,13 @@ _SECONDS = (365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """An enabled cache; `expire_after_s` is None where earlier runs never grow too old."""
+    """An enabled cache; `expire_after_s` is None where earlier runs never expire."""
 
     expire_after_s: int | None
 
 
 def parse_cache_config(entry: Any) -> CacheConfig | None:
-    """The cache that a step's CacheConfig asks for; None where it asks for none.
+    """The cache that a step's CacheConfig enables; None if it does not.
 
     Raises:
         ValueError: malformed.
@@ -56,7 +56,7 @@ def duration_s(text: Any) -> int:
 
 
 def cache_key(arguments: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """A digest of the arguments that count; a key such as A.B is B within A."""
+    """A digest of the arguments that matter; a key such as A.B is B within A."""
     chosen = {}
     for key in keys:
         outer, _, inner = key.partition(".")

@@ -1,4 +1,4 @@
-"""Checked access to the entries of a JSON object that somebody else wrote."""
+"""Checked access to the entries of an untrusted JSON object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def shown(value: Any) -> str:
-    """A value of the definition as refusals print it: as JSON, but strings in the quotes of all names."""
+    """A value of the definition as refusals print it: as JSON, but strings in single quotes like names."""
     return repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -16,7 +16,7 @@ def list_of(kinds: type | tuple[type, ...], owner: Mapping[str, Any], key: str) 
     """The list under `key`, empty if there is none.
 
     Raises:
-        ValueError: something else, or an item that is of none of `kinds`.
+        ValueError: not a list, or an item of another type than `kinds`.
     """
     items = owner.get(key)
     if items is None:
@@ -25,12 +25,12 @@ def list_of(kinds: type | tuple[type, ...], owner: Mapping[str, Any], key: str) 
         kinds = kinds if isinstance(kinds, tuple) else (kinds,)
         names = {dict: "object", str: "string", int: "number", float: "number"}
         wanted = " or ".join(dict.fromkeys(names[kind] for kind in kinds))
-        raise ValueError(f"{key} is not a list whose every item is a JSON {wanted}: {json.dumps(items)}")
+        raise ValueError(f"{key} is not a list of items of the JSON type {wanted}: {json.dumps(items)}")
     return items
 
 
 def check_keys(value: Any, known: Set[str], required: Set[str]) -> None:
-    """Refuse what is not an object with the required keys, and no others than those known.
+    """Refuse what is not an object with the required keys and only known ones.
 
     Raises:
         ValueError: that.

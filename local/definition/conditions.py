@@ -28,7 +28,7 @@ def check_condition(condition: Any) -> None:
     """Refuse a malformed condition before it runs.
 
     Raises:
-        ValueError: an unknown Type, or operands that are not that type's.
+        ValueError: an unknown Type, or the wrong operands for it.
     """
     kind = condition.get("Type") if isinstance(condition, dict) else None
     if kind not in tuple(_OPERANDS):
@@ -52,7 +52,7 @@ def check_condition(condition: Any) -> None:
 def holds(condition: dict[str, Any]) -> bool:
     """Whether a condition whose operands are plain values holds.
 
-    Every operand is looked at: a wrong one raises wherever it stands.
+    Every operand is evaluated, so a wrong one raises wherever it occurs.
 
     Raises:
         ExpressionError: operands that cannot be compared: a string with a number, a null, a list.

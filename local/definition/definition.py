@@ -1,4 +1,4 @@
-"""A pipeline definition: its JSON parsed and checked, as far as it can be before anything runs."""
+"""A pipeline definition: its JSON parsed and checked as far as possible before anything runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_PARAMETERS = 200
 
 
 class DefinitionError(ValueError):
-    """A definition that cannot be right; the message names the step and the construct."""
+    """An invalid definition; the message names the step and the construct."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PropertyFile:
 
 @dataclass(frozen=True)
 class Step:
-    """One step; `arguments` are parsed expressions, a Condition's branches are not among them."""
+    """One step; `arguments` are parsed expressions, without a Condition's branches."""
 
     name: str
     type: str
@@ -76,9 +76,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Definition:
-    """A pipeline; `steps` in the order of the JSON, those of a branch behind their Condition.
+    """A pipeline; `steps` in the order of the JSON, a branch's steps after their Condition.
 
-    `order` names every step that is to run behind all that it depends on.
+    `order` names the steps so that each comes after all that it depends on.
     """
 
     parameters: Mapping[str, Parameter]
@@ -222,7 +222,7 @@ def _parse_output_types(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _linked(step: Step, parameters: Mapping[str, Parameter], steps: Mapping[str, Step]) -> Step:
-    """The step with the edges of its references, everything that it refers to checked."""
+    """The step with the edges of its references; everything that it refers to is checked."""
     try:
         found = list(dict.fromkeys(references([step.arguments, step.function_arn])))
         types = {reference: _reference_type(reference, parameters, steps) for reference in found}
@@ -247,7 +247,7 @@ def _linked(step: Step, parameters: Mapping[str, Parameter], steps: Mapping[str,
 def _reference_type(
     reference: Reference, parameters: Mapping[str, Parameter], steps: Mapping[str, Step]
 ) -> str | None:
-    """The type of what a reference names; None where only the run can tell."""
+    """The type of what a reference names; None where it is known only at run time."""
     if reference.root == "Parameters":
         if reference.name not in parameters:
             raise ValueError(f"Get {reference.text}: there is no parameter {reference.name!r}")

@@ -17,14 +17,14 @@ Token = str | int
 # Lists of Describe answers that a definition addresses by name: Outputs['train'], not Outputs[0].
 _NAME_KEYS = ("OutputName", "InputName", "MetricName", "ChannelName")
 
-# A quoted key may hold dots and brackets, so a path cannot be split on them.
+# A quoted key may contain dots and brackets, so a path cannot be split on them.
 _TOKEN = re.compile(
     r"""(?:^|(?<=.)\.)(?P<name>[^.\[\]]+)|\[(?P<index>\d+)\]|\[(?P<quote>['"])(?P<key>.*?)(?P=quote)\]"""
 )
 
 
 class ExpressionError(ValueError):
-    """An expression that is malformed, or that has no value when its step starts."""
+    """An expression that is malformed, or has no value when its step starts."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,16 @@ def parse(value: Any) -> Any:
         return {key: parse(item) for key, item in value.items()}
     body = value[function]
     if len(value) != 1:
-        raise ExpressionError(f"{function} has company: {', '.join(sorted(set(value) - {function}))}")
+        raise ExpressionError(
+            f"{function} must be the only key; remove {', '.join(sorted(set(value) - {function}))}"
+        )
     if function == "Get":
         return _parse_get(body)
     if function == "Std:Join":
         return _parse_join(body)
     if function == "Std:JsonGet":
         return _parse_json_get(body)
-    raise ExpressionError(f"{function} is not a function that the local service knows")
+    raise ExpressionError(f"the local service does not know the function {function}")
 
 
 def _parse_get(body: Any) -> Reference:
@@ -107,7 +109,7 @@ def _parse_get(body: Any) -> Reference:
     plain = isinstance(name, str) and (not path or root == "Steps")
     if root not in ("Parameters", "Execution", "Steps") or not plain or (root == "Steps" and not path):
         raise ExpressionError(
-            f"Get {shown(body)} is none of Parameters.<name>, Execution.<name>, Steps.<step>.<property>"
+            f"Get {shown(body)}: expected Parameters.<name>, Execution.<name> or Steps.<step>.<property>"
         )
     return Reference(body, str(root), str(name), tuple(path))
 
@@ -134,7 +136,7 @@ def _parse_json_get(body: Any) -> JsonGet:
 
 
 def references(tree: Any) -> Iterator[Reference]:
-    """Every Reference in a parsed value, those inside Join and JsonGet too."""
+    """Every Reference in a parsed value, also those inside Join and JsonGet."""
     if isinstance(tree, Reference):
         yield tree
     elif isinstance(tree, Join):
@@ -163,7 +165,7 @@ def written(tree: Any) -> Any:
 
 
 def quoted(tree: Any) -> str:
-    """A parsed value as refusals print it: the definition's own JSON."""
+    """A parsed value as refusals print it: the definition's JSON."""
     return json.dumps(written(tree), ensure_ascii=False)
 
 
@@ -173,7 +175,7 @@ def evaluate(tree: Any, get: Callable[[Reference], Any], read: Callable[[str], s
     A reference to a property file resolves to the file's S3 URI.
 
     Raises:
-        ExpressionError: something has no value, or none that can stand there.
+        ExpressionError: something has no value, or one of the wrong type.
     """
     if isinstance(tree, Reference):
         return get(tree)
@@ -201,10 +203,10 @@ def _json_value(uri: str, content: str, expression: JsonGet) -> Any:
 
 
 def lookup(value: Any, path: Sequence[Token]) -> Any:
-    """What lies at `path` in `value`; the lists of Describe answers may be addressed by name.
+    """What is at `path` in `value`; lists in Describe answers may be addressed by name.
 
     Raises:
-        LookupError: nothing lies there.
+        LookupError: nothing is there.
     """
     for token in path:
         if isinstance(value, list) and isinstance(token, str):
@@ -227,7 +229,7 @@ def as_text(value: Any) -> str:
     """A single value as Std:Join writes it: 3.0 is "3.0", True is "true".
 
     Raises:
-        ExpressionError: null, a list or an object, which have no such form.
+        ExpressionError: null, a list or an object, which have no text form.
     """
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -1,4 +1,4 @@
-"""What only a container image holds: one of AWS's built-in algorithms, told by its name; a program."""
+"""What only a container image has: one of AWS's built-in algorithms, recognized by its name; a program."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def not_run(image: Any) -> str:
 
 
 def not_found(entrypoint: Any, environment: Any) -> str:
-    """Why a ContainerEntrypoint cannot run here; "" if it can, or nobody can tell before the job is there.
+    """Why a ContainerEntrypoint cannot run here; "" if it can, or if only the job can tell.
 
-    Such as NotebookJobStep's amazon_sagemaker_scheduler, a program of the image SageMaker Distribution.
+    Example: NotebookJobStep's amazon_sagemaker_scheduler, a program of the image SageMaker Distribution.
     """
     program = entrypoint[0] if isinstance(entrypoint, list) else None
     own_path = isinstance(environment, dict) and "PATH" in environment

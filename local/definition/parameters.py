@@ -1,4 +1,4 @@
-"""The execution parameters of a pipeline: declared in its definition, given as strings at a start."""
+"""The execution parameters of a pipeline: declared in its definition, set as strings at a start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_ENUM_VALUES = 16
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter; `default` is None where a start must give the value."""
+    """One declared parameter; `default` is None if each start must set it."""
 
     name: str
     type: str
@@ -75,7 +75,7 @@ def values_at_start(
     """Each parameter's typed value for one execution; `given` is the request's PipelineParameters.
 
     Raises:
-        ValueError: an unknown or repeated name, text that is not of the type, a value that is missing.
+        ValueError: an unknown or repeated name, text that does not fit the type, a missing value.
     """
     values: dict[str, Value] = {}
     for entry in given:

@@ -16,7 +16,7 @@ _EXCEPTION_TYPES = (
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Which exceptions are retried, how often and how long; bounded by attempts or by minutes."""
+    """Which exceptions are retried, and how often; limited by attempts or by minutes."""
 
     exception_types: tuple[str, ...]
     interval_s: float
@@ -26,7 +26,7 @@ class RetryPolicy:
 
 
 def parse_retry_policy(entry: Any) -> RetryPolicy:
-    """The policy that an entry of RetryPolicies states; defaults and limits as the developer guide has them.
+    """The policy that an entry of RetryPolicies describes; defaults and limits from the developer guide.
 
     Raises:
         ValueError: malformed, or beyond the service's limits.

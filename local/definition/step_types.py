@@ -1,4 +1,4 @@
-"""The types of steps, and what each asks of SageMaker and is answered, from botocore's model."""
+"""The types of steps, with the request and the answer of each, from botocore's model."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _only_one_definition(arguments: Arguments) -> Iterator[str]:
 
 
 def transform_problems(arguments: Arguments) -> Iterator[str]:
-    """Why the local service does not run a transform job, as far as its arguments are known yet."""
+    """Why the local service does not run a transform job, as far as its arguments are known."""
     source = arguments["TransformInput"]
     data_type = source["DataSource"]["S3DataSource"]["S3DataType"]
     if data_type in ("AugmentedManifestFile", "Converse"):
@@ -66,14 +66,14 @@ def transform_problems(arguments: Arguments) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class StepType:
-    """A type of step, and the SageMaker resource that it creates, if any.
+    """A type of step, and the SageMaker resource that it creates, if it does.
 
     Args:
-        resource: what its calls are named after: Create..., Describe...; "" for a type that creates nothing.
+        resource: the name in its calls: Create..., Describe...; "" for a type that creates nothing.
         metadata: the key of its ARN in ListPipelineExecutionSteps.
         is_job: whether the step waits for the resource's end.
-        name_characters: the most that the resource's name may have; 0 for one that SageMaker names itself.
-        trials: the operation whose answer a reference may name, besides Describe's.
+        name_characters: the longest name of the resource; 0 if SageMaker chooses the name.
+        trials: another operation, besides Describe, that a reference may read.
         cache_key: the arguments that decide whether an earlier run may be reused (developer guide, "Caching
             pipeline steps", default keys by step type); empty where the type is never cached.
         unsupported: why a step with such arguments cannot run here, sentence by sentence.
@@ -173,7 +173,7 @@ _JSON_TYPES = {
     str: "String", int: "Integer", float: "Float", bool: "Boolean", dict: "object", list: "list",
     type(None): "null",
 }  # fmt: skip
-# Any value of the type will do for botocore's validation; long and large enough for its minima.
+# Any value of the type passes botocore's validation if it is long and large enough for its minima.
 _SAMPLES = {"String": "x" * 64, "Integer": 1000, "Float": 1000.5, "Boolean": True}
 
 
@@ -201,7 +201,7 @@ def property_type(kind: StepType, path: Sequence[Token]) -> str:
 
 
 def argument_problems(kind: StepType, arguments: Any, types: Mapping[Reference, str | None]) -> str:
-    """What botocore finds wrong with a step's parsed arguments, on one line; empty if nothing.
+    """What botocore finds wrong with a step's parsed arguments, on one line; empty if all is well.
 
     Each expression is replaced by a sample of its type; `types` has those of the references.
     """
@@ -232,7 +232,7 @@ def _problem(error: tuple[str, str, dict[str, Any]], trees: Mapping[str, Any]) -
 def _sampled(
     tree: Any, shape: Shape | None, types: Mapping[Reference, str | None], trees: dict[str, Any], name: str
 ) -> Any:
-    """The tree with samples; puts each part into `trees`, by the name that botocore has for it."""
+    """The tree with samples; puts each part into `trees`, by botocore's name for it."""
     trees[name] = tree
     if isinstance(tree, Join):
         return _SAMPLES["String"]
@@ -250,7 +250,7 @@ def _sampled(
         ]
     if isinstance(tree, str | int | float | None):
         return tree
-    # A JsonGet, or a property of a step that is not run here: of whatever type fits.
+    # A JsonGet, or a property of a step that does not run here: any type fits.
     return _SAMPLES.get(_TYPES.get(shape.type_name, "") if shape is not None else "")
 
 

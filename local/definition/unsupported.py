@@ -1,4 +1,4 @@
-"""What of a pipeline definition the local service cannot run."""
+"""Which parts of a pipeline definition the local service cannot run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local.wire.members import unsupported as unsupported_members
 
 
 def unsupported(definition: Definition) -> list[str]:
-    """Why the definition cannot run here, one sentence per step and construct; empty if it can."""
+    """Why the definition cannot run here, a sentence per step and construct; empty if it can."""
     steps = [step for name, step in definition.steps.items() if name in definition.order]
     reasons = [f"step {step.name!r}: {reason}" for step in steps for reason in _reasons(step)]
     if definition.mlflow is not None:

@@ -1,9 +1,9 @@
-"""What a browser gets from an endpoint: its page at /endpoints/NAME/, and what that asks for.
+"""What a browser gets from an endpoint: its page at /endpoints/NAME/, and what the page requests.
 
-Those are predictions and, at /endpoints/NAME/model, which version of a model it is.
+The page requests predictions and, at /endpoints/NAME/model, which version of a model it is.
 
-Requests of browsers bear no signature. They reach whichever server the endpoint has now, so that the address
-outlives updates. Errors are JSON as the container writes them: {"code": ..., "message": ...}.
+Browsers send no signature. Their requests reach the endpoint's current server, so the address survives
+updates. Errors are JSON as the container writes them: {"code": ..., "message": ...}.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def answer(
     page: Callable[[str], Answer],
     version: Callable[[str], Mapping[str, Any] | None],
 ) -> HttpResponse | None:
-    """The answer to a request without a signature; None if it is for none of the addresses above.
+    """The answer to a request without a signature; None if it is for another address.
 
     Args:
         invoke: InvokeEndpoint for an endpoint's name, a body and headers.
         page: what the endpoint's server answers to GET /.
-        version: DescribeModelPackage's answer about what the endpoint serves; None for a model of no version.
+        version: DescribeModelPackage's answer about what the endpoint serves; None for an unversioned model.
     """
     route = ROUTES.get(request.method)
     found = route and route.fullmatch(request.path)
@@ -61,7 +61,7 @@ def answer(
 
 
 def _model(package: Mapping[str, Any] | None) -> HttpResponse:
-    """What the page says of the model."""
+    """What the page says about the model."""
     told: dict[str, Any] = {}
     if package is not None:
         told = {

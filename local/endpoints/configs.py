@@ -15,7 +15,7 @@ CONFIGS = "endpoint-configs"
 
 
 class EndpointConfigs:
-    """The operations on endpoint configurations; what cannot be served here is refused at creation."""
+    """The operations on endpoint configurations; those that cannot be served are refused at creation."""
 
     def __init__(self, home: Home, store: Store, models: Models) -> None:
         self._home = home
@@ -42,7 +42,7 @@ class EndpointConfigs:
         if request.get("DataCaptureConfig", {}).get("EnableCapture"):
             raise invalid(f"The local service captures no data; {name} enables it in its DataCaptureConfig.")
         if "ModelName" not in variants[0]:
-            raise invalid(f"The production variant of {name} names no model.")
+            raise invalid(f"The production variant of {name} has no ModelName.")
         self._models.model(variants[0]["ModelName"])
         record = {**untagged(request), "EndpointConfigArn": arn, "CreationTime": clock.now()}
         try:

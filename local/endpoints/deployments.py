@@ -1,4 +1,4 @@
-"""What becomes of endpoints: threads start their servers, move them to others and end them."""
+"""The lifecycle of endpoints: threads start their servers, move endpoints to new ones and end them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from local.wire.errors import ServiceError
 
 ENDPOINTS = "endpoints"
 FAILURE_REASON_CHARACTERS = 1024  # botocore's service model, FailureReason
-# What says nothing against a model: its endpoint may come up at another time.
+# Not the model's fault: its endpoint may come up later.
 REASONS_OF_THIS_MACHINE = (MachineError, OSError, MemoryError)
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class Deployments:
     """The servers of the endpoints in the store, by the endpoint's name; `stop` ends all of them.
 
-    An endpoint whose server ends by itself is Failed; a new deployment restarts it, or the next start of the
-    service. `_again` in its record is the status in which `resume` then takes it up; without it, the endpoint
+    An endpoint is Failed if its server ends by itself; a new deployment or the next start of the service
+    restarts it. `_again` in its record is the status from which `resume` continues; without it, the endpoint
     stays Failed.
     """
 
@@ -73,7 +73,7 @@ class Deployments:
 
     @contextlib.contextmanager
     def claimed(self, name: str) -> Iterator[None]:
-        """While a request begins work on an endpoint: its record says so before there is a thread."""
+        """While a request begins work on an endpoint: its record says so before a thread exists."""
         with self._lock:
             self._claims.append(name)
         try:
@@ -95,7 +95,7 @@ class Deployments:
         self._background(self._remove, name)
 
     def notice(self, name: str) -> None:
-        """Record what nothing else does: that an endpoint's server, or the work on it, ended by itself."""
+        """Record that an endpoint's server, or the work on it, ended by itself; nothing else records it."""
         if self._stopping.is_set():
             return
         with contextlib.suppress(KeyError):  # deleted meanwhile
@@ -115,7 +115,7 @@ class Deployments:
         if not self._worked_on(name):
             self._end_work(record)
         server = self._servers.get(name)
-        # An update in progress may yet mend it.
+        # An update in progress may still repair it.
         if record["EndpointStatus"] == "InService" and server is not None and server.exit_status is not None:
             record |= _failed(name, server.how_it_ended, again="SystemUpdating")
 
@@ -125,7 +125,7 @@ class Deployments:
             return name in self._left or name in self._claims or any(it.is_alive() for it in threads)
 
     def _end_work(self, record: Record) -> None:
-        """Let a record of work in progress say that it has ended without success, and why."""
+        """Record that work in progress ended without success, and why."""
         name, status = record["EndpointName"], record["EndpointStatus"]
         error = self._failures.get(name)
         if status == "Updating":
@@ -146,13 +146,13 @@ class Deployments:
             record |= _failed(name, _told(error), status if again else None)
 
     def recover(self) -> None:
-        """Close the endpoints whose records are no good, and sweep what their servers left.
+        """Close the endpoints with damaged records, and remove what their servers left.
 
         Raises:
             OSError: the disk is full.
         """
         sweep((self._home.root / ENDPOINTS).glob("*/*/ml-*"))
-        sweep(ray_folders(self._home))  # those of transform jobs, too: none of a home's servers runs now
+        sweep(ray_folders(self._home))  # also those of transform jobs: no server of this home runs now
         recover(self._store, ENDPOINTS, _whole, lambda _name, _record: None, self._given_up)
 
     def _given_up(self, name: str, created: float, fault: str) -> Record:
@@ -160,10 +160,10 @@ class Deployments:
         return {"EndpointName": name, "EndpointArn": arn, "CreationTime": created, **_failed(name, fault)}
 
     def resume(self) -> None:
-        """Take up the endpoints of an earlier process of the service, each in the background.
+        """Continue with the endpoints of an earlier process of the service, each in the background.
 
-        Those that served are SystemUpdating until they serve again, also those whose server ended; an update
-        that was cut short is given up; a creation starts again, also one that this machine made fail; a
+        Endpoints that served, even if their server ended, are SystemUpdating until they serve again. An
+        interrupted update is given up. A creation starts again, also if this machine made it fail. A
         deletion is finished.
         """
         for record in self._store.list(ENDPOINTS):
@@ -190,7 +190,7 @@ class Deployments:
             self._left.remove(name)
 
     def stop(self) -> None:
-        """End all servers and threads; the records stay, so that `resume` takes up what served."""
+        """End all servers and threads; the records stay, so `resume` can restart what served."""
         with self._lock:
             self._stopping.set()
             threads = list(self._threads)
@@ -201,9 +201,9 @@ class Deployments:
                 each.callback(self._servers.pop(name).stop)
 
     def _background(self, work: Callable[..., None], name: str, *arguments: object) -> None:
-        """Work on an endpoint in a thread, once what was begun on it before is done: a server may still end.
+        """Work on an endpoint in a thread, after earlier work on it is done (a server may still be ending).
 
-        Not once the service ends: the record then says what `resume` has to do.
+        Nothing starts once the service ends: the record then says what `resume` has to do.
         """
         with self._lock:
             if self._stopping.is_set():
@@ -219,7 +219,7 @@ class Deployments:
                     work(name, *arguments)
                 except LaunchError as error:
                     self._give_up(name, error)
-                except Exception as error:  # the outermost line of a thread: the record says what ended it
+                except Exception as error:  # a thread's outermost handler: the record says what ended it
                     log.exception("The work on endpoint %s has ended.", name)
                     self._give_up(name, error)
 
@@ -256,7 +256,7 @@ class Deployments:
         except LaunchError as error:
             raise LaunchError(f"{container.model_data_url}: {error}") from None
         except OSError as error:  # a full disk, no more processes
-            message = f"{container.model_data_url}: {error}; mend that on this machine, then deploy it again"
+            message = f"{container.model_data_url}: {error}; fix that on this machine, then deploy it again"
             raise MachineError(message) from None
         with contextlib.ExitStack() as undo:
             undo.callback(server.stop)
@@ -304,16 +304,16 @@ class Deployments:
 
 
 def _whole(record: Record) -> tuple[Any, ...]:
-    """What the operations read of a record."""
+    """The members of a record that the operations read."""
     members = ("EndpointName", "EndpointArn", "EndpointConfigName", "EndpointStatus", "CreationTime")
     return tuple(record[member] for member in members)
 
 
 def _failed(name: str, message: str, again: str | None = None) -> Record:
-    """What changes of an endpoint that nothing serves any more: it has no instances, either.
+    """The changes to the record of an endpoint that has no server any more, and so no instances.
 
     Args:
-        again: the status in which the next start of the service takes it up; None to let it be.
+        again: the status from which the next start of the service continues; None: it stays Failed.
     """
     owner = f"{name}, which the local service tries again when it next starts" if again else name
     return {
@@ -330,7 +330,7 @@ def _reason(endpoint: str, message: str) -> str:
 
 
 def _told(error: Exception | None) -> str:
-    """What ended the work on an endpoint; None: it had not even begun."""
+    """What ended the work on an endpoint; for None, that it had not begun."""
     if error is None:
         return "the work on it did not begin; the output of the local service says why; deploy it again"
     if isinstance(error, LaunchError):

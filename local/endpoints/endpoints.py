@@ -1,4 +1,4 @@
-"""The operations on endpoints, and what endpoints answer: a server process each, updated without a gap."""
+"""The operations on endpoints, and their answers: one server process each, updated without downtime."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from local.wire.errors import ModelError, ServiceError, invalid
 from local.wire.lists import listed
 from local.wire.operations import Operation, Request, Response
 
-# How long a broken connection waits for the exit of the process that broke it.
+# How long to wait, after a broken connection, for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5
 
 TARGET_VARIANT = "x-amzn-sagemaker-target-variant"
-# Headers that name what no endpoint here has. AWS's words for the first two were reported by its clients
+# Headers for features that no endpoint here has. AWS's words for the first two were reported by its clients
 # (https://github.com/aws/amazon-sagemaker-examples/issues/1026); those for the others are not published.
 ABSENT = {
     "x-amzn-sagemaker-target-model": (
@@ -147,7 +147,7 @@ class Endpoints:
 
         Raises:
             ModelError: the container answered 4xx or 5xx, or not at all.
-            ServiceError: no such endpoint, one that does not serve yet or any more, or one that has not what
+            ServiceError: no such endpoint, one that is not in service, or one that lacks what
                 the headers name.
         """
         if NAMING & headers.keys():
@@ -168,7 +168,7 @@ class Endpoints:
         return self._ask(name, ModelServer.page)[2]
 
     def _ask(self, name: str, ask: Callable[[ModelServer], Answer]) -> tuple[Record, ModelServer, Answer]:
-        """The answer of the server that the endpoint has, or gets meanwhile by an update."""
+        """The answer of the endpoint's server, or of the server that an update brings meanwhile."""
         record, server = self._serving(name)
         try:
             return record, server, ask(server)
@@ -201,12 +201,12 @@ def _refuse_in_progress(record: Record) -> None:
 
 
 def _check_target(record: Record, headers: Mapping[str, str]) -> None:
-    """Refuse headers of InvokeEndpoint that name what the endpoint has not."""
+    """Refuse headers of InvokeEndpoint that name what the endpoint does not have."""
     name = record["EndpointName"]
     variants = [variant["VariantName"] for variant in record["ProductionVariants"]]
     variant = headers.get(TARGET_VARIANT, variants[0])
     if variant not in variants:
-        # That it is a ValidationError: API reference, InvokeEndpoint. Its words are not published.
+        # A ValidationError: API reference, InvokeEndpoint. Its wording is not published.
         message = f"Variant {variant} not found for endpoint {name}, which has {', '.join(variants)}."
         raise ServiceError("ValidationError", message)
     for header, message in ABSENT.items():

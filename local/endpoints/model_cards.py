@@ -1,9 +1,9 @@
-"""The card of a model package, which is a text: whether AWS would take it.
+"""The card of a model package, a text: whether AWS would accept it.
 
 "Model package model card schema" in the developer guide:
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema
-Where that page holds a keyword in a place where JSON Schema does not read it, or a pattern without an end,
-what it means is checked: nobody here knows what the service does, and this is the stricter reading.
+Where that page has a keyword that JSON Schema does not read in that place, or a pattern without an end, its
+obvious meaning is checked: what the service does is not published, and this is the stricter reading.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Schema = dict[str, Any]
 
 
 def check_card(card: Mapping[str, Any]) -> None:
-    """Refuse a request's member ModelCard whose content is not such a card.
+    """Refuse a request's member ModelCard if its content is not such a card.
 
     Raises:
-        ServiceError: the sentence says where in the content, and what is wrong there.
+        ServiceError: the message says where in the content, and what is wrong there.
     """
     if "ModelCardContent" not in card:
         return
     text = card["ModelCardContent"]
-    if "\n" in text:  # the member's pattern is .*, which botocore does not look at
+    if "\n" in text:  # the member's pattern is .*, which botocore does not check
         raise invalid("ModelCard.ModelCardContent has several lines; it must match the pattern .*")
     try:
         content = json_value(text)

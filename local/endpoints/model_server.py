@@ -41,33 +41,33 @@ POLL_INTERVAL_S = 0.1
 # The same page: an invocation has 60 seconds.
 INVOCATION_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
-# Kept for the next request: as many as a transform job may send at a time (of MaxPayloadInMB 1, 100 MB).
+# Connections kept open: as many as a transform job may use at a time (with MaxPayloadInMB 1, 100).
 MOST_CONNECTIONS = 100
 # The headers of a request that reach the container, and of its answer that reach the client, besides
 # X-Amzn-SageMaker-* (API reference, InvokeEndpoint).
 REQUEST_HEADERS = ("content-type", "accept")
 RESPONSE_HEADERS = ("content-type",)
 APP = "app.py"
-# How deep a model's folders may lie: they are removed by recursion, with a file open in each.
+# How deep a model's folders may be: they are removed recursively, with an open file in each.
 DEEPEST_FOLDER = 100
-# What the machine, and not the archive, does to the unpacking of one.
+# Errors in unpacking that are the machine's fault, not the archive's.
 MACHINE_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES,
     errno.ENOMEM, errno.EMFILE, errno.ENFILE,
 }  # fmt: skip
-# What serves an artifact: uvicorn, with the artifact's own worker processes, or Ray Serve as in SageMaker's
-# container, from an environment of its own.
+# What serves an artifact: uvicorn with the artifact's worker processes, or Ray Serve as in SageMaker's
+# container, in a separate environment.
 UVICORN, RAY = SERVERS = ("uvicorn", "ray")
 RAY_VENV = Path(__file__).parents[2] / ".venv-ray"
 COMMANDS: dict[str, tuple[str | Path, ...]] = {
-    # -P: what the artifact imports is not taken from this folder.
+    # -P: the artifact does not import from this folder.
     UVICORN: (sys.executable, "-P", Path(__file__).with_name("uvicorn_server.py")),
     RAY: (RAY_VENV / "bin" / "python", "-P", Path(__file__).with_name("ray_server.py")),
 }
-# Ray puts sockets there, whose paths must stay below 108 characters: a home's may be longer.
+# Ray puts sockets there. Their paths must stay below 108 characters; a home's may be longer.
 RAY_SCRATCH = Path("/tmp")
 RAY_ENVIRONMENT = {
-    # Ray's own ports listen on every interface, and run programs for every caller with the token.
+    # Ray's own ports listen on every interface, and run programs for any caller that has the token.
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_COLOR_PREFIX": "0",
@@ -77,11 +77,11 @@ RAY_ENVIRONMENT = {
 
 
 class LaunchError(Exception):
-    """Why a model cannot be served, in one paragraph that names the missing piece or ends with the log."""
+    """Why a model cannot be served: one paragraph that names what is missing or ends with the log."""
 
 
 class MachineError(LaunchError):
-    """The same, where nothing is wrong with the model: this machine lacks disk, memory or processes."""
+    """The same, but not the model's fault: this machine lacks disk space, memory or processes."""
 
 
 class Unanswered(Exception):
@@ -113,12 +113,12 @@ class ModelServer:
 
     @property
     def how_it_ended(self) -> str:
-        """How the process ended, with its last words."""
+        """How the process ended, with its last output."""
         return f"the model server exited with status {self.exit_status}: {last_lines(self.log, 800)}"
 
     @property
     def port(self) -> int | None:
-        """Where it answers on the loopback; None before it does."""
+        """Its port on the loopback; None before it answers."""
         return self._pool.port if self._pool else None
 
     def wait_until_healthy(self, stopping: threading.Event) -> None:
@@ -151,7 +151,7 @@ class ModelServer:
             return False
 
     def _connect(self) -> urllib3.HTTPConnectionPool | None:
-        """Connections to the port that uvicorn says it took; None as long as it has not."""
+        """Connections to the port that uvicorn reports; None until it does."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             port = re.search(rb"Uvicorn running on http://127\.0\.0\.1:(\d+)", log.read())
@@ -163,11 +163,11 @@ class ModelServer:
         """The answer to POST /invocations: status, headers (names in lower case), body.
 
         Args:
-            headers: the client's; those that SageMaker passes on reach the server.
-            timeout_s: how long to wait; INVOCATION_TIMEOUT_S unless it says otherwise.
+            headers: the client's; the server gets those that SageMaker passes on.
+            timeout_s: how long to wait; default INVOCATION_TIMEOUT_S.
 
         Raises:
-            Unanswered: there was none within that time, or the connection broke.
+            Unanswered: no answer within that time, or the connection broke.
         """
         return self._ask("POST", "/invocations", body, _passed(headers, REQUEST_HEADERS), timeout_s)
 
@@ -225,12 +225,12 @@ class ModelServer:
                 self._in_flight -= 1
 
     def drain(self, stopping: threading.Event) -> None:
-        """Wait until every request has its answer, or until `stopping` is set; send no new ones meanwhile."""
+        """Wait until every request is answered, or until `stopping` is set; the caller sends no new ones."""
         while self._in_flight and not stopping.wait(POLL_INTERVAL_S):
             pass
 
     def wait(self, timeout_s: float) -> None:
-        """Give the process up to `timeout_s` to end by itself."""
+        """Wait up to `timeout_s` for the process to end by itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
 
@@ -245,7 +245,7 @@ class ModelServer:
 
 
 def require(server: str) -> None:
-    """Refuse a server of SERVERS that is not installed.
+    """Refuse a server from SERVERS that is not installed.
 
     Raises:
         LaunchError: how to install it, in one line.
@@ -264,20 +264,20 @@ def launch(
     server: str = UVICORN,
     log_name: str = "server.log",
 ) -> ModelServer:
-    """Unpack a model archive under `folder`, as /opt/ml/model, and serve it; its log lies there, too.
+    """Unpack a model archive under `folder`, as /opt/ml/model, and serve it; its log is there, too.
 
     Args:
         server: one of SERVERS.
 
     Raises:
-        LaunchError: no such archive, damaged, not a safe tar archive, or no app.py at its root; `server` is
-            missing.
-        MachineError: it could write into the machine's own /opt/ml.
+        LaunchError: the archive is missing, damaged, unsafe, or has no app.py at its root; `server` is
+            not installed.
+        MachineError: the server could write into the machine's own /opt/ml.
         OSError: the disk is full, or there are no more processes.
     """
     require(server)
     make_folder(folder)
-    # A name of its own: an update may serve the same configuration again beside the old server.
+    # A unique name: an update may serve the same configuration again beside the old server.
     ml = Path(tempfile.mkdtemp(prefix="ml-", dir=folder))
     model, log_path, folders = ml / "model", folder / log_name, [ml]
     try:
@@ -311,7 +311,7 @@ def launch(
 
 
 def ray_folders(home: Home) -> list[Path]:
-    """What the Ray servers of this home have in RAY_SCRATCH, which all homes and users share."""
+    """The folders of this home's Ray servers in RAY_SCRATCH, which all homes and users share."""
     found = RAY_SCRATCH.glob(f"{_ray_prefix(home)}*")
     return [path for path in found if path.lstat().st_uid == os.getuid()]
 
@@ -328,17 +328,17 @@ def _opt_ml(folder: Path) -> OptMl:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack model data, a .tar.gz archive (API reference, ContainerDefinition), to its verified end."""
+    """Unpack model data, a .tar.gz archive (API reference, ContainerDefinition), and verify its end."""
     if not archive.is_file():
         raise LaunchError("the model data does not exist")
     try:
         extract(archive, folder, partial(_check, folder))
         close_tree_to_others(folder)
-    except Exception as error:  # of a damaged header tarfile raises KeyError, ValueError, RecursionError ...
+    except Exception as error:  # for a damaged header tarfile raises KeyError, ValueError, RecursionError ...
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in MACHINE_ERRORS):
             raise
         raise LaunchError(
-            "the model data cannot be unpacked, it is damaged or not a safe .tar.gz archive; put a whole one "
+            "the model data cannot be unpacked: it is damaged or not a safe .tar.gz archive; put a whole one "
             f"there and deploy it again: {type(error).__name__}: {error}"
         ) from error
     if not (folder / APP).is_file():
@@ -347,9 +347,9 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _check(folder: Path, member: tarfile.TarInfo) -> None:
-    """Refuse a member that is too deep, or that the disk cannot hold."""
+    """Refuse a member that is too deep, or too large for the disk."""
     if member.name.count("/") > DEEPEST_FOLDER:
-        raise tarfile.ReadError(f"{member.name[:60]!r}... lies more than {DEEPEST_FOLDER} folders deep")
+        raise tarfile.ReadError(f"{member.name[:60]!r}... is more than {DEEPEST_FOLDER} folders deep")
     if member.isreg() and member.size > shutil.disk_usage(folder).free:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), member.name)
 

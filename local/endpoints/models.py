@@ -1,4 +1,4 @@
-"""Models: which archive an endpoint serves, and with which environment."""
+"""Models: which archive an endpoint serves, and with which environment variables."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MODELS = "models"
 
 @dataclass(frozen=True)
 class ModelContainer:
-    """What a model serves: the S3 URI of its model.tar.gz and the variables of its server.
+    """What a model serves: the S3 URI of its model.tar.gz and its server's environment variables.
 
-    The image is not run here; it is named where the model data cannot do without it.
+    The image does not run here; errors name it where the model data needs it.
     """
 
     image: str
@@ -29,7 +29,7 @@ class ModelContainer:
 
 
 class Models:
-    """The operations on models; `registry` holds the model packages that they may name."""
+    """The operations on models; `registry` has the model packages that models may name."""
 
     def __init__(self, home: Home, store: Store, registry: Registry) -> None:
         self._home = home
@@ -102,7 +102,7 @@ class Models:
             )
         url = container.get("ModelDataUrl") or source.get("S3Uri")
         if url is None:
-            raise ServiceError("ValidationException", f"Model {name} names no model data.")
+            raise ServiceError("ValidationException", f"Model {name} has no model data.")
         return ModelContainer(container.get("Image", "without a name"), url, environment)
 
 

@@ -1,12 +1,12 @@
-"""Ray Serve as SageMaker's container runs it, behind an adapter that behaves like the container's.
+"""Ray Serve as SageMaker's container runs it, behind an adapter like the container's.
 
-A program for the environment that scripts/ray.sh makes; it runs in the folder of an unpacked model artifact:
+A program for the environment that scripts/ray.sh makes. Run it in the folder of an unpacked model artifact:
 
     python -P ray_server.py FOLDER      an empty folder of a short path, for Ray's sockets and logs
 
 /ping asks Ray whether it is healthy; POST /invocations goes to POST /, with the headers that the container
-passes on. What else the application answers, its page among it, is passed on as it is. Other web sites are
-refused (wire/guard.py).
+passes on. All other requests, such as those for the page, go to the application unchanged. Other web sites
+are refused (wire/guard.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-# By its path: where Ray is, this folder is not a package.
+# By its path: in Ray's environment this folder is not a package.
 guarded = runpy.run_path(str(Path(__file__).parents[1] / "wire" / "guard.py"))["guarded"]
 HOST = "127.0.0.1"
 REQUEST_HEADERS = ("accept", "content-type", "content-length")
@@ -87,7 +87,7 @@ def _passed(headers: Mapping[str, str], names: Collection[str]) -> dict[str, str
 
 @contextlib.contextmanager
 def ray_serve(port: int, folder: Path) -> Iterator[None]:
-    """`serve run config.yaml` on this port of the loopback; everything of Ray's ends with this process."""
+    """`serve run config.yaml` on this port of the loopback; all of Ray's processes end with this one."""
     config = yaml.safe_load(Path("config.yaml").read_text())
     config["http_options"] = {"host": HOST, "port": port}
     path = folder / "config.yaml"

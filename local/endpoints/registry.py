@@ -88,7 +88,7 @@ class Registry:
     def _create_package(self, request: Request) -> Response:
         """Add a version to a group, or an unversioned package.
 
-        A group that is missing is created: the RegisterModel step names one, and a pipeline that was
+        A missing group is created: the RegisterModel step names one, and a pipeline that was
         built by the SDK relies on it.
         """
         group_name, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")
@@ -179,7 +179,7 @@ class Registry:
         check_card(request.get("ModelCard", {}))
 
         def change(record: Record) -> None:
-            # An earlier update may have left None for nothing.
+            # An earlier update may have left None for "nothing".
             metadata = record.get("CustomerMetadataProperties") or {}
             metadata |= request.get("CustomerMetadataProperties", {})
             specifications = (record.get("AdditionalInferenceSpecifications") or []) + added
@@ -205,5 +205,5 @@ class Registry:
         return {}
 
     def _name(self, kind: str, name_or_arn: str) -> str:
-        """The name within an ARN of ours, or the name itself; an ARN of another account stays whole."""
+        """The name in an ARN of this account; any other text, even another account's ARN, as it is."""
         return name_or_arn.removeprefix(self._home.arn(kind, ""))

@@ -1,7 +1,7 @@
-"""How an update moves traffic to the new server: its DeploymentConfig, checked, and its alarms.
+"""How an update moves traffic to the new server: its DeploymentConfig and its alarms.
 
-One machine has no fleet to shift traffic in steps over: it moves at once, as soon as the new server is
-healthy and none of the alarms is in ALARM.
+One machine cannot shift traffic in steps: it moves at once, when the new server is healthy and no alarm is
+in ALARM.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from local.home.store import Record
 from local.wire import clients
 from local.wire.errors import invalid
 
-# What each type of routing calls its size, with the percentages that it may have of the variant's instances
+# The name of each routing type's size, with the allowed percentages of the variant's instances
 # (API reference, TrafficRoutingConfig).
 SIZES = {"CANARY": ("CanarySize", 0, 50), "LINEAR": ("LinearStepSize", 10, 50)}
 
 
 def check(config: Record, instance_count: int) -> None:
-    """Refuse a DeploymentConfig that SageMaker refuses, or that cannot be followed here.
+    """Refuse a DeploymentConfig that SageMaker refuses, or that is not supported here.
 
     Raises:
         ServiceError: ValidationException that names the member.
     """
     if "RollingUpdatePolicy" in config:
-        raise invalid("The local service does blue/green updates only; leave RollingUpdatePolicy out.")
+        raise invalid("The local service does only blue/green updates; leave RollingUpdatePolicy out.")
     policy = config.get("BlueGreenUpdatePolicy")
     if policy is None:
         return
     routing = policy["TrafficRoutingConfiguration"]
     for kind, (member, low, high) in SIZES.items():
         if (member in routing) != (kind == routing["Type"]):
-            raise invalid(f"{member} goes with traffic routing of type {kind}, and {kind} needs it.")
+            raise invalid(f"{member} is required for traffic routing of type {kind}, and allowed only there.")
         if kind == routing["Type"]:
             size = routing[member]
             percent = size["Value"] * (1 if size["Type"] == "CAPACITY_PERCENT" else 100 / instance_count)
@@ -45,7 +45,7 @@ def check(config: Record, instance_count: int) -> None:
 
 
 def heed_alarms(config: Record, service: Mapping[str, str]) -> None:
-    """Look whether the CloudWatch alarms of a DeploymentConfig forbid the update.
+    """Check that no CloudWatch alarm of a DeploymentConfig forbids the update.
 
     Args:
         service: the environment that makes boto3 talk to this service.
@@ -59,7 +59,7 @@ def heed_alarms(config: Record, service: Mapping[str, str]) -> None:
     try:
         alarms = clients.client("cloudwatch", service).describe_alarms(AlarmNames=names)["MetricAlarms"]
     except (BotoCoreError, ClientError) as error:
-        raise LaunchError(f"the alarms of the update cannot be looked at: {error}") from None
+        raise LaunchError(f"the alarms of the update cannot be read: {error}") from None
     for alarm in alarms:
         if alarm["StateValue"] == "ALARM":
             raise LaunchError(f"rolled back: the alarm {alarm['AlarmName']} is in ALARM")

@@ -1,7 +1,7 @@
-"""uvicorn as an endpoint's server, for the app.py in its folder, with bounds that uvicorn leaves open.
+"""uvicorn as an endpoint's server, for the app.py in its folder, with limits that uvicorn lacks.
 
-An application limits the bodies of requests; of their heads it learns only when they are complete. Nor does
-it know of browsers on its machine: other web sites are refused here (wire/guard.py).
+The application limits the bodies of requests, but sees their headers only when these are complete. It does
+not know about browsers on its machine either: other web sites are refused here (wire/guard.py).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# By its path: nothing of this folder can be imported where an artifact is served.
+# By its path: this folder cannot be imported where an artifact is served.
 guarded = runpy.run_path(str(Path(__file__).parents[1] / "wire" / "guard.py"))["guarded"]
 HOST = "127.0.0.1"
 MAX_HEAD_BYTES = 65_536
-# For the head of a request, and for the rest of a body that was answered before it had arrived.
+# For a request's headers, and for the rest of a body that was answered before it had arrived.
 SENDING_TIMEOUT_S = 20.0
 # Longer than any pause between two requests of a batch.
 KEEP_ALIVE_S = 75
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose client must send what it sends within limits."""
+    """A connection that limits the size of a request's headers and the time that they take."""
 
     _deadline: asyncio.TimerHandle | None = None
     _sending = False
@@ -84,7 +84,7 @@ class Connection(HttpToolsProtocol):
     def _expire(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
-        else:  # the request before is being answered, and nothing is read meanwhile
+        else:  # the previous request is being answered, and nothing is read meanwhile
             self._set_deadline()
 
 

@@ -1,4 +1,4 @@
-"""The code of a Lambda function: a zip archive and its files, kept under their digest."""
+"""The code of a Lambda function: a zip archive and its files, stored under their digest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def invalid_parameter(message: str) -> ServiceError:
 
 
 def code_folder(folder: Path, record: Record) -> Path:
-    """The unpacked files that a record's CodeSha256 stands for; the archive lies beside it as .zip."""
+    """The folder of the unpacked files with a record's CodeSha256; the archive is beside it as .zip."""
     return folder / base64.b64decode(record["CodeSha256"]).hex()
 
 
@@ -38,7 +38,7 @@ def kept_code(home: Home, folder: Path, code: Request) -> Record:
         CodeSha256 (base64, as Lambda gives it) and CodeSize in bytes.
 
     Raises:
-        ServiceError: no code is given, or what is given is not a zip archive.
+        ServiceError: no code is given, or it is not a zip archive.
     """
     data = _archive(home, code)
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()

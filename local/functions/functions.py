@@ -1,4 +1,4 @@
-"""Lambda functions on disk: their records and code outlive the process, each invocation is a process."""
+"""Lambda functions on disk: records and code outlive the process; each invocation is a process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ LOG_GROUPS = "/aws/lambda/"
 # What a function has unless the request says otherwise (API reference, CreateFunction).
 DEFAULT_TIMEOUT_S = 3
 DEFAULT_MEMORY_MB = 128
-# At the same time; AWS has 1,000 of an account ("Lambda quotas"). Each holds one of the server's 1,000
-# connections, and needs others for what the function asks there.
+# At the same time; AWS allows 1,000 per account ("Lambda quotas"). Each uses one of the server's 1,000
+# connections, and more for the function's own requests.
 CONCURRENT_MAX = 500
 CONFIGURATION = (
     *("Runtime", "Role", "Handler", "Description", "Timeout", "MemorySize", "VpcConfig", "Environment"),
@@ -44,7 +44,7 @@ CONFIGURATION = (
 
 
 class FunctionService:
-    """Lambda's API for Python functions; `environment` gives what reaches the local service."""
+    """Lambda's API for Python functions; `environment` gives the variables that reach the local service."""
 
     def __init__(self, home: Home, store: Store, environment: Callable[[], Mapping[str, str]]) -> None:
         self._home = home
@@ -88,12 +88,12 @@ class FunctionService:
             return rest_json.rendered_error(error)
 
     def recover(self) -> None:
-        """Sweep what a killed service left of invocations, and of code that was being unpacked."""
+        """Remove what a killed service left: invocations, and code that was being unpacked."""
         sweep(self._home.invocations.glob("*"))
         sweep((self._home.root / FUNCTIONS).glob(f"*/{PARTIAL_CODE}"))
 
     def stop(self) -> None:
-        """End the running invocations; none starts any more."""
+        """End the running invocations; no more can start."""
         with self._lock:
             self._stopping = True
             running = list(self._running)
@@ -135,7 +135,7 @@ class FunctionService:
         return record
 
     def _name(self, name_or_arn: str) -> str:
-        """The function's name in its name or ARN; refuses the ARN of another region in Lambda's words."""
+        """The function's name from its name or ARN; refuses an ARN of another region in Lambda's words."""
         region = re.match(r"arn:aws[a-z-]*:lambda:([a-z0-9-]+):", name_or_arn)
         if region and region[1] != self._home.region:
             message = f"Functions from '{region[1]}' are not reachable in this region ('{self._home.region}')"
@@ -226,7 +226,7 @@ class FunctionService:
         if kind == "DryRun":
             return {"StatusCode": 204, "Payload": b""}
         if kind != "RequestResponse":
-            raise invalid_parameter(f"the local service invokes functions synchronously only, not as {kind}")
+            raise invalid_parameter(f"the local service invokes functions only synchronously, not as {kind}")
         event = request["Payload"] or b"{}"
         if len(event) > PAYLOAD_BYTES:
             message = f"Request must be smaller than {PAYLOAD_BYTES} bytes for the InvokeFunction operation"
@@ -263,7 +263,7 @@ class FunctionService:
 
     @contextlib.contextmanager
     def _concurrent(self) -> Iterator[None]:
-        """One of the invocations that there may be at the same time; one more is refused, and never waits."""
+        """Take one of the CONCURRENT slots; without a free one the invocation is refused, and never waits."""
         if not self._free.acquire(blocking=False):
             raise ServiceError("TooManyRequestsException", "Rate Exceeded.", 429)  # API reference, Invoke
         try:
@@ -273,7 +273,7 @@ class FunctionService:
 
     @contextlib.contextmanager
     def _watched(self, process: Started) -> Iterator[None]:
-        """Keep a process among those that `stop` ends."""
+        """Register a process so that `stop` ends it."""
         with self._lock:
             self._running.add(process)
             if self._stopping:
@@ -302,9 +302,9 @@ class FunctionService:
 
 
 def log_stream(name: str, log: Path) -> str:
-    """A function's log stream, e.g. 2026/11/29/[$LATEST]6f1e...: it is of the day on which its log begins.
+    """A function's log stream, e.g. 2026/11/29/[$LATEST]6f1e..., with the day on which its log begins.
 
-    Lambda has one for each environment that runs the function; here there is one.
+    Lambda has one per execution environment of the function; here there is one.
     """
     begun = marks(log)[:1] or [(int(time.time() * 1000), 0)]
     day = datetime.fromtimestamp(begun[0][0] / 1000, UTC)
@@ -312,10 +312,10 @@ def log_stream(name: str, log: Path) -> str:
 
 
 def _name(name_or_arn: str) -> str:
-    """The function's name in its name, its ARN or a partial ARN.
+    """The function's name from its name, its ARN or a partial ARN.
 
     Raises:
-        ServiceError: not one of these, or one with a version or alias.
+        ServiceError: none of these, or one with a version or alias.
     """
     name = name_or_arn.rpartition("function:")[2].removesuffix(":$LATEST")
     if not re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name):
@@ -327,12 +327,12 @@ def _name(name_or_arn: str) -> str:
 
 
 def _refuse_unsupported(request: Request) -> None:
-    """Refuse what the local service would otherwise have to leave out."""
+    """Refuse what the local service would otherwise have to ignore."""
     runtime = request.get("Runtime", "python3")
     if not runtime.startswith("python3"):
-        raise invalid_parameter(f"the local service runs Python functions only, not {runtime}")
+        raise invalid_parameter(f"the local service runs only Python functions, not {runtime}")
     if request.get("PackageType", "Zip") != "Zip":
-        raise invalid_parameter("the local service runs functions from zip archives only, not from images")
+        raise invalid_parameter("the local service runs functions only from zip archives, not from images")
     for member in ("Layers", "FileSystemConfigs", "Publish"):
         if request.get(member):
             raise invalid_parameter(f"the local service does not support {member} of a function")

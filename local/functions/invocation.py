@@ -1,4 +1,4 @@
-"""One invocation of a Lambda function, in a process of its own."""
+"""One invocation of a Lambda function, in its own process."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ def invoke(
     environment: Mapping[str, str],
     running: Callable[[Started], AbstractContextManager[None]],
 ) -> Invocation:
-    """Call the handler with the event (JSON) and wait until it has answered, failed or timed out.
+    """Call the handler with the event (JSON) and wait until it answers, fails or times out.
 
     Args:
         code: the folder of the unpacked function.
         handler_name: `package.module.function`.
-        environment: everything that the process sees, with Lambda's own AWS_LAMBDA_* variables.
-        running: is entered while the process runs, so that it can be ended from elsewhere.
+        environment: all of the process's variables, with Lambda's own AWS_LAMBDA_* variables.
+        running: a context that is entered while the process runs, so that others can end it.
 
     Raises:
-        ServiceError: it could write into the machine's own /opt/ml.
+        ServiceError: the function could write into the machine's own /opt/ml.
     """
     request_id = str(uuid.uuid4())
     make_folder(home.invocations)
     with tempfile.TemporaryDirectory(dir=home.invocations) as name:
         folder = Path(name)
         try:
-            own = opt_ml(folder / "ml")  # Lambda has none; what a function writes there is gone with it
+            own = opt_ml(folder / "ml")  # Lambda has none; what a function writes there is removed afterwards
         except ValueError as error:
             raise ServiceError("InvalidRuntimeException", str(error)) from None
         (folder / "event.json").write_bytes(event)

@@ -1,8 +1,8 @@
 """Runs one Lambda handler: `python -P runtime.py HANDLER FOLDER READY_FD TIMEOUT_S ARN REQUEST_ID`.
 
-A program of its own that imports nothing of the local service. The event is FOLDER/event.json; the
+A separate program that imports nothing from the local service. The event is FOLDER/event.json; the
 answer becomes FOLDER/answer.json or FOLDER/error.json, so what the handler prints is only its log. One
-byte on READY_FD says that the handler is imported: from there on its timeout counts.
+byte on READY_FD says that the handler is imported: its timeout starts then.
 """
 
 from __future__ import annotations

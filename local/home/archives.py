@@ -1,4 +1,4 @@
-"""Archives from outside, looked at before they are unpacked: what they hold stays in its folder, and fits."""
+"""Untrusted archives, checked before they are unpacked: files stay in the folder, and fit on the disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from entrypoints.archives import DAMAGE, UnsafeArchive, opened
 
 # Lambda developer guide, "Lambda quotas": a deployment package, unzipped.
 ZIP_BYTES_MAX = 262_144_000
-# Errors of the system that an archive can be the reason for; None is that of errors without a number.
+# System errors that an archive can cause; None is for errors without an errno.
 _OWN_ERRORS = {
     None, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ,
 }  # fmt: skip
 
 
 def check_tar(archive: Path) -> None:
-    """Refuse a .tar.gz archive that a program is going to unpack without looking, as SageMaker's toolkits do.
+    """Refuse an unsafe .tar.gz archive before a program unpacks it unchecked, as SageMaker's toolkits do.
 
     Raises:
         UnsafeArchive: it is damaged or a bomb; a member has an absolute path, a "..", or is a device or a
@@ -55,7 +55,7 @@ def check_tar(archive: Path) -> None:
 def _check_member(member: tarfile.TarInfo) -> None:
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         raise UnsafeArchive(f"{member.name!r} is a device or a pipe")
-    if member.size < 0:  # tarfile would go back, and never end
+    if member.size < 0:  # tarfile would seek backwards, and never end
         raise UnsafeArchive(f"{member.name!r} has {member.size} bytes")
     _check_name(member.name, member.name, False)
 
@@ -70,7 +70,7 @@ def _check_name(path: str, member: str, relative: bool) -> None:
 
 
 def _on_the_way(path: str) -> Iterator[str]:
-    """The folders that a path leads through."""
+    """The folders on a path."""
     parts: list[str] = []
     for part in PurePosixPath(path).parts:
         if parts:
@@ -86,7 +86,7 @@ def unzip(file: Any, folder: Path) -> None:
 
     Raises:
         UnsafeArchive: it is damaged, encrypted, or larger than Lambda takes; a path leads out of it, or a
-            member is a link, of which zipfile would make a file that holds the name of another one.
+            member is a link (zipfile would write it as a file that contains the link's target).
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -95,19 +95,19 @@ def unzip(file: Any, folder: Path) -> None:
                 raise UnsafeArchive(f"Unzipped size must be smaller than {ZIP_BYTES_MAX} bytes")
             for member in members:
                 _check_name(member.filename, member.filename, False)
-                # Of an archive made under Unix; what else there is has no file type, and is a file.
+                # Archives made on Unix have file types; in others every member is a file.
                 if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise UnsafeArchive(f"{member.filename!r} is a link or a device, not a file")
             archive.extractall(folder)
     except UnsafeArchive:
         raise
-    # RuntimeError is of an encrypted archive.
+    # RuntimeError: an encrypted archive.
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, *DAMAGE) as error:
         raise _damaged(error) from None
 
 
 def _damaged(error: Exception) -> Exception:
-    """What to raise for an error in reading or unpacking: a full disk is not the archive's fault."""
+    """The error to raise for one in reading or unpacking: a full disk is not the archive's fault."""
     if isinstance(error, OSError) and error.errno not in _OWN_ERRORS:
         return error
     return UnsafeArchive(f"damaged: {type(error).__name__}: {error}")

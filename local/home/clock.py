@@ -1,4 +1,4 @@
-"""The time that records tell: it goes on when the clock is set back, so that nothing ends before it began."""
+"""The time in records: it never goes back when the clock does, so nothing ends before it began."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import threading
 import time
 
 _lock = threading.Lock()
-_said, _said_at = 0.0, 0.0  # what was said last, and when (monotonic)
+_said, _said_at = 0.0, 0.0  # the last answer, and when it was given (monotonic)
 
 
 def now(*earlier: float | None) -> float:
-    """Unix seconds: the machine's clock, or, if it was set back, the time that has passed since it was asked.
+    """Unix seconds: the machine's clock or, if that was set back, the last answer plus the time since then.
 
-    The monotonic clock alone would not do: it stands still while the lid is closed.
+    The monotonic clock alone is not enough: it stops while a laptop sleeps.
 
     Args:
-        earlier: moments of a record that this one comes after, perhaps of an earlier service; None for one
-            that there is not.
+        earlier: moments in a record, perhaps of an earlier service, that come before this one; None for a
+            missing one.
     """
     global _said, _said_at
     with _lock:

@@ -1,4 +1,4 @@
-"""Errors of the disk that holds the home folder: how they are told from others, and what a person reads."""
+"""Errors of the home folder's disk: how to recognize them, and what a person reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-# Every failure of a full disk ends with it: nothing goes on before a person has made room.
+# Every failure of a full disk ends with this: nothing continues until a person has made room.
 MAKE_ROOM = "make room and start again"
 
 
@@ -22,13 +22,13 @@ class NotRecorded(OSError):
 
 
 def database_full(error: sqlite3.DatabaseError) -> bool:
-    """Whether that is why SQLite fails: it cannot grow the database, its log or, SHMSIZE, the log's index."""
+    """Whether SQLite fails because it cannot grow the database, its log or (SHMSIZE) the log's index."""
     code = getattr(error, "sqlite_errorcode", None)  # Python's own errors have none
     return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def disk_fault(error: BaseException, home: Path) -> str | None:
-    """What a person reads of an error that the disk is to blame for; None of every other error."""
+    """The message for an error that the disk caused; None for every other error."""
     if isinstance(error, NotRecorded):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -42,7 +42,7 @@ def says_full(text: str) -> bool:
 
 
 def advice(error: OSError) -> str:
-    """An error in words and, where the disk is full, what to do; once only."""
+    """An error in words and, if the disk is full, what to do (added only once)."""
     text = str(error)
     return f"{text}; {MAKE_ROOM}" if says_full(text) and MAKE_ROOM not in text else text
 

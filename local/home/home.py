@@ -1,4 +1,4 @@
-"""The one folder in which the local service keeps everything."""
+"""The folder in which the local service keeps everything."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class UnfitHome(Exception):
 
 
 class OtherRegion(UnfitHome):
-    """This home is kept in another region."""
+    """This home belongs to another region."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where things lie: objects in s3/, one folder per job, function and endpoint, records in SQLite."""
+    """Where things are: objects in s3/, one folder per job, function and endpoint, records in SQLite."""
 
     root: Path
     region: str = "us-east-1"
@@ -38,55 +38,55 @@ class Home:
 
     @property
     def processes(self) -> Path:
-        """Where every process that the service has started is on record (local/processes/start.py)."""
+        """Where every process that the service starts is recorded (local/processes/start.py)."""
         return self.root / "processes"
 
     @property
     def invocations(self) -> Path:
-        """Where each invocation of a function has a folder as long as it runs."""
+        """Where each invocation of a function has a folder while it runs."""
         return self.root / "invocations"
 
     def check(self) -> None:
-        """Refuse a folder in which no program could find its modules.
+        """Refuse a folder in which programs could not find their modules.
 
         Raises:
-            UnfitHome: its path has the character that parts the folders of PYTHONPATH.
+            UnfitHome: its path has the separator of PYTHONPATH.
         """
         if os.pathsep in str(self.root):
             raise UnfitHome(
-                f"{str(self.root)!r} has a {os.pathsep!r} in its path, at which PYTHONPATH would be cut;"
+                f"{str(self.root)!r} has a {os.pathsep!r} in its path, which would split PYTHONPATH;"
                 " choose another folder with --home"
             )
 
     def make(self) -> None:
-        """Make the folder, for its owner alone; take from others what an older one let them do.
+        """Make the folder, for its owner only; an existing one is closed to others.
 
         Raises:
             UnfitHome: as `check`.
-            OSError: it cannot be made, or not be closed to others.
+            OSError: it cannot be made, or cannot be closed to others.
         """
         self.check()
-        if not self.root.parent.exists():  # what lies above the home is not the home's to close
+        if not self.root.parent.exists():  # folders above the home keep their permissions
             self.root.parent.mkdir(parents=True)
         for folder in (self.root, self.s3):
             make_folder(folder)
             close_to_others(folder)
 
     def keep_region(self) -> None:
-        """Be of one region for ever: what lies here has it in its ARNs.
+        """Keep the home's first region for good: the ARNs in it contain it.
 
         Raises:
-            OtherRegion: it is of another one.
+            OtherRegion: the home belongs to another region.
             OSError: that cannot be read or written.
         """
         file = self.root / "region"
         if not file.exists():
             make_file(file)
             file.write_text(f"{self.region}\n", encoding="utf-8")
-        # It is empty if a service was killed just then, or the disk was full.
+        # It is empty if a service was killed while writing it, or the disk was full.
         elif (kept := file.read_text(encoding="utf-8").strip() or self.region) != self.region:
             raise OtherRegion(
-                f"{self.root} is of the region {kept}, not {self.region}; go on with region {kept} (--region"
+                f"{self.root} belongs to region {kept}, not {self.region}; use region {kept} (--region"
                 f" {kept}, or the setting `region`), or choose another folder with --home"
             )
 
@@ -95,7 +95,7 @@ class Home:
         return self.root / kind / name
 
     def remains(self) -> str:
-        """What lies here, whatever the records say: "4 training jobs, 1 bucket"; "" if nothing does."""
+        """What is on disk, whatever the records say: "4 training jobs, 1 bucket"; "" if nothing."""
         found = []
         for folder in (
             "training-jobs",
@@ -106,7 +106,7 @@ class Home:
             "s3",
         ):
             path = self.root / folder
-            # In s3/, what begins with a dot is the service's own.
+            # In s3/, names that begin with a dot are the service's own.
             count = len([entry for entry in path.glob("[!.]*") if entry.is_dir()])
             name = "buckets" if folder == "s3" else folder.replace("-", " ")
             if count:
@@ -124,13 +124,13 @@ class Home:
         if not uri.startswith("s3://") or not bucket:
             raise ValueError(f"{uri!r} is not an S3 URI; expected s3://bucket/key")
         if not is_bucket_name(bucket):
-            raise ValueError(f"{uri!r} is not an S3 URI: no bucket can have the name {bucket!r}")
+            raise ValueError(f"{uri!r} is not an S3 URI: {bucket!r} is not a valid bucket name")
         if key and (reason := unfit(key)):
             raise ValueError(f"the local S3 keeps objects as files; the key of {uri!r} {reason}")
         if link := symlink_on_the_way(self.s3, (bucket, *key.split("/"))):
             raise ValueError(
                 f"{uri!r} leads through the symbolic link {link}, which the local S3 does not follow;"
-                " put what it points to in its place"
+                " replace it by what it points to"
             )
         return self.s3 / bucket / key
 

@@ -1,4 +1,4 @@
-"""Jobs that ended because the service did: whoever waits for one runs it again."""
+"""Jobs that ended because the service did: the step or tuning job that waits for one runs it again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ INTERRUPTED = "the local service ended while the job was running"
 
 
 def interrupted(job: Mapping[str, Any]) -> bool:
-    """Whether that is why a job ended, as its record or its Describe call tells."""
+    """Whether a job ended because the service did, from its record or its Describe call."""
     reason: str = job.get("FailureReason", "")
     return INTERRUPTED in reason

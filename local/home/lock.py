@@ -1,4 +1,4 @@
-"""Who keeps a home folder: one service, or a command that must not meet one."""
+"""Who holds a home folder: one service, or a command that must not run beside one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LOCK = "service.json"
 
 
 class HomeInUse(Exception):
-    """Another service keeps this home folder; the message is one line."""
+    """Another service holds this home folder; the message is one line."""
 
 
 def lock(home: Path) -> tuple[IO[str], bool]:
-    """Keep a home folder for this process, as long as the returned file is open.
+    """Lock a home folder for this process, while the returned file is open.
 
     Returns:
-        The file, in which a service says where it answers and which it empties when it ends; and whether the
-        service that kept it before was killed.
+        The file, in which a service writes its address and which it empties when it ends; and whether the
+        previous service was killed.
 
     Raises:
-        HomeInUse: another process keeps it.
+        HomeInUse: another process holds it.
     """
     path = home / LOCK
     make_file(path)
@@ -38,12 +38,12 @@ def lock(home: Path) -> tuple[IO[str], bool]:
         text = file.read()
         file.close()
         where = ""
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # it is just being written, or damaged
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # it is being written, or damaged
             holder = json.loads(text)
             where = f" (process {holder['pid']}, {holder['url']})"
         raise HomeInUse(
             f"{home} is in use by another local service{where};"
-            " stop that one, talk to it with --local URL, or choose another folder with --home"
+            " stop that one, use it with --local URL, or choose another folder with --home"
         ) from None
     file.seek(0)
     return file, bool(file.read())

@@ -1,4 +1,4 @@
-"""Which buckets and keys the local S3 keeps, as folders and files: asked before the disk is looked at."""
+"""Which buckets and keys the local S3 can keep as folders and files; checked before the disk is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_bucket_name(name: str) -> bool:
 
 
 def unfit(key: str) -> str | None:
-    """Why no file can have this key, or None."""
+    """Why a key cannot be a file, or None."""
     parts = key.removesuffix("/").split("/")
     if len(key.encode()) > KEY_BYTES:
         return f"is longer than {KEY_BYTES} bytes"
@@ -37,10 +37,10 @@ def unfit(key: str) -> str | None:
 
 
 def symlink_on_the_way(folder: Path, parts: Iterable[str]) -> Path | None:
-    """The first symbolic link that leads from `folder` through the parts of a path, or None.
+    """The first symbolic link on a path below `folder`, or None.
 
-    Between this look and what follows it, a program may still put a link in a folder's place: one that can
-    do that has the same user's rights, and gains nothing.
+    After this check a program may still replace a folder by a link, but such a program has the same user's
+    rights and gains nothing.
     """
     for part in parts:
         folder /= part

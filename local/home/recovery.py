@@ -1,4 +1,4 @@
-"""What becomes of records at the start of a service: each by itself, so that a bad one is in nobody's way."""
+"""What happens to records when a service starts: each by itself, so a bad one does not block the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from local.wire.errors import ServiceError
 
 log = logging.getLogger(__name__)
 
-# What a damaged record, or a folder in its place, leads to; anything else is an error of the service.
+# What damaged records raise, or a folder in a file's place; anything else is a bug of the service.
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, OSError, ServiceError)
 
 
@@ -25,13 +25,13 @@ def recover(
     take_up: Callable[[str, Record], None],
     given_up: Callable[[str, float, str], Record],
 ) -> None:
-    """Take up every record of a kind; close one that cannot be, and say so in it and in the log.
+    """Continue with every record of a kind; close one that is damaged, and say so in it and in the log.
 
     Args:
-        whole: raises one of DAMAGE for a record that the operations could not answer with.
-        take_up: does what is to be done for the record of that name; the same.
-        given_up: the members of a record that could not be taken up, from its name, when it was made (Unix
-            seconds) and the reason. One that is not whole has no others; the store keeps what it was.
+        whole: raises one of DAMAGE for a record that the operations could not use in an answer.
+        take_up: does what the record of that name needs; may raise the same.
+        given_up: the members of a closed record, from its name, its creation time (Unix seconds) and the
+            reason. A damaged record gets only these; the store keeps the original aside.
 
     Raises:
         OSError: the disk is full.
@@ -49,9 +49,9 @@ def recover(
             fault = (
                 f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             )
-            log.warning("%s %s could not be taken up, and is closed: %s", kind, name, fault)
+            log.warning("%s %s could not be continued, and is closed: %s", kind, name, fault)
             members = given_up(
-                name, created, f"the local service started, and could not take this up: {fault}"
+                name, created, f"the local service started, and could not continue with this: {fault}"
             )
             if record is None:
                 store.set_aside(kind, name, members)
@@ -60,19 +60,21 @@ def recover(
 
 
 def _add(record: Record, members: Record) -> None:
-    """Close a whole record: what it holds of the service's own stays."""
+    """Close a record that is not damaged: the service's own members stay."""
     record.update({key: value for key, value in members.items() if not (key[0] == "_" and key in record)})
 
 
 def set_unreadable_aside(store: Store) -> None:
-    """Take records that nobody can read out of the way of the others of their kind."""
+    """Set aside unreadable records, so that the others of their kind stay usable."""
     for kind, name in store.unreadable():
-        log.warning("%s %s cannot be read: it is set aside in %s, and there is none", kind, name, store.path)
+        log.warning(
+            "%s %s cannot be read: it is set aside in %s, and no longer exists", kind, name, store.path
+        )
         store.set_aside(kind, name)
 
 
 def sweep(paths: Iterable[Path]) -> None:
-    """Remove files and folders that a killed service was still at work on."""
+    """Remove files and folders that a killed service left unfinished."""
     for path in paths:
         try:
             if path.is_dir() and not path.is_symlink():

@@ -17,24 +17,24 @@ from local.home.files import close_to_others, make_file, make_folder
 
 Record = dict[str, Any]
 
-# How long a thread tries again what the disk does not take. Another job that ends gives back the room of its
-# folder within that time. A person needs longer to make room, and Ctrl-C should not have to wait so long.
+# How long a thread retries a write when the disk is full. Meanwhile a job that ends may free its folder.
+# A person needs longer to make room, and Ctrl-C should not have to wait for that.
 PATIENCE_S = 5.0
 _RETRY_S = 0.2
-_ASIDE = "unreadable "  # the kinds of records that are set aside begin so
-_BODY = "CAST(body AS BLOB)"  # bytes that are no UTF-8 are read, too
+_ASIDE = "unreadable "  # prefix of the kinds of records that are set aside
+_BODY = "CAST(body AS BLOB)"  # also reads bytes that are not UTF-8
 
 
 class _Damaged(Exception):
-    """The file is not a database any more, or not a whole one."""
+    """The file is not a database, or a damaged one."""
 
 
-# By which the records of a kind are found together.
+# Indexes that find the records of a kind together.
 _PARENTS = {"pipeline-executions": "PipelineArn", "model-packages": "ModelPackageGroupName"}
-# Members that may be long, and that no list shows, besides those that begin with an underscore.
+# Members that may be long and that lists leave out, besides those that begin with an underscore.
 _NEVER_LISTED = frozenset({"PipelineDefinition"})
 
-# What a row holds of a record: what it is found by, what lists show of it and, last as it is long, all of it.
+# The columns of a record: keys, the summary for lists and, last because it is long, the whole record.
 _Row = tuple[str | None, str | None, str, str]
 _ROW = "parent, token, summary, body"
 _TABLE = (
@@ -45,14 +45,14 @@ _INSERT = f"INSERT INTO records (kind, name, created, {_ROW}) VALUES (?, ?, ?, ?
 
 
 class Store:
-    """JSON documents by kind and name, safe to use from many threads.
+    """JSON documents by kind and name; thread-safe.
 
-    A record is what the service's Describe call answers, times as Unix seconds; keys that begin with
+    A record is what the service's Describe call answers, times as Unix seconds. Keys that begin with
     an underscore are the local service's own and never leave it.
 
-    Every method that writes raises NotRecorded if the disk does not take it; the record is then as it was.
+    Every method that writes raises NotRecorded if the disk is full; the record is then unchanged.
 
-    A damaged file is set aside, as `damaged`, and a new one begun: the service must start.
+    A damaged file is set aside, as `damaged`, and replaced by a new one: the service must start.
 
     Raises:
         OSError: the file cannot be opened.
@@ -70,7 +70,7 @@ class Store:
         self.path = path
         make_folder(path.parent)
         make_file(path)
-        # SQLite gives the files beside it the modes that it has; an older service may have left them.
+        # SQLite gives its side files the database's mode; an older service may have left some.
         for file in path.parent.glob(f"{path.name}*"):
             close_to_others(file)
         self._lock = threading.RLock()
@@ -81,7 +81,7 @@ class Store:
             if found != "ok":
                 raise _Damaged
             self._connection.execute("PRAGMA journal_mode=WAL")
-            # With WAL the file is never damaged; what a power cut may cost is the last moments' records.
+            # With WAL the file is never damaged; a power cut can lose only the last moments' records.
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.execute(f"CREATE TABLE IF NOT EXISTS records {_TABLE}")
             self._bring_up_to_date()
@@ -96,7 +96,7 @@ class Store:
             raise OSError(f"{path} cannot be used: {error}; move it away, or choose another folder") from None
 
     def _bring_up_to_date(self) -> None:
-        """Copy the table of an older service into one of today's columns, all or nothing; make indexes."""
+        """Copy an older service's table into one with today's columns, all or nothing; make the indexes."""
         connection = self._connection
         if "summary" not in {row[1] for row in connection.execute("PRAGMA table_info(records)")}:
             connection.execute("BEGIN IMMEDIATE")
@@ -118,7 +118,7 @@ class Store:
             connection.execute(f"CREATE INDEX IF NOT EXISTS by_{index} ON records (kind, {columns})")
 
     def close(self) -> None:
-        """Write what waits for room, if there is some by now, and close the file."""
+        """Write the records that wait for disk space, if there is some by now, and close the file."""
         with self._lock:
             self._write_kept()
             self._connection.close()
@@ -146,7 +146,7 @@ class Store:
         )
 
     def _write_kept(self) -> None:
-        """Write the records that wait for room, if there is some by now."""
+        """Write the records that wait for disk space, if there is some by now."""
         if self._kept and not self._connection.in_transaction:
             with suppress(NotRecorded), self._transaction():
                 pass
@@ -192,13 +192,13 @@ class Store:
         start: int = 0,
         count: int = -1,
     ) -> list[Record]:
-        """What lists show of records: all members but the long ones and the local service's own.
+        """The records as lists show them: all members but the long ones and the local service's own.
 
         Args:
             parent: as for `list`.
             created: from when to when, Unix seconds.
             by_name: sorted by name, not by the time of their creation.
-            start: how many to pass over.
+            start: how many to skip.
             count: how many at most; -1 for all.
         """
         direction = "ASC" if ascending else "DESC"
@@ -230,7 +230,7 @@ class Store:
         if created is not None:
             conditions["created BETWEEN ? AND ?"] = created
         values = [value for each in conditions.values() for value in each]
-        # By itself SQLite would take the index that sorts, and look at every record.
+        # Left alone, SQLite would use the index that sorts, and read every record.
         table = "records" if token is None else "records INDEXED BY by_token"
         selected = _BODY if column == "body" else column
         query = f"SELECT name, {selected} FROM {table} WHERE {' AND '.join(conditions)} {rest}"
@@ -255,13 +255,13 @@ class Store:
 
         Args:
             parent: only those of this one, such as a pipeline's executions.
-            token: only that of the request with this token.
-            holding: only those in which this text stands somewhere, as they are on the disk.
+            token: only the record of the request with this token.
+            holding: only those whose JSON text on disk contains this.
         """
         return self._found("body", kind, prefix, parent=parent, token=token, holding=holding)
 
     def kinds(self) -> Sequence[str]:
-        """The kinds of which there are records, but for those that are set aside."""
+        """The kinds that have records, without those that are set aside."""
         with self._lock:
             rows = self._connection.execute("SELECT DISTINCT kind FROM records ORDER BY kind").fetchall()
         return [kind for (kind,) in rows if not kind.startswith(_ASIDE)]
@@ -274,9 +274,9 @@ class Store:
             ).fetchall()
 
     def unreadable(self) -> Sequence[tuple[str, str]]:
-        """Kind and name of every record that is damaged, but for those that are set aside."""
+        """Kind and name of every damaged record, without those that are set aside."""
         with self._lock:
-            # What SQLite takes for no JSON may be some to Python, such as a NaN.
+            # Python may read what SQLite does not take for JSON, such as a NaN.
             doubtful = self._connection.execute(
                 f"SELECT kind, name, {_BODY} FROM records WHERE kind NOT LIKE '{_ASIDE}%' AND"
                 " CASE WHEN json_valid(body) THEN json_type(body) <> 'object' ELSE TRUE END"
@@ -284,7 +284,7 @@ class Store:
         return [(kind, name) for kind, name, body in doubtful if not _readable(body)]
 
     def set_aside(self, kind: str, name: str, instead: Record | None = None) -> None:
-        """Keep a record as it is under another kind, and have another one, or none, in its place."""
+        """Move a record, unchanged, to another kind, and put another one, or none, in its place."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO records (kind, name, created, body)"
@@ -300,7 +300,7 @@ class Store:
         """Apply `change` to the record in one transaction and return it.
 
         Args:
-            patience_s: how long to try again what the disk does not take.
+            patience_s: how long to retry while the disk is full.
 
         Raises:
             KeyError: there is none of that name.
@@ -319,10 +319,10 @@ class Store:
             time.sleep(_RETRY_S)
 
     def keep(self, kind: str, name: str, change: Callable[[Record], None]) -> Record:
-        """As `update`, for what has happened whether or not it can be written, such as the end of a job.
+        """Like `update`, for facts that hold even if they cannot be written, such as the end of a job.
 
-        What the disk does not take is kept in memory: every reader sees it, and it is written once there is
-        room. If there is none before the service ends, a later service finds the record as it was.
+        If the disk is full, the record is kept in memory: every reader sees it, and it is written once there
+        is space. If the service ends first, a later service finds the old record.
         """
         with self._lock:
             try:
@@ -334,7 +334,7 @@ class Store:
                 return record
 
     def replace(self, records: Iterable[tuple[str, str]], kind: str, name: str, record: Record) -> None:
-        """Remove records, each by kind and name, and add one in their place, in one transaction."""
+        """Remove records, each by kind and name, and add one instead, in one transaction."""
         with self._transaction() as connection:
             connection.executemany("DELETE FROM records WHERE kind = ? AND name = ?", records)
             connection.execute(_INSERT, (kind, name, time.time(), *_row(kind, record)))
@@ -352,7 +352,7 @@ class Store:
 
 
 def _set_aside(path: Path) -> Path:
-    """Move a damaged database, and what SQLite keeps beside it, to names with the time; the database's."""
+    """Rename a damaged database and SQLite's side files, adding the time; return the database's new path."""
     aside = path.with_name(f"{path.stem}.damaged-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
     for ending in ("", "-wal", "-shm"):
         if (file := path.with_name(path.name + ending)).exists():

@@ -10,7 +10,7 @@ from local.wire.operations import Operation, Request, Response
 
 TAGS = "tags"
 
-# What an ARN calls a resource -> the kind of its records, whose names are those of the resources.
+# A resource's type in ARNs -> the kind of its records, which have the resources' names.
 _KINDS = {
     "endpoint": "endpoints",
     "endpoint-config": "endpoint-configs",
@@ -60,13 +60,13 @@ def _existing(store: Store, request: Request) -> str:
 
 
 def add_tags(store: Store, arn: str, tags: Iterable[Tag]) -> list[Tag]:
-    """Set tags of a resource, over those of the same key, and return all that it has."""
+    """Set tags of a resource, replacing those with the same key, and return all its tags."""
     new = {tag["Key"]: tag for tag in tags}
     return _changed(store, arn, lambda old: [*({tag["Key"]: tag for tag in old} | new).values()])
 
 
 def remove_tags(store: Store, arn: str, keys: Collection[str]) -> list[Tag]:
-    """Remove the tags of these keys from a resource, and return all that it has."""
+    """Remove the tags with these keys from a resource, and return the rest."""
     return _changed(store, arn, lambda tags: [tag for tag in tags if tag["Key"] not in keys])
 
 
@@ -80,12 +80,12 @@ def tags_of(store: Store, arn: str) -> list[Tag]:
 
 
 def forget_tags(store: Store, arn: str) -> None:
-    """Remove all tags of a resource, as when it is deleted."""
+    """Remove all tags of a resource, when it is deleted."""
     _changed(store, arn, lambda _: [])
 
 
 def untagged(request: Request) -> Record:
-    """A Create request without its Tags: what the record keeps of it."""
+    """A Create request without its Tags, as the record keeps it."""
     return {key: value for key, value in request.items() if key != "Tags"}
 
 

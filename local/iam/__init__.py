@@ -1,1 +1,1 @@
-"""What IAM answers about roles beside moto, which keeps them."""
+"""IAM answers that moto lacks, about the roles that moto keeps."""

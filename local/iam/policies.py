@@ -12,10 +12,10 @@ Policy = Mapping[str, Any]  # a policy document
 
 
 def decide(policies: Iterable[Policy], action: str, resource: str) -> str:
-    """What policies say together: one that denies outweighs all that allow.
+    """What policies say together: a deny outweighs every allow.
 
-    Nothing is known of the request but its action and resource: a condition that asks for more is not met,
-    unless it is one that holds for a key that is not there.
+    Only the request's action and resource are known: a condition on anything else is not met, unless it
+    holds for a missing key.
     """
     effects = {
         statement["Effect"]
@@ -39,7 +39,7 @@ def _applies(statement: Mapping[str, Any], action: str, resource: str) -> bool:
 
 
 def _named(statement: Mapping[str, Any], element: str, value: str, fold: Any) -> bool:
-    """Whether a statement names something, as its Action or Resource or by its NotAction or NotResource."""
+    """Whether a statement applies to something, by its (Not)Action or (Not)Resource."""
     negated = f"Not{element}" in statement
     patterns = _listed(statement.get(f"Not{element}" if negated else element, []))
     return negated != any(_matches(fold(pattern), value) for pattern in patterns)
@@ -51,8 +51,8 @@ def _matches(pattern: str, value: str) -> bool:
 
 
 def _holds_without(operator: str, expected: Any) -> bool:
-    """Whether a condition is met by a request that lacks its key (IAM user guide, "Condition operators")."""
-    # Of no values none matches, and all do.
+    """Whether a request without the key meets a condition (IAM user guide, "Condition operators")."""
+    # Without values, "any matches" is false and "all match" is true.
     quantifier, _, name = operator.rpartition(":")
     if quantifier:
         return quantifier == "ForAllValues"

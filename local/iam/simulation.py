@@ -1,6 +1,6 @@
 """IAM's SimulatePrincipalPolicy, which moto lacks, for the roles that moto keeps.
 
-The SageMaker SDK asks before it creates a job or a pipeline whether a role may do what that needs.
+Before it creates a job or a pipeline, the SageMaker SDK asks whether the role may do what that needs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _MOST_ITEMS = 100  # MaxItems unless the request says otherwise (API reference)
 
 
 def answer(request: HttpRequest) -> HttpResponse | None:
-    """The answer to SimulatePrincipalPolicy; None to every other request of IAM, whose body is as it was.
+    """The answer to SimulatePrincipalPolicy; None for every other IAM request, whose body stays readable.
 
     Raises:
-        ServiceError: there is no such role, or the request asks for what is not simulated here.
+        ServiceError: there is no such role, or the request asks for something that is not simulated here.
     """
     asked = dict(parse_qsl(request.body.read().decode("utf-8", "replace"), keep_blank_values=True))
     request.body.seek(0)
@@ -40,7 +40,7 @@ def answer(request: HttpRequest) -> HttpResponse | None:
     for member in asked:
         if not _UNDERSTOOD.fullmatch(member):
             raise ServiceError(
-                "InvalidInput", f"{member}: the local service simulates a role's own policies only"
+                "InvalidInput", f"{member}: the local service simulates only a role's own policies"
             )
     policies, boundary = _policies(asked.get("PolicySourceArn", ""))
     pairs = [
@@ -64,7 +64,7 @@ def answer(request: HttpRequest) -> HttpResponse | None:
 
 
 def _members(asked: dict[str, str], name: str) -> Iterator[str]:
-    """The items of a list, which the query protocol numbers from 1."""
+    """The items of a list; the query protocol numbers them from 1."""
     number = 1
     while (key := f"{name}.member.{number}") in asked:
         yield asked[key]
@@ -92,7 +92,7 @@ def _policies(arn: str) -> tuple[list[Policy], Policy | None]:
         role = None
     if role is None or role.arn != arn:
         told = (
-            f"The local service knows no role {arn}; create it: "
+            f"The local service has no role {arn}; create it: "
             f"aws iam create-role --role-name {name or 'NAME'} --assume-role-policy-document file://trust.json"
         )
         raise ServiceError("NoSuchEntity", told, 404)

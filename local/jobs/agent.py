@@ -1,4 +1,4 @@
-"""What sends a transform job's records to its model; the developer guide calls it the agent."""
+"""Sends a transform job's records to its model; the developer guide calls it the agent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from local.wire.errors import ServiceError
 LOG = "log.txt"
 BYTES_IN_MB = 1 << 20  # as the SDK's own local mode counts (sagemaker/core/local/data.py)
 
-# What is to be done of an object: a batch of it, the reason why there are no more, None at its end.
+# Work on an object: a batch of it, the reason why no more come, or None at its end.
 Part = tuple[Source, Batch | Refused | None]
 
 
@@ -39,7 +39,7 @@ class Agent:
 
     Args:
         launch: starts the model's server.
-        folder: the job's, for its log, and for results until all are there.
+        folder: the job's, for its log, and for results until they are complete.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Agent:
         self._launch = launch
         self._log = folder / LOG
         self._results = folder / "results"
-        self._begun = folder / "begun"  # the result of the object that is worked on
+        self._begun = folder / "begun"  # the result of the current object
         self._processing = data_processing(job)
         self._server: ModelServer | None = None
         self._stopping = threading.Event()
@@ -65,16 +65,16 @@ class Agent:
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked the job to end."""
+        """Whether the job was asked to end."""
         return self._stopping.is_set()
 
     def run(self, _timeout_s: float, _start: Start, /) -> int:
-        """Transform every object, and put the results of those that can be transformed into S3.
+        """Transform every object that can be transformed, and put the results into S3.
 
-        A transform job has no limit of time, and only one way to start its server.
+        A transform job has no time limit, and only one way to start its server.
 
         Returns:
-            0: everything is done, or the job was stopped, of which nothing is kept (API reference,
+            0: everything is done, or the job was stopped and its results are discarded (API reference,
             StopTransformJob).
 
         Raises:
@@ -108,7 +108,7 @@ class Agent:
         return 0
 
     def stop(self, _timeout_s: float = 0, /) -> None:
-        """End the model's server, and with it the requests that wait for it."""
+        """End the model's server, and so the requests that wait for it."""
         self._stopping.set()
         self._end_server()
 
@@ -119,19 +119,19 @@ class Agent:
         server = self._launch()
         with self._lock:
             self._server = server
-        if self.stopping:  # it may have been set before there was a server to end
+        if self.stopping:  # it may have been set before the server existed
             self._end_server()
             return None
         return server
 
     def _end_server(self) -> None:
-        with self._lock:  # until it has ended: whoever comes second goes on to remove its folder
+        with self._lock:  # until it has ended: the second caller then removes its folder
             server, self._server = self._server, None
             if server is not None:
                 server.stop()
 
     def _transform(self, client: ModelClient) -> dict[Source, Refused]:
-        """Write the results into the job's folder; why objects have none."""
+        """Write the results into the job's folder; return why objects have none."""
         settings = client.settings()
         self._say(", ".join(f"{name}={value}" for name, value in settings.items()))
         single = settings["BatchStrategy"] == STRATEGIES["SingleRecord"]
@@ -158,7 +158,7 @@ class Agent:
     def _parts(
         self, client: ModelClient, single: bool, limit_bytes: int, refused: Collection[Source]
     ) -> Iterator[Part]:
-        """What is to be done, object by object."""
+        """The work, object by object."""
         split = self._job["TransformInput"].get("SplitType", "None") == "Line"
         sent = self._processing.sent if self._processing else bytes
         for source in self._sources:
@@ -180,7 +180,7 @@ class Agent:
     def _opened(self, source: Source) -> Iterator[BinaryIO]:
         try:
             _, file = Objects(self._home.s3).open(source.bucket, source.key)
-        except ServiceError as error:  # it is gone
+        except ServiceError as error:  # it was deleted meanwhile
             raise Refused("ClientError", error.message) from None
         assert file is not None  # a folder marker is not a source
         with file:
@@ -191,7 +191,7 @@ class Agent:
                 yield file
 
     def _keep(self, source: Source, batch: Batch | Refused | None, answer: bytes) -> None:
-        """Add an answer to an object's result, which is one at the object's end."""
+        """Add an answer to an object's result; at the object's end, finish the result."""
         make_file(self._begun)
         if not isinstance(batch, Batch):
             result = self._results / f"{source.name}.out"
@@ -203,7 +203,7 @@ class Agent:
         with self._begun.open("ab") as file:
             for each in answers:
                 # API reference: "To add a newline character at the end of every transformed record, specify
-                # Line". Not published: that a record which brings its own gets no other.
+                # Line". Assumed, not published: a record that ends in a newline gets no second one.
                 file.write(each if not by_lines or each.endswith(b"\n") else each + b"\n")
 
     def _explain(self, source: Source, error: Refused) -> None:
@@ -213,7 +213,7 @@ class Agent:
         self._say(*(f"{source}: {line}" for line in lines))
 
     def _say(self, *lines: str) -> None:
-        """Add lines to the job's log, which the model's server writes, too."""
+        """Add lines to the job's log; the model's server also writes to it."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
         with self._log.open("a", encoding="utf-8") as log:
             log.write("".join(f"{now}:[sagemaker logs]: {line}\n" for line in lines))
@@ -234,7 +234,7 @@ def _answer(client: ModelClient, part: Part) -> bytes:
 def in_order(
     threads: ThreadPoolExecutor, work: Callable[[Part], bytes], parts: Iterable[Part], limit: int
 ) -> Iterator[tuple[Part, Future[bytes]]]:
-    """Work on parts in threads, `limit` at a time; each part in its turn, with what becomes of it."""
+    """Work on parts in threads, `limit` at a time; yields each part, in order, with its result."""
     waiting: deque[tuple[Part, Future[bytes]]] = deque()
     for part in parts:
         waiting.append((part, threads.submit(work, part)))

@@ -1,4 +1,4 @@
-"""Training jobs as forks of one process that has done what each of them would do before it trains."""
+"""Training jobs as forks of one process that has done their common work before the training."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _POLL_S = 0.5
 def starter(
     home: Home, ml: Path, record: Record, service: Mapping[str, str], going: Callable[[], bool]
 ) -> Iterator[Start]:
-    """What starts training jobs that differ in their hyperparameters only; what it forks has ended after it.
+    """Starts training jobs that differ only in their hyperparameters; all forks have ended when it closes.
 
     Args:
-        home: where what is started is on record.
-        ml: the folder of a job that stands for them all; it is removed, the log beside it stays.
+        home: records what is started.
+        ml: the folder of a job that represents them all; it is removed, the log beside it stays.
         record: the record of that job.
         service: the variables that lead to the local service.
-        going: whether to go on waiting until they can be forked.
+        going: whether to keep waiting until they can be forked.
     """
     try:
         job = None
         if _forkable(record):
             training.check_code(home, record)
             job = training.configure(home, ml, record, {}, service)
-    except (JobError, ValueError):  # unsafe code, or no job can have an /opt/ml here: each says why
+    except (JobError, ValueError):  # unsafe code, or no /opt/ml for jobs here: each job reports the reason
         job = None
     if job is None:
         yield spawn
@@ -61,7 +61,7 @@ def starter(
 
 
 def _forkable(record: Record) -> bool:
-    """Whether a job runs a Python program through the toolkit, on a system where forks are safe."""
+    """Whether a job runs a Python program through the toolkit, on a system with safe forks."""
     program = record["HyperParameters"].get("sagemaker_program", "").strip('"')
     entrypoint = record["AlgorithmSpecification"].get("ContainerEntrypoint")
     # The documentation of multiprocessing calls forks unsafe on macOS; Windows has none.
@@ -69,7 +69,7 @@ def _forkable(record: Record) -> bool:
 
 
 class Fork:
-    """A fork of the zygote, as a Process."""
+    """A fork of the zygote, with the interface of Process."""
 
     record: Path | None = None
 
@@ -81,17 +81,17 @@ class Fork:
         self._ended = threading.Event()
 
     def end(self, status: int) -> None:
-        """Say that it has ended."""
+        """Report that it has ended."""
         self._status = status
         self._ended.set()
 
     def terminate(self) -> None:
-        """What SIGTERM to the toolkit comes to: it ends, and its program is killed, having seen none."""
+        """The effect of SIGTERM on the toolkit: it ends, and its program is killed without a signal."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def forget(self) -> None:
-        """Strike it off the record: it has ended, and its group."""
+        """Remove its record: it and its group have ended."""
         if self.record is not None:
             strike_off(self.record, self.mark)
 
@@ -103,12 +103,12 @@ class Fork:
 
 
 class Forks:
-    """Starts jobs that differ from one another in their tuned hyperparameters only.
+    """Starts jobs that differ only in their tuned hyperparameters.
 
     Use it as a context manager: leaving it ends every process.
 
     Args:
-        job: stands for them all; in its folder the zygote unpacks the code, its log tells how that went.
+        job: represents them all; the zygote unpacks the code in its folder and writes to its log.
     """
 
     def __init__(self, job: Container) -> None:
@@ -128,14 +128,14 @@ class Forks:
         self._reader.start()
 
     def settled(self, timeout_s: float) -> bool:
-        """Whether, after up to `timeout_s`, it is known if jobs can be forked."""
+        """Wait up to `timeout_s`; return whether it is known if jobs can be forked."""
         return self._settled.wait(timeout_s)
 
     def start(self, job: Container) -> Process:
-        """Start a job as a fork, or by its own command if it cannot be forked: that says why in its log.
+        """Start a job as a fork or, with the reason in its log, by its own command.
 
         Raises:
-            OSError: its own command cannot be started; the disk does not take the record of it.
+            OSError: its own command cannot be started or recorded.
         """
         mark = new_mark()
         request = {
@@ -151,7 +151,7 @@ class Forks:
         return spawn(job)
 
     def _forked(self, request: Record) -> Fork | None:
-        """A fork that waits until it is on record; None if there cannot be one any more."""
+        """A fork that waits until it is recorded; None if the zygote can make none any more."""
         with contextlib.suppress(OSError):  # the zygote has just ended
             if self._usable:
                 self._channel.send(json.dumps(request).encode())
@@ -195,7 +195,7 @@ class Forks:
                     fork = self._running[message["pid"]] = Fork(message["pid"])
                     self._begun.put(fork)
         self._usable = False
-        for fork in self._running.values():  # nobody else will tell of their end
+        for fork in self._running.values():  # nothing else will report their end
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(fork.pid, signal.SIGKILL)
             fork.end(-signal.SIGKILL)

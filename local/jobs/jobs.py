@@ -34,17 +34,17 @@ class JobError(Exception):
 
 
 class Program(Protocol):
-    """What a job does: a process (processes/container.py), or requests to one (transform.py)."""
+    """What a job runs: a process (processes/container.py), or requests to one (transform.py)."""
 
     def run(self, timeout_s: float, start: Start, /) -> int | None:
-        """Carry it out; its exit status, None past the limit. May raise JobError, OSError, ValueError."""
+        """Run; return the exit status, None past the limit. May raise JobError, OSError, ValueError."""
 
     def stop(self, timeout_s: float, /) -> None:
         """Ask it to end, and end it `timeout_s` later if it has not."""
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked it to end."""
+        """Whether it was asked to end."""
 
 
 def _unwatched(_home: Home, _record: Record, _service: Mapping[str, str]) -> AbstractContextManager[None]:
@@ -57,13 +57,12 @@ def _no_phases(_record: Record, _status: str, _now: float) -> None:
 
 @dataclass(frozen=True)
 class JobKind:
-    """What tells one kind of job from another.
+    """What differs between the kinds of jobs.
 
-    `check` refuses what cannot be done here (ServiceError) and completes a new record; `prepare` makes the
-    job's folder and gives its program (JobError if an input is missing); `watch` is what goes on beside that
-    program; `upload` puts what the job leaves into S3; `conclude` adds to the record what is known of a job
-    however it ended; `clear` removes what nobody needs any more; `enter` notes in the record that the job
-    comes into a phase, and when.
+    `check` refuses what cannot run here (ServiceError) and completes a new record; `prepare` makes the job's
+    folder and returns its program (JobError if an input is missing); `watch` runs beside that program;
+    `upload` puts the job's output into S3; `conclude` completes the record, however the job ended; `clear`
+    removes what is no longer needed; `enter` records that the job enters a phase, and when.
     """
 
     key: str  # the prefix of its members: "TrainingJob" for TrainingJobName, ...
@@ -113,7 +112,7 @@ class JobService:
             own: record members of the service's own; they begin with an underscore.
 
         Raises:
-            ServiceError: the name is taken, or the job asks for what cannot be done here.
+            ServiceError: the name is taken, or the job asks for something that cannot run here.
         """
         key = self._kind.key
         name = request[f"{key}Name"]
@@ -158,7 +157,7 @@ class JobService:
             raise ServiceError("ValidationException", f"Requested resource not found: {name}") from None
 
     def stop(self, name: str) -> Response:
-        """Ask a running job to end; the answer does not wait for it."""
+        """Ask a running job to end; returns at once."""
         status = f"{self._kind.key}Status"
         if self.describe(name)[status] not in {"InProgress", "Stopping"}:
             raise ServiceError("ValidationException", f"The job {name} has ended; it cannot be stopped")
@@ -176,7 +175,7 @@ class JobService:
         return {}
 
     def interrupt(self, name: str) -> None:
-        """Ask a job to end because the service does; one that has ended, or been asked to, stays as it is."""
+        """Ask a job to end because the service does, unless it has ended or was asked before."""
         with contextlib.suppress(ServiceError):  # it ended by itself
             if self.describe(name)[f"{self._kind.key}Status"] == "InProgress":
                 self._interrupted.add(name)
@@ -220,7 +219,7 @@ class JobService:
         return record
 
     def kill(self) -> None:
-        """End every program at once, also one that was asked to and takes its time."""
+        """End every program at once, also one that is already ending."""
         with self._lock:
             self._stop_timeout_s = 0
             running = [program for _, program in self._running.values() if program is not None]
@@ -228,7 +227,7 @@ class JobService:
             program.stop(0)
 
     def close(self) -> None:
-        """End every running job and wait for the threads; whoever waits for one runs it again."""
+        """End every running job and wait for the threads; steps and tuning jobs rerun interrupted ones."""
         with self._lock:
             self._closed = True
             running = dict(self._running)
@@ -249,14 +248,14 @@ class JobService:
             self._end(name, status, reason)
             self._judge(name, rules)
         except BaseException:
-            self._fail(name, "the local service's own error; its log tells")
+            self._fail(name, "an error of the local service; see its log")
             raise
         finally:
             with self._lock:
                 del self._running[name]
 
     def _carry_out(self, name: str, start: Start, rules: RuleEvaluation) -> tuple[str, str]:
-        """Run the job; its final status and, if it failed, why."""
+        """Run the job; return its final status and, if it failed, why."""
         record = self._enter(name, "Downloading")
         program = self._kind.prepare(self._home, record, self.environment())
         with self._lock:
@@ -285,7 +284,7 @@ class JobService:
         return INTERRUPTED if name in self._interrupted else ""
 
     def _enter(self, name: str, phase: str) -> Record:
-        """Note that a job comes into a phase, and from when its time counts; the record."""
+        """Record that a job enters a phase, and when its time starts; return the record."""
 
         def change(record: Record) -> None:
             now = clock.now(record["CreationTime"])
@@ -296,7 +295,7 @@ class JobService:
         return self._store.update(self._kind.key, name, change, PATIENCE_S)
 
     def _end(self, name: str, status: str, reason: str) -> None:
-        """Record how a job ended; a disk that does not take its record, or its files, makes it Failed."""
+        """Record how a job ended; it is Failed if the disk is too full for its record or files."""
         try:
             record = self.describe(name)
             self._mark_ended(record, status, reason)
@@ -310,15 +309,15 @@ class JobService:
             self._fail(name, fault)
 
     def _fail(self, name: str, fault: str) -> None:
-        """End a job for a fault of the service: without `conclude`, which may be what failed.
+        """Fail a job for a fault of the service, without `conclude`, which may be what failed.
 
-        Whatever the disk does: a job without a thread that is not known to have ended is waited for forever.
+        Works with a full disk, too: otherwise others would wait forever for a job without a thread.
         """
         reason = f"InternalServerError: {fault}"
         self._store.keep(self._kind.key, name, lambda record: self._mark_ended(record, "Failed", reason))
 
     def _judge(self, name: str, rules: RuleEvaluation) -> None:
-        """Let the rules come to their end, after the job: nobody waits for them."""
+        """Let the rules finish after the job: nothing waits for them."""
         with self._lock:
             self._running[name] = (self._running[name][0], rules)
             if self._closed:
@@ -341,9 +340,9 @@ def refuse_empty_words(specification: Mapping[str, Any]) -> None:
     """Refuse an empty word in the command of a job (its AppSpecification or AlgorithmSpecification).
 
     botocore's model allows one; CreateProcessingJob refuses it, in these words
-    (https://github.com/aws/sagemaker-python-sdk/issues/3758). Not published, and so assumed: that it counts
+    (https://github.com/aws/sagemaker-python-sdk/issues/3758). Assumed, because not published: that it counts
     from 0, that it says the same of ContainerEntrypoint, and that CreateTrainingJob refuses one too. A null
-    does not come here: botocore's model refuses it first, in its own words.
+    does not get here: botocore's model refuses it first, in its own words.
 
     Raises:
         ServiceError: ValidationException that names the member and the index.

@@ -24,7 +24,7 @@ _SEGMENT = re.compile(
     rf"|\.?\[(?P<items>(?:{_ITEM})(?:,\s*(?:{_ITEM}))*)\]"
 )
 
-# The values that a segment of a path leads to from one value.
+# The values that a segment of a path selects from one value.
 Lead = Callable[[Any], list[Any]]
 
 
@@ -33,8 +33,8 @@ class JsonPath:
     """A path, parsed by `parse_path`.
 
     Args:
-        definite: whether it leads to one place.
-        names: whether it asks for members by their names, which arrays have not.
+        definite: whether it selects exactly one place.
+        names: whether it selects members by name, which arrays do not have.
     """
 
     text: str
@@ -44,21 +44,21 @@ class JsonPath:
 
     @property
     def everything(self) -> bool:
-        """Whether it selects the whole."""
+        """Whether it selects the whole document."""
         return not self.leads
 
     def select(self, document: Any) -> Any:
         """What the path selects of a document.
 
         Raises:
-            ValueError: it leads to a member or an element that is not there.
+            ValueError: it selects a member or an element that does not exist.
         """
         found = [document]
         try:
             for lead in self.leads:
                 found = [value for start in found for value in lead(start)]
         except (LookupError, TypeError):
-            raise ValueError(f"{self.text} leads to nothing in {json.dumps(document)[:200]}") from None
+            raise ValueError(f"{self.text} selects nothing in {json.dumps(document)[:200]}") from None
         return found[0] if self.definite else found
 
 
@@ -66,7 +66,7 @@ def parse_path(text: str) -> JsonPath:
     """Parse a JSONPath.
 
     Raises:
-        ValueError: no JSONPath, or one with operators that batch transform does not support.
+        ValueError: not a JSONPath, or one with operators that batch transform does not support.
     """
     if len(text) > LONGEST_PATH:
         raise ValueError(f"the JSONPath {text!r} is longer than {LONGEST_PATH} characters")
@@ -95,11 +95,11 @@ def parse_path(text: str) -> JsonPath:
 def _item(item: str, path: str) -> int | slice:
     start, colon, end = item.partition(":")
     if end:
-        # The guide's examples take the end in ("$[1:4] specifies the second through fifth columns"), its
-        # table likens the operator to slice(), and JsonPath leaves the end out.
+        # The guide's examples include the end ("$[1:4] specifies the second through fifth columns"), its
+        # table compares the operator to slice(), and JsonPath excludes the end.
         raise ValueError(
-            f"the JSONPath {path!r} has a slice with an end, which AWS documents both as included and as left"
-            " out; write the indexes one by one, as in $[1,2,3]"
+            f"the JSONPath {path!r} has a slice with an end, which AWS documents both as included and as"
+            " excluded; write the indexes one by one, as in $[1,2,3]"
         )
     return slice(int(start or 0), None) if colon else int(start)
 

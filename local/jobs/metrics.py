@@ -28,7 +28,7 @@ Definitions = Sequence[Mapping[str, str]]
 def found(lines: Iterable[str], definitions: Definitions) -> Iterator[tuple[str, float]]:
     """Every metric in the lines of a log, in order; a metric's regex has the number as group 1.
 
-    Source: MetricDefinitions in the API reference; what is not a finite number is not emitted.
+    Source: MetricDefinitions in the API reference; only finite numbers are emitted.
     """
     patterns = [(definition["Name"], re.compile(definition["Regex"])) for definition in definitions]
     for line in lines:
@@ -51,9 +51,9 @@ def logged(log: Path, definitions: Definitions) -> dict[str, list[float]]:
 
 @contextlib.contextmanager
 def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) -> Iterator[None]:
-    """Send what a training job's metrics find in its log to CloudWatch, until the block ends.
+    """Send the metrics in a training job's log to CloudWatch, until the block ends.
 
-    A CloudWatch that cannot be reached, or refuses, is the end of the sending.
+    Sending ends if CloudWatch cannot be reached or refuses.
 
     Args:
         service: the environment that makes boto3 talk to this service.
@@ -64,7 +64,7 @@ def emitted(log: Path, record: Mapping[str, Any], service: Mapping[str, str]) ->
         return
     job = record["TrainingJobName"]
     send = partial(_send, log, job, definitions, service)
-    lost = f"{job} has not all its metrics in CloudWatch"
+    lost = f"some metrics of {job} are missing in CloudWatch"
     with sidecar("metrics", send, (BotoCoreError, ClientError), lost):
         yield
 
@@ -76,7 +76,7 @@ def _send(
     client, place = None, 0
     over = False
     while not over:
-        over = ended.wait(_POLL_S)  # what came before the end is read after it
+        over = ended.wait(_POLL_S)  # the log's last lines are read after the end
         lines, place = _lines(log, place)
         now = clock.now()
         data = [
@@ -89,7 +89,7 @@ def _send(
 
 
 def _lines(log: Path, place: int) -> tuple[list[str], int]:
-    """The whole lines of a log from a place on, and the place behind them."""
+    """The complete lines of a log from an offset on, and the offset behind them."""
     if not log.exists():
         return [], place
     with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""How a transform job speaks to its model's server: with what settings, how long and how often."""
+"""How a transform job talks to its model's server: settings, timeouts and retries."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DEFAULT_TIMEOUT_S = 600
 DEFAULT_RETRIES = 3
 DEFAULTS = {"MaxConcurrentTransforms": 1, "MaxPayloadInMB": 6, "BatchStrategy": "MULTI_RECORD"}
 MOST_MB = 100  # of MaxPayloadInMB, and of MaxConcurrentTransforms times that
-# The names in a request, and those that containers know and logs show.
+# The names in a request, and in containers and logs.
 STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}
-# Not published: how long it waits before it asks again, and that it does so for all but a 4xx.
+# Assumed, not published: how long it waits before a retry, and that it retries everything but a 4xx.
 RETRY_INTERVAL_S = 1.0
-# How long a broken connection waits for the exit of the process that broke it.
+# How long to wait, after a broken connection, for the exit of the process that broke it.
 EXIT_GRACE_S = 0.5
 MESSAGE_CHARACTERS = 2000
 
@@ -42,15 +42,15 @@ class ModelClient:
 
     @property
     def ended(self) -> bool:
-        """Whether there is nobody to ask any more, or no reason to."""
+        """Whether the server has ended, or the job is stopping."""
         return self._stopping.is_set() or self._server.exit_status is not None
 
     def settings(self) -> dict[str, Any]:
-        """The job's settings, else those that the model asks for, else the defaults (developer guide, "Use
+        """The job's settings, or else the model's, or else the defaults (developer guide, "Use
         Your Own Inference Code with Batch Transform").
 
         Raises:
-            JobError: the model asks for what cannot be understood, or for too much.
+            JobError: the model's settings cannot be read, or are too large.
         """
         given = {name: self._job[name] for name in DEFAULTS if self._job.get(name)}
         if "BatchStrategy" in given:
@@ -73,7 +73,7 @@ class ModelClient:
         """The model's answer.
 
         Raises:
-            Refused: the model refuses the payload, or does not answer, however often it is asked.
+            Refused: the model refuses the payload, or does not answer after all retries.
         """
         config = self._job.get("ModelClientConfig", {})
         timeout_s = config.get("InvocationsTimeoutInSeconds", DEFAULT_TIMEOUT_S)

@@ -25,8 +25,8 @@ from local.wire.errors import invalid
 
 FOLDER = "processing-jobs"
 _LOCAL_PATH = f"{OPT_ML}/processing/"
-# FrameworkProcessor (sagemaker.core.processing) has it unpacked in /opt/ml/processing/input/code: it lies
-# at the root of its own input, or deeper in one whose LocalPath lies above that.
+# FrameworkProcessor (sagemaker.core.processing) has it unpacked in /opt/ml/processing/input/code: it is at
+# the root of its own input, or deeper in an input with a LocalPath above that.
 _CODE = "sourcedir.tar.gz"
 _RUNNABLE = {"S3DataType": "S3Prefix", "S3InputMode": "File", "S3CompressionType": "None"}
 
@@ -36,7 +36,7 @@ def _ml(home: Home, record: Record) -> Path:
 
 
 def check(record: Record) -> None:
-    """Refuse what a process on this machine cannot do.
+    """Refuse what does not run on this machine.
 
     Raises:
         ServiceError: ValidationException that names the member.
@@ -69,7 +69,7 @@ def check(record: Record) -> None:
 
 
 def _check_path(name: str, entry: Record, place: Record) -> None:
-    """Refuse a LocalPath that cannot be (API reference: ProcessingS3Input; so of ProcessingS3Output, too)."""
+    """Refuse an invalid LocalPath (API reference: ProcessingS3Input; the same for ProcessingS3Output)."""
     if "LocalPath" not in place:
         if not entry.get("AppManaged"):
             raise invalid(f"{name}: LocalPath is a required parameter when AppManaged is False (default)")
@@ -80,7 +80,7 @@ def _check_path(name: str, entry: Record, place: Record) -> None:
 
 
 def _check_unique(record: Record) -> None:
-    """The stricter reading of what is not published: names are unique, and every input has its own folder."""
+    """Names are unique, and every input has its own folder: not published, so the stricter reading."""
     inputs = record.get("ProcessingInputs", [])
     outputs = record.get("ProcessingOutputConfig", {}).get("Outputs", [])
     paths = [_folder(entry["S3Input"]) for entry in inputs if "LocalPath" in entry["S3Input"]]
@@ -91,7 +91,7 @@ def _check_unique(record: Record) -> None:
     ):
         for value, often in Counter(values).items():
             if often > 1:
-                raise invalid(f"{member} must be unique: {value!r} stands there {often} times")
+                raise invalid(f"{member} must be unique: {value!r} occurs {often} times")
 
 
 def _folder(place: Record) -> str:
@@ -102,7 +102,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     """Lay out the job's folder and return its process.
 
     Raises:
-        JobError: an input does not exist, or its code is not an archive that is safe to unpack.
+        JobError: an input does not exist, or its code is not a safe archive.
         ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = _ml(home, record)
@@ -138,7 +138,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
 
 
 def _check_code(folder: Path, uri: str) -> None:
-    """Look into the code that the SDK's FrameworkProcessor has its command unpack (`tar -xzf`)."""
+    """Check the code archive that the command of the SDK's FrameworkProcessor unpacks (`tar -xzf`)."""
     for file in sorted(folder.rglob(_CODE)):
         try:
             if file.is_file():
@@ -151,7 +151,7 @@ def _check_code(folder: Path, uri: str) -> None:
 
 
 def _inputs(record: Record) -> list[Record]:
-    """The inputs that the service downloads; of others, the program itself gets them."""
+    """The inputs that the service downloads; the program itself downloads the others."""
     return [entry for entry in record.get("ProcessingInputs", []) if not entry.get("AppManaged")]
 
 
@@ -163,7 +163,7 @@ def _targets(record: Record) -> list[Record]:
 
 @contextmanager
 def watch(home: Home, record: Record, _service: Mapping[str, str]) -> Iterator[None]:
-    """Upload the outputs whose S3UploadMode is Continuous while the program runs, whatever becomes of it."""
+    """Upload the outputs with S3UploadMode Continuous while the program runs, even if it fails."""
     ml = _ml(home, record)
     with ExitStack() as stack:
         for target in _targets(record):
@@ -188,7 +188,7 @@ def conclude(home: Home, record: Record) -> None:
 
 
 def clear(home: Home, record: Record) -> None:
-    """Remove the folder of a job that ended well, but for the log."""
+    """Remove the folder of a successful job, except the log."""
     if record["ProcessingJobStatus"] == "Completed":
         shutil.rmtree(_ml(home, record))
 

@@ -1,4 +1,4 @@
-"""The records of a transform job: from an object to what the model is sent, and from its answers to lines."""
+"""The records of a transform job: from objects to the model's input, and from its answers to lines."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Refused(Exception):
     """Why an object is not transformed.
 
     Args:
-        side: whose fault it is, as in a FailureReason: ClientError or AlgorithmError.
-        headline: what the job's log says first.
-        message: the details, which may be many lines.
+        side: who is to blame, as in a FailureReason: ClientError or AlgorithmError.
+        headline: the first line in the job's log.
+        message: the details, perhaps many lines.
     """
 
     def __init__(self, side: str, headline: str, message: str = "") -> None:
@@ -43,7 +43,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class DataProcessing:
-    """What of a record the model is sent, and what of the record and its answer is kept."""
+    """Which part of a record goes to the model, and which parts of record and answer are kept."""
 
     input_filter: JsonPath
     output_filter: JsonPath
@@ -51,10 +51,10 @@ class DataProcessing:
     is_csv: bool
 
     def sent(self, record: bytes) -> bytes:
-        """The part of a record that the model is sent.
+        """The part of a record that goes to the model.
 
         Raises:
-            Refused: the record is not of the content type, or lacks what the filter asks for.
+            Refused: the record does not have the content type, or lacks what the filter selects.
         """
         if self.input_filter.everything:
             return record
@@ -64,7 +64,7 @@ class DataProcessing:
         """What is kept of records and the model's answer to them, record by record.
 
         Raises:
-            Refused: the answer is not of the content type, or not one for each record.
+            Refused: the answer does not have the content type, or not one item per record.
         """
         one_document = len(records) == 1 and not self.is_csv
         answers = [answer] if one_document else answer.removesuffix(b"\n").split(b"\n")
@@ -114,7 +114,7 @@ class DataProcessing:
 
 
 def data_processing(job: Record) -> DataProcessing | None:
-    """The DataProcessing of a transform job; None where answers are kept as they come.
+    """The DataProcessing of a transform job; None where answers are kept unchanged.
 
     Raises:
         ValueError: a filter is not a JSONPath, or the job's formats do not allow it. AWS documents the rules
@@ -150,13 +150,13 @@ def batches(
     """The batches of an object.
 
     Args:
-        by_lines: whether each line is a record; else the whole object is the only one, also if it is empty.
-        single: whether a batch has one record; else it has as many as fit.
+        by_lines: whether each line is a record; otherwise the whole object is one, even an empty one.
+        single: whether a batch has one record; otherwise it has as many as fit.
         limit_bytes: of a payload.
-        sent: what of a record the model is sent.
+        sent: gives the part of a record that goes to the model.
 
     Raises:
-        Refused: a record is too large, or by `sent`.
+        Refused: a record is too large, or `sent` refuses it.
     """
     records: list[bytes] = []
     parts: list[bytes] = []
@@ -176,7 +176,7 @@ def batches(
 
 
 def _records(content: BinaryIO, by_lines: bool, limit_bytes: int) -> Iterator[bytes]:
-    """The records, without the newlines that end them; no more of one is read than the limit."""
+    """The records, without their final newlines; at most the limit is read of each."""
     reads = (
         iter(lambda: content.readline(limit_bytes + 1), b"") if by_lines else [content.read(limit_bytes + 1)]
     )

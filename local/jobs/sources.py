@@ -45,7 +45,7 @@ def sources(home: Home, data: Record) -> list[Source]:
     """The objects of an S3DataSource, sorted.
 
     Raises:
-        JobError: there are none, the manifest is none, or a result can have no key of its own.
+        JobError: there are none, the manifest is malformed, or a result has no unique key.
         ServiceError: there is no such bucket or manifest.
     """
     read = _in_manifest if data["S3DataType"] == "ManifestFile" else _below_prefix
@@ -66,14 +66,14 @@ def sources(home: Home, data: Record) -> list[Source]:
 
 
 def _above(name: str, results: Collection[str]) -> bool:
-    """Whether a folder of a result would be another result."""
+    """Whether another result would be at the place of one of this result's folders."""
     return any(str(folder) in results for folder in PurePosixPath(name).parents)
 
 
 def _below_prefix(home: Home, uri: str) -> Iterator[Source]:
     """The result of in/data.csv is data.csv.out, whether the prefix is "in" or "in/" (as in AWS's sample
-    notebook tensorflow_batch_transform_mnist). Not published: of a prefix that ends within a name, such as
-    "in/raw-", the whole name remains.
+    notebook tensorflow_batch_transform_mnist). Not published: for a prefix that ends within a name, such as
+    "in/raw-", the whole name is kept.
     """
     bucket, prefix = address(uri)
     for key in matching(home, bucket, prefix):

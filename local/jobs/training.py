@@ -1,12 +1,12 @@
-"""Training jobs: the /opt/ml layout that the sagemaker-training toolkit expects, and what it leaves.
+"""Training jobs: the /opt/ml layout that the sagemaker-training toolkit expects, and its output.
 
 A job that is stopped, by a person, by its time or by a tuning job's early stopping, gets SIGTERM as on AWS:
 process 1 alone, not the program that the toolkit runs (https://github.com/aws/sagemaker-training-toolkit
-issues 125 and 173; aws/deep-learning-containers issue 632). There process 1 is a shell that goes on, so the
+issues 125 and 173; aws/deep-learning-containers issue 632). There process 1 is a shell that continues, so the
 program runs for up to 120 s more and is killed; here it is the toolkit, which SIGTERM ends, so the program is
-killed at once. Either way it never knows, and only what it wrote before counts: the seconds that AWS adds to
-that are not promised to anybody, and here they would keep a core from the next trial. A ContainerEntrypoint
-is process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
+killed at once. Either way the program gets no signal, and only what it wrote before counts: AWS does not
+promise the extra seconds, and here they would keep a core from the next trial. A ContainerEntrypoint is
+process 1 itself, there and here: if it handles SIGTERM, it has the 120 s.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def folder(home: Home, record: Record) -> Path:
 
 
 def check(record: Record) -> None:
-    """Refuse what a process on this machine cannot do, and complete a new job's record.
+    """Refuse what does not run on this machine, and complete a new job's record.
 
     Raises:
         ServiceError: ValidationException that names the member.
@@ -85,12 +85,12 @@ def check(record: Record) -> None:
     for channel in record.get("InputDataConfig", []):
         name = channel["ChannelName"]
         if names.count(name) > 1:  # not published; the stricter reading
-            raise invalid(f"ChannelName must be unique: {name!r} stands there {names.count(name)} times")
+            raise invalid(f"ChannelName must be unique: {name!r} occurs {names.count(name)} times")
         if name in {".", ".."}:
-            raise invalid(f"channel {name!r}: a ChannelName becomes a folder, which this is not")
+            raise invalid(f"channel {name!r}: a ChannelName must be a valid folder name")
         source = channel["DataSource"].get("S3DataSource")
         if source is None or source["S3DataType"] != "S3Prefix":
-            raise invalid(f"channel {name}: only an S3Prefix runs locally")
+            raise invalid(f"channel {name}: only S3DataType S3Prefix runs locally")
         mode = channel.get("InputMode", algorithm.get("TrainingInputMode", "File"))
         if mode == "Pipe":
             raise invalid(
@@ -118,13 +118,13 @@ def _groups(record: Record) -> list[Record]:
 
 
 def _local_path(record: Record, member: str) -> str:
-    """Where a job finds what belongs to one of its members that have a LocalPath."""
+    """The folder of one of a job's members that have a LocalPath."""
     path: str = record[member].get("LocalPath") or _LOCAL_PATHS[member]
     return path
 
 
 def _check_local_paths(record: Record) -> None:
-    """The stricter reading of what is not published: none is all of /opt/ml, or lies in another."""
+    """None is /opt/ml itself or inside another one: not published, so the stricter reading."""
     paths = {
         member: PurePosixPath(_local_path(record, member)) for member in _LOCAL_PATHS if member in record
     }
@@ -164,7 +164,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
     """Lay out the job's folder and return its process.
 
     Raises:
-        JobError: a channel's data does not exist; the code is not an archive that is safe to unpack.
+        JobError: a channel's data does not exist; the code is not a safe archive.
         ValueError: an output has no bucket; the job could write into the machine's own /opt/ml.
     """
     ml = folder(home, record) / "ml"
@@ -187,7 +187,7 @@ def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container
         require_bucket(home, uri)
         make_folder(kept)
     if "CheckpointConfig" in record:
-        # A folder that is kept the same at both ends, not a prefix: a job's must not bring its neighbours'.
+        # Synchronized as a folder, not as a prefix: a job must not get its neighbours' files.
         uri = f"{record['CheckpointConfig']['S3Uri'].rstrip('/')}/"
         download(home, uri, outside(_local_path(record, "CheckpointConfig"), ml))
     if "S3OutputPath" in record.get("ProfilerConfig", {}):
@@ -202,24 +202,24 @@ def check_code(home: Home, record: Record) -> None:
     """Look into the archive of a script's code: the toolkit unpacks whatever is in it, wherever that says.
 
     Raises:
-        JobError: it must not be unpacked.
+        JobError: it is not safe to unpack.
     """
     uri = record.get("HyperParameters", {}).get("sagemaker_submit_directory", "").strip('"')
     try:
         archive = home.object_path(uri) if uri.startswith("s3://") else Path(uri)
-        if archive.is_file():  # of what is not there, and of a folder, the toolkit speaks for itself
+        if archive.is_file():  # the toolkit itself reports a missing archive, and a folder
             check_tar(archive)
     except ValueError as error:
         raise JobError(f"ClientError: the code {uri} cannot be unpacked: {error}; pack it again") from None
 
 
 def _tensors(ml: Path, record: Record) -> Path:
-    """Where Debugger's hook writes, in a job that has a DebugHookConfig."""
+    """The folder that Debugger's hook writes to, in a job that has a DebugHookConfig."""
     return outside(_local_path(record, "DebugHookConfig"), ml)
 
 
 def _kept(ml: Path, record: Record) -> Iterator[tuple[Path, str]]:
-    """The folders that SageMaker copies to S3 while the job runs, so also those of one that fails."""
+    """The folders that SageMaker copies to S3 while the job runs, so also if it fails."""
     if "CheckpointConfig" in record:
         path = _local_path(record, "CheckpointConfig")
         yield outside(path, ml), record["CheckpointConfig"]["S3Uri"]
@@ -230,9 +230,9 @@ def _kept(ml: Path, record: Record) -> Iterator[tuple[Path, str]]:
 def configure(
     home: Home, ml: Path, record: Record, channels: Record, service: Mapping[str, str]
 ) -> Container:
-    """Write what the toolkit reads of a job below its folder `ml` and return its process.
+    """Write the job's files that the toolkit reads below `ml`, and return the job's process.
 
-    `channels` is inputdataconfig.json; the log lies beside the folder.
+    `channels` is inputdataconfig.json; the log is beside the folder.
 
     Raises:
         ValueError: the job could write into the machine's own /opt/ml.
@@ -261,7 +261,7 @@ def configure(
         "SAGEMAKER_BASE_DIR": own.inside(OPT_ML),
         "TRAINING_JOB_NAME": record["TrainingJobName"],
         "TRAINING_JOB_ARN": record["TrainingJobArn"],
-        # smdebug does not know SAGEMAKER_BASE_DIR, but these.
+        # smdebug does not read SAGEMAKER_BASE_DIR, but these.
         "SMDEBUG_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/debughookconfig.json"),
         "TENSORBOARD_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/tensorboardoutputconfig.json"),
         "CHECKPOINT_CONFIG_FILE_PATH": own.inside(f"{_CONFIG}/checkpointconfig.json"),
@@ -299,7 +299,7 @@ def upload(home: Home, record: Record) -> None:
     """Put the model and the output data where SageMaker puts them in S3.
 
     Raises:
-        JobError: what should be a folder is none.
+        JobError: something that should be a folder is not.
         ValueError: as local/s3/transfer.py, `upload`.
     """
     ml = folder(home, record) / "ml"
@@ -335,10 +335,10 @@ def watch(home: Home, record: Record, service: Mapping[str, str]) -> Iterator[No
 
 
 def conclude(home: Home, record: Record) -> None:
-    """Add the final metrics and how long it took; upload the last tensors, and what is kept meanwhile."""
+    """Add the final metrics and the duration; upload the last tensors and the continuous folders."""
     started = record.get("TrainingStartTime")
     if started is not None:
-        # Whole seconds, the last one begun. A spot job is never interrupted here, and saves nothing.
+        # Whole seconds, rounded up. A spot job is never interrupted here, and saves nothing.
         seconds = math.ceil(record["TrainingEndTime"] - started)
         record |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
     definitions = record["AlgorithmSpecification"].get("MetricDefinitions", [])
@@ -358,7 +358,7 @@ def conclude(home: Home, record: Record) -> None:
 
 @contextmanager
 def _failing(record: Record) -> Iterator[None]:
-    """What cannot be uploaded fails the job; the rest is uploaded all the same."""
+    """An upload that fails makes the job fail; the rest is still uploaded."""
     try:
         yield
     except ValueError as error:
@@ -367,9 +367,9 @@ def _failing(record: Record) -> Iterator[None]:
 
 
 def _end_tensors(home: Home, tensors: Path, url: str) -> None:
-    """Upload the tensors of a job that has ended, and at last the file that says so.
+    """Upload the tensors of an ended job, and finally the file that marks the end.
 
-    In training jobs smdebug leaves that to SageMaker; a trial waits for more tensors until it is there.
+    In training jobs smdebug leaves that file to SageMaker; its trials wait for more tensors until it exists.
     """
     upload_changes(home, tensors, url, unfinished=_UNFINISHED_TENSORS)
     write(home, f"{url}/{_END_OF_TENSORS}", "")

@@ -1,4 +1,4 @@
-"""Batch transform jobs: every object below a prefix through a model, and what it answers to S3."""
+"""Batch transform jobs: send every object below a prefix to a model, and its answers to S3."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER = "transform-jobs"
 
 
 def check(models: Models, record: Record) -> None:
-    """Refuse what SageMaker refuses, and what one machine cannot do.
+    """Refuse what SageMaker refuses, and what does not run on one machine.
 
     Raises:
         ServiceError: ValidationException that names the member, the model or the rule.
@@ -54,7 +54,7 @@ def check(models: Models, record: Record) -> None:
 
 
 def prepare(models: Models, server: str, home: Home, record: Record, service: Mapping[str, str]) -> Agent:
-    """Find the objects, and return what will transform them.
+    """Find the objects, and return the agent that will transform them.
 
     Raises:
         JobError: there are none.
@@ -100,11 +100,11 @@ def _data_source(record: Record) -> Record:
 
 
 def _nothing(_home: Home, _record: Record) -> None:
-    """The agent puts its results into S3 itself: those of a failed job, too."""
+    """The agent itself puts its results into S3, also those of a failed job."""
 
 
 def clear(home: Home, record: Record) -> None:
-    """Remove all of the job's folder but the log and its times, also what a killed service left."""
+    """Remove the job's folder except the log and its times, also after a killed service."""
     folder = home.folder(FOLDER, record["TransformJobName"])
     if folder.is_dir():
         for path in set(folder.iterdir()) - {folder / LOG, times_of(folder / LOG)}:

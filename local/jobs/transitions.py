@@ -1,10 +1,10 @@
-"""The secondary statuses of a training job, one after the other, as DescribeTrainingJob tells them."""
+"""The secondary statuses of a training job, in order, as DescribeTrainingJob answers them."""
 
 from __future__ import annotations
 
 from local.home.store import Record
 
-# As SageMaker was recorded to say. "Status messages are subject to change" (API reference,
+# As recorded from SageMaker. "Status messages are subject to change" (API reference,
 # SecondaryStatusTransition).
 _MESSAGES = {
     "Starting": "Starting the training job",
@@ -21,11 +21,11 @@ _LAST = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded")
 
 
 def enter(record: Record, status: str, now: float) -> None:
-    """A training job is in this secondary status from now on (Unix seconds), and in the last one no more."""
+    """Move a training job from its last secondary status to this one, now (Unix seconds)."""
     transitions = record.setdefault("SecondaryStatusTransitions", [])
     for transition in transitions[-1:]:
         transition.setdefault("EndTime", now)
     transitions.append({"Status": status, "StartTime": now, "StatusMessage": _MESSAGES[status]})
     if status in _LAST:
-        transitions[-1]["EndTime"] = now  # as SageMaker was recorded to answer
+        transitions[-1]["EndTime"] = now  # as recorded from SageMaker
     record["SecondaryStatus"] = status

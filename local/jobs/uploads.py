@@ -16,16 +16,16 @@ INTERVAL_S = 1.0
 
 @contextlib.contextmanager
 def uploaded_meanwhile(home: Home, folder: Path, uri: str, unfinished: str = "") -> Iterator[None]:
-    """Upload what has changed in a folder, again and again until the block ends, but for the end itself.
+    """Upload the changes in a folder, again and again until the block ends, but not once more at the end.
 
     Args:
-        unfinished: how the names of files end that nobody should see, if it is not empty.
+        unfinished: suffix of unfinished files, which are left out; "" for none.
     """
 
     def upload(ended: threading.Event) -> None:
         while not ended.wait(INTERVAL_S):
             upload_changes(home, folder, uri, INTERVAL_S, unfinished)
 
-    lost = f"{uri} gets nothing more before its job has ended"
+    lost = f"{uri} gets nothing more until its job has ended"
     with sidecar("upload", upload, (OSError, ValueError), lost):
         yield

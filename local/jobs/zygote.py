@@ -1,16 +1,15 @@
 """Runs training jobs as forks of itself: `python -P zygote.py CHANNEL_FD`, in a training job's environment.
 
-What the sagemaker-training toolkit does again for every job (unpack the code, have pip check its
-requirements) and what its program imports, torch above all, happen once; after that a job costs one fork.
-Arguments, variables and folders of a fork come from the toolkit's own functions. A program of its own that
-imports nothing of the local service; what goes wrong before it is ready ends it, and the toolkit then says
-why.
+The toolkit's work for every job (unpack the code, let pip check its requirements) and the program's imports
+(mainly torch) happen once; after that a job costs one fork. Arguments, variables and folders of a fork come
+from the toolkit's own functions. This is a separate program that imports nothing from the local service. An
+error before it is ready ends it; the toolkit then reports the reason.
 
-The channel is a socket that keeps messages apart, each one JSON object: {} once it is ready, then for each
-{"variables": {...}, "folder": "<job>/ml", "own": true, "log": "<job>/log.txt"} that it receives {"pid": p},
-to which the service says {"runs": true} once that process is on record, and {"pid": p, "status": s} when that
-process has ended. "own" is whether that folder becomes the process's /opt/ml, as it is that of this process
-and of a job that the toolkit starts (launcher.py).
+The channel is a socket that keeps message boundaries; each message is one JSON object. It sends {} when it is
+ready. For each message {"variables": {...}, "folder": "<job>/ml", "own": true, "log": "<job>/log.txt"} it
+sends {"pid": p}; the service answers {"runs": true} when that process is recorded; it sends
+{"pid": p, "status": s} when that process has ended. "own": whether the folder becomes the process's /opt/ml,
+as for this process and for jobs that the toolkit starts (launcher.py).
 """
 
 from __future__ import annotations
@@ -54,29 +53,29 @@ def main(launcher: str, descriptor: str) -> None:
         sys.exit("the code is a package to be installed: not forked")
     for statement in outside_imports(code, code / env.user_entry_point):
         exec(compile(statement, "imports of the program", "exec"), {})
-    # numpy's OpenBLAS ends its threads before a fork by itself. Others would be missing in every fork.
+    # numpy's OpenBLAS ends its threads before a fork. Other threads would be missing in every fork.
     in_fork(lambda: None)
     if len([*Path("/proc/self/task").iterdir()]) > 1:
         sys.exit("a module that the program imports has started threads: not forked")
-    gc.freeze()  # forks leave these objects alone: going through them would copy them
+    gc.freeze()  # so that forks' garbage collection does not touch, and so copy, these objects
     channel.send(b"{}")
     if request := serve(channel):
         become(code, give_own, **request)
 
 
 def in_fork(work: Callable[[], None]) -> None:
-    """Do something that leaves nothing in this process: no thread, no connection, no boto3 session."""
+    """Do something in a fork, so that it leaves no thread, connection or boto3 session in this process."""
     pid = os.fork()
     if pid == 0:
         work()
         os._exit(0)
-    os.close(os.pidfd_open(pid))  # fails here, not later, where the kernel has none
+    os.close(os.pidfd_open(pid))  # fails here, not later, if the kernel lacks it
     if os.waitpid(pid, 0)[1]:
         sys.exit(1)
 
 
 def unpack(uri: str, code: Path) -> None:
-    """What sagemaker_training.entry_point.run does before it runs a script."""
+    """Do what sagemaker_training.entry_point.run does before it runs a script."""
     files.download_and_extract(uri, str(code))
     if modules.has_requirements(str(code)):
         modules.install_requirements(str(code))
@@ -112,7 +111,7 @@ def module_files(name: str, folders: tuple[Path, ...]) -> list[Path]:
 
 
 def serve(channel: socket.socket) -> dict[str, Any] | None:
-    """Fork for each request; the request in the fork, None here once the service is gone."""
+    """Fork for each request; return the request in the fork, and None here once the service is gone."""
     running: dict[int, int] = {}  # a descriptor of the process -> its pid
     with selectors.DefaultSelector() as selector, channel, contextlib.suppress(ConnectionError):
         selector.register(channel, selectors.EVENT_READ)
@@ -138,7 +137,7 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
                         os.close(gate)
                         return request
                     os.close(gate)
-                    os.setpgid(pid, pid)  # before anybody knows whom to signal
+                    os.setpgid(pid, pid)  # before anybody can know its pid
                     descriptor = os.pidfd_open(pid)
                     running[descriptor] = pid
                     selector.register(descriptor, selectors.EVENT_READ)
@@ -159,29 +158,29 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
 def become(
     code: Path, give_own: Callable[[str], None], variables: dict[str, str], folder: str, own: bool, log: str
 ) -> None:
-    """Be the process in which the toolkit would run the program: its errors are Python's own."""
+    """Become the process in which the toolkit would run the program: Python reports its errors."""
     os.setpgid(0, 0)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
 
-    # What the toolkit does with a job's folder, which its module `environment` reads when it is imported.
+    # The toolkit's module `environment` reads the job's folder when it is imported.
     os.environ.update(variables)
     shutil.copytree(code, Path(folder, "code"), dirs_exist_ok=True)
     if own:
-        give_own(folder)  # hides what /opt/ml was until now
+        give_own(folder)  # hides the previous /opt/ml
     importlib.reload(environment)
     env = environment.Environment()
     sys.path[:0] = [environment.code_dir, environment.base_dir]
     environment.write_env_vars(env.to_env_vars())
 
-    # What `python PROGRAM ARGUMENTS` does, started by it in the folder of the code.
+    # As `python PROGRAM ARGUMENTS` in the folder of the code.
     os.chdir(environment.code_dir)
     program = Path(environment.code_dir, env.user_entry_point)
     sys.path.insert(0, str(program.parent))
     sys.argv = [env.user_entry_point, *env.to_cmd_args()]
-    # Seeded at random when they were imported: unless the program seeds them, all forks would draw the same.
+    # Seeded at import: unless the program seeds them, all forks would draw the same numbers.
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
     if torch := sys.modules.get("torch"):
@@ -193,8 +192,8 @@ def become(
 
 
 def end() -> None:
-    """What Python does at a program's end for others to see, in its order (Py_FinalizeEx), and no more:
-    taking apart what it shares with the zygote would copy that, 0.3 s.
+    """Do the visible part of Python's finalization, in its order (Py_FinalizeEx), and no more:
+    freeing what is shared with the zygote would copy it (0.3 s).
     """
     threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as multiprocessing's forks do
     atexit._run_exitfuncs()

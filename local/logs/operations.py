@@ -1,4 +1,4 @@
-"""The operations of CloudWatch Logs that read: what the SDK's waiting and `aws logs tail` ask for."""
+"""The reading operations of CloudWatch Logs, which the SDK's wait functions and `aws logs tail` use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"([fb])/(\d+)")
 
 
 def control_plane(home: Home, store: Store) -> ControlPlane:
-    """What answers requests to CloudWatch Logs; others than these operations are refused."""
+    """Answers requests to CloudWatch Logs; other operations are refused."""
     streams = Streams(home, store)
     operations: dict[str, Operation] = {
         "DescribeLogGroups": functools.partial(_describe_groups, home, streams),
@@ -39,13 +39,13 @@ def _arn(home: Home, group: str) -> str:
 
 
 def _group(request: Request) -> str:
-    """The group that a request names, by its name or its ARN."""
+    """The group that a request names, by name or ARN."""
     text: str = request.get("logGroupName") or request.get("logGroupIdentifier") or ""
     return text.rpartition(":log-group:")[2].removesuffix(":*")
 
 
 def _found(streams: Streams, group: str, prefix: str = "") -> list[Stream]:
-    """The streams of a group; refuses one that there is not."""
+    """The streams of a group; refuses a missing one."""
     found = list(streams.of(group, prefix))
     if not found and not (prefix and next(streams.of(group), None)):
         raise ServiceError("ResourceNotFoundException", "The specified log group does not exist.")
@@ -121,9 +121,9 @@ def _describe_streams(home: Home, streams: Streams, request: Request) -> Respons
 
 
 def _get_events(streams: Streams, request: Request) -> Response:
-    """A page of a stream, forwards or backwards; its tokens are places in the file.
+    """A page of a stream, forwards or backwards; its tokens are offsets in the file.
 
-    At an end of the stream the token is the one that was given, as CloudWatch's is.
+    At an end of the stream the token equals the given one, as in CloudWatch.
     """
     name = request["logStreamName"]
     stream = next((it for it in _found(streams, _group(request)) if it.name == name), None)
@@ -149,7 +149,7 @@ def _get_events(streams: Streams, request: Request) -> Response:
 
 
 def _filter_events(streams: Streams, request: Request) -> Response:
-    """The events of several streams in the order of their times; the token is the id of the last one."""
+    """The events of several streams, ordered by time; the token is the id of the last one."""
     prefix, names = request.get("logStreamNamePrefix", ""), request.get("logStreamNames")
     matches, after = filtered(request.get("filterPattern", "")), request.get("nextToken", "")
     found: list[Event] = []
@@ -171,14 +171,14 @@ def _filter_events(streams: Streams, request: Request) -> Response:
 
 
 def _between(events: Iterable[Event], request: Request) -> Iterable[Event]:
-    """Those within a request's startTime and endTime, which itself is too late for GetLogEvents only."""
+    """The events from startTime to endTime; GetLogEvents alone excludes endTime itself."""
     start, end = request.get("startTime", 0), request.get("endTime", float("inf"))
     late = end if "logStreamName" in request else end + 1
     return (event for event in events if start <= event.timestamp < late)
 
 
 def _page(events: Iterable[Event], count: int) -> list[Event]:
-    """The first of them that fit into one answer, one at least."""
+    """The first events that fit into one answer, at least one."""
     page: list[Event] = []
     size = 0
     for event in itertools.islice(events, count):

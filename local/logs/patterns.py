@@ -1,4 +1,4 @@
-"""Filter patterns of CloudWatch Logs: terms that a line has or has not."""
+"""Filter patterns of CloudWatch Logs: terms that a line must or must not have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TERM = re.compile(r'([-?]?)(?:"((?:[^"\\]|\\.)*)"|(\S+))')
 
 
 def filtered(pattern: str) -> Callable[[str], bool]:
-    """Whether a line matches: it has every term, none that begins with -, and one of those that begin with ?.
+    """Whether a line matches: it has every plain term, no term after a -, and one of the terms after a ?.
 
     Source: CloudWatch Logs user guide, "Filter pattern syntax".
 
@@ -19,7 +19,7 @@ def filtered(pattern: str) -> Callable[[str], bool]:
         ServiceError: a pattern for JSON, for columns, or a regular expression.
     """
     if pattern.strip().startswith(("{", "[", "%")):
-        told = f"filterPattern {pattern!r}: the local service takes terms only, no {{...}}, [...] or %...%"
+        told = f"filterPattern {pattern!r}: the local service accepts only terms, not {{...}}, [...] or %...%"
         raise ServiceError("InvalidParameterException", told)
     terms: dict[str, list[str]] = {"": [], "-": [], "?": []}
     for sign, quoted, plain in _TERM.findall(pattern):

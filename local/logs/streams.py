@@ -1,4 +1,4 @@
-"""The log groups and their streams, named as SageMaker and Lambda name them, and the files behind them.
+"""The log groups and streams, with SageMaker's and Lambda's names, and the files behind them.
 
 Names: developer guide, "Log groups and streams that Amazon SageMaker AI sends to CloudWatch Logs".
 """
@@ -22,7 +22,7 @@ from local.processes.log_times import mark, marks
 
 @dataclass(frozen=True)
 class _Jobs:
-    """A kind of job, as JobKind has it, and what its streams are named after beside the job."""
+    """A kind of job, as in JobKind, and the second part of its streams' names."""
 
     key: str
     period: str
@@ -41,7 +41,7 @@ _ENDPOINTS = "/aws/sagemaker/Endpoints/"
 
 @dataclass(frozen=True)
 class Event:
-    """A line of a log; `offset` and `end` are its place in the file, in bytes."""
+    """A line of a log; `offset` and `end` are its position in the file, in bytes."""
 
     stream: str
     timestamp: int  # Unix milliseconds
@@ -51,14 +51,14 @@ class Event:
 
     @property
     def id(self) -> str:
-        """Sorts as the events do; 56 digits, as CloudWatch's have."""
+        """Sorts like the events; 56 digits, like CloudWatch's."""
         digest = int.from_bytes(hashlib.sha256(self.stream.encode()).digest()[:6])
         return f"{self.timestamp:014}{digest:020}{self.offset:022}"
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A log stream: the file behind it, and whether nothing more will be written to that."""
+    """A log stream: its file, and whether the file is complete."""
 
     group: str
     name: str
@@ -66,12 +66,12 @@ class Stream:
     ended: bool = False
 
     def times(self) -> list[tuple[int, int]]:
-        """Points in time (Unix milliseconds) and how long the log was then."""
+        """Points in time (Unix milliseconds) and the log's size then."""
         mark(self.log)
         return marks(self.log)
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """The lines from a place in the file on, but for an unfinished one and empty ones."""
+        """The complete, non-empty lines from an offset on."""
         times = self.times()
         sizes = [size for _, size in times]
         end = sizes[-1] if sizes else 0
@@ -96,14 +96,14 @@ class Streams:
         self._store = store
 
     def groups(self) -> list[str]:
-        """The names of the groups that there are."""
+        """The names of the existing groups."""
         names = [group for group in JOBS if next(self.of(group), None)]
         names += [f"{_ENDPOINTS}{record['EndpointName']}" for record in self._store.list(ENDPOINTS)]
         names += [f"{LOG_GROUPS}{record['FunctionName']}" for record in self._store.list(FUNCTIONS)]
         return sorted(name for name in names if next(self.of(name), None))
 
     def of(self, group: str, prefix: str = "") -> Iterator[Stream]:
-        """The streams of a group whose names begin with `prefix`; none of a group that there is not."""
+        """The streams of a group whose names begin with `prefix`; none if the group does not exist."""
         if group in JOBS:
             found = self._of_jobs(group, JOBS[group], prefix.partition("/")[0])
         elif group.startswith(_ENDPOINTS):
@@ -122,7 +122,7 @@ class Streams:
                 yield Stream(group, f"{job}/{host}-{int(started)}", log, ended)
 
     def _of_endpoint(self, group: str) -> Iterator[Stream]:
-        """A stream for each configuration that the endpoint has had and that is still there."""
+        """A stream for each of the endpoint's configurations, past ones too, that still exist."""
         endpoint = group.removeprefix(_ENDPOINTS)
         if "/" in endpoint or not endpoint:
             return
@@ -141,5 +141,5 @@ class Streams:
 
 
 def _instance(of: str) -> str:
-    """An id as EC2 gives to instances, always the same one."""
+    """An id like an EC2 instance's, always the same for the same input."""
     return f"i-{hashlib.sha256(of.encode()).hexdigest()[:17]}"

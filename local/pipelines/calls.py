@@ -1,4 +1,4 @@
-"""The calls that a step makes: SageMaker resources to create, Lambda functions to invoke."""
+"""The calls of a step: creating SageMaker resources, invoking Lambda functions."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ class Outcome:
 
 
 class Suspended(Exception):
-    """The service ends: whatever this step was at, a later service goes on with it."""
+    """The service ends: a later service continues this step."""
 
 
 class Signals:
-    """What an execution's steps are to do: go on, stop their jobs, or leave everything as it is."""
+    """What an execution's steps should do: continue, stop their jobs, or leave everything as it is."""
 
     def __init__(self) -> None:
         self._changed = threading.Event()
         self._suspended = False
 
     def stop(self) -> None:
-        """Steps stop their jobs and end."""
+        """Make steps stop their jobs and end."""
         self._changed.set()
 
     def suspend(self) -> None:
-        """Steps raise Suspended, and leave their jobs to the service."""
+        """Make steps raise Suspended, and leave their jobs to the service."""
         self._suspended = True
         self._changed.set()
 
     @property
     def stopping(self) -> bool:
-        """Whether steps are to stop; raises Suspended if the service ends."""
+        """Whether steps should stop; raises Suspended if the service ends."""
         if self._suspended:
             raise Suspended
         return self._changed.is_set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait `timeout_s`, or until steps are to stop; return whether they are. Raises as `stopping`."""
+        """Wait `timeout_s`, or until steps should stop; return and raise like `stopping`."""
         self._changed.wait(timeout_s)
         return self.stopping
 
@@ -90,7 +90,7 @@ def create_resource(
     """Create a model, a model package or a job, and wait for the job's end.
 
     Args:
-        name: the resource's name; where SageMaker names it, the ClientToken by which it is created once.
+        name: the resource's name or, if SageMaker names it, the ClientToken that makes the call idempotent.
         again: an earlier service may have created it already.
 
     Raises:
@@ -158,7 +158,7 @@ def _stop_job(sagemaker: Any, kind: StepType, name: str) -> None:
 
 
 def _ranked_trials(sagemaker: Any, kind: StepType, description: Mapping[str, Any]) -> Any:
-    """The trials that reported the objective, the best first, which the Describe call does not answer."""
+    """The trials that reported the objective, best first; the Describe call does not include them."""
     objective = description["HyperParameterTuningJobConfig"].get("HyperParameterTuningJobObjective", {})
     answer = getattr(sagemaker, xform_name(kind.trials))(
         **{kind.name_key: description[kind.name_key]},
@@ -178,7 +178,7 @@ def _job_outcome(kind: StepType, description: dict[str, Any]) -> Outcome:
     if status == "Stopped":
         return Outcome("Stopped", description, reason or description.get("SecondaryStatus"))
     exception_type = None
-    # No retry policy covers a full disk: its attempts, minutes apart, would only put off the news.
+    # No retry policy covers a full disk: attempts minutes apart would only delay the message.
     internal = reason.startswith("InternalServerError") and MAKE_ROOM not in reason
     if internal and not kind.trials:
         exception_type = "SageMaker.JOB_INTERNAL_ERROR"
@@ -203,12 +203,12 @@ def _refused(error: ClientError, service: str) -> Outcome:
 def invoke_function(
     functions: Any, arn: str, payload: Any, output_types: Mapping[str, str], report: Report
 ) -> Outcome:
-    """Invoke a Lambda function and wait for its answer, whose declared outputs become properties.
+    """Invoke a Lambda function and wait for its answer; its declared outputs become properties.
 
-    An output that the function does not return is left out: it fails the step that refers to it.
+    An output that the function does not return is left out; a step that refers to it fails.
 
     Raises:
-        ExpressionError: an output that is not of its declared type, or too long.
+        ExpressionError: an output with the wrong type, or too long.
         botocore.exceptions.BotoCoreError: no connection.
     """
     report(StepStatus="Executing", Metadata={"Lambda": {"Arn": arn}})
@@ -229,10 +229,10 @@ def invoke_function(
 
 
 def _output(name: str, value: Any, kind: str) -> Any:
-    """An output of the declared type; what is nested becomes one string of JSON."""
+    """An output of the declared type; nested values become a JSON string."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "String" and number:
-        return as_text(float(value))  # the service was recorded to answer "200.0" for 200
+        return as_text(float(value))  # recorded: the service answers "200.0" for 200
     if kind == "String":
         return value if isinstance(value, str) else json.dumps(value)
     if kind == "Boolean" and isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Runs one pipeline execution: starts each step when its turn comes and records what became of it."""
+"""Runs one pipeline execution: starts each step when it is ready and records how it ended."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from local.pipelines.values import Values
 
 # Unless ParallelismConfiguration says otherwise (developer guide, "Amazon SageMaker Pipelines quotas").
 _MAX_PARALLEL_STEPS = 50
-# How often the time that the running steps have used is written down.
+# How often the running steps' time is recorded.
 _NOTED_EVERY_S = 5.0
 
 
 class Execution:
-    """One execution, whose record lies in the store; `client` gives thread-safe boto3 clients."""
+    """One execution, with its record in the store; `client` gives thread-safe boto3 clients."""
 
     def __init__(self, arn: str, definition: Definition, store: Store, client: Callable[[str], Any]) -> None:
         self._definition = definition
@@ -33,7 +33,7 @@ class Execution:
         self._signals = Signals()
         self._values = Values(self._record, definition, client)
         self._steps = Steps(self._record, self._values, client, self._signals)
-        self._began: dict[str, float] = {}  # the running steps, and when, by the monotonic clock
+        self._began: dict[str, float] = {}  # the running steps and their monotonic start times
 
     def stop(self) -> None:
         """Stop the running jobs and start nothing more; returns at once."""
@@ -46,7 +46,7 @@ class Execution:
         self._signals.stop()
 
     def suspend(self) -> None:
-        """Leave everything as it is, for a later service to go on with; returns at once."""
+        """Leave everything as it is, for a later service to continue; returns at once."""
         self._signals.suspend()
 
     def name_experiment(self) -> None:
@@ -59,9 +59,9 @@ class Execution:
             self._record.note(lambda record: record.update(PipelineExperimentConfig=config))
 
     def run(self) -> None:
-        """Run the execution to its end, or until the service ends; one that has begun goes on.
+        """Run the execution to its end, or until the service ends; continues one that has begun.
 
-        Every change of state is in the store when it happens.
+        Every change of state is stored when it happens.
         """
         prefix = f"pipeline-{self._record.arn.rpartition('/')[2]}"
         try:
@@ -82,7 +82,7 @@ class Execution:
             raise
 
     def fail(self, fault: str) -> None:
-        """End the execution, and its steps that have not ended, for a fault of the service."""
+        """Fail the execution, and its unfinished steps, for a fault of the service."""
         self._record.fail(fault)
 
     def _run_graph(self, pool: ThreadPoolExecutor) -> None:
@@ -114,7 +114,7 @@ class Execution:
             self._note_used()
 
     def _note_used(self) -> None:
-        """Write down how long the running steps have been at work, whatever time passes between services."""
+        """Record how long the running steps have worked, without the time between services."""
         now = time.monotonic()
 
         def change(record: Record) -> None:

@@ -27,15 +27,15 @@ from local.wire.operations import Operation, Request, Response
 RUNNING = ("Executing", "Stopping")
 RETRIED = ("Failed", "Stopped")
 
-# A UserContext names a user profile of Studio, which nobody here has; its IamIdentity is "associated with
+# A UserContext names a user profile of Studio, which does not exist here; its IamIdentity is "associated with
 # model package groups, model packages, and project entities only" (API reference, UserContext).
 NOBODY: Record = {}
 
-LEFT = "The local service ended while the execution was running. RetryPipelineExecution goes on with it."
+LEFT = "The local service ended while the execution was running. RetryPipelineExecution continues it."
 
 
 class ExecutionService:
-    """The operations on executions; each execution runs in a thread of its own."""
+    """The operations on executions; each execution runs in its own thread."""
 
     def __init__(
         self, store: Store, client: Callable[[str], Any], pipeline: Callable[[Request], Record]
@@ -45,7 +45,7 @@ class ExecutionService:
         self._pipeline = pipeline
         self._lock = threading.Lock()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
-        self._left: dict[str, tuple[Definition, bool]] = {}  # what runs yet, and whether it was being stopped
+        self._left: dict[str, tuple[Definition, bool]] = {}  # what still runs; whether it was stopping
         self._closed = False
 
     def operations(self) -> dict[str, Operation]:
@@ -63,9 +63,9 @@ class ExecutionService:
         }
 
     def recover(self, resume: bool) -> None:
-        """Close the executions that an earlier service left running, or get ready to go on with them.
+        """Close the executions that an earlier service left running, or prepare to continue them.
 
-        To call before the first request; RetryPipelineExecution goes on with those that are closed.
+        Call it before the first request; RetryPipelineExecution continues closed ones.
 
         Raises:
             OSError: the disk is full.
@@ -82,23 +82,23 @@ class ExecutionService:
         try:
             self._left[arn] = self._remaining(record), status == "Stopping"
         except (ServiceError, LookupError, TypeError, ValueError) as error:
-            reason = f"The local service cannot go on with it: {error!r}"
+            reason = f"The local service cannot continue it: {error!r}"
             self._store.keep(EXECUTIONS, arn, partial(_close, reason=reason))
 
     def resume(self) -> list[str]:
-        """Go on with what `recover` has got ready, the oldest first; the service answers by now. The ARNs."""
+        """Continue what `recover` prepared, oldest first, once the service answers; return the ARNs."""
         with self._lock:
             for arn, (definition, stopping) in reversed(self._left.items()):  # newest first
                 self._begin(arn, definition, stopping=stopping)
             return list(self._left)
 
     def running(self) -> list[str]:
-        """The ARNs of the executions that run."""
+        """The ARNs of the running executions."""
         with self._lock:
             return list(self._running)
 
     def stop(self) -> None:
-        """Leave the running executions to a later service, take no more and wait; jobs must still answer."""
+        """Leave running executions to a later service, accept no more and wait; jobs must still answer."""
         with self._lock:
             self._closed = True
             running = list(self._running.values())
@@ -123,7 +123,7 @@ class ExecutionService:
         return record
 
     def _begin(self, arn: str, definition: Definition, *, stopping: bool = False) -> None:
-        """Run an execution in a thread of its own, from where its record has got."""
+        """Run an execution in its own thread, from the state in its record."""
         execution = Execution(arn, definition, self._store, self._client)
         execution.name_experiment()
         if stopping:
@@ -137,7 +137,7 @@ class ExecutionService:
             execution.fail(str(error))
 
     def _remaining(self, record: Record) -> Definition:
-        """What an execution that has begun runs: its definition, or the selected steps of it."""
+        """What a begun execution runs: its definition, or the selected steps of it."""
         definition = parsed(record["_definition"])
         selection = record["SelectiveExecutionConfig"]
         if selection is None:
@@ -152,7 +152,7 @@ class ExecutionService:
                 del self._running[arn]
 
     def _new_execution(self, pipeline: Record, request: Request) -> tuple[Record, Definition]:
-        """The record of an execution about to start, and what it runs; refused here or not at all."""
+        """The record of a new execution, and what it runs; every refusal happens here."""
         definition = parsed(pipeline["PipelineDefinition"])
         try:
             values = values_at_start(definition.parameters, request.get("PipelineParameters", []))
@@ -196,7 +196,7 @@ class ExecutionService:
     def _selected(
         self, definition: Definition, selection: Mapping[str, Any], pipeline: str
     ) -> tuple[Definition, dict[str, Record]]:
-        """The selected steps of a pipeline's definition, and what they need of the source's records."""
+        """The selected steps of a pipeline's definition, and the source's records that they need."""
         source = selection.get("SourcePipelineExecutionArn")
         reference = None if source is None else self._execution({"PipelineExecutionArn": source})
         if reference is not None and reference["PipelineArn"] != pipeline:
@@ -251,12 +251,12 @@ class ExecutionService:
         return record
 
     def _retry(self, request: Request) -> Response:
-        """Go on with an execution that failed or was stopped, under its own ARN.
+        """Continue a failed or stopped execution under its own ARN.
 
-        AWS publishes no more than "Retry the execution of the pipeline", and that it may answer
-        ConflictException (API reference). Here: the steps that succeeded keep their results, unless they come
-        after one that did not (they ran because it failed). All others begin again, with the definition and
-        the parameters that the execution was started with.
+        AWS publishes only "Retry the execution of the pipeline", and that it may answer ConflictException
+        (API reference). Here steps that succeeded keep their results, unless they come after one that did not
+        (they ran because it failed). All others begin again, with the execution's original definition and
+        parameters.
         """
         record = self._execution(request)
         with self._lock:
@@ -303,23 +303,23 @@ class ExecutionService:
 
 
 def parsed(text: str) -> Definition:
-    """The definition, or the service's refusal of it."""
+    """The parsed definition; raises the service's refusal."""
     try:
         return parse_definition(text)
     except DefinitionError as error:
-        # AWS's words begin so (aws/sagemaker-python-sdk#3908, #3472).
+        # AWS's message begins like this (aws/sagemaker-python-sdk#3908, #3472).
         raise ServiceError("ValidationException", f"Unable to parse pipeline definition. {error}") from None
 
 
 def _whole(record: Record) -> tuple[Any, ...]:
-    """What the operations read of a record."""
+    """The members of a record that the operations read."""
     steps = [(step["StepName"], step["StepStatus"], step["StartTime"]) for step in record["_steps"].values()]
     members = ("PipelineArn", "PipelineExecutionArn", "CreationTime", "_definition", "_parameters", "_token")
     return *steps, *(record[member] for member in members)
 
 
 def _given_up(arn: str, created: float, fault: str) -> Record:
-    """The members of an execution that could not be taken up."""
+    """The members of an execution that could not be continued."""
     pipeline = arn.rpartition("/execution/")[0]
     return {
         "PipelineArn": pipeline,
@@ -347,7 +347,7 @@ def _close(record: Record, reason: str) -> None:
 
 
 def refuse_versions(request: Request) -> None:
-    """Refuse a request for a version of a pipeline: there is one only."""
+    """Refuse a request for a version of a pipeline: there is only one."""
     for key in ("PipelineVersionId", "PipelineVersionAlias"):
         if key in request:
             raise ServiceError(

@@ -19,16 +19,16 @@ _FAILURES = ("Failed", "Stopped")
 
 @dataclass(frozen=True)
 class Progress:
-    """`ready` to start now, in the definition's order; `unhandled`, failed and no step runs after it."""
+    """Steps `ready` to start, in the definition's order; failed steps whose failure is `unhandled`."""
 
     ready: tuple[str, ...]
     unhandled: tuple[str, ...]
 
 
 def progress(definition: Definition, statuses: Mapping[str, str], outcomes: Mapping[str, bool]) -> Progress:
-    """What may start when the steps in `statuses` have got there; `outcomes` has each Condition's branch.
+    """What may start, given the steps' `statuses`; `outcomes` has each Condition's branch.
 
-    After a failure that no step's Trigger waits for, only steps start that run after some failure.
+    After a failure that no step's Trigger waits for, only steps that handle a failure start.
     """
     met: set[str] = set()
     never: set[str] = set()

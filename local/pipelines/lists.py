@@ -1,4 +1,4 @@
-"""Pages of pipelines and of executions, which the store reads one at a time."""
+"""Pages of pipelines and executions, read from the store one at a time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def page_of(
     prefix: str = "",
     parent: str | None = None,
 ) -> Response:
-    """The page of records that a List request asks for, under `members`; newest first unless it says else.
+    """The page of records that a List request asks for, under `members`; by default newest first.
 
     Args:
         name: the value of SortBy that sorts by name.
-        prefix: how the records' names begin.
-        parent: whose records they are; None for all.
+        prefix: of the records' names.
+        parent: the owner of the records; None for all.
 
     Raises:
-        ServiceError: the token is not one that an earlier page ended with.
+        ServiceError: the token is not from an earlier page.
     """
 
     def read(start: int, count: int) -> list[Record]:

@@ -22,9 +22,9 @@ PIPELINES = "pipelines"
 
 
 class PipelineService:
-    """The operations on pipelines and their executions; each execution runs in a thread of its own.
+    """The operations on pipelines and their executions; each execution runs in its own thread.
 
-    `client` gives a boto3 client of a service, bound to the local endpoint and safe to share by threads.
+    `client` gives a thread-safe boto3 client of a service, bound to the local endpoint.
     """
 
     def __init__(self, home: Home, store: Store, client: Callable[[str], Any]) -> None:
@@ -45,22 +45,22 @@ class PipelineService:
         }
 
     def recover(self, resume: bool) -> None:
-        """Close the executions that an earlier service left, or get ready to go on with them.
+        """Close the executions that an earlier service left, or prepare to continue them.
 
-        To call before the first request. Raises OSError if the disk is full.
+        Call it before the first request. Raises OSError if the disk is full.
         """
         self._executions.recover(resume)
 
     def resume(self) -> list[str]:
-        """Go on with what `recover` has got ready; the service answers by now. The ARNs of the executions."""
+        """Continue what `recover` prepared, once the service answers; return the executions' ARNs."""
         return self._executions.resume()
 
     def running(self) -> list[str]:
-        """The ARNs of the executions that run."""
+        """The ARNs of the running executions."""
         return self._executions.running()
 
     def stop(self) -> None:
-        """Leave the running executions to a later service, take no more and wait; jobs must still answer."""
+        """Leave running executions to a later service, accept no more and wait; jobs must still answer."""
         self._executions.stop()
 
     def _create(self, request: Request) -> Response:

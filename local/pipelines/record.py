@@ -1,4 +1,4 @@
-"""The record of one execution in the store: every change of its state, and of its steps'."""
+"""The record of one execution in the store: every change of its state and its steps' states."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class ExecutionRecord:
         return step
 
     def change(self, change: Callable[[Record], None]) -> None:
-        """Record what the next step rests on; if the disk does not take it, the execution ends.
+        """Record something that the next step depends on; if the disk is full, the execution ends.
 
         Raises:
-            NotRecorded: it did not.
+            NotRecorded: the disk is full.
         """
         self.store.update(EXECUTIONS, self.arn, partial(_stamped, change=change), PATIENCE_S)
 
     def note(self, change: Callable[[Record], None]) -> None:
-        """Record what is so in any case; if the disk does not take it, as soon as it does."""
+        """Record something that is true in any case; if the disk is full, as soon as there is space."""
         self.store.keep(EXECUTIONS, self.arn, partial(_stamped, change=change))
 
     def note_step(self, name: str, **changes: Any) -> None:
@@ -50,11 +50,11 @@ class ExecutionRecord:
         self.note(lambda record: record["_steps"][name].update(changes))
 
     def change_step(self, name: str, **changes: Any) -> None:
-        """Record members of a step that the next call rests on; raises as `change`."""
+        """Record members of a step that the next call depends on; raises like `change`."""
         self.change(lambda record: record["_steps"][name].update(changes))
 
     def begin_step(self, step: Step, started: float) -> None:
-        """A step is Starting, at this Unix time; raises as `change`."""
+        """Record that a step is Starting, at this Unix time; raises like `change`."""
         entry = {
             "StepName": step.name,
             "StepDisplayName": step.display_name,
@@ -66,7 +66,7 @@ class ExecutionRecord:
         self.change(lambda record: record["_steps"].update({step.name: entry}))
 
     def end_step(self, name: str, outcome: Outcome) -> None:
-        """A step has ended; raises as `change`."""
+        """Record that a step has ended; raises like `change`."""
         reason = outcome.failure_reason
         end = {
             "StepStatus": outcome.status,
@@ -81,7 +81,7 @@ class ExecutionRecord:
         self.change(change)
 
     def end(self, status: str, reason: str | None) -> None:
-        """The execution has ended; raises as `change`."""
+        """Record that the execution has ended; raises like `change`."""
         self.change(
             lambda record: record.update(
                 PipelineExecutionStatus=status, FailureReason=reason and reason[:MAX_EXECUTION_REASON]
@@ -89,7 +89,7 @@ class ExecutionRecord:
         )
 
     def fail(self, fault: str) -> None:
-        """The execution, and its steps that have not ended, have failed by a fault of the service."""
+        """Fail the execution, and its unfinished steps, for a fault of the service."""
         self.note(partial(_fail, reason=f"InternalServerError: {fault}"))
 
 

@@ -1,4 +1,4 @@
-"""Selective execution: some steps of a pipeline run, what they need comes from an earlier execution."""
+"""Selective execution: some steps of a pipeline run; their inputs come from an earlier execution."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _REUSABLE = ("Succeeded", "Failed", "Stopped", "CompletedWithFailures")
 def select(
     definition: Definition, selected: Iterable[str], source: Record | None
 ) -> tuple[Definition, dict[str, Record]]:
-    """The definition with the selected steps alone in its order, and what they need of `source`'s records.
+    """The definition with only the selected steps in its order, and the records that they need from `source`.
 
     Raises:
         ValueError: an unknown step, selected steps that are not connected, a source that is missing, still
-            running, or without what the selected steps need.
+            running, or lacks what the selected steps need.
     """
     chosen = set(selected)
     unknown = sorted(chosen - set(definition.steps))
@@ -53,7 +53,7 @@ def _check_connected(definition: Definition, chosen: set[str]) -> None:
         left_out = sorted(upstream & behind)
         if name in chosen and left_out:
             raise ValueError(
-                f"SelectedSteps are not connected: {left_out[0]!r} lies between selected steps and {name!r}."
+                f"SelectedSteps are not connected: {left_out[0]!r} is between selected steps and {name!r}."
             )
         if name not in chosen and upstream & (chosen | behind):
             behind.add(name)

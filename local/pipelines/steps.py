@@ -1,4 +1,4 @@
-"""Carries out the steps of one execution, each by the calls that its type makes."""
+"""Runs the steps of one execution, each by its type's calls."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _TOKEN_CHARACTERS = 36  # of a ClientToken, at most (API reference, CreateModelP
 
 
 def alphanumeric(length: int) -> str:
-    """A random string of lower-case letters and digits, as the service's names end in."""
+    """A random string of lower-case letters and digits, like the ends of the service's names."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(length))
 
 
 class Steps:
-    """The steps of an execution; `signals` says when its running jobs are to stop."""
+    """The steps of an execution; `signals` says when its running jobs should stop."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Steps:
         self._client = client
         self._signals = signals
         self._execution_id = record.arn.rpartition("/")[2]
-        # By which the SDK finds the execution that a job is of (sagemaker.core.lineage.context).
+        # The SDK finds a job's execution by it (sagemaker.core.lineage.context).
         self._tag = {"Key": "sagemaker:pipeline-execution-arn", "Value": record.arn}
 
     def perform(self, step: Step) -> Outcome:
-        """Carry a step out, to its end; one that an earlier service was at goes on from there.
+        """Run a step to its end, or continue one that an earlier service began.
 
-        A job that has ended meanwhile is read, one that ended with that service runs again. A condition is
-        looked at again, a function invoked again.
+        A job that has ended meanwhile is read; one that ended with that service runs again. A condition is
+        evaluated again, a function invoked again.
 
         Raises:
             Suspended: the service ends.
@@ -67,7 +67,7 @@ class Steps:
             return Outcome("Failed", failure_reason=f"ClientError: {error}")
 
     def _choose(self, step: Step) -> Outcome:
-        # Every condition is looked at: a missing operand fails the step wherever it stands.
+        # Every condition is evaluated: a missing operand fails the step wherever it occurs.
         verdicts = [holds(condition) for condition in self._values.evaluate(step.arguments["Conditions"])]
         outcome = str(all(verdicts))
         self._record.note_step(step.name, Metadata={"Condition": {"Outcome": outcome}})
@@ -94,7 +94,7 @@ class Steps:
         again = name is not None
         while True:
             if name is None:
-                # Before it is asked for: whoever goes on with this step must find it.
+                # Before the request: a service that continues this step must find it.
                 name = self._job_name(step, kind)
                 self._record.change_step(step.name, _job=name)
             arguments = self._values.evaluate(step.arguments, name)
@@ -120,7 +120,7 @@ class Steps:
             self._record.change_step(step.name, _job=None, AttemptCount=attempts, _failures=failures)
 
     def _job_name(self, step: Step, kind: StepType) -> str:
-        """A name like the service's, e.g. pipelines-d84ewltjmxhe-AbaloneTrain-3kyzvpyx11; else a token."""
+        """A name like the service's, e.g. pipelines-d84ewltjmxhe-AbaloneTrain-3kyzvpyx11, or a token."""
         if not kind.name_characters:
             return alphanumeric(_TOKEN_CHARACTERS)
         readable, end = step.name.replace("_", "-"), alphanumeric(10)

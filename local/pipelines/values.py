@@ -1,4 +1,4 @@
-"""The values of a definition's expressions, in one execution."""
+"""The values of a definition's expressions in one execution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_PROPERTY_FILE_BYTES = 2 * 1024 * 1024
 
 
 class Values:
-    """What references and property files stand for, as far as the execution has got."""
+    """The values of references and property files, as far as the execution has run."""
 
     def __init__(self, record: ExecutionRecord, definition: Definition, client: Callable[[str], Any]) -> None:
         self._record = record
@@ -29,10 +29,10 @@ class Values:
         self._client = client
 
     def evaluate(self, tree: Any, job_name: str = "") -> Any:
-        """A parsed expression with its values in place; `job_name` is that of the step's own job.
+        """A parsed expression with its values filled in; `job_name` is the step's own job.
 
         Raises:
-            ExpressionError: a value that there is not, or a property file that cannot be read.
+            ExpressionError: a missing value, or a property file that cannot be read.
         """
         return evaluate(tree, partial(self._get, job_name, functools.cache(self._record.read)), self._read)
 

@@ -1,4 +1,4 @@
-"""A program in a process group of its own, in the place of a container."""
+"""A program in its own process group, in place of a container."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ STOP_TIMEOUT_S = 120.0
 
 
 class Process(Protocol):
-    """A running program that leads a process group of its own."""
+    """A running program that leads its own process group."""
 
     @property
     def pid(self) -> int: ...
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status (negative: ended by that signal); subprocess.TimeoutExpired after `timeout` s."""
+        """Wait for the exit status (negative: a signal); subprocess.TimeoutExpired after `timeout` s."""
 
     def terminate(self) -> None:
-        """SIGTERM to this process alone."""
+        """Send SIGTERM to this process alone."""
 
     def forget(self) -> None:
-        """Strike it off the record: it has ended, and its group."""
+        """Remove its record: it and its group have ended."""
 
 
 Start = Callable[["Container"], Process]
 
 
 def spawn(container: Container, pass_fds: Collection[int] = ()) -> Started:
-    """Start a container's command as a child of this process that keeps the descriptors `pass_fds`.
+    """Start a container's command as a child process that keeps the descriptors `pass_fds`.
 
     Raises:
-        OSError: the program cannot be started, or not be recorded.
+        OSError: the program cannot be started or recorded.
     """
     make_file(container.log)
     with container.log.open("ab") as log:
@@ -60,13 +60,13 @@ def spawn(container: Container, pass_fds: Collection[int] = ()) -> Started:
 
 @dataclass
 class Container:
-    """A program started in a process group of its own, its output in one log file.
+    """A program started in its own process group, with its output in one log file.
 
     Args:
-        records: where it is on record while it runs, `processes` of the home.
+        records: where it is recorded while it runs, `processes` of the home.
         own: how it gets its /opt/ml; None if it needs none.
-        stops_children: whether SIGTERM also goes to what the program has started. A container's process 1
-            alone gets it; whatever that does, its end is the container's: all others are killed then.
+        stops_children: whether SIGTERM also goes to the program's children. In a container only process 1
+            gets it; when that ends, all others are killed.
     """
 
     command: Sequence[str]
@@ -120,7 +120,7 @@ class Container:
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked the program to end."""
+        """Whether the program was asked to end."""
         return self._stopping.is_set()
 
     def _signal(self, number: signal.Signals) -> None:

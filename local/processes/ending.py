@@ -16,7 +16,7 @@ GRACE_S = 5.0
 
 
 def leave_on_signals() -> None:
-    """Let SIGINT, SIGTERM and SIGHUP end this process as above; one that is ignored stays so."""
+    """Let SIGINT, SIGTERM and SIGHUP end this process as above; ignored signals stay ignored."""
     seen = False
 
     def leave(number: int, _: object) -> None:
@@ -36,8 +36,8 @@ def leave_on_signals() -> None:
 def end_soon(number: int) -> None:
     """End this process after a second signal; returns at once.
 
-    If the process still runs after GRACE_S, everything that it has started is killed and it ends without a
-    further word to its threads: one that waits for what never comes would hold it up forever.
+    If the process still runs after GRACE_S, everything that it has started is killed and it ends without
+    waiting for its threads: a hanging one would keep it forever.
     """
     timer = threading.Timer(GRACE_S, _end, (number,))
     timer.daemon = True
@@ -48,11 +48,11 @@ def end_soon(number: int) -> None:
 
 
 def _end(number: int) -> None:
-    end_at_once(f"ended without what did not end within {GRACE_S:g} s", 128 + number)
+    end_at_once(f"ended; some threads did not end within {GRACE_S:g} s", 128 + number)
 
 
 def end_at_once(told: str, code: int = 2) -> NoReturn:
-    """End this process and everything that it has started, with one line on stderr; nothing else is done."""
+    """End this process and everything that it has started, with one line on stderr, and no cleanup."""
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

@@ -19,7 +19,7 @@ def base_environment(service: Mapping[str, str]) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "PIP_NO_INDEX": "1",  # a requirement that is missing here fails the job by name ...
-        "PIP_CONFIG_FILE": os.devnull,  # ... whatever the person's own pip is told
+        "PIP_CONFIG_FILE": os.devnull,  # ... whatever the user's own pip configuration says
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         **service,
     }

@@ -17,7 +17,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def last_lines(log: Path, limit: int = 1024) -> str:
-    """The end of a log, at most `limit` characters, cut at a line's beginning where there is one."""
+    """The end of a log, at most `limit` characters, from the beginning of a line if possible."""
     if not log.exists():
         return ""
     with log.open("rb") as file:

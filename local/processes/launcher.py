@@ -1,14 +1,14 @@
-"""A process that waits until it is on record, gives itself an /opt/ml of its own and becomes a program.
+"""A process that waits until it is recorded, mounts its own /opt/ml and becomes a program.
 
-A program of its own, since a process with threads cannot enter a user namespace; it imports nothing of the
-local service. The machine's own file system stays as it is: all mounts are this process's and its children's.
+A separate program, since a process with threads cannot enter a user namespace; it imports nothing from the
+local service. The machine's file system does not change: only this process and its children see the mounts.
 
     python launcher.py GATE own FOLDER COMMAND ...     FOLDER is the /opt/ml of COMMAND
     python launcher.py GATE guarded FOLDER COMMAND ... COMMAND cannot write into the machine's /opt/ml
     python launcher.py GATE "" "" COMMAND ...          COMMAND needs no /opt/ml
 
-GATE is a descriptor: something can be read there once the process is on record (start.py), and nothing if the
-service has ended before. "" waits for nothing.
+GATE is a descriptor: it delivers a byte once the process is recorded (start.py), and end of file if the
+service ended before. With "" there is no wait.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class _Beneath(ctypes.Structure):
 
 
 def own(folder: str) -> None:
-    """Make `folder` this process's /opt/ml; if it works in that folder, it works there.
+    """Mount `folder` as this process's /opt/ml; a working directory in it moves along.
 
     Raises:
-        OSError: the kernel, or what guards it (AppArmor, seccomp), does not let it.
+        OSError: the kernel, AppArmor or seccomp forbids it.
     """
     here, real = Path.cwd(), Path(folder).resolve()
     _leave_mounts()
-    source = os.open(folder, os.O_PATH | os.O_DIRECTORY)  # afterwards: one can mount what is in one's mounts
+    source = os.open(folder, os.O_PATH | os.O_DIRECTORY)  # only now: mounts need the new namespace
     if not Path(OPT_ML).is_dir():
         _make_place(Path(OPT_ML))
     _mount(f"/proc/self/fd/{source}", OPT_ML, _BIND | _RECURSIVE)
@@ -54,7 +54,7 @@ def own(folder: str) -> None:
 
 
 def _leave_mounts() -> None:
-    """Have mounts of one's own, which nobody else sees; whoever may not remains who he is in a namespace."""
+    """Enter a mount namespace; without the right to, also a user namespace with the same user ids."""
     user, group = os.getuid(), os.getgid()
     try:
         _call("unshare", _NEW_MOUNTS)
@@ -73,10 +73,12 @@ def _leave_mounts() -> None:
 
 
 def _make_place(folder: Path) -> None:
-    """Make the folder /opt/ml in an /opt that has all that is in the machine's, and this one."""
+    """Make the folder /opt/ml, in an /opt with everything that is in the machine's."""
     before = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
     there = Path(f"/proc/self/fd/{before}")
-    names = [path.name for path in there.iterdir() if path.name != folder.name]  # that would be no folder
+    names = [
+        path.name for path in there.iterdir() if path.name != folder.name
+    ]  # a link would not be a folder
     _mount("tmpfs", str(folder.parent), 0, "tmpfs", "mode=755")
     for old, new in ((there / name, folder.parent / name) for name in names):
         if old.is_symlink():
@@ -92,13 +94,13 @@ def _make_place(folder: Path) -> None:
 
 
 def guarded(_folder: str) -> None:
-    """Let this process and what it starts change nothing below the machine's /opt/ml, nor make it.
+    """Forbid this process and its children to change or create the machine's /opt/ml.
 
-    Landlock (https://docs.kernel.org/userspace-api/landlock.html) knows only what is allowed: changes below
-    everything beside /opt/ml and beside the folders that lead there.
+    Landlock (https://docs.kernel.org/userspace-api/landlock.html) only has rules that allow: so changes are
+    allowed below everything except /opt/ml and its parents.
 
     Raises:
-        OSError: the kernel has no Landlock, or none that lets programs move files between folders.
+        OSError: the kernel has no Landlock, or a version that forbids moving files between folders.
     """
     version = _system_call(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
     if version < 2:
@@ -128,7 +130,7 @@ def _call(name: str, *arguments: object) -> int:
     """A function of the C library.
 
     Raises:
-        OSError: it fails, or the system has none of that name.
+        OSError: it fails, or the system does not have it.
     """
     function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
     if function is None:
@@ -147,20 +149,23 @@ def _system_call(*arguments: object) -> int:
 def main(gate: str, way: str, folder: str, *command: str) -> None:
     if gate:
         if not os.read(int(gate), 1):
-            sys.exit("the service ended before this process was on record")
+            sys.exit("the service ended before this process was recorded")
         os.close(int(gate))
     try:
         if way:
             {"own": own, "guarded": guarded}[way](folder)
     except OSError as error:
         sys.exit(error.strerror or str(error))
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and a program would inherit that
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+    ):  # Python ignores these signals, and the program would inherit that
         signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr)
-        sys.exit(127)  # as a shell, and Docker, say it
+        sys.exit(127)  # the exit status of shells and Docker
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""When the lines of a log were written: a file beside it tells, for programs write their logs by themselves.
+"""When the lines of a log were written: kept in a file beside the log, which the program itself writes.
 
-Each line of that file is a point in time (Unix milliseconds) and the size that the log had then. A line of
-the log was written by the first point at which the log held it all, and after the one before.
+Each line of that file is a point in time (Unix milliseconds) and the log's size then. A line of the log was
+written between the last point without the complete line and the first point with it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _LOCK = threading.Lock()
 
 @contextlib.contextmanager
 def timed(log: Path) -> Iterator[None]:
-    """Note the times of a log's lines, to half a second, until the block ends."""
-    with sidecar("log-times", partial(_follow, log), (OSError,), f"the times of {log} are not all known"):
+    """Record the times of a log's lines, to half a second, until the block ends."""
+    with sidecar("log-times", partial(_follow, log), (OSError,), f"some times of {log} are unknown"):
         yield
 
 
@@ -34,7 +34,7 @@ def _follow(log: Path, ended: threading.Event) -> None:
 
 
 def mark(log: Path) -> None:
-    """Note how long a log is, and when that was last written to it; nothing if nothing has come."""
+    """Record a log's size and the time of its last change, if it has grown."""
     with _LOCK:
         try:
             found = log.stat()
@@ -49,7 +49,7 @@ def mark(log: Path) -> None:
 
 
 def marks(log: Path) -> list[tuple[int, int]]:
-    """What is noted of a log: points in time and the sizes then, both growing."""
+    """The records of a log: points in time and the sizes then, both ascending."""
     times = times_of(log)
     if not times.exists():
         return []
@@ -58,5 +58,5 @@ def marks(log: Path) -> list[tuple[int, int]]:
 
 
 def times_of(log: Path) -> Path:
-    """The file beside a log that has its times."""
+    """The file beside a log with its times."""
     return log.with_suffix(".times")

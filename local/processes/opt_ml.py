@@ -1,6 +1,6 @@
-"""The /opt/ml of a program, which lies in a folder of its own: of every job, model server and function.
+"""The /opt/ml of a program (job, model server or function), kept in a separate folder.
 
-Where the kernel lets it, it has it under its own name (launcher.py), so that programs that name /opt/ml
+Where the kernel allows it, the folder is mounted as /opt/ml (launcher.py), so programs that name /opt/ml
 themselves run unchanged. Elsewhere the prefix /opt/ml is replaced in the program's arguments, environment and
 configuration files: programs that take every path from these run unchanged.
 """
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 
 def outside(path: str, folder: Path) -> Path:
-    """Where the service finds what a job whose /opt/ml is `folder` knows as /opt/ml/..."""
+    """The path outside the job of one inside it (/opt/ml/...); `folder` is the job's /opt/ml."""
     return folder / path.removeprefix(OPT_ML).lstrip("/")
 
 
 def rewritten(value: Any, ml: Path) -> Any:
-    """A string, list or dict with /opt/ml, where a path begins with it, replaced by `ml` in every string."""
+    """A string, list or dict in which `ml` replaces /opt/ml at the beginning of paths."""
     if isinstance(value, str):
         return _PATH.sub(lambda _: str(ml), value)
     if isinstance(value, list):
@@ -48,12 +48,12 @@ def rewritten(value: Any, ml: Path) -> Any:
 
 @dataclass(frozen=True)
 class OptMl:
-    """How a program gets at its /opt/ml.
+    """How a program reaches its /opt/ml.
 
     Args:
-        folder: where it lies on this machine.
+        folder: where it is on this machine.
         way: what launcher.py does before the program starts; "" for nothing.
-        obstacle: why it has none of its own; "" if it has.
+        obstacle: why the program cannot have its own; "" if it can.
     """
 
     folder: Path
@@ -61,11 +61,11 @@ class OptMl:
     obstacle: str
 
     def inside(self, value: Any) -> Any:
-        """A string, list or dict as the program is told it."""
+        """A string, list or dict with paths as the program sees them."""
         return rewritten(value, self.folder) if self.obstacle else value
 
     def begin(self, job_log: Path) -> Path:
-        """The log of a job or server, which says what will not work, if something will not."""
+        """The beginning of a job's or server's log, which says what will not work."""
         if self.obstacle:
             make_folder(job_log.parent)
             make_file(job_log)
@@ -79,50 +79,50 @@ class OptMl:
 
 
 def opt_ml(folder: Path) -> OptMl:
-    """How a program gets at its /opt/ml in `folder`, which this makes.
+    """How a program reaches its /opt/ml in `folder`, which this function makes.
 
     Raises:
-        ValueError: in no way that keeps it off the machine's own.
+        ValueError: nothing can keep the program off the machine's own /opt/ml.
     """
     make_folder(folder)
     if folder.resolve().is_relative_to(Path(OPT_ML).resolve()):
         raise ValueError(
-            f"{folder} lies in the machine's /opt/ml, which every program has to itself;"
+            f"{folder} is in /opt/ml, which programs see as their own;"
             " choose a home folder elsewhere with --home"
         )
     forced = os.environ.get(VARIABLE, "")
     if forced not in {"", REWRITTEN}:
-        raise ValueError(f"{VARIABLE} is {forced!r}; leave it away, or set it to {REWRITTEN!r}")
+        raise ValueError(f"{VARIABLE} is {forced!r}; unset it, or set it to {REWRITTEN!r}")
     obstacle = f"{VARIABLE} is {REWRITTEN}" if forced else _obstacle("own")
     if not obstacle:
         return OptMl(folder, "own", "")
     if not _writable():
         return OptMl(folder, "", obstacle)
-    # The strict reading of "never may a job write into the machine's own /opt/ml": one that could, and cannot
-    # be kept from it, does not start. To look afterwards would be too late for what another job has read.
+    # A job that could write into the machine's own /opt/ml, and cannot be kept off it, does not start. A
+    # later check would be too late: another job may have read what it wrote.
     if unguarded := _obstacle("guarded"):
         raise ValueError(
-            f"a program could write into the machine's own /opt/ml: it can have none of its own ({obstacle}),"
-            f" nor be kept from that one ({unguarded}); run the local service as a user who cannot write to"
+            f"a program could write into the machine's own /opt/ml: it cannot get its own ({obstacle}),"
+            f" and cannot be kept off it ({unguarded}); run the local service as a user who cannot write to"
             " /opt, or, in Docker, with --cap-add SYS_ADMIN"
         )
     return OptMl(folder, "guarded", obstacle)
 
 
 def _writable() -> bool:
-    """Whether a program could make or change the machine's /opt/ml."""
+    """Whether a program could create or change the machine's /opt/ml."""
     path = Path(OPT_ML)
     return os.access(next(folder for folder in (path, *path.parents) if folder.exists()), os.W_OK)
 
 
 @functools.cache
 def _obstacle(way: str) -> str:
-    """Why launcher.py cannot do its work on this machine; "" if it can: a process tries, once."""
+    """Why launcher.py does not work on this machine; "" if it does: a process tries, once."""
     with tempfile.TemporaryDirectory() as name:
         Path(name, "there").touch()
         look = f"import os; os.stat('{OPT_ML}/there')" if way == "own" else ""
         python = [sys.executable, "-IS"]
-        # On no record: it ends at once by itself.
+        # Not recorded: it ends at once by itself.
         command = [*python, str(LAUNCHER), "", way, name, *python, "-c", look]
         tried = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     said = (tried.stderr.strip() or f"exit status {tried.returncode}").splitlines()[-1]

@@ -1,14 +1,14 @@
-"""What the service has started, on record: whatever outlives it is found by the record, and ended.
+"""Records of the processes that the service started, so that those that outlive it are ended.
 
-The records are files, one per process: its pid, and when it began. Both together name one process for ever,
-whoever gets the pid later. Two read them: the guard of a service (start.py), which ends what is left as soon
-as the service is gone, however it ended, and the next service, in case somebody has killed the guard, too.
+The records are files, one per process: its pid, and when it began. Together they identify one process,
+even if the pid is reused. Two programs read them: a service's guard (start.py), which ends what is left
+when the service is gone, and the next service, in case the guard was killed, too.
 
-What a program starts in a session of its own is in no group of that program, and nobody's child once the
-program has ended. It is known by its environment, which has the MARK of the program unless that was taken out
-on purpose.
+A process that a program starts in another session is not in the program's group, and has no parent once the
+program has ended. It is recognized by its environment, which has the MARK of the program unless that was
+removed on purpose.
 
-A program of its own for the guard's sake, which imports nothing of the local service:
+A separate program, for the guard; it imports nothing from the local service:
 
     python orphans.py RECORDS SERVICE     ends what this service has started
 """
@@ -27,17 +27,17 @@ from typing import Any
 
 import psutil
 
-# A variable of every program that the service starts and of what that starts, another value for each program.
+# A variable of every program that the service starts, inherited by its children; unique per program.
 MARK = "LOCAL_SERVICE_PROCESS"
 _GONE_WITHIN_S = 5.0  # a killed process ends at once, unless the kernel is busy with it
 _POLL_S = 0.01
 
 
 def began(pid: int) -> str | None:
-    """When a process began, as exactly as the system knows it; None if there is none of that pid.
+    """When a process began, as exactly as the system knows it; None if the pid is unused.
 
-    Linux counts from the start of the machine, so that setting the clock changes nothing; a machine that has
-    started again is another one.
+    Linux counts from the machine's boot, so setting the clock changes nothing; after a reboot all values
+    differ.
     """
     try:
         line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -53,7 +53,7 @@ def began(pid: int) -> str | None:
 
 
 def _machine() -> str:
-    """What tells this start of the machine from every other, where it is told."""
+    """The machine's boot id, where the system has one."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:  # a sandbox that hides it
@@ -61,18 +61,18 @@ def _machine() -> str:
 
 
 def name_of(pid: int) -> str:
-    """What names this process for ever."""
+    """A name that identifies this process for good."""
     return f"{pid} {began(pid)}"
 
 
 def end_left(records: Path, service: str | None = None) -> list[dict[str, Any]]:
-    """End the processes on record that still run, with all that they have started, and strike them off.
+    """End the recorded processes that still run, with all their descendants, and remove their records.
 
     Args:
-        service: the name of the service that has started them; None for any, when there is no other.
+        service: the name of the service that started them; None for any (only while no service runs).
 
     Returns:
-        The records of those that were running.
+        The records of those that still ran.
     """
     left: list[dict[str, Any]] = []
     killed: list[psutil.Process] = []
@@ -82,9 +82,9 @@ def end_left(records: Path, service: str | None = None) -> list[dict[str, Any]]:
         try:
             record = json.loads(file.read_bytes())
             pid, this_one = record["pid"], record["service"]
-        except FileNotFoundError:  # struck off meanwhile
+        except FileNotFoundError:  # removed meanwhile
             continue
-        except (ValueError, KeyError, TypeError):  # it was being written: its process never ran
+        except (ValueError, KeyError, TypeError):  # half-written: its process never ran
             pid, this_one, record = 0, None, {}
         if service not in (None, this_one):
             continue
@@ -102,7 +102,7 @@ def end_left(records: Path, service: str | None = None) -> list[dict[str, Any]]:
 
 
 def end_marked(marks: Collection[str]) -> None:
-    """End every process whose environment has one of these marks, and wait until there is none."""
+    """End every process with one of these marks in its environment, and wait until none is left."""
     wanted = {f"{MARK}={mark}".encode() for mark in marks}
     deadline = time.monotonic() + _GONE_WITHIN_S
     while wanted and (found := list(_marked(wanted))) and time.monotonic() < deadline:
@@ -113,18 +113,18 @@ def end_marked(marks: Collection[str]) -> None:
 
 
 def _marked(wanted: set[bytes]) -> Iterator[psutil.Process]:
-    """The processes, but this one, that were started with one of these variables."""
+    """All other processes that were started with one of these variables."""
     for pid in psutil.pids():
         if pid != os.getpid() and not wanted.isdisjoint(_variables(pid)):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
-                # Once more: another one may have got the pid. `kill` looks at that itself from here on.
+                # Again, because the pid may have been reused. From here on `kill` checks that itself.
                 if not wanted.isdisjoint(_variables(pid)):
                     yield process
 
 
 def _variables(pid: int) -> list[bytes]:
-    """The variables that a process was started with; none of one that has ended, or of another user."""
+    """The variables that a process was started with; none if it has ended, or is another user's."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -136,15 +136,15 @@ def _variables(pid: int) -> list[bytes]:
 
 
 def _kill_tree(pid: int) -> list[psutil.Process]:
-    """Kill a process, its group and its descendants, also in groups of their own; those that were there."""
+    """Kill a process, its group and its descendants, also in other groups; return those that existed."""
     try:
         tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS of a group of zombies
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS, for a group of zombies
         os.killpg(pid, signal.SIGKILL)
     for process in tree:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has become another user
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # it has changed its user
             process.kill()
     return tree
 

@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 def sidecar(
     name: str, work: Callable[[threading.Event], None], errors: tuple[type[Exception], ...], lost: str
 ) -> Iterator[None]:
-    """Do work until the block ends, which the event tells it. No job fails for it.
+    """Do work until the block ends, which sets the event. Errors of the work fail no job.
 
     Args:
         name: the thread's.
-        errors: what may end the work early; the service's log then says what is `lost`, and why.
+        errors: errors that may end the work early; the service's log then says what is `lost`, and why.
     """
     ended = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix=name) as thread:

@@ -1,8 +1,8 @@
-"""The one place that starts processes. Each is on record before it runs, and dies with the service.
+"""The only place that starts processes. Each is recorded before it runs, and dies with the service.
 
-PR_SET_PDEATHSIG would do less: it ends a process without what that has started, follows the thread that forks
-and not the service, and exists on Linux only. So a guard, a shell of one line, holds a pipe to the service.
-At its end the guard becomes orphans.py, unless the service has said that nothing is left.
+PR_SET_PDEATHSIG is not enough: it ends a process without its children, follows the forking thread and not
+the service, and exists only on Linux. So a guard, a one-line shell, holds a pipe to the service. When that
+closes, the guard becomes orphans.py, unless the service has said that nothing is left.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Stream = int | IO[bytes]
 
 
 class Started(subprocess.Popen[bytes]):
-    """A process that leads a session of its own and is on record, until `end`."""
+    """A recorded process that leads its own session, until `end`."""
 
     record: Path
     mark: str
 
     def end(self, timeout_s: float) -> None:
-        """SIGTERM to it and, `timeout_s` later, SIGKILL to all that is left; it may have ended by itself."""
+        """Send SIGTERM and, `timeout_s` later, SIGKILL to all that is left; it may have ended already."""
         self.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(timeout_s)
@@ -42,7 +42,7 @@ class Started(subprocess.Popen[bytes]):
         self.forget()
 
     def forget(self) -> None:
-        """Strike it off the record: it has ended, and its group."""
+        """Remove its record: it and its group have ended."""
         strike_off(self.record, self.mark)
 
 
@@ -58,16 +58,16 @@ def start(
     stderr: Stream = subprocess.STDOUT,
     pass_fds: Collection[int] = (),
 ) -> Started:
-    """Start a program, which waits in launcher.py until it is on record.
+    """Start a program, which waits in launcher.py until it is recorded.
 
     Args:
         records: where it is recorded, `processes` of the home.
-        folder: where it works.
-        own: how it gets an /opt/ml; None for a program that needs none.
+        folder: its working directory.
+        own: how it reaches its /opt/ml; None if it needs none.
         pass_fds: descriptors that it keeps.
 
     Raises:
-        OSError: there are no more processes, or the disk does not take the record.
+        OSError: no more processes can be started, or the disk is too full for the record.
     """
     way = [own.way, str(own.folder)] if own else ["", ""]
     mark = new_mark()
@@ -91,27 +91,27 @@ def start(
             process.mark = mark
             process.record = put_on_record(records, process.pid, command, mark)
         except BaseException:
-            opening.close()  # it ends: it is not on record
+            opening.close()  # it ends, because it is not recorded
             process.wait()
             raise
-        with contextlib.suppress(BrokenPipeError):  # somebody has ended it
+        with contextlib.suppress(BrokenPipeError):  # it was ended meanwhile
             opening.write(b"\n")
     return process
 
 
 def new_mark() -> str:
-    """A value of orphans.MARK that no other program has."""
+    """A unique value of orphans.MARK."""
     return secrets.token_hex(16)
 
 
 def put_on_record(records: Path, pid: int, command: Sequence[str], mark: str) -> Path:
-    """Record a process that this one has started and that does not run yet; the file for `strike_off`.
+    """Record a process that was started and waits to run; return the file for `strike_off`.
 
     Args:
         mark: its value of orphans.MARK.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the disk is full.
     """
     began = orphans.began(pid)
     service = orphans.name_of(os.getpid())
@@ -130,16 +130,16 @@ def put_on_record(records: Path, pid: int, command: Sequence[str], mark: str) ->
 
 
 def strike_off(record: Path, mark: str) -> None:
-    """End what a program that has ended has left in sessions of its own, and forget the program."""
+    """End what an ended program left in other sessions, and remove the program's record."""
     orphans.end_marked([mark])
     record.unlink(missing_ok=True)
 
 
 def guard(records: Path) -> subprocess.Popen[bytes]:
-    """Start what ends the processes on these records that this one has started, once this one is gone.
+    """Start the guard, which ends the recorded processes of this service once this service is gone.
 
     Raises:
-        OSError: there are no more processes.
+        OSError: no more processes can be started.
     """
     end = [sys.executable, "-I", orphans.__file__, str(records), orphans.name_of(os.getpid())]
     return subprocess.Popen(
@@ -148,10 +148,10 @@ def guard(records: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in a terminal is not for it
+        start_new_session=True,  # so that Ctrl-C in a terminal does not reach it
     )
 
 
 def dismiss(guarding: subprocess.Popen[bytes], records: Path) -> None:
-    """End the guard, which first ends what is still on record, as if this process were gone."""
+    """End the guard, which first ends what is still recorded, as if this process were gone."""
     guarding.communicate(b"" if any(records.glob("*.json")) else b"\n")

@@ -1,4 +1,4 @@
-"""The bytes of an upload, taken out of their transfer coding and checked."""
+"""The bytes of an upload, decoded from their transfer coding and checked."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def receive(request: HttpRequest, file: _Sink) -> dict[str, str]:
         ServiceError: IncompleteBody, BadDigest.
     """
     expected = dict(request.headers)
-    # A trailer's value is known only at the end, its name before.
+    # A trailer's name is known at the start, its value only at the end.
     named = {*request.headers, *request.headers.get("x-amz-trailer", "").lower().split(",")}
     digests = {name: _DIGESTS[name]() for name in named & _DIGESTS.keys()}
     size = 0
@@ -66,7 +66,7 @@ def receive(request: HttpRequest, file: _Sink) -> dict[str, str]:
             digest.update(block)
     length = expected.get("x-amz-decoded-content-length", str(size))
     if length != str(size):
-        raise ServiceError("IncompleteBody", f"The body has {size} bytes; its headers promise {length}")
+        raise ServiceError("IncompleteBody", f"The body has {size} bytes; its headers say {length}")
     for name, digest in digests.items():
         value = base64.b64encode(digest.digest()).decode()
         if value != expected.get(name):
@@ -98,6 +98,6 @@ def _chunks(body: BinaryIO, trailers: dict[str, str]) -> Iterator[bytes]:
 
 def _chunk_size(line: bytes) -> int:
     size = line.partition(b";")[0].strip()
-    if not _CHUNK_SIZE.fullmatch(size):  # a sign is no part of it: read() of less than 0 bytes reads all
-        raise ServiceError("IncompleteBody", "The aws-chunked body has no size where a chunk begins")
+    if not _CHUNK_SIZE.fullmatch(size):  # no sign allowed: read() with a negative size reads everything
+        raise ServiceError("IncompleteBody", "The aws-chunked body has a chunk without a size")
     return int(size, 16)

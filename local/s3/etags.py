@@ -1,4 +1,4 @@
-"""ETags: the MD5 of an object's content or, of a multipart upload, of its parts' MD5s, with their number."""
+"""ETags: the MD5 of an object's content or, for a multipart upload, of its parts' MD5s, plus their number."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES
 
 SETTLED_NS = 1_000_000_000
-PATHS_AT_ONCE = 500  # SQLite takes 999 values of a query, at least
+PATHS_AT_ONCE = 500  # SQLite allows at least 999 values in a query
 EMPTY = '"d41d8cd98f00b204e9800998ecf8427e"'
 
 
 class Hashed:
-    """Writes through to a file and knows the ETag of what was written."""
+    """Writes through to a file and computes the ETag."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -37,21 +37,21 @@ class Hashed:
 
     @property
     def etag(self) -> str:
-        """The ETag of what was written so far."""
+        """The ETag of the bytes written so far."""
         return f'"{self._digest.hexdigest()}"'
 
 
 def multipart_etag(parts: Sequence[str]) -> str:
-    """The ETag of an object whose parts have these (user guide, "Checking object integrity")."""
+    """The ETag of an object from its parts' ETags (user guide, "Checking object integrity")."""
     digests = b"".join(bytes.fromhex(etag.strip('"')) for etag in parts)
     return f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"'
 
 
 class ETags:
-    """What is known of files' ETags, in SQLite beside the buckets, by path, size and time of the last change.
+    """A cache of files' ETags, in SQLite beside the buckets, by path, size and time of the last change.
 
-    A file that came some other way than through S3, such as a job's output, is read once when somebody asks.
-    Nothing is opened before: who only lists or reads objects has no use for it.
+    A file that did not come through S3, such as a job's output, is read once, when its ETag is needed. The
+    database is opened only then: whoever just lists or reads objects does not need it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class ETags:
         """The ETag of the file at `path`, or of `file`, which was opened there.
 
         Raises:
-            ServiceError: NoSuchKey, there is none any more.
+            ServiceError: NoSuchKey, the file is gone.
         """
         try:
             if (kept := self._kept(path, status)) is not None:
@@ -102,7 +102,7 @@ class ETags:
         return etag
 
     def of_all(self, files: Sequence[Identity]) -> dict[Identity, str]:
-        """The ETags of many files, looked up and kept at once; one that is there no more has none."""
+        """The ETags of many files, looked up and stored together; a file that is gone has none."""
         found = self._known(files)
         read: list[tuple[Identity, str]] = []
         for file in files:
@@ -134,7 +134,7 @@ class ETags:
         paths = [path for path, _, _ in files]
         with self._lock:
             try:
-                # From the first to the last there is mostly the page itself: a quarter of the time.
+                # The range from first to last is mostly the page itself; this takes a quarter of the time.
                 query = "SELECT * FROM etags WHERE path BETWEEN ? AND ? LIMIT ?"
                 rows = self.open().execute(query, (min(paths), max(paths), 2 * len(paths)))
                 found.update((row[:3], row[3]) for row in rows)
@@ -164,10 +164,10 @@ class ETags:
                     raise NotRecorded(self._path, error) from None
 
     def keep(self, path: Path, status: os.stat_result, etag: str) -> None:
-        """Keep the ETag of a file that is about to get this path, and forget those of others there.
+        """Store the ETag of a file that is about to get this path, and forget older ones there.
 
         Raises:
-            NotRecorded: the disk does not take it.
+            NotRecorded: the disk is full.
         """
         with self._lock:
             try:
@@ -178,7 +178,7 @@ class ETags:
                 raise NotRecorded(self._path, error) from None
 
     def forget(self, path: Path) -> None:
-        """Forget the ETags of a file, or of all files in a folder, that are there no more."""
+        """Forget the ETags of a removed file, or of all files in a removed folder."""
         name = os.fsencode(path)
         with self._lock:
             try:
@@ -187,19 +187,19 @@ class ETags:
                     (name, name + b"/", name + b"0"),
                 )
             except sqlite3.DatabaseError as error:
-                if not database_full(error):  # one that is kept too long does no harm
+                if not database_full(error):  # a stale one does no harm
                     raise NotRecorded(self._path, error) from None
 
 
 def identity(path: str | Path, status: os.stat_result) -> Identity:
-    """What the ETag of a file is kept by."""
+    """The key under which a file's ETag is stored."""
     return os.fsencode(path), status.st_size, status.st_mtime_ns
 
 
 def _read_now(path: str | Path, file: BinaryIO | None = None) -> tuple[str, Identity]:
-    """The ETag of what stands at `path` now, or is open there as `file`, and what it is kept by.
+    """The ETag of the file at `path` now, or open as `file`, and its key.
 
-    Somebody may have put it there since the folder was read.
+    The file may have been replaced since the folder was read.
     """
     with nullcontext(file) if file else Path(path).open("rb") as source:
         now = identity(path, os.fstat(source.fileno()))
@@ -207,7 +207,7 @@ def _read_now(path: str | Path, file: BinaryIO | None = None) -> tuple[str, Iden
 
 
 def _read(descriptor: int) -> str:
-    """The ETag of a file's content; where the file stands does not change."""
+    """The ETag of a file's content; the file's position does not change."""
     digest = hashlib.md5(usedforsecurity=False)
     at = 0
     while block := os.pread(descriptor, BLOCK_BYTES, at):

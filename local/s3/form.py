@@ -1,4 +1,4 @@
-"""POST of an object: a form with a signed policy, whose last field is the file."""
+"""POST of an object: a form with a signed policy; its last field is the file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from local.wire.errors import ServiceError
 from local.wire.http import BLOCK_BYTES, HttpRequest, HttpResponse
 from local.wire.texts import json_value, whole_number
 
-# API reference, "POST Object": of all that stands before the file.
+# API reference, "POST Object": size of all that comes before the file.
 FIELDS_BYTES_MAX = 20 << 10
-# Fields that no condition need name, as those that begin with x-ignore- ("Creating a POST policy").
+# Fields that need no condition, like those that begin with x-ignore- ("Creating a POST policy").
 _UNCONDITIONAL = frozenset({"x-amz-signature", "signature", "awsaccesskeyid", "file", "policy"})
 
 
@@ -35,7 +35,7 @@ def receive_form(request: HttpRequest, bucket: str, file: BinaryIO) -> tuple[dic
         The fields by their names in lower case, `${filename}` replaced in the key; the file.
 
     Raises:
-        ServiceError: what the policy forbids, a signature that does not match, or a malformed form.
+        ServiceError: the policy forbids it, the signature does not match, or the form is malformed.
     """
     _, options = parse_options_header(request.headers["content-type"])
     if not options.get("boundary"):
@@ -50,13 +50,13 @@ def receive_form(request: HttpRequest, bucket: str, file: BinaryIO) -> tuple[dic
         policy = _policy(fields["policy"])
         sizes = _check(policy, {**fields, "bucket": bucket})
         content = _read_file(decoder, request.body, file, sizes)
-    except ValueError as error:  # werkzeug's, of what is not a form
+    except ValueError as error:  # werkzeug's error for a malformed form
         raise _malformed(str(error)) from None
     return fields, content
 
 
 def _read_fields(decoder: MultipartDecoder, body: BinaryIO) -> tuple[dict[str, str], str]:
-    """The fields before the file, and the file's name; what comes after the file is not looked at."""
+    """The fields before the file, and the file's name; whatever comes after the file is ignored."""
     fields: dict[str, str] = {}
     name, value = "", b""
     size = 0
@@ -112,7 +112,7 @@ def _policy(text: str) -> dict[str, Any]:
 
 
 def _check(policy: Mapping[str, Any], fields: Mapping[str, str]) -> tuple[int, int]:
-    """Refuse fields that the policy does not allow; the smallest and the largest file that it allows."""
+    """Refuse fields that the policy forbids; return the smallest and the largest file size it allows."""
     try:
         expires = datetime.fromisoformat(policy["expiration"])
     except (KeyError, TypeError, ValueError):
@@ -120,7 +120,7 @@ def _check(policy: Mapping[str, Any], fields: Mapping[str, str]) -> tuple[int, i
     if datetime.now(UTC) > (expires if expires.tzinfo else expires.replace(tzinfo=UTC)):
         raise _forbidden("Policy expired.")
     named: set[str] = set()
-    smallest, largest = 0, 5 << 30  # of one PUT or POST
+    smallest, largest = 0, 5 << 30  # the most for one PUT or POST
     for condition in policy["conditions"]:
         for operator, name, value in _conditions(condition):
             if operator == "content-length-range":
@@ -139,7 +139,7 @@ def _check(policy: Mapping[str, Any], fields: Mapping[str, str]) -> tuple[int, i
 
 
 def _conditions(condition: Any) -> list[tuple[str, Any, Any]]:
-    """Operator, field and value of a condition, which may be an object of several."""
+    """Operator, field and value of each condition; an object may have several."""
     if isinstance(condition, dict):
         return [("eq", name.lower(), str(value)) for name, value in condition.items()]
     if isinstance(condition, list) and len(condition) == 3 and isinstance(condition[0], str):
@@ -161,7 +161,7 @@ def _met(operator: str, name: str, value: str, given: str) -> bool:
 
 
 def answer(fields: Mapping[str, str], bucket: str, found: Object) -> HttpResponse:
-    """What the form's sender gets, by its success_action_redirect or success_action_status."""
+    """The answer to the form's sender, by success_action_redirect or success_action_status."""
     etag = found.etag
     redirect = fields.get("success_action_redirect", fields.get("redirect", ""))
     # "If the URL cannot be interpreted, S3 acts as if the field is not present."

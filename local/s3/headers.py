@@ -1,4 +1,4 @@
-"""What the headers of an S3 request ask for."""
+"""The meaning of an S3 request's headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEPT = frozenset(
     {CONTENT_TYPE, "content-disposition", "content-encoding", "content-language", "cache-control", "expires"}
 )
 METADATA = "x-amz-meta-"
-# RFC 9110, 5.1 and 5.5; HTTP's servers, WSGI too, write Latin-1.
+# RFC 9110, 5.1 and 5.5; HTTP servers, including WSGI, write Latin-1.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD = re.compile(r"[\t -~\xa0-\xff]*")
 REFUSED = (
@@ -29,35 +29,35 @@ REFUSED = (
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that are kept with an object."""
+    """The headers that are stored with an object."""
     kept = {name: value for name, value in headers.items() if name in KEPT or name.startswith(METADATA)}
     codings = [coding.strip() for coding in kept.pop("content-encoding", "").split(",")]
     if own := ",".join(coding for coding in codings if coding not in {"", "aws-chunked"}):
         kept["content-encoding"] = own
-    # An HTTP client sends an empty one where its caller gave none.
+    # HTTP clients send an empty one if their caller gave none.
     kept = {name: value for name, value in kept.items() if value or name.startswith(METADATA)}
     refuse_unsendable(kept)
     return kept
 
 
 def refuse_unsendable(headers: Mapping[str, str]) -> None:
-    """Refuse what no header of an answer can hold: a line break would begin another header.
+    """Refuse values that no response header can have: a line break would begin another header.
 
-    What a form or a query brings is meant; of a request's own headers HTTP has left no other.
+    For values from a form or a query; a request's own headers cannot contain such values.
 
     Raises:
         ServiceError: InvalidArgument.
     """
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name) or not _FIELD.fullmatch(value):
-            raise ServiceError("InvalidArgument", f"{name!a}: no header can be {value[:100]!a}")
+            raise ServiceError("InvalidArgument", f"{name!a}: {value[:100]!a} is not a valid header value")
 
 
 def refuse_headers(headers: Mapping[str, str], also: tuple[str, ...] = ()) -> None:
-    """Refuse what would be missed if it were ignored (NotImplemented), and what begins as `also` says."""
+    """Refuse headers that must not be ignored (NotImplemented), and those that begin with `also`."""
     for name in headers:
         if name.startswith(REFUSED + also):
-            raise ServiceError("NotImplemented", f"The local S3 has nothing behind the header {name}", 501)
+            raise ServiceError("NotImplemented", f"The local S3 does not support the header {name}", 501)
 
 
 def only_new(request: HttpRequest) -> bool:
@@ -81,7 +81,7 @@ def copy_source(request: HttpRequest) -> tuple[str, str]:
 
 
 def check_conditions(headers: Mapping[str, str], prefix: str, found: Object) -> None:
-    """If-Match and its kin, or those of a copy's source with their `prefix`.
+    """Check If-Match and similar headers, or a copy source's with their `prefix`.
 
     Raises:
         ServiceError: PreconditionFailed (412), NotModified (304, for a read).
@@ -120,7 +120,7 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
     """First byte and the one after the last of a Range header; None for the whole object.
 
     Raises:
-        ServiceError: InvalidRange, nothing of the object lies in it.
+        ServiceError: InvalidRange, no byte of the object is in it.
     """
     match = re.fullmatch(rf"bytes=([0-9]{{0,{DIGITS_MAX}}})-([0-9]{{0,{DIGITS_MAX}}})", value)
     if match is None or value == "bytes=-":
@@ -138,7 +138,7 @@ def byte_range(value: str, size: int) -> tuple[int, int] | None:
 
 
 def is_form(request: HttpRequest) -> bool:
-    """Whether the request is a form for a bucket, which bears its signature in its fields."""
+    """Whether the request is a form for a bucket, with the signature in its fields."""
     content_type = request.headers.get("content-type", "").lower()
     bucket_alone = "/" not in request.path[1:]
     return request.method == "POST" and content_type.startswith("multipart/form-data") and bucket_alone

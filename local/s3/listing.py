@@ -27,15 +27,15 @@ class _Page:
     etags: Mapping[Identity, str]
     last: str  # the last key or prefix, if more follow
     encode: Callable[[str], str]
-    head: dict[str, str]  # elements that every listing has
+    head: dict[str, str]  # elements of every listing
 
     def answer(self, root: str, own: Mapping[str, str], name: str, rest: str = "") -> HttpResponse:
         """The document.
 
         Args:
-            own: further elements; those without text are left out, but for a marker.
+            own: further elements; empty ones are left out, except a marker.
             name: the element of an object.
-            rest: what that holds besides.
+            rest: its further content.
         """
         always = {"Prefix", "Marker", "KeyMarker"}
         return document(
@@ -50,9 +50,9 @@ class _Page:
         )
 
     def _objects(self, name: str, rest: str) -> Iterator[Xml]:
-        """The objects' elements; of one that was deleted since the folder was read, and so has no ETag, none.
+        """The objects' elements, without objects deleted since the folder was read (they have no ETag).
 
-        As `element` writes them, and faster: a listing has many.
+        The same text as from `element`, but faster: a listing has many.
         """
         objects = [item for item in self.entries if isinstance(item, Object)]
         keys = "".join(item.key for item in objects)
@@ -88,7 +88,7 @@ def list_objects(objects: Objects, bucket: str, query: Mapping[str, str]) -> Htt
 
 
 def list_versions(objects: Objects, bucket: str, query: Mapping[str, str]) -> HttpResponse:
-    """The answer to ListObjectVersions: without versioning each object has one, whose id is null."""
+    """The answer to ListObjectVersions: without versioning each object has one, with the id null."""
     after = query.get("key-marker", "")
     page = _page(objects, bucket, query, after)
     own = {
@@ -101,7 +101,7 @@ def list_versions(objects: Objects, bucket: str, query: Mapping[str, str]) -> Ht
 
 
 def _page(objects: Objects, bucket: str, query: Mapping[str, str], after: str) -> _Page:
-    """What a listing shows after a key."""
+    """The page of a listing after a key."""
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     limit = min(whole_number(query, "max-keys", KEYS_MAX), KEYS_MAX)
     encode = quote if query.get("encoding-type") == "url" else escape
@@ -125,7 +125,7 @@ def _page(objects: Objects, bucket: str, query: Mapping[str, str], after: str) -
 def _entries(
     objects: Objects, bucket: str, prefix: str, delimiter: str, after: str
 ) -> Iterator[Object | str]:
-    """Objects and, as strings, the common prefixes up to the delimiter, in one order."""
+    """Objects and, as strings, the common prefixes up to the delimiter, in key order."""
     if not delimiter:
         yield from objects.list(bucket, prefix, after)
         return
@@ -145,7 +145,7 @@ def as_token(key: str) -> str:
 
 
 def token_of(query: Mapping[str, str]) -> str:
-    """What the request's continuation token stands for; "" without one."""
+    """The key, prefix or name in the request's continuation token; "" without one."""
     try:
         return base64.urlsafe_b64decode(query.get("continuation-token", "")).decode()
     except ValueError:
@@ -153,7 +153,7 @@ def token_of(query: Mapping[str, str]) -> str:
 
 
 def whole_number(query: Mapping[str, str], name: str, default: int) -> int:
-    """A query parameter from 0."""
+    """A query parameter that is a whole number, 0 or more."""
     text = query.get(name, str(default))
     try:
         return texts.whole_number(text)

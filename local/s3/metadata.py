@@ -1,4 +1,4 @@
-"""What is known of an object besides its content: what a listing tells, and the headers that came with it."""
+"""An object's data besides its content: what listings show, and the headers that came with it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from local.home.files import make_folder
 
 CONTENT_TYPE = "content-type"
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
-# Without the machine's own tables, so that a home folder means the same on every machine.
+# Without the machine's own tables, so that a home folder works the same on every machine.
 _TYPES = mimetypes.MimeTypes()
 
 # Path, size and time of the last change (in ns) of a file.
 Identity = tuple[bytes, int, int]
 
 
-@dataclass  # to make one that is frozen takes three times as long, and a listing makes many
+@dataclass  # creating a frozen one takes three times as long, and a listing creates many
 class Object:
-    """What a listing tells of an object; `modified` in seconds since 1970.
+    """What a listing shows of an object; `modified` in seconds since 1970.
 
-    `find_etag` may read the whole object, so it is called when somebody asks for the ETag. `identity` is what
-    that is kept by; a folder marker has none.
+    `find_etag` may read the whole object, so it is called only when the ETag is needed. `identity` is the key
+    of the stored ETag; a folder marker has none.
     """
 
     key: str
@@ -43,7 +43,7 @@ class Object:
 
 
 class Metadata:
-    """The headers that objects were given and that a file cannot hold: a JSON file for each such object.
+    """The headers of objects, which a file cannot hold: a JSON file for each object with such headers.
 
     `temporary` gives an empty file on the same file system, to be renamed.
     """
@@ -53,12 +53,12 @@ class Metadata:
         self._temporary = temporary
 
     def path(self, bucket: str, key: str) -> Path:
-        """Where the headers of a key lie, if it has some."""
-        # A digest: a marker "a/" and an object "a/b" both need a file, and names have a longest length.
+        """The file with the headers of a key, if it has any."""
+        # A digest: a marker "a/" and an object "a/b" both need a file, and file names have a maximum length.
         return self._root / bucket / hashlib.sha256(key.encode()).hexdigest()
 
     def headers(self, bucket: str, found: Object) -> dict[str, str]:
-        """The headers that were given with the object, names lower-case, always with a content type."""
+        """The headers that came with the object, names in lower case, always with a content type."""
         guessed = {CONTENT_TYPE: _guessed_type(found.key)}
         try:
             kept = json.loads(self.path(bucket, found.key).read_bytes())
@@ -68,18 +68,18 @@ class Metadata:
         return guessed | kept["headers"] if kept["etag"] in (found.etag, None) else guessed
 
     def keep(self, bucket: str, found: Object, headers: Mapping[str, str]) -> None:
-        """Keep the headers of an object, unless its name tells them."""
+        """Store the headers of an object, unless its name implies them."""
         if headers.items() <= {CONTENT_TYPE: _guessed_type(found.key)}.items():
             self.forget(bucket, found.key)
         else:
             self._write(self.path(bucket, found.key), found.etag, headers)
 
     def mark(self, bucket: str, key: str, headers: Mapping[str, str]) -> None:
-        """Keep the headers of a folder marker, which is an object by them alone."""
+        """Store the headers of a folder marker; they alone make it an object."""
         self._write(self.path(bucket, key), None, headers)
 
     def forget(self, bucket: str, key: str) -> None:
-        """Remove the headers of a key, if it has some."""
+        """Remove the headers of a key, if it has any."""
         self.path(bucket, key).unlink(missing_ok=True)
 
     def _write(self, path: Path, etag: str | None, headers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Multipart uploads: parts lie beside the buckets until they become one object."""
+"""Multipart uploads: parts are kept beside the buckets until they become one object."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Part:
 
 
 class Uploads:
-    """Uploads in progress: <root>/.uploads/<upload id>/ holds upload.json and one file per part."""
+    """Uploads in progress: <root>/.uploads/<upload id>/ has upload.json and one file per part."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._root = objects.root / ".uploads"
 
     def sweep(self) -> None:
-        """Forget all uploads and their parts."""
+        """Delete all uploads and their parts."""
         for folder in self._root.glob("*"):
             self._objects.etags.forget(folder)
             sweep([folder])
@@ -65,7 +65,7 @@ class Uploads:
         return upload
 
     def put(self, bucket: str, key: str, upload: str, number: int, content: Path, etag: str) -> Part:
-        """Make the file `content`, which has this ETag, part `number` (1 to 10,000) of the upload."""
+        """Make the file `content`, with this ETag, part `number` (1 to 10,000) of the upload."""
         folder, _ = self._folder(bucket, key, upload)
         if not 1 <= number <= PARTS:
             raise ServiceError(
@@ -95,11 +95,11 @@ class Uploads:
     def complete(
         self, bucket: str, key: str, upload: str, chosen: Sequence[tuple[int, str]], new: bool
     ) -> Object:
-        """Put the chosen parts (number, ETag), in this order, together as the object.
+        """Join the chosen parts (number, ETag), in this order, into the object.
 
         Raises:
             ServiceError: NoSuchUpload, InvalidPart, InvalidPartOrder, EntityTooSmall, and what
-                Objects.put raises; the parts are kept then.
+                Objects.put raises; the parts are then kept.
         """
         folder, record = self._folder(bucket, key, upload)
         there = {part.number: part for part in self.parts(bucket, key, upload)}
@@ -123,7 +123,7 @@ class Uploads:
         return found
 
     def abort(self, bucket: str, key: str, upload: str) -> None:
-        """Forget the upload and its parts."""
+        """Delete the upload and its parts."""
         folder, _ = self._folder(bucket, key, upload)
         self._remove(folder)
 

@@ -27,15 +27,15 @@ TEMPORARY = ".temporary"
 
 
 class Objects:
-    """Objects are ordinary files, written to a temporary name and renamed, never changed in place.
+    """Objects are ordinary files, written under a temporary name and renamed, never changed in place.
 
-    So whoever has opened an object reads it to its end, and a file that something else renames into a
-    bucket is an object at once. What a file cannot hold (a content type that its name does not suggest,
-    metadata) lies in <root>/.headers and goes with the object. A folder marker (an empty object whose key
-    ends in "/") is a folder; a folder without one is not an object. A symbolic link is neither bucket nor
-    folder nor object: nothing is read or written through it.
+    So an open object can be read to its end, and a file that another program renames into a bucket is an
+    object at once. What a file cannot hold (metadata, a content type that its name does not imply) is in
+    <root>/.headers and is removed with the object. A folder marker (an empty object with a key that ends in
+    "/") is a folder; a folder without a marker is not an object. Symbolic links are never buckets, folders or
+    objects: nothing is read or written through them.
 
-    A file system has no key "a" beside "a/b", no "..", no empty part between slashes and no part over
+    A file system cannot have a key "a" beside "a/b", "..", an empty part between slashes or a part over
     255 bytes: putting one is an InvalidRequest.
     """
 
@@ -48,7 +48,7 @@ class Objects:
         self.etags = ETags(root / ".etags.sqlite")
 
     def sweep(self) -> None:
-        """Remove what an earlier service did not come to rename."""
+        """Remove temporary files that an earlier service did not rename."""
         sweep(self._temporary.iterdir())
 
     def buckets(self) -> list[tuple[str, float]]:
@@ -60,16 +60,16 @@ class Objects:
         )
 
     def require_bucket(self, bucket: str) -> None:
-        """Raise InvalidBucketName if no bucket can have this name, NoSuchBucket if none has it."""
+        """Raise InvalidBucketName for an impossible name, NoSuchBucket for a missing bucket."""
         _check_bucket_name(bucket)
         if not _is_folder(self.root / bucket):
             raise ServiceError("NoSuchBucket", f"The specified bucket does not exist: {bucket}", 404)
 
     def create_bucket(self, bucket: str) -> bool:
-        """Make a bucket, and tell whether it is new.
+        """Make a bucket; return whether it is new.
 
         Raises:
-            ServiceError: InvalidBucketName, BucketAlreadyExists (what has its place is not a bucket).
+            ServiceError: InvalidBucketName, BucketAlreadyExists (something else is in its place).
         """
         _check_bucket_name(bucket)
         if len(bucket) not in BUCKET_CHARACTERS:
@@ -108,7 +108,7 @@ class Objects:
                     ) from None
 
     def list(self, bucket: str, prefix: str = "", after: str = "", grouped: bool = False) -> Iterator[Object]:
-        """Objects whose key begins with `prefix` and comes after `after`, in the order of their keys.
+        """Objects with a key that begins with `prefix` and comes after `after`, in key order.
 
         Grouped, a folder below the prefix gives one object only, and only if the folder's own key (with
         its slash) comes after `after`.
@@ -158,7 +158,7 @@ class Objects:
         return Object(key, status.st_size, status.st_mtime, find_etag, identity(path, status))
 
     def _reachable(self, bucket: str, key: str) -> bool:
-        """Whether a file can have the key, and no symbolic link stands on the way to its folder."""
+        """Whether a file can have the key, and no symbolic link is on the path to its folder."""
         return unfit(key) is None and self._symlink(bucket, key) is None
 
     def _symlink(self, bucket: str, key: str) -> Path | None:
@@ -195,7 +195,7 @@ class Objects:
 
     @contextmanager
     def temporary(self) -> Iterator[Path]:
-        """An empty file on the buckets' file system; what lies there afterwards is removed."""
+        """An empty file on the buckets' file system; removed afterwards, unless it was renamed."""
         path = self._temporary / uuid.uuid4().hex
         make_file(path)
         try:
@@ -226,10 +226,10 @@ class Objects:
             if link := self._symlink(bucket, key):
                 raise ServiceError(
                     "InvalidRequest",
-                    f"The local S3 keeps objects as files and follows no symbolic link; {link} is one",
+                    f"The local S3 keeps objects as files and does not follow symbolic links; {link} is one",
                 )
             if new and self._look(bucket, key):
-                raise ServiceError("PreconditionFailed", f"There is an object of the key {key!r}", 412)
+                raise ServiceError("PreconditionFailed", f"The key {key!r} exists", 412)
             try:
                 if key.endswith("/"):
                     return self._put_marker(bucket, found, headers)
@@ -242,7 +242,7 @@ class Objects:
             except (NotADirectoryError, IsADirectoryError):
                 raise ServiceError(
                     "InvalidRequest",
-                    f"The local S3 keeps objects as files; the key {key!r} cannot stand beside another key "
+                    f"The local S3 keeps objects as files; the key {key!r} cannot exist beside another key "
                     "that is the same up to a slash, since one name is a file or a folder",
                 ) from None
         return found
@@ -251,7 +251,7 @@ class Objects:
         if found.size:
             raise ServiceError(
                 "InvalidRequest",
-                f"The local S3 keeps the key {found.key!r} as a folder, which has no content",
+                f"The local S3 keeps the key {found.key!r} as a folder, which cannot have content",
             )
         make_folder(self.root / bucket / found.key)
         self.metadata.mark(bucket, found.key, headers)
@@ -303,7 +303,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _names(folder: Path) -> Sequence[str]:
-    """Names of the files in a folder and, with a slash, of its folders, in the order of their keys."""
+    """Names of the files in a folder and, with a slash, of its folders, in key order."""
     try:
         changed = folder.stat().st_mtime_ns
         # A change within one tick of the file system's clock leaves the time as it is.

@@ -51,19 +51,19 @@ _Operation = Callable[[HttpRequest, str, str], HttpResponse]
 
 
 class S3:
-    """Answers S3 requests from <home>/s3: see Objects for what a file cannot be.
+    """Answers S3 requests from <home>/s3; class Objects has the limits of keys as files.
 
-    Any credentials do, but presigned URLs and forms are checked. Access control, encryption and storage
-    classes have no effect; buckets are as new ones are, and what would change that (PutBucketPolicy, ...)
-    answers NotImplemented.
+    Any credentials work, except for presigned URLs and forms, which are checked. Access control, encryption
+    and storage classes have no effect; buckets are configured like new ones, and operations that would change
+    that (PutBucketPolicy, ...) answer NotImplemented.
     """
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._objects = Objects(home.s3)
-        self._objects.etags.open()  # a disk that does not take it is told at the start
+        self._objects.etags.open()  # a full disk is reported at the start
         self._uploads = Uploads(self._objects)
-        # What the path names, the method, the query parameters that choose the operation.
+        # The level that the path names, the method, the query parameters that select the operation.
         self._operations: dict[tuple[str, str, str], _Operation] = {
             ("service", "GET", ""): self._list_buckets,
             ("bucket", "PUT", ""): self._create_bucket,
@@ -88,21 +88,21 @@ class S3:
         }
 
     def recover(self, killed: bool) -> None:
-        """Sweep what an earlier service was still at work on.
+        """Remove what an earlier service left unfinished.
 
         Args:
-            killed: whether it was, and its clients with it: then nobody goes on with a multipart upload.
+            killed: whether it was killed, with its clients: then nobody continues a multipart upload.
         """
         self._objects.sweep()
         if killed:
             self._uploads.sweep()
 
     def close(self) -> None:
-        """Close what is open; no request comes any more."""
+        """Close the databases; there are no more requests."""
         self._objects.etags.close()
 
     def handle(self, request: HttpRequest) -> HttpResponse:
-        """The answer, S3's XML error document included."""
+        """The answer, or S3's XML error document."""
         try:
             return self._dispatch(request)
         except ServiceError as error:
@@ -227,8 +227,8 @@ class S3:
             "last-modified": formatdate(found.modified, usegmt=True),
             "accept-ranges": "bytes",
             "content-length": str(stop - start),
-            # In a browser an object is a page at the service's own address, so its scripts could ask whatever
-            # the service's own pages may (guard.py). This gives it an origin of its own.
+            # In a browser an object is a page at the service's own address: its scripts could request all
+            # that the service's pages may (guard.py). This gives it another origin.
             "content-security-policy": "sandbox allow-scripts",
         }
         if part:
@@ -251,7 +251,7 @@ class S3:
     def _post_object(self, request: HttpRequest, bucket: str, _key: str) -> HttpResponse:
         if not is_form(request):
             raise ServiceError("MethodNotAllowed", "POST of a bucket is for forms (multipart/form-data)", 405)
-        from local.s3 import form  # with werkzeug, which takes a while to import and few need
+        from local.s3 import form  # imports werkzeug, which is slow and rarely needed
 
         self._objects.require_bucket(bucket)
         with self._objects.temporary() as temporary:
@@ -279,7 +279,7 @@ class S3:
         return document("CopyObjectResult", stamp(found))
 
     def _copy_content(self, request: HttpRequest, temporary: Path) -> tuple[Object, str]:
-        """Copy the source to a file; the source, and the ETag of the copy."""
+        """Copy the source to a file; return the source, and the ETag of the copy."""
         source, file = self._objects.open(*copy_source(request))
         with temporary.open("wb") as copy, file or io.BytesIO() as content:
             target = Hashed(copy)
@@ -389,7 +389,7 @@ class S3:
 def _bucket_path(request: HttpRequest) -> str:
     """bucket/key, from the path or, for http://bucket.localhost/key, with the bucket from the host.
 
-    Whether there can be such a bucket and such a key is for Objects to say.
+    Objects checks whether the bucket and the key are possible.
     """
     host = request.headers.get("host", "").partition(":")[0].lower()
     bucket = host.removesuffix(".localhost")

@@ -1,7 +1,7 @@
 """Presigned URLs and forms: their signature, and whether they are still valid.
 
-Both are checked with the keys that the service gives its jobs: those of others it does not know. A request
-that bears its signature in a header is not checked: any credentials do.
+Both are checked with the keys that the service gives its jobs; it knows no others. A request with its
+signature in a header is not checked: any credentials work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest
 from local.wire.texts import whole_number
 
-# Codes and words are S3's, as its clients report them; what each parameter may be: API reference,
+# Codes and words are S3's, as its clients report them; the parameters' values: API reference,
 # "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)".
 _PARAMETERS = (
     "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders",
@@ -37,7 +37,7 @@ _MISMATCH = (
 
 
 def check_url(request: HttpRequest) -> None:
-    """Check the signature of a presigned URL; a request that is none passes.
+    """Check the signature of a presigned URL; any other request passes.
 
     Raises:
         ServiceError: AccessDenied (expired, not yet valid), SignatureDoesNotMatch, InvalidAccessKeyId,
@@ -98,7 +98,7 @@ def _check_version_2(request: HttpRequest) -> None:
         raise ServiceError("AccessDenied", message, 403) from None
     _refuse_expired(expires)
     _require_key(query["AWSAccessKeyId"])
-    # Headers may have become parameters, which count as the headers then.
+    # Headers may have become parameters, which then count as headers.
     headers = dict(_version_2_headers(query)) | dict(_version_2_headers(request.headers))
     path, parameters = _sent(request)
     host = request.headers.get("host", "").partition(":")[0].lower()
@@ -108,7 +108,7 @@ def _check_version_2(request: HttpRequest) -> None:
     split = urlsplit(f"http://{host}{path}?{'&'.join(parameters)}")
     auth = _Expiring(query["Expires"])
     headers_to_sign: Any = rebuilt.headers
-    # Of a bucket alone botocore signs the path with a slash at its end, which it does not send.
+    # For a bucket alone botocore signs a path with a final slash, which it does not send.
     paths = {resource, f"{resource}/"} if "/" not in resource[1:] else {resource}
     signatures = [auth.get_signature(request.method, split, headers_to_sign, auth_path=it) for it in paths]
     if query["Signature"] not in signatures:
@@ -116,7 +116,7 @@ def _check_version_2(request: HttpRequest) -> None:
 
 
 class _Expiring(HmacV1Auth):
-    """Signature version 2 of a URL, whose time of expiry stands where a header's signature has the date."""
+    """Signature version 2 of a URL; its expiry time is in the place of a header signature's date."""
 
     def __init__(self, expires: str) -> None:
         super().__init__(_CREDENTIALS)
@@ -127,7 +127,7 @@ class _Expiring(HmacV1Auth):
 
 
 def check_form(fields: Mapping[str, str]) -> None:
-    """Check the signature of a form's policy, of version 4 or 2; names in lower case.
+    """Check the signature (version 4 or 2) of a form's policy; names in lower case.
 
     Raises:
         ServiceError: AccessDenied (no policy), InvalidArgument, InvalidAccessKeyId, SignatureDoesNotMatch.
@@ -159,7 +159,7 @@ _CREDENTIALS = Credentials(ACCESS_KEY, SECRET_KEY)
 
 
 def _sent(request: HttpRequest) -> tuple[str, list[str]]:
-    """Path and parameters as they came, still encoded."""
+    """Path and parameters as sent, still encoded."""
     path, _, query = request.target.partition("?")
     return path, query.split("&")
 

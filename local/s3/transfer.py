@@ -1,12 +1,12 @@
-"""How jobs read and write buckets: as copies, which share nothing with the objects.
+"""How jobs read and write buckets: through copies, which share nothing with the objects.
 
-Objects may share one file with each other: what a job has read and leaves unchanged becomes a hard link to
-the object that it read, never to a file of the job. Nothing changes an object in place (objects.py), so
-neither sees the other.
+Objects may share a file with each other: a job's unchanged input, written again, becomes a hard link to the
+object that was read, never to a file of the job. Objects are never changed in place (objects.py), so this is
+safe.
 
-What a job leaves, or writes while it runs, is made beside the buckets and renamed into them: nothing appears
-there that is not whole. Symbolic links are not followed, as SageMaker does not: objects cannot be links, so
-they are left out, and an archive keeps them as they are. Special files are in neither.
+A job's output is written beside the buckets and renamed into them, so only complete files appear there.
+Symbolic links are not followed, as in SageMaker: objects cannot be links, so links are left out; an archive
+keeps them as links. Special files are always left out.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _BLOCK_BYTES = 1 << 20
 
 
 def download(home: Home, uri: str, folder: Path) -> int:
-    """Copy the objects whose keys begin with an S3Prefix into a folder; how many there are.
+    """Copy the objects under an S3Prefix into a folder; return their number.
 
-    SageMaker takes every key that begins so ("all objects that match the specified key name prefix", API
-    reference, S3DataSource and ProcessingS3Input). Of one that lies below the prefix, as below a folder, it
-    keeps the path from there; of one that only begins like it, the path from the prefix's last slash:
-    s3://b/data/raw- gives raw-1/x (https://github.com/aws/sagemaker-python-sdk/issues/3612, which says that
-    the SDK's local mode does otherwise). So s3://b/data/flowers also gives flowers-v2/x.
+    SageMaker takes every key that begins with it ("all objects that match the specified key name prefix", API
+    reference, S3DataSource and ProcessingS3Input). A key below the prefix as a folder keeps its path from
+    there; any other keeps its path from the prefix's last slash: s3://b/data/raw- gives raw-1/x
+    (https://github.com/aws/sagemaker-python-sdk/issues/3612, which says that the SDK's local mode differs).
+    So s3://b/data/flowers also gives flowers-v2/x.
 
     Raises:
-        ValueError: not an S3 URI, or one that no file can have; two objects would be one file.
+        ValueError: not an S3 URI, or not possible as a file; two objects would be one file.
     """
     home.object_path(uri)  # refuses it
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
@@ -57,7 +57,7 @@ def download(home: Home, uri: str, folder: Path) -> int:
 
 
 def matching(home: Home, bucket: str, prefix: str) -> Iterator[str]:
-    """The keys that begin with a prefix, but for folder markers.
+    """The keys that begin with a prefix, without folder markers.
 
     Raises:
         ServiceError: there is no such bucket.
@@ -66,7 +66,7 @@ def matching(home: Home, bucket: str, prefix: str) -> Iterator[str]:
 
 
 def path_below(prefix: str, key: str) -> str:
-    """The path of an object below what its S3Prefix names, which may be a folder without its slash."""
+    """The path of an object below its S3Prefix, which may be a folder without its slash."""
     below = prefix if prefix.endswith("/") else f"{prefix}/"
     if prefix and key.startswith(below):
         return key.removeprefix(below)
@@ -74,7 +74,7 @@ def path_below(prefix: str, key: str) -> str:
 
 
 def require_bucket(home: Home, uri: str) -> None:
-    """Refuse an S3 URI that nothing can be written to.
+    """Refuse an S3 URI that cannot be written to.
 
     Raises:
         ValueError: not an S3 URI, no file can have its key, or there is no such bucket.
@@ -94,10 +94,10 @@ def upload(
     """Put files under S3 URIs, all of them or none.
 
     Args:
-        trees: files, and folders with all that is in them, and where they go.
-        archives: folders that go there as a tar.gz.
-        read: S3Prefixes that the job has read; an object there is stored once with a new one of its name and
-            content, and then has the time of its last change.
+        trees: files, and folders with their content, and their S3 URIs.
+        archives: folders that are written as a tar.gz, and their S3 URIs.
+        read: S3Prefixes that the job has read; a new object with the name and content of one there shares its
+            file, and both get the new time of last change.
 
     Raises:
         ValueError: as `require_bucket`; an object would stand beside another whose key is the same up to a
@@ -124,7 +124,7 @@ def upload(
 
 
 def _known(home: Home, uris: Iterable[str]) -> dict[tuple[str, int], list[Path]]:
-    """The files of the objects that begin with S3Prefixes, by their names and sizes."""
+    """The files of the objects under S3Prefixes, by name and size."""
     found: dict[tuple[str, int], list[Path]] = {}
     objects = Objects(home.s3)
     for uri in uris:
@@ -136,9 +136,9 @@ def _known(home: Home, uris: Iterable[str]) -> dict[tuple[str, int], list[Path]]
 
 
 def _linked(there: Path, path: Path, staged: Path) -> bool:
-    """Make `staged` a link to the object that is `there`, if it has the content of `path`.
+    """Make `staged` a link to the object `there`, if it has the content of `path`.
 
-    What is compared is the link: another object may take that place meanwhile, but never that file.
+    The link itself is compared, because another object may replace `there` meanwhile.
     """
     try:
         staged.hardlink_to(there)
@@ -151,14 +151,14 @@ def _linked(there: Path, path: Path, staged: Path) -> bool:
 
 
 def upload_changes(home: Home, folder: Path, uri: str, settled_s: float = 0, unfinished: str = "") -> None:
-    """Put the files of a folder that have changed since they were last put there, while a job may write more.
+    """Upload the files of a folder that changed since their last upload, while a job may write more.
 
     Args:
-        settled_s: leave out what has changed in the last `settled_s` seconds: it may not be complete.
-        unfinished: leave out names that end so, if it is not empty.
+        settled_s: leave out files that changed in the last `settled_s` seconds: they may be incomplete.
+        unfinished: leave out names with this suffix; "" for none.
 
     Raises:
-        ValueError: as `upload`; the files before that one are there.
+        ValueError: as `upload`; the files before that one are uploaded.
     """
     require_bucket(home, uri)
     with _staging(home) as stage:
@@ -179,7 +179,7 @@ def upload_changes(home: Home, folder: Path, uri: str, settled_s: float = 0, unf
 
 
 def write(home: Home, uri: str, text: str) -> None:
-    """Put a text under an S3 URI.
+    """Write a text to an S3 URI.
 
     Raises:
         ValueError: as `upload`.
@@ -192,7 +192,7 @@ def write(home: Home, uri: str, text: str) -> None:
 
 
 def _regular(source: Path, uri: str, home: Home) -> Iterator[tuple[Path, Path]]:
-    """The regular files of a tree, and where each belongs in the bucket."""
+    """The regular files of a tree, and each one's place in the bucket."""
     if source.is_symlink():
         return
     if source.is_file():
@@ -213,14 +213,14 @@ def _require_utf8(name: str) -> None:
 
 
 def _require_places(home: Home, places: Sequence[Path]) -> None:
-    """Refuse objects that cannot be files beside each other, and beside those that are there."""
+    """Refuse objects that cannot be files beside each other, or beside existing ones."""
     wanted = set(places)
     for place in places:
         above = [folder for folder in place.parents if folder.is_relative_to(home.s3)]
         if place.is_dir() or any(folder in wanted or folder.is_file() for folder in above):
             raise ValueError(
                 f"the local S3 keeps objects as files; the key of s3://{place.relative_to(home.s3)} cannot"
-                " stand beside another key that is the same up to a slash; choose another S3 URI"
+                " exist beside another key that is the same up to a slash; choose another S3 URI"
             )
 
 
@@ -234,32 +234,32 @@ def _place(home: Home, objects: Sequence[tuple[Path, Path]]) -> None:
 
 @contextlib.contextmanager
 def _staging(home: Home) -> Iterator[Path]:
-    """A folder on the buckets' file system and in none of them; what is renamed from it is whole at once."""
+    """A folder on the buckets' file system, outside of them; files renamed from it are complete at once."""
     make_folder(home.s3 / TEMPORARY)
     with tempfile.TemporaryDirectory(dir=home.s3 / TEMPORARY) as name:
         yield Path(name)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file; where the file system can share blocks until one of both changes (a reflink), it does."""
+    """Copy a file; as a reflink (shared blocks until one changes) if the file system can."""
     make_file(target)
     with source.open("rb") as old, target.open("wb") as new:
-        # Linux shares blocks in copy_file_range where it can. Some systems and file systems lack it.
+        # On Linux copy_file_range shares blocks if possible. Some systems and file systems lack it.
         with contextlib.suppress(AttributeError, OSError):
             while os.copy_file_range(old.fileno(), new.fileno(), _COPY_BYTES):
                 pass
-        shutil.copyfileobj(old, new, _BLOCK_BYTES)  # goes on where that stopped
+        shutil.copyfileobj(old, new, _BLOCK_BYTES)  # continues where that stopped
 
 
 def _archive(source: Path, target: Path) -> None:
     """Make `target` the tar.gz of a folder's content."""
     make_file(target)
-    # Weights hardly compress: stored they are 8 % larger than at level 1, in a twentieth of its time.
+    # Weights hardly compress: stored, they are 8 % larger than at level 1 and take a twentieth of the time.
     with tarfile.open(target, "w:gz", compresslevel=0) as tar:
         for path in sorted(source.iterdir()):
             tar.add(path, arcname=path.name, filter=_archived)
 
 
 def _archived(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """A member of an archive, unless it is a special file, which nobody could unpack."""
+    """A member of an archive; None for a special file, which cannot be unpacked."""
     return None if member.ischr() or member.isblk() or member.isfifo() else member

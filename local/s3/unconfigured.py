@@ -1,6 +1,6 @@
-"""What S3 answers about the configuration of a bucket, or an object, that nobody has configured.
+"""What S3 answers about the configuration of an unconfigured bucket or object.
 
-Buckets here are as new ones are. To change that is refused by name: nothing is accepted and then forgotten.
+Buckets here are configured like new ones. Changes are refused by name: nothing is accepted and then ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ENCRYPTION = element("ApplyServerSideEncryptionByDefault", element("SSEAlgorith
 _BLOCKED = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 _NO_MORE = element("IsTruncated", "false")
 
-# Subresource -> the root of its document and what that holds (API reference, Get... of each; the defaults of
+# Subresource -> the root of its document and its content (API reference, Get... of each; the defaults of
 # new buckets: user guide, "Default encryption FAQ", since 2023-01-05, "Blocking public access" and "Object
 # Ownership", since 2023-04).
 _BUCKET: dict[str, tuple[str, Xml]] = {
@@ -53,7 +53,7 @@ _OBJECT: dict[str, tuple[str, Xml]] = {
     "acl": _ACL,
     "tagging": ("Tagging", element("TagSet", "")),
 }
-# Subresource -> the error that stands for none (API reference, "Error responses", and Get... of each).
+# Subresource -> the error for "none" (API reference, "Error responses", and Get... of each).
 _NO_POLICY = ("NoSuchBucketPolicy", "The bucket policy does not exist", 404)
 _NO_CONFIGURATION = ("NoSuchConfiguration", "The specified configuration does not exist.", 404)
 _MISSING: dict[tuple[str, str], tuple[str, str, int]] = {
@@ -99,7 +99,7 @@ def answer(level: str, subresource: str) -> HttpResponse:
     """The answer to such a GET.
 
     Raises:
-        ServiceError: the one by which S3 says that there is no such configuration.
+        ServiceError: S3's error for a missing configuration.
     """
     if (level, subresource) in _MISSING:
         raise ServiceError(*_MISSING[level, subresource])
@@ -109,11 +109,11 @@ def answer(level: str, subresource: str) -> HttpResponse:
 
 @functools.cache
 def operation_name(method: str, level: str, subresource: str) -> str:
-    """What AWS calls the operation, e.g. PutBucketPolicy; "" if it has none."""
+    """AWS's name of the operation, e.g. PutBucketPolicy; "" if it has none."""
     uri = {"service": "/", "bucket": "/{Bucket}", "object": "/{Bucket}/{Key+}"}[level]
     wanted = f"{uri}?{subresource.partition('&')[0]}" if subresource else uri
     model = service_model("s3")
-    # Of an operation with an older form (PutBucketLifecycle) the name of the present one is longer.
+    # If an operation has an older form (PutBucketLifecycle), the current one has the longer name.
     names = [
         name for name in model.operation_names
         if (http := model.operation_model(name).http)["method"] == method

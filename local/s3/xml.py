@@ -18,7 +18,7 @@ from local.wire.http import HttpRequest, HttpResponse
 from local.wire.region import WrongRegion
 
 Xml = str
-# XML 1.0, 2.2: what a document cannot hold, even escaped. botocore asks for keys URL-encoded for this reason.
+# XML 1.0, 2.2: impossible in a document, even escaped. So botocore asks for URL-encoded keys.
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -40,14 +40,14 @@ def stamp(item: _Stamped) -> Xml:
 
 
 def whose(*names: str) -> Xml:
-    """Elements such as Owner, of the one account, and StorageClass, of the one that there is."""
+    """Elements such as Owner (the one account) and StorageClass (the only one)."""
     return "".join(element(name, element("ID", ACCOUNT)) for name in names) + element(
         "StorageClass", "STANDARD"
     )
 
 
 def iso_time(seconds: float) -> Xml:
-    """Unix seconds as S3 writes them: whole, like those of the header Last-Modified."""
+    """Unix seconds as S3 writes them: whole, as in the header Last-Modified."""
     return _iso_time(int(seconds))
 
 
@@ -59,7 +59,7 @@ def _iso_time(seconds: int) -> Xml:
 def document(name: str, *content: Xml) -> HttpResponse:
     """The answer whose root element is `name`."""
     held = "".join(content)
-    if not (held.isascii() and held.isprintable()):  # which takes a hundredth of the time
+    if not (held.isascii() and held.isprintable()):  # this takes a hundredth of the time
         held = _NOT_XML.sub("\ufffd", held)
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n{element(name, held)}'
     return HttpResponse(headers={"content-type": "application/xml"}, body=text.encode())

@@ -1,7 +1,7 @@
-"""When a schedule is due: its rate, cron or at expression, in its time zone, within its dates.
+"""When a schedule is due: by its rate, cron or at expression, in its time zone, within its dates.
 
 What the expressions mean is in the user guide: https://docs.aws.amazon.com/scheduler/latest/UserGuide/
-schedule-types.html. Where that is silent, what follows refuses.
+schedule-types.html. Where the guide is silent, this module refuses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PERIODS_S = {
     "minute": 60,
     "hour": 3600,
     "day": 86400,
-}  # a day has 24 hours, whatever the clocks do (user guide)
+}  # a day always has 24 hours, also when clocks change (user guide)
 LAST_YEAR = 2199
 START_DATE_MAX_AGE_S = 300
 _TICK_S = 0.001
@@ -59,15 +59,15 @@ class At:
 
 @dataclass(frozen=True)
 class Cron:
-    """Whenever the clocks of a time zone show what the six fields say."""
+    """Whenever the clocks of a time zone match the six fields."""
 
     fields: AwsCroniter
     zone: zoneinfo.ZoneInfo
 
     def next(self, after: float) -> float | None:
-        """The first time after `after`; None if there is none any more.
+        """The first time after `after`; None if there is none.
 
-        Clocks that are set forward leave out what they do not show; what they show twice counts once, the
+        Times skipped when clocks are set forward are left out; a time that clocks show twice counts once, the
         first time (user guide, "Daylight savings time").
         """
         wall: datetime | None = datetime.fromtimestamp(after, self.zone).replace(tzinfo=UTC)
@@ -79,10 +79,10 @@ class Cron:
 
 
 def parsed(expression: str, timezone: str) -> Rate | At | Cron:
-    """What an expression says.
+    """The parsed expression.
 
     Raises:
-        ServiceError: ValidationException; EventBridge Scheduler has no such expression, or time zone.
+        ServiceError: ValidationException; not an expression or time zone of EventBridge Scheduler.
     """
     try:
         return _parsed(expression, timezone)
@@ -117,10 +117,10 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
 
 
 def _fields(text: str) -> AwsCroniter:
-    """aws-croniter's reading of six fields, without what it takes and AWS does not document.
+    """The six fields, parsed by aws-croniter, without the extras that AWS does not document.
 
     Raises:
-        ValueError: they are not AWS's.
+        ValueError: AWS does not allow them.
     """
     fields = text.upper().split()
     if len(fields) != len(_FIELDS):
@@ -136,12 +136,12 @@ def _fields(text: str) -> AwsCroniter:
 
 
 def _numbers(text: str, name: str, low: int, high: int, names: Sequence[str], special: str) -> str:
-    """A field with numbers for names, each item looked at.
+    """A field with numbers instead of names, each item checked.
 
-    aws-croniter's own patterns take for ever to refuse a long list.
+    aws-croniter's own patterns take forever to refuse a long list.
 
     Raises:
-        ValueError: it is none of AWS's.
+        ValueError: AWS does not allow it.
     """
     values = {word: str(number) for number, word in enumerate(names, low)}
     field = re.sub("[A-Z]{3}", lambda word: values.get(word[0], word[0]), text)
@@ -153,12 +153,12 @@ def _numbers(text: str, name: str, low: int, high: int, names: Sequence[str], sp
         # A range that goes backwards is not documented.
         fits = ends == sorted(ends) and all(low <= end <= high for end in ends)
         if match is None or not fits or match[3] == "0":
-            raise ValueError(f"{text!r} is no {name}")
+            raise ValueError(f"{text!r} is not valid for {name}")
     return field
 
 
 def _without_step(years: str) -> str:
-    """`2030-2036/2` as a list: aws-croniter 2.1.1 takes a step of years only from 1970 on."""
+    """`2030-2036/2` as a list: aws-croniter 2.1.1 counts a step of years only from 1970."""
     ends, slash, step = years.partition("/")
     if not slash:
         return years
@@ -167,10 +167,10 @@ def _without_step(years: str) -> str:
 
 
 def _next_wall(fields: AwsCroniter, wall: datetime) -> datetime | None:
-    """The next date and time that the fields mean, as if all clocks showed UTC.
+    """The next date and time that match the fields, as if all clocks showed UTC.
 
-    aws-croniter gives up after ten steps, which are few for a 29th of February or a fifth Monday of it: then
-    each later year is asked.
+    aws-croniter gives up after ten steps, too few for 29 February or a fifth Monday in February: then each
+    later year is tried.
     """
     ends: Iterator[datetime] = (
         datetime(year, 12, 31, 23, 59, tzinfo=UTC) for year in range(wall.year, LAST_YEAR)
@@ -191,7 +191,7 @@ def _moment(wall: datetime, zone: zoneinfo.ZoneInfo) -> float | None:
 
 
 def next_due(schedule: Mapping[str, Any], after: float) -> float | None:
-    """The first Unix time after `after` at which a schedule is due; None if there is none any more.
+    """The first Unix time after `after` at which a schedule is due; None if there is none.
 
     Args:
         schedule: its record, checked. `_origin` is where a rate without a StartDate begins.
@@ -211,12 +211,12 @@ def next_due(schedule: Mapping[str, Any], after: float) -> float | None:
             found += when.period_s
     else:
         found = when.next(after) if after < datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp() else None
-    # "Before which the schedule can invoke its target": not at it.
+    # "Before which the schedule can invoke its target": the date itself is excluded.
     return found if found is not None and (end is None or found < end) else None
 
 
 def first_due(schedule: Mapping[str, Any], now: float) -> float | None:
-    """When a schedule that is made or changed now is due for the first time.
+    """When a schedule that is created or changed now is first due.
 
     A rate begins at once, or with its StartDate, even one that has just passed ("Rate-based schedules").
     """
@@ -226,7 +226,7 @@ def first_due(schedule: Mapping[str, Any], now: float) -> float | None:
 
 
 def check_times(schedule: Mapping[str, Any], now: float) -> None:
-    """Refuse a schedule that is made or changed now and could never be due.
+    """Refuse a schedule that is created or changed now and could never be due.
 
     Raises:
         ServiceError: ValidationException.
@@ -241,7 +241,7 @@ def check_times(schedule: Mapping[str, Any], now: float) -> None:
         return
     if start is not None and start < now - START_DATE_MAX_AGE_S:  # getmoto/moto#8172
         raise invalid("The StartDate you specify cannot be earlier than 5 minutes ago.")
-    # Neither the rules for EndDate nor what AWS does with 31 February are published.
+    # AWS publishes no rules for EndDate or for 31 February.
     if end is not None and end <= max(now, start or 0):
         raise invalid("The EndDate you specify must be in the future, and after the StartDate.")
     if isinstance(when, Cron) and when.next(now - _TICK_S) is None:

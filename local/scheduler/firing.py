@@ -1,8 +1,8 @@
-"""What is due is called: once, with retries, and with a dead letter or a line of the log at their end.
+"""Calls what is due: once, with retries and, if they all fail, a dead letter or a line in the log.
 
-A schedule's record is the to-do list: when it is due next (`_due`), and what was due and is not done with yet
-(`_events`). It says so before anything is called, and each event has one token for all its calls: when the
-service is killed, a later one goes on, and nothing starts twice. A clock that is set back changes neither.
+A schedule's record is the to-do list: when it is due next (`_due`), and what was due and is unfinished
+(`_events`). It is written before the call, and each event uses one token for all its calls: if the service is
+killed, a later one continues, and nothing starts twice. Setting the clock back does not change this.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCHEDULES = "schedules"
 # EventBridge Scheduler invokes within 60 seconds of the time that is due. Flexible time windows are taken as
 # zero: within one AWS invokes whenever it likes, at its begin too.
 LOOK_S = 1.0
-# "Exponential backoff" is all that is published; 185 attempts in 24 hours leave 8 minutes for each.
+# Only "exponential backoff" is published; 185 attempts in 24 hours leave 8 minutes for each.
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 480.0
 
@@ -41,7 +41,7 @@ def key_of(group: str, name: str) -> str:
 
 
 class Firing:
-    """Calls the targets of the schedules in the store, in a thread of its own from `start` to `stop`.
+    """Calls the targets of the schedules in the store, in its own thread from `start` to `stop`.
 
     Args:
         client: gives a boto3 client of a service, bound to the local endpoint.
@@ -59,19 +59,19 @@ class Firing:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Call from now on what is due, and what was while no service ran."""
+        """Call what is due from now on, and what was due while no service ran."""
         self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the call that is under way, and make no more; without effect unless started."""
+        """Finish the current call, and make no more; no effect unless started."""
         self._stopping = True
         self._changed.set()
         if self._thread is not None:
             self._thread.join()
 
     def look(self) -> None:
-        """A schedule was made or changed: look at once."""
+        """A schedule was created or changed: check at once."""
         self._changed.set()
 
     def _run(self) -> None:
@@ -102,11 +102,10 @@ class Firing:
         return record["State"] == "ENABLED" and due is not None and due <= self.clock()
 
     def _take_up(self, record: Record) -> None:
-        """Put what is due on the list of events, and the next time into `_due`.
+        """Add what is due to the list of events, and put the next time into `_due`.
 
-        Of several times that have passed, while no service ran or this machine slept, the latest counts: AWS,
-        which never sleeps, would have invoked each in its time, but a laptop that wakes up should not train
-        a night's models at once.
+        If several times passed while no service ran or the machine slept, only the latest counts. AWS would
+        have invoked each on time, but a laptop that wakes up should not train a night's models at once.
         """
         if not self._is_due(record):
             return
@@ -122,12 +121,12 @@ class Firing:
 
     def _call(self, name: str, record: Record, event: Record) -> None:
         attempts, policy = event["Attempts"], record["Target"]["RetryPolicy"]
-        # "How long to keep an unprocessed event" (user guide, "Managing a schedule"): one that no service was
-        # there for is called late, within that age.
+        # "How long to keep an unprocessed event" (user guide, "Managing a schedule"): if no service ran
+        # when an event was due, it is called late, within that age.
         last = event["Due"] + policy["MaximumEventAgeInSeconds"]
         if attempts == 0 and event["Earlier"]:
             log.warning(
-                "schedule %s was due before %s, too, when nothing ran: only the latest time is made up for",
+                "schedule %s was also due before %s, with no service running: only the latest time counts",
                 name,
                 _written(event["Due"]),
             )
@@ -157,7 +156,7 @@ class Firing:
     def _give_up(
         self, name: str, record: Record, event: Record, error: tuple[str, str], retries: int, exhausted: str
     ) -> None:
-        """Send the dead letter; without a queue, or one that takes it, the log has it."""
+        """Send the dead letter; without a queue, or if the queue refuses it, log it."""
         code, message = error
         log.error(
             "schedule %s, due at %s, did not start its pipeline: %s: %s",
@@ -194,7 +193,7 @@ class Firing:
         self._finish(name, event)
 
     def _finish(self, name: str, event: Record) -> None:
-        """Take an event off the list; delete a schedule that was to go with its last one."""
+        """Remove an event from the list; delete a schedule that was to be deleted after its last one."""
         record = self._store.update(SCHEDULES, name, lambda record: _change(record, event, None))
         # A recurring one has its last invocation before its EndDate (user guide, "Deleting a schedule").
         over = record["_due"] is None and not record["_events"] and record["State"] == "ENABLED"
@@ -222,7 +221,7 @@ def _told(error: Exception) -> tuple[str, str]:
 
 
 def _payload(record: Record, event: Record) -> str:
-    """What the target was to be called with."""
+    """The payload for the target."""
     try:
         return json.dumps(call(record, {**event, "Time": _written(event["Due"])}))
     except ServiceError:

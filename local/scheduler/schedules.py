@@ -22,7 +22,7 @@ from local.wire.region import check_arns
 
 GROUPS = "schedule-groups"
 DEFAULT = "default"
-# What an update leaves as it was only if it is given again: UpdateSchedule replaces the whole schedule.
+# UpdateSchedule replaces the whole schedule: members that a request leaves out are reset.
 GIVEN = (
     *("ScheduleExpression", "FlexibleTimeWindow", "Description", "StartDate", "EndDate", "KmsKeyArn"),
     *("State", "ActionAfterCompletion", "ScheduleExpressionTimezone"),
@@ -31,7 +31,7 @@ TIMES = ("ScheduleExpression", "ScheduleExpressionTimezone", "StartDate", "EndDa
 
 
 class ScheduleService:
-    """EventBridge Scheduler's API; `firing` calls what its schedules are due for."""
+    """EventBridge Scheduler's API; `firing` calls the targets of due schedules."""
 
     def __init__(self, home: Home, store: Store, firing: Firing) -> None:
         self._home = home
@@ -56,7 +56,7 @@ class ScheduleService:
         """Answer one request of Scheduler's rest-json API."""
         path, _, query = request.target.partition("?")
         try:
-            # As it came: the ARN in the path of tags has a slash.
+            # Not decoded: the ARN in the path of tags has a slash.
             operation, parts = rest_json.routed(service_model("scheduler"), request.method, path)
             arguments = rest_json.parsed(
                 operation,
@@ -101,7 +101,7 @@ class ScheduleService:
         return {"ScheduleArn": record["Arn"]}
 
     def _set_times(self, record: Record, now: float) -> None:
-        """Let a record say when it is due next, as of a schedule that is made now."""
+        """Set when a record is next due, as for a schedule that is created now."""
         check_times(record, now)
         record["_origin"] = now
         record["_due"] = first_due(record, now) if record["State"] == "ENABLED" else None
@@ -115,10 +115,10 @@ class ScheduleService:
             for key in GIVEN:
                 record.pop(key, None)
             record.update(settings, LastModificationDate=now)
-            # What becomes of a rate's rhythm is not published: it stays, unless the times are other ones.
+            # Not published: a rate keeps its rhythm, unless the update changes its times.
             if {key: record.get(key) for key in TIMES} != times:
                 self._set_times(record, now)
-            elif record["State"] != state:  # what was due while it was disabled is past
+            elif record["State"] != state:  # times while it was disabled are skipped
                 record["_due"] = next_due(record, now) if record["State"] == "ENABLED" else None
             if record["State"] == "DISABLED":
                 record["_events"] = []
@@ -164,7 +164,7 @@ class ScheduleService:
         try:
             return self._store.get(GROUPS, name)
         except KeyError:
-            if name == DEFAULT:  # there from the first
+            if name == DEFAULT:  # it always exists
                 return {"Name": name, "Arn": self._group_arn(name), "State": "ACTIVE"}
             message = f"Schedule group {name} does not exist."
             raise ServiceError("ResourceNotFoundException", message, 404) from None
@@ -188,7 +188,7 @@ class ScheduleService:
         return {"ScheduleGroupArn": arn}
 
     def _delete_group(self, request: Request) -> Response:
-        """Delete a group with its schedules, at once; AWS takes its time."""
+        """Delete a group with its schedules, at once; AWS does it later."""
         name = request["Name"]
         if name == DEFAULT:
             raise invalid("The default schedule group cannot be deleted.")
@@ -218,13 +218,13 @@ class ScheduleService:
 
 
 def _token(request: Request) -> str:
-    """The token by which a request that is sent again is known; a new one for a client that sends none."""
+    """The token that identifies a repeated request; a new one if the client sends none."""
     token: str = request.get("ClientToken", str(uuid.uuid4()))
     return token
 
 
 def _settings(request: Request) -> Record:
-    """What a Create or an Update request says of a schedule, checked, with AWS's defaults.
+    """A schedule's settings from a Create or Update request, checked, with AWS's defaults.
 
     Raises:
         ServiceError: ValidationException.

@@ -20,7 +20,7 @@ RETRY_POLICY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
 
 def check_target(target: Record) -> None:
-    """Refuse a target that the local service could not call, now rather than when it is due.
+    """Refuse a target that the local service could not call: now, not when it is due.
 
     Raises:
         ServiceError: ValidationException.
@@ -30,25 +30,25 @@ def check_target(target: Record) -> None:
         raise invalid(f"{others[0]} is not a member of a target that is a pipeline ({arn})")
     if arn == UNIVERSAL:
         if "SageMakerPipelineParameters" in target:
-            raise invalid(f"the parameters of {UNIVERSAL} belong into Input")
+            raise invalid(f"put the parameters of {UNIVERSAL} into Input")
         _input(target, {})
     elif not _PIPELINE.fullmatch(arn):
         raise invalid(
-            f"the local service's schedules start pipelines of SageMaker and call nothing else, not {arn}; "
+            f"the local service's schedules can only start SageMaker pipelines, not {arn}; "
             f"name the ARN of a pipeline, or {UNIVERSAL}"
         )
     elif "Input" in target:
-        raise invalid("a target that is a pipeline takes SageMakerPipelineParameters, and no Input")
+        raise invalid("a target that is a pipeline takes SageMakerPipelineParameters, not Input")
 
 
 def call(schedule: Record, event: Record) -> Request:
-    """What StartPipelineExecution is asked for when a schedule is due.
+    """The request to StartPipelineExecution when a schedule is due.
 
     Args:
         event: {"Id", "Time" (as the user guide writes it), "Attempts"} of what is due.
     """
     target = schedule["Target"]
-    # The same for each attempt: what one of them started is not started again, even after a kill.
+    # The same for each attempt, so that none starts the pipeline twice, even after a kill.
     token = {"ClientRequestToken": event["Id"]}
     if target["Arn"] != UNIVERSAL:
         parameters = target.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
@@ -64,10 +64,10 @@ def call(schedule: Record, event: Record) -> Request:
 
 
 def _input(target: Record, context: dict[str, str]) -> Request:
-    """A universal target's Input with these for its context attributes.
+    """A universal target's Input with its context attributes replaced.
 
     Raises:
-        ServiceError: it is not what StartPipelineExecution takes.
+        ServiceError: StartPipelineExecution would not accept it.
     """
     text = target.get("Input", "")
     for keyword, value in context.items():

@@ -14,7 +14,7 @@ _IMPROVEMENT = 0.01
 
 
 def check(request: Request) -> None:
-    """Refuse what is not done here.
+    """Refuse what is not supported here.
 
     Raises:
         ServiceError: ValidationException that names the member.
@@ -25,7 +25,7 @@ def check(request: Request) -> None:
 
 
 def complete(record: Record, values: Iterable[float]) -> bool:
-    """Whether the objectives of the training jobs that have ended, in the order of the jobs, are enough."""
+    """Whether the objectives of the ended training jobs, in the jobs' order, meet the criteria."""
     criteria = _criteria(record)
     target = criteria.get("TargetObjectiveMetricValue")
     patience = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")

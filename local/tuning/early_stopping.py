@@ -1,4 +1,4 @@
-"""Early stopping of a tuning job's trials, as TrainingJobEarlyStoppingType Auto asks for it."""
+"""Early stopping of a tuning job's trials, for TrainingJobEarlyStoppingType Auto."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-# The service does not say how many training jobs it waits for. This is what Optuna's own MedianPruner waits
-# for, which compares something else: the best value so far with the others' values at that very epoch.
+# The service does not say how many training jobs it waits for. This is the default of Optuna's MedianPruner,
+# which compares something else: the best value so far with the others' values at the same epoch.
 _FIRST_TRIALS = 5
 
 
 class MedianOfAverages(optuna.pruners.BasePruner):  # type: ignore[misc]
     """Prunes a trial whose objective is worse than the median of the earlier trials' running averages.
 
-    The average of a trial is that of its objectives up to the running trial's epoch. Source: "Stop Training
+    A trial's average is over its objectives up to the running trial's epoch. Source: "Stop Training
     Jobs Early" in the developer guide.
     """
 

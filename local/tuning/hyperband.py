@@ -1,4 +1,4 @@
-"""Hyperband: between how many reports of the objective a trial may be stopped, and when."""
+"""Hyperband: after how many reports of the objective a trial may be stopped, and when."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WHOLE = re.compile("[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class Resources:
-    """In reports of the objective, which training makes once an epoch.
+    """Counted in reports of the objective, one per epoch.
 
-    No trial is stopped before `least`; one at `most` has had its share, and is stopped there unless
+    No trial is stopped before `least`; a trial is stopped at `most` unless
     `ends_itself`.
     """
 
@@ -28,7 +28,7 @@ class Resources:
 
 
 def resources(record: Record) -> Resources:
-    """What a tuning job's trials may use: HyperbandStrategyConfig, or else the static number of epochs.
+    """The resources of a tuning job's trials: HyperbandStrategyConfig, or else the static number of epochs.
 
     Raises:
         ServiceError: there is no maximum, it is above 20,000, or it is below the minimum.

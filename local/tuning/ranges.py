@@ -19,13 +19,13 @@ from optuna.distributions import (
 from local.home.store import Record
 from local.wire.errors import invalid
 
-# With ScalingType Auto the service picks a scale and does not say how; two decades are where a
+# With ScalingType Auto the service does not say how it picks a scale; two decades are where a
 # logarithmic scale starts to pay.
 _AUTO_LOGARITHMIC_FROM = 100
 
 _MEMBERS = ("IntegerParameterRanges", "ContinuousParameterRanges", "CategoricalParameterRanges")
 # "Resource Limits for Automatic Model Tuning" in the developer guide: training jobs of one tuning job,
-# hyperparameters that are searched, values of a categorical one.
+# searched hyperparameters, values of a categorical one.
 MOST_JOBS = 750
 _MOST_RANGES = 30
 _MOST_VALUES = 30
@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 def reversed_names(ranges: Record) -> list[str]:
-    """The names of the ranges with a reverse logarithmic scale, whose trials suggest 1 - x."""
+    """The names of the ranges with a reverse logarithmic scale; their trials suggest 1 - x."""
     return [
         entry["Name"]
         for entry in ranges.get("ContinuousParameterRanges", [])
@@ -48,7 +48,7 @@ def distributions(ranges: Record) -> dict[str, BaseDistribution]:
 
     Raises:
         ServiceError: a bound that is not a number, a minimum above its maximum, a scale that does not fit the
-            range, a name that two ranges have, or too many ranges or values.
+            range, a name used by two ranges, or too many ranges or values.
     """
     names = [entry["Name"] for member in _MEMBERS for entry in ranges.get(member, [])]
     if len(names) > _MOST_RANGES:

@@ -1,4 +1,4 @@
-"""What a tuning job may ask for."""
+"""What a tuning job may request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from local.tuning.trials import TUNING_JOB, objective, ranges, training_request
 from local.wire.errors import invalid
 from local.wire.operations import Request
 
-# "Resource Limits for Automatic Model Tuning" in the developer guide: what an account can be raised to.
+# "Resource Limits for Automatic Model Tuning" in the developer guide: the most that an account can get.
 _MOST_RANDOM_JOBS = 10_000
 _MOST_PARALLEL_JOBS = 100
 _MOST_HYPERPARAMETERS = 100  # "Define Hyperparameter Ranges" in the developer guide
 
 
 def check(store: Store, request: Request) -> None:
-    """Refuse what the service refuses or what is not done here.
+    """Refuse what the service refuses, or what is not supported here.
 
     Raises:
         ServiceError: ValidationException that names the member.
@@ -65,7 +65,7 @@ def check(store: Store, request: Request) -> None:
     if metric not in names:
         raise invalid(f"the objective metric {metric!r} is not among MetricDefinitions")
     warm_start.check(store, request, jobs)
-    training.check(training_request(request, "trial", {}))  # refuses what every trial would
+    training.check(training_request(request, "trial", {}))  # refuses what would fail every trial
 
 
 def _check_limits(config: Record, choices: dict[str, BaseDistribution]) -> int:

@@ -1,4 +1,4 @@
-"""The search of one tuning job: an Optuna study that gives and takes trials in the order of their index."""
+"""The search of one tuning job: an Optuna study that asks and tells trials in the order of their index."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _ATTEMPTS = 5
 class Search:
     """Suggestions that depend on the seed and on the objectives, never on which trial ends first.
 
-    Trial k gets the sampler's k-th suggestion however many run at once. The Bayesian sampler knows exactly
-    the objectives of trials 1 to k - `parallel` then: trial k waits for these, and does not see later ones
-    that ended sooner. The other strategies look at no objective, so their trials wait for none.
+    Trial k gets the sampler's k-th suggestion, however many trials run at once. The Bayesian sampler then
+    knows exactly the objectives of trials 1 to k - `parallel`: trial k waits for these, and never sees later
+    trials that ended sooner. The other strategies use no objectives, so their trials do not wait.
 
-    Whoever measures the time sets `expired`.
+    The caller measures the time and sets `expired`.
 
     Args:
         record: the tuning job.
-        earlier: trials of other tuning jobs that the sampler shall know.
+        earlier: trials of other tuning jobs that the sampler should know.
     """
 
     def __init__(self, record: Record, earlier: Iterable[optuna.trial.FrozenTrial] = ()) -> None:
@@ -37,7 +37,7 @@ class Search:
         self._choices = distributions(ranges(record))
         self._resources = resources(record) if strategy == "Hyperband" else None
         self._study = optuna.create_study(
-            study_name="search",  # Optuna's Hyperband draws a trial's bracket from it
+            study_name="search",  # Optuna's Hyperband derives a trial's bracket from it
             direction=objective(record)["Type"].lower(),
             sampler=_sampler(strategy, config.get("RandomSeed", record.get("_seed"))),
             pruner=_pruner(self._resources),
@@ -45,7 +45,7 @@ class Search:
         self._study.add_trials(earlier)
         self._record = record
         self.expired = threading.Event()
-        # Whether trials are to be stopped by what they report.
+        # Whether trials may be stopped by their objective.
         self.watches = strategy == "Hyperband" or config.get("TrainingJobEarlyStoppingType") == "Auto"
         self._waits = strategy == "Bayesian"
         self._parallel: int = limits["MaxParallelTrainingJobs"]
@@ -64,9 +64,9 @@ class Search:
             self.size = limits["MaxNumberOfTrainingJobs"]
 
     def ask(self, index: int) -> optuna.Trial:
-        """The trial of that index (from 1): waits for its turn, and for the objectives that it rests on.
+        """The trial of that index (from 1); waits for its turn, and for the objectives that it depends on.
 
-        When all that ended have failed, it also waits for those that run: one of them may still succeed.
+        If all ended trials failed, it also waits for the running ones: one of them may still succeed.
         """
         known = max(0, index - self._parallel) if self._waits else 0
         with self._turn:
@@ -74,7 +74,7 @@ class Search:
             if self._broken:
                 raise RuntimeError("an earlier trial could not be asked for")
             self._hopeless = self._all_failed()
-            self._broken = True  # until this one is asked for: those that wait for it must not wait forever
+            self._broken = True  # so that trials that wait for this one do not wait forever
             try:
                 self._tell(known if self._waits else self._complete())
                 self._asked.append(self._study.ask(self._choices))
@@ -84,13 +84,13 @@ class Search:
             return self._asked[-1]
 
     def tell(self, index: int, value: float | None) -> None:
-        """The objective of the trial of that index, None if there is none; every trial asked for is told."""
+        """Report the objective of the trial of that index, or None. Call it for every trial asked for."""
         with self._turn:
             self._ended[index] = value
             self._turn.notify_all()
 
     def stops(self, trial: optuna.Trial, step: int, value: float) -> bool:
-        """Whether a running trial is to stop, having reported the objective for the `step`-th time (from 1).
+        """Whether a running trial should stop after reporting its objective for the `step`-th time (from 1).
 
         Source: early_stopping.py and HyperbandStrategyConfig in the API reference.
         """
@@ -102,36 +102,36 @@ class Search:
             return stop
 
     def recall(self, trial: optuna.Trial, values: Iterable[float]) -> None:
-        """Take up what a trial reported while it ran, which others are compared with."""
+        """Restore what a trial reported while it ran; others are compared with it."""
         with self._turn:
             for step, value in enumerate(values, 1):
                 trial.report(value, step)
 
     @property
     def over(self) -> bool:
-        """Whether no further trial is to start: no time is left, the objectives are enough, or all failed."""
+        """Whether no more trials start: time is up, the criteria are met, or all trials failed."""
         with self._turn:
             values = [value for _, value in sorted(self._ended.items()) if value is not None]
             return self.expired.is_set() or self._hopeless or complete(self._record, values)
 
     def _can_ask(self, index: int, known: int) -> bool:
-        """Whether it is the turn of that trial, and the first `known` objectives are there."""
+        """Whether it is that trial's turn, and the first `known` objectives are known."""
         return len(self._asked) == index - 1 and self._complete() >= known and not self._in_doubt()
 
     def _all_failed(self) -> bool:
-        """Whether that is enough failures, and nothing else, to give up.
+        """Whether there are enough failures, and no success, to give up.
 
-        The documentation is silent; the service says "No training job succeeded after 5 attempts. Please
+        Not documented; the service says "No training job succeeded after 5 attempts. Please
         take a look at the training job failures" (github.com/aws/amazon-sagemaker-examples/issues/2437).
         """
         return len(self._ended) >= _ATTEMPTS and all(value is None for value in self._ended.values())
 
     def _in_doubt(self) -> bool:
-        """Whether the trials that run decide if all have failed."""
+        """Whether it depends on the running trials if all have failed."""
         return self._all_failed() and len(self._asked) > len(self._ended)
 
     def _complete(self) -> int:
-        """How many trials have ended without a gap, from the first on."""
+        """How many trials have ended, from the first on without a gap."""
         count = self._told
         while count + 1 in self._ended:
             count += 1

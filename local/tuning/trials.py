@@ -1,4 +1,4 @@
-"""The training jobs of a tuning job: what each is asked, what it answered, which is the best."""
+"""The training jobs of a tuning job: their requests, their objectives, the best one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def training_request(record: Record, name: str, tuned: Mapping[str, str], first:
     """CreateTrainingJob's request for one trial of a tuning job.
 
     Args:
-        first: the training job that ran this trial before and was interrupted, whose checkpoints it finds.
+        first: the interrupted training job that ran this trial before; its checkpoints are used.
     """
     definition = record["TrainingJobDefinition"]
     shared = {key: definition[key] for key in _SHARED if key in definition}
     if resources := definition.get("HyperParameterTuningResourceConfig"):
-        # Of several kinds of instances the first is the first choice.
+        # Of several kinds of instances the first one is preferred.
         shared["ResourceConfig"] = {**resources, **(resources.get("InstanceConfigs") or [{}])[0]}
-    if "CheckpointConfig" in shared:  # each trial has its own: none resumes from another's
+    if "CheckpointConfig" in shared:  # each trial has its own, so none resumes from another's
         uri = f"{shared['CheckpointConfig']['S3Uri'].rstrip('/')}/{first or name}"
         shared["CheckpointConfig"] = {**shared["CheckpointConfig"], "S3Uri": uri}
     return {
@@ -71,9 +71,9 @@ def summaries(store: Store, record: Record) -> list[Record]:
 
 
 def final(job: Record, metric: str) -> float | None:
-    """A training job's final value of a metric; None while it runs, if it failed, if it emitted none.
+    """A training job's final value of a metric; None while it runs, if it failed, or if it emitted none.
 
-    One that ended because the service did has none either: it runs again.
+    None also if it ended because the service did: it runs again.
     """
     if job["TrainingJobStatus"] not in {"Completed", "Stopped"} or interrupted(job):
         return None
@@ -82,24 +82,24 @@ def final(job: Record, metric: str) -> float | None:
 
 
 def service_fault(job: Record) -> bool:
-    """Whether a training job failed by a fault of the service, such as a full disk, and not by its own.
+    """Whether a training job failed by a fault of the service, such as a full disk, rather than its own.
 
-    After one that failed by its own fault the search goes on. What becomes of a tuning job after the other
-    kind is not published; TrainingJobStatusCounters in the API reference says only that such a training job
-    "can be retried". The local service retries none, and takes the best of fewer training jobs than were
-    asked for as no success: the tuning job fails.
+    After a failure of its own the search continues. What a tuning job does after a service fault is not
+    published; TrainingJobStatusCounters in the API reference says only that such a training job "can be
+    retried". The local service does not retry, and fails the tuning job: the best of fewer training jobs than
+    requested is no success.
     """
     reason: str = job.get("FailureReason", "")
     return reason.startswith("InternalServerError")
 
 
 def index(job: Record) -> int:
-    """A training job's place in the order of its tuning job's trials, from 1, as its name tells it."""
+    """A training job's index among its tuning job's trials, from 1, from its name."""
     return int(job["TrainingJobName"].split("-")[-2])
 
 
 def best_first(trials: list[Record], direction: str) -> list[Record]:
-    """Those with an objective first, best first (of equals the lowest index), then the others."""
+    """Training jobs with an objective, best first (the lowest index first among equals), then the others."""
     worst = -math.inf if direction == "Maximize" else math.inf
 
     def value(trial: Record) -> float:

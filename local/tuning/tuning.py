@@ -49,14 +49,14 @@ from local.wire.operations import Operation, Request, Response
 
 FOLDER = "tuning-jobs"
 _POLL_S = 0.5
-# How often the time that a tuning job has used is written down.
+# How often a tuning job's used time is recorded.
 _NOTED_EVERY_S = 5.0
-# What both List operations do unless they are asked for something else, by the API reference.
+# The defaults of both List operations (API reference).
 _LISTED = {"SortBy": "Name", "SortOrder": "Ascending", "MaxResults": 10}
 
 
 class OtherSuggestion(Exception):
-    """The search suggests something else than before: Optuna is another version, or a record was changed."""
+    """The search suggests other values than before: Optuna's version differs, or a record was changed."""
 
 
 class TuningService:
@@ -67,7 +67,7 @@ class TuningService:
         self._store = store
         self._jobs = jobs
         self._threads: dict[str, threading.Thread] = {}
-        self._left: list[str] = []  # by an earlier service, to go on with; newest first
+        self._left: list[str] = []  # by an earlier service, to be continued; newest first
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
@@ -85,7 +85,7 @@ class TuningService:
         """Start a tuning job.
 
         Raises:
-            ServiceError: the name is taken, a range is wrong, or the job asks for what is not done here.
+            ServiceError: the name is taken, a range is wrong, or the job requests something unsupported.
         """
         check(self._store, request)
         name = request[f"{_KEY}Name"]
@@ -97,7 +97,7 @@ class TuningService:
             f"{_KEY}Status": "InProgress",
             "CreationTime": now,
             "LastModifiedTime": now,
-            "_seed": secrets.randbits(31),  # of a search without RandomSeed, which may go on later
+            "_seed": secrets.randbits(31),  # for a search without RandomSeed, which may continue later
         }
         with self._lock:
             if self._closed.is_set():
@@ -111,7 +111,7 @@ class TuningService:
         return {f"{_KEY}Arn": arn}
 
     def _begin(self, name: str) -> None:
-        """Search in a thread, from where the record has got."""
+        """Search in a thread, from the state in the record."""
         self._threads[name] = threading.Thread(target=self._run, args=(name,), name=name)
         try:
             self._threads[name].start()
@@ -120,7 +120,7 @@ class TuningService:
             self._fail(name, str(error))
 
     def describe(self, name: str) -> Record:
-        """The job's record with its counters and, once there is one, its best training job.
+        """The job's record with its counters and its best training job so far.
 
         Raises:
             ServiceError: there is none of that name.
@@ -178,9 +178,9 @@ class TuningService:
             self._jobs.stop(job)
 
     def recover(self, resume: bool) -> None:
-        """Close the tuning jobs that an earlier service left running, or get ready to go on with them.
+        """Close the tuning jobs that an earlier service left running, or prepare to continue them.
 
-        Its training jobs are closed by now. The folders of what forked them are swept.
+        Their training jobs are already closed. The folders of the processes that forked them are removed.
 
         Raises:
             OSError: the disk is full.
@@ -207,11 +207,11 @@ class TuningService:
         return record
 
     def resume(self) -> None:
-        """Go on with what `recover` has got ready; the service answers by now.
+        """Continue what `recover` prepared, once the service answers.
 
-        The trials that have ended are told to a new study, in the order of their index, so the search
-        suggests what it would have suggested. A stored study (Optuna's JournalStorage) would be a second
-        truth beside the records, and one of the two could be a trial ahead when the service is killed.
+        A new study is told the ended trials in the order of their index, so the search makes the same
+        suggestions as before. A stored study (Optuna's JournalStorage) would be a second source of truth, and
+        after a kill one of the two could be a trial ahead.
         """
         with self._lock:
             for name in reversed(self._left):
@@ -235,7 +235,7 @@ class TuningService:
             self._fail(name, str(error))
         except BaseException as error:
             fault = disk_fault(error, self._home.root)
-            self._fail(name, fault or "the local service's own error; its log tells")
+            self._fail(name, fault or "an error of the local service; see its log")
             if fault is None:
                 raise
 
@@ -246,7 +246,7 @@ class TuningService:
         # Newest first, so the oldest of a trial's training jobs stays.
         begun = {index(trial): trial["TrainingJobName"] for trial in self._trials(name)}
         cores = os.cpu_count() or 1
-        # The suggestions are those of MaxParallelTrainingJobs, however many cores there are.
+        # The suggestions depend on MaxParallelTrainingJobs, not on the number of cores.
         at_once = min(
             record[f"{_KEY}Config"]["ResourceLimits"]["MaxParallelTrainingJobs"], search.size, cores
         )
@@ -264,7 +264,7 @@ class TuningService:
                 elif going():
                     value = self._trial(name, place, trial, threads, search, start, begun.get(place, ""))
             except BaseException:
-                self._expire(name, search)  # it fails: nobody waits for the other trials
+                self._expire(name, search)  # it fails without waiting for the other trials
                 raise
             finally:
                 search.tell(place, value)
@@ -302,9 +302,9 @@ class TuningService:
 
     @contextlib.contextmanager
     def _limited(self, record: Record, search: Search) -> Iterator[None]:
-        """Meanwhile, when the tuning job's time is over, end the search and stop the trials that run.
+        """During the block, end the search and stop the running trials when the tuning job's time is over.
 
-        It counts the time that the tuning job was at work, whatever passes between two services.
+        Only the tuning job's working time counts, not the time between two services.
         """
         name = record[f"{_KEY}Name"]
         longest = record[f"{_KEY}Config"]["ResourceLimits"].get("MaxRuntimeInSeconds", math.inf)
@@ -328,17 +328,19 @@ class TuningService:
                 watching.result()
 
     def _expire(self, name: str, search: Search) -> None:
-        """Start no further trial, and stop those that run."""
+        """Start no more trials, and stop the running ones."""
         search.expired.set()
         for trial in self._trials(name):
             self._stop_trial(trial["TrainingJobName"])
 
     def _recall(self, ended: Record, trial: optuna.Trial, search: Search) -> float | None:
-        """The objective's final value of a training job that an earlier service ran for this trial."""
+        """The final objective of the training job that an earlier service ran for this trial."""
         record = self._store.get(_KEY, ended["TuningJobName"])
         if (suggested := _tuned(record, trial)) != ended["_tuned"]:
             job, was = ended["TrainingJobName"], ended["_tuned"]
-            raise OtherSuggestion(f"the search cannot go on: {job} was suggested {was}, now {suggested} is")
+            raise OtherSuggestion(
+                f"the search cannot continue: it suggested {was} for {job}, and now {suggested}"
+            )
         if search.watches:
             search.recall(trial, self._objectives(ended))
         return final(ended, objective(record)["MetricName"])
@@ -394,7 +396,7 @@ class TuningService:
             time.sleep(_POLL_S)
 
     def _objectives(self, job: Record) -> list[float]:
-        """What a training job has emitted of the objective so far."""
+        """The objectives that a training job has emitted so far."""
         definitions = job["AlgorithmSpecification"]["MetricDefinitions"]
         metric = job["HyperParameters"]["_tuning_objective_metric"]
         return metrics.logged(self._jobs.log(job["TrainingJobName"]), definitions)[metric]
@@ -408,7 +410,7 @@ class TuningService:
         self._store.update(_KEY, name, change, PATIENCE_S)
 
     def _fail(self, name: str, fault: str) -> None:
-        """End a tuning job for a fault of the service, at all costs: nobody else ends it."""
+        """Fail a tuning job for a fault of the service, whatever happens: nothing else ends it."""
         reason = f"InternalServerError: {fault}"
         self._store.keep(_KEY, name, partial(_mark_ended, status="Failed", reason=reason))
 
@@ -435,7 +437,7 @@ class TuningService:
 
 
 def _tuned(record: Record, trial: optuna.Trial) -> dict[str, str]:
-    """The hyperparameters of a trial as its training job has them."""
+    """A trial's hyperparameters, as in its training job."""
     tuned = {key: value if isinstance(value, str) else repr(value) for key, value in trial.params.items()}
     for key in reversed_names(ranges(record)):
         tuned[key] = repr(1 - trial.params[key])

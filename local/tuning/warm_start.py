@@ -20,7 +20,7 @@ _MOST_PARENTS = 5
 
 
 def parents(store: Store, record: Record) -> list[Record]:
-    """The parents of a tuning job, in its own order; none without WarmStartConfig.
+    """The parents of a tuning job, in the request's order; none without WarmStartConfig.
 
     Raises:
         ServiceError: there is no tuning job of that name.
@@ -37,7 +37,7 @@ def parents(store: Store, record: Record) -> list[Record]:
 
 
 def check(store: Store, request: Record, own_jobs: int) -> None:
-    """Refuse parents that the service refuses; `own_jobs` are the most that the new job starts itself.
+    """Refuse parents that the service refuses; `own_jobs` is the most jobs that the new one starts itself.
 
     Raises:
         ServiceError: one is unknown or still runs, has another objective or other hyperparameters, or
@@ -100,7 +100,7 @@ def trials(store: Store, record: Record) -> Iterator[optuna.trial.FrozenTrial]:
             try:
                 params = {name: _read(kind, given[name], name in reverse) for name, kind in choices.items()}
                 yield optuna.trial.create_trial(params=params, distributions=choices, value=value)
-            except ValueError:  # outside of these ranges, where it says nothing about what is inside
+            except ValueError:  # outside these ranges, so it says nothing about values inside
                 continue
 
 

@@ -1,1 +1,1 @@
-"""What crosses the wire: requests, answers, errors and lists, in the shapes of botocore's models."""
+"""The wire protocols: requests, answers, errors and lists, in the shapes of botocore's models."""

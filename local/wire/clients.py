@@ -1,4 +1,4 @@
-"""boto3 clients that talk to the local service, whatever the person's AWS configuration says."""
+"""boto3 clients for the local service, whatever the user's AWS configuration says."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-# What programs that the service starts sign with. Their requests are not checked; presigned URLs are.
+# The credentials of programs that the service starts. Only presigned URLs are checked.
 ACCESS_KEY = SECRET_KEY = "local"
 
 
 def client(service: str, environment: Mapping[str, str], **config: Any) -> Any:
-    """A client of a service, safe to share by threads.
+    """A thread-safe client of a service.
 
     Args:
         environment: the variables that make boto3 in a child process talk to the local service.
         config: botocore.config.Config's.
     """
-    # A session of its own: boto3's default one is not made for several threads.
+    # A separate session: boto3's default one is not thread-safe.
     create: Any = boto3.session.Session().client
     return create(
         service,

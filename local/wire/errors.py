@@ -1,4 +1,4 @@
-"""What AWS answers to a request that it refuses."""
+"""AWS's answers to requests that it refuses."""
 
 from __future__ import annotations
 

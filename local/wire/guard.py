@@ -1,9 +1,9 @@
-"""Who may ask the servers on this machine: its programs and their own pages, no other web site.
+"""Who may send requests to the servers on this machine: programs and the servers' pages, no other web site.
 
-A browser sends the requests of any page to any address, this machine's too, and a page can write what stands
-for a signature. It cannot write Host, Origin and Sec-Fetch-Site (Fetch standard, "forbidden request-header").
+A browser sends any page's requests to any address, also to this machine, and a page can fake a signature. It
+cannot set Host, Origin and Sec-Fetch-Site (Fetch standard, "forbidden request-header").
 
-Imports nothing of this folder: model servers, which cannot import from it, run this file by its path.
+Imports nothing from this folder: model servers cannot import from it, and load this file by its path.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Any other name may have been pointed at this machine by another web site (DNS rebinding).
+# Another web site may have pointed any other name at this machine (DNS rebinding).
 LOCAL_HOST = re.compile(
     r"(?:127(?:\.\d{1,3}){3}|\[::1\]|(?:[a-z0-9_-]+\.)*localhost)(?::\d+)?", re.ASCII | re.IGNORECASE
 )
 ABSOLUTE_TARGET = re.compile(r"\A[a-z][a-z0-9+.-]*://([^/?#]*)", re.ASCII | re.IGNORECASE)
-# "none" is a person's own doing: an address typed, a bookmark. "same-site" is another port of this machine,
+# "none" is the user's own action: a typed address, a bookmark. "same-site" is another port of this machine,
 # whose pages may be anybody's. Programs send no such header.
 OWN_SITES = frozenset({"same-origin", "none"})
 
@@ -31,8 +31,8 @@ def refusal(headers: Mapping[str, str], target: str = "/") -> str | None:
     """Why a request is refused and what to do instead, in one line; None if it may be answered.
 
     Args:
-        headers: names in lower case; the values of one that came twice are joined by commas.
-        target: what the request line asks for, as it came: it may name a host, too.
+        headers: names in lower case; repeated headers' values are joined by commas.
+        target: the request line's target, unchanged: it may name a host, too.
     """
     host = headers.get("host", "")
     for name in (host, *ABSOLUTE_TARGET.findall(target)):
@@ -52,7 +52,7 @@ def refusal(headers: Mapping[str, str], target: str = "/") -> str | None:
 
 
 def without_cors(start_response: StartResponse) -> StartResponse:
-    """WSGI's start_response, less the headers that let other web sites read the answer."""
+    """WSGI's start_response without the headers that let other web sites read the answer."""
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         kept = [pair for pair in headers if not pair[0].lower().startswith("access-control-")]
@@ -62,7 +62,7 @@ def without_cors(start_response: StartResponse) -> StartResponse:
 
 
 def guarded(app: ASGIApp) -> ASGIApp:
-    """The ASGI application, asked only what may be answered; errors are those of the container."""
+    """The ASGI application behind this check; errors have the container's format."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         reason = refusal(_headers(scope["headers"])) if scope["type"] == "http" else None

@@ -1,4 +1,4 @@
-"""What the server and the services behind it hand each other: a request and a response."""
+"""The request and the response that the server and the services exchange."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK_BYTES = 1 << 20
 class HttpRequest:
     """One HTTP request; `path` and `query` are decoded, header names are lower-case.
 
-    `target` is path and query as they came, still encoded, which a signature is of.
+    `target` is path and query as sent, still encoded: the signed text.
     """
 
     method: str
@@ -26,7 +26,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """One HTTP answer; a file is sent from where it stands to the Content-Length, then closed."""
+    """One HTTP answer; a file is sent from its current position, up to the Content-Length, then closed."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""The limits of a request's members, which botocore's model has and its own validation leaves to the service.
+"""The limits of a request's members that botocore's model has, but its validation leaves to the service.
 
-Lengths, patterns, sizes, numbers and sets of values, in AWS's words. Patterns are Java's: the ones that
+Lengths, patterns, sizes, numbers and sets of values, in AWS's words. Patterns are Java's: those that
 Python reads otherwise are translated, or left out by the names of their shapes.
 """
 
@@ -20,14 +20,14 @@ _CLASSES = {
     r"\p{Z}": r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
     r"\p{Alnum}": "A-Za-z0-9",
 }
-# With marks, symbols or punctuation of all scripts, with surrogates, or with what is not a range in Python.
+# With marks, symbols or punctuation of all scripts, with surrogates, or with invalid ranges in Python.
 LEFT_OUT = {
     "AthenaCatalog", "Catalog", "CognitoUserGroup", "CustomerMetadataKey", "CustomerMetadataValue",
     "Database", "EntityDescription", "Group", "ModelPackageSourceUri", "ParameterName",
     "ResourceType", "TableName",
-    "PipelineDefinition",  # any text fits it, and it is long
+    "PipelineDefinition",  # any text matches it, and it is slow
 }  # fmt: skip
-# AWS adds instance types every month: one that botocore does not know may be there.
+# AWS adds instance types every month, so botocore may not know one.
 _OPEN = "InstanceType"
 _SHOWN_CHARACTERS = 200
 
@@ -41,7 +41,7 @@ def pattern_of(pattern: str) -> re.Pattern[str]:
 
 
 def refusal(request: Any, shape: Shape) -> str | None:
-    """What of a request is outside its limits, as AWS says it; None if all is well."""
+    """AWS's message about members outside their limits; None if all is well."""
     found = list(_violations(request, shape, ""))
     if not found:
         return None
@@ -73,7 +73,7 @@ def _violations(value: Any, shape: Shape, path: str) -> Iterator[str]:
 def _broken(value: Any, shape: Shape) -> Iterator[str]:
     """The constraints of a shape that a value of its type does not satisfy."""
     limits = shape.metadata
-    if shape.type_name == "timestamp" and not isinstance(value, int | float):  # botocore takes dates, too
+    if shape.type_name == "timestamp" and not isinstance(value, int | float):  # botocore accepts dates, too
         yield "Member must be a number of seconds since 1970"
     if "min" not in limits and "max" not in limits and "pattern" not in limits and "enum" not in limits:
         return
@@ -87,7 +87,7 @@ def _broken(value: Any, shape: Shape) -> Iterator[str]:
     if "min" in limits and measured < limits["min"]:
         outside = True
         yield f"Member must {what} greater than or equal to {limits['min']}"
-    # Not of a value that is too long: that may take for ever.
+    # Not for a value that is too long: that may take forever.
     checked = "pattern" in limits and not outside and shape.name not in LEFT_OUT
     if checked and not pattern_of(limits["pattern"]).fullmatch(value):
         yield f"Member must satisfy regular expression pattern: {limits['pattern']}"

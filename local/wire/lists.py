@@ -1,4 +1,4 @@
-"""List operations: what they filter by, their order, and their pages."""
+"""List operations: filters, order and pages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Record = dict[str, Any]
 
 
 def listed(records: list[Record], request: Record, key: str, members: str) -> Record:
-    """One page of a List operation: `records` newest first, filtered and sorted by what `request` asks.
+    """One page of a List operation: `records` (newest first), filtered and sorted as `request` says.
 
-    Understands what `matching` does, SortBy (Name, CreationTime, Status), SortOrder (default Descending, as
+    Supports the filters of `matching`, SortBy (Name, CreationTime, Status), SortOrder (default Descending, as
     for jobs), MaxResults and NextToken.
 
     Args:
@@ -28,9 +28,9 @@ def listed(records: list[Record], request: Record, key: str, members: str) -> Re
 
 
 def matching(records: list[Record], request: Record, key: str) -> list[Record]:
-    """The records that a List operation asks for, `key` as for `listed`.
+    """The records that match a List request's filters; `key` as for `listed`.
 
-    Understands NameContains, StatusEquals, CreationTimeAfter/Before and LastModifiedTimeAfter/Before.
+    Supports NameContains, StatusEquals, CreationTimeAfter/Before and LastModifiedTimeAfter/Before.
     """
     name, status = f"{key}Name", f"{key}Status"
     return [
@@ -49,13 +49,13 @@ def page(items: list[Any], request: Record, members: str) -> Record:
     """MaxResults of `items` from NextToken on, as a List operation answers them.
 
     Raises:
-        ServiceError: the token is not one that an earlier page ended with.
+        ServiceError: the token is not from an earlier page.
     """
     return paged(lambda start, count: items[start : start + count], request, members)
 
 
 def paged(read: Callable[[int, int], list[Any]], request: Record, members: str) -> Record:
-    """As `page`; `read` is given where to start and how many to read at most."""
+    """Like `page`; `read` gets the start and the most records to read."""
     token = request.get("NextToken", "0")
     try:
         start, count = whole_number(token), request.get("MaxResults", 100)
@@ -69,10 +69,10 @@ def paged(read: Callable[[int, int], list[Any]], request: Record, members: str) 
 
 
 def created_between(request: Record) -> tuple[float, float]:
-    """A List request's CreatedAfter and CreatedBefore, both included."""
+    """A List request's CreatedAfter and CreatedBefore, both inclusive."""
     return float(request.get("CreatedAfter", "-inf")), float(request.get("CreatedBefore", "inf"))
 
 
 def in_order(records: list[Record], request: Record, key: str) -> list[Record]:
-    """The records by `key`, newest or last first unless the request asks otherwise; ties as they were."""
+    """The records sorted by `key`, by default descending; ties keep their order."""
     return sorted(records, key=lambda record: record[key], reverse=request.get("SortOrder") != "Ascending")

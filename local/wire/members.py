@@ -1,7 +1,6 @@
-"""What becomes of each member of the requests that create something: done, harmless, or refused by its name.
+"""How each member of a Create request is handled: supported, harmless, or refused by name.
 
-A member that stands in none of the tables is refused, also one that a newer botocore brings: nothing is left
-out in silence.
+A member that is in no table is refused, also one that is new in botocore: nothing is ignored silently.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Why leaving a member out changes nothing that a job reads or leaves.
+# Why ignoring a member changes nothing that a job reads or writes.
 _PERSON = "programs run as the person who started the service"
 _ENCRYPTED = "what is read back is the same, encrypted at rest or not"
 _DISK = "a job has the disk of this machine"
@@ -34,19 +33,19 @@ class Members:
     """The members of a request, as paths; each stands for all below it.
 
     Args:
-        done: what the local service does as SageMaker does, or refuses by its value.
-        harmless: why leaving a member out changes nothing.
+        done: members that the local service handles like SageMaker, or refuses by value.
+        harmless: members that can be ignored, and why.
     """
 
     done: frozenset[str]
     harmless: Mapping[str, str]
 
     def known(self, path: str) -> bool:
-        """Whether this member, with all below it, is in one of the tables."""
+        """Whether this member, with all below it, is in a table."""
         return path in self.done or path in self.harmless
 
     def below(self, path: str) -> bool:
-        """Whether a part of this member is in one of the tables."""
+        """Whether a part of this member is in a table."""
         return any(name.startswith(f"{path}.") for name in (*self.done, *self.harmless))
 
 
@@ -54,7 +53,7 @@ def _under(prefix: str, names: str) -> set[str]:
     return {f"{prefix}.{name}".removeprefix(".") for name in names.split()}
 
 
-# What CreateTrainingJob and a tuning job's TrainingJobDefinition share.
+# Members that CreateTrainingJob and a tuning job's TrainingJobDefinition share.
 _TRAINING = {
     *_under("", "RoleArn Environment CheckpointConfig EnableManagedSpotTraining"),
     *_under("AlgorithmSpecification", "TrainingImage TrainingInputMode MetricDefinitions"),
@@ -199,7 +198,7 @@ MEMBERS: Mapping[str, Members] = {
                     f"{_DEFINITION}.HyperParameterTuningResourceConfig",
                     "InstanceType InstanceCount InstanceConfigs",
                 ),
-                # Refused by tuning/request.py, in sentences that say more.
+                # Refused by tuning/request.py, with better messages.
                 *_under("", "TrainingJobDefinitions Autotune"),
             }
         ),
@@ -215,9 +214,9 @@ MEMBERS: Mapping[str, Members] = {
 
 
 def unsupported(operation: str, request: Mapping[str, Any]) -> Iterator[str]:
-    """Why the local service does not do what a request asks, a sentence for each member.
+    """Why the local service does not support a request, a sentence for each member.
 
-    A member that asks for nothing (false, "None", empty) may be there.
+    A member without effect (false, "None", empty) is allowed.
     """
     if operation in MEMBERS:
         yield from _unsupported(MEMBERS[operation], request, "", "")

@@ -32,10 +32,10 @@ class ControlPlane:
     """Answers the operations of a service: validates the request, calls the function, shapes the answer.
 
     Args:
-        operations: by their names.
+        operations: by name.
         region: ARNs of other regions are refused.
-        service: one that speaks JSON, and has the operation's name in X-Amz-Target.
-        refusal: the code of its errors about requests that do not fit its model.
+        service: one with the JSON protocol (the operation's name is in X-Amz-Target).
+        refusal: the error code for requests that do not fit the model.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ControlPlane:
 
     @property
     def target_prefix(self) -> str:
-        """What stands before an operation's name in X-Amz-Target, e.g. "SageMaker."."""
+        """The prefix of an operation's name in X-Amz-Target, e.g. "SageMaker."."""
         return f"{self._model.metadata['targetPrefix']}."
 
     def call(self, name: str, request: Request) -> Response:
@@ -77,7 +77,7 @@ class ControlPlane:
         if model.input_shape is not None:
             try:
                 report = ParamValidator().validate(request, model.input_shape)
-            except RuntimeError as error:  # botocore, of a time that no calendar has
+            except RuntimeError as error:  # botocore, for an impossible time
                 raise ServiceError(self._refusal, str(error)) from None
             if report.has_errors():
                 raise ServiceError(self._refusal, report.generate_report())
@@ -91,7 +91,7 @@ class ControlPlane:
 
 
 def shaped(value: Any, shape: Shape) -> Any:
-    """`value` without what the shape does not hold; times as Unix seconds."""
+    """`value` without members that the shape lacks; times as Unix seconds."""
     if shape.type_name == "structure":
         members = shape.members  # type: ignore[attr-defined]
         return {

@@ -1,4 +1,4 @@
-"""One region: a request that is meant for another is refused, as the endpoint of a region refuses it."""
+"""One region: requests for another one are refused, as by a region's endpoint on AWS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ARN = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:([a-z0-9-]+):\d{12}:.+")
 
 
 class WrongRegion(ServiceError):
-    """S3's refusal, which tells clients the region of its buckets: boto3 then asks again, for that one."""
+    """S3's refusal, which names the buckets' region: boto3 then retries with that one."""
 
     def __init__(self, code: str, message: str, region: str) -> None:
         super().__init__(code, message)
@@ -27,12 +27,12 @@ def check_scope(service: str, signed: str, region: str, *, in_query: bool) -> No
 
     Args:
         signed: the region in the scope of the request's credentials.
-        region: the one that there is.
+        region: the service's region.
         in_query: whether the signature is part of the URL.
 
     Raises:
-        ServiceError: in S3's words (jsoma/flatware#10), or in those of the services that speak JSON (IAM user
-            guide, "Troubleshoot signed requests for AWS APIs") and with what to do.
+        ServiceError: in S3's words (jsoma/flatware#10), or in those of the JSON services (IAM user
+            guide, "Troubleshoot signed requests for AWS APIs"), with what to do.
     """
     if signed == region or service in EVERYWHERE:
         return
@@ -51,9 +51,9 @@ def check_scope(service: str, signed: str, region: str, *, in_query: bool) -> No
 
 
 def check_arns(request: Any, shape: Shape, region: str) -> None:
-    """Refuse a request that names a resource of another region: its name alone may be one of this region.
+    """Refuse a request that names a resource of another region; a resource here may have the same name.
 
-    Looks at names and ARNs, not at what a person may write as they like: tags, environments, hyperparameters.
+    Checks names and ARNs, not free text: tags, environments, hyperparameters.
 
     Raises:
         ServiceError: ValidationException that names the member and the ARN. How SageMaker says it is not
@@ -70,4 +70,4 @@ def check_arns(request: Any, shape: Shape, region: str) -> None:
             continue
         arn = _ARN.fullmatch(value) if member.endswith(("Arn", "Name")) else None
         if arn and arn[1] != region:
-            raise invalid(f"{member} {value} is of the region {arn[1]}; this service is in {region}")
+            raise invalid(f"{member} {value} is in region {arn[1]}; this service is in {region}")

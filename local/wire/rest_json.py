@@ -20,7 +20,7 @@ HttpAnswer = tuple[int, dict[str, str], bytes]
 
 
 def routed(model: ServiceModel, method: str, path: str) -> tuple[OperationModel, dict[str, str]]:
-    """The operation behind a method and a (decoded) path, and what the path says (URI name -> value).
+    """The operation for a method and a (decoded) path, and the path's parameters (URI name -> value).
 
     Raises:
         ServiceError: the service has no such operation.
@@ -57,7 +57,7 @@ def parsed(
         parts: what `routed` found in the path.
         query: the values of each name.
         headers: names in lower case.
-        refusal: the code of the service's errors about requests that do not fit its model.
+        refusal: the service's error code for requests that do not fit its model.
 
     Raises:
         ServiceError: the body is not a JSON object, or the request does not fit the operation's shape.

@@ -1,14 +1,14 @@
-"""What a request's text stands for, or why it stands for nothing: JSON and whole numbers."""
+"""Values in a request's text, or why they are invalid: JSON and whole numbers."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, NoReturn
 
-# Deeper JSON is refused. AWS publishes no limit; Python's own are about 1,000, differ from one version to the
-# next, and are met in the middle of whatever reads the value next.
+# Deeper JSON is refused. AWS publishes no limit; Python's own are about 1,000, differ between versions,
+# and are hit in the middle of whatever reads the value next.
 DEPTH_MAX = 100
-DIGITS_MAX = 18  # of whole numbers, so that they fit what counts in 64 bits
+DIGITS_MAX = 18  # of whole numbers, so that they fit into 64 bits
 
 
 def json_value(text: str | bytes) -> Any:
@@ -45,7 +45,7 @@ def _check(value: Any) -> None:
 
 
 def _check_unicode(items: Any) -> None:
-    """Half of a surrogate pair, which JSON can escape, has no UTF-8: no file, key or log can hold it."""
+    """JSON can escape half a surrogate pair, which has no UTF-8: no file, key or log can contain it."""
     for item in items:
         if isinstance(item, str) and not item.isascii():
             item.encode()
@@ -60,10 +60,10 @@ def _too_deep() -> ValueError:
 
 
 def whole_number(text: str) -> int:
-    """A whole number from 0, written in digits.
+    """A whole number, 0 or more, in digits.
 
     Raises:
-        ValueError: it is none, or has more than DIGITS_MAX digits.
+        ValueError: it is not one, or has more than DIGITS_MAX digits.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
         raise ValueError(f"{text[:40]!r} is not a whole number of up to {DIGITS_MAX} digits")

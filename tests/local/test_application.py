@@ -158,7 +158,7 @@ def test_the_other_invocations_are_refused_by_name(client):
     later = error(runtime.invoke_endpoint_async, EndpointName="there", InputLocation="s3://b/k")["Error"]
     assert {streamed["Code"], later["Code"]} == {"NotImplemented"}
     for refused, name in ((streamed, "InvokeEndpointWithResponseStream"), (later, "InvokeEndpointAsync")):
-        assert refused["Message"] == f"The local service has no {name}; use InvokeEndpoint in its place"
+        assert refused["Message"] == f"The local service has no {name}; use InvokeEndpoint instead"
 
 
 def test_lambda_reaches_the_functions(client):

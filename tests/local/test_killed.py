@@ -228,8 +228,8 @@ def test_a_service_whose_home_is_deleted_says_so_in_one_line_and_ends(served):
     _, errors = service.program.communicate(30)
     assert service.program.returncode == 2
     assert errors == (
-        f"local: {service.home} was deleted or moved while the local service ran, which keeps everything"
-        " there; put it back if you have it, and start again\n"
+        f"local: {service.home} was deleted or moved while the local service ran;"
+        " put it back if you have it, and start again\n"
     )
     assert gone_within(family, 5)
     assert not service.home.exists()

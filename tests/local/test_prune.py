@@ -138,8 +138,8 @@ def test_what_runs_or_was_interrupted_stays_with_what_it_reuses(homed, store, mo
     plan = pruned(homed, store)
     assert kept(store) == ["going", "source"]
     assert +plan.kept == {
-        "executions that run, or were interrupted and can go on": 1,
-        "executions of which a kept one took results": 1,
+        "executions that run, or were interrupted and can resume": 1,
+        "executions whose results a kept one uses": 1,
     }
     assert len(left(homed, "source")) == len(left(homed, "going")) > 0
 
@@ -308,10 +308,13 @@ def test_names_are_escaped(capsys):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--keep", "2"], "--keep is for --prune; add --prune, or leave it out"),
-        (["--yes"], "--yes is for --prune"),
-        (["--prune", "--keep", "-1"], "'-1' is no number of executions; give one from 0"),
-        (["--prune", "--older-than", "7"], "'7' is no age; give hours, days or weeks, such as 12h, 7d, 4w"),
+        (["--keep", "2"], "--keep needs --prune; add --prune, or leave it out"),
+        (["--yes"], "--yes needs --prune"),
+        (["--prune", "--keep", "-1"], "'-1' is not a number of executions; expected 0 or more"),
+        (
+            ["--prune", "--older-than", "7"],
+            "'7' is not an age; expected hours, days or weeks, such as 12h, 7d, 4w",
+        ),
     ],
 )
 def test_wrong_options_are_refused(monkeypatch, tmp_path, capsys, options, told):
@@ -326,7 +329,7 @@ def test_a_folder_that_is_no_home_and_a_damaged_home_are_refused(homed, store, m
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(sys, "argv", ["local", "--home", str(tmp_path / "empty"), "--prune", "--yes"])
     assert command.main() == 2
-    told = f"local: {tmp_path / 'empty'} is no home of a local service; name one with --home\n"
+    told = f"local: {tmp_path / 'empty'} is not the home of a local service; name one with --home\n"
     assert capsys.readouterr().err == told
     assert list((tmp_path / "empty").iterdir()) == []
     add(homed, store, "first", 3)
@@ -337,7 +340,7 @@ def test_a_folder_that_is_no_home_and_a_damaged_home_are_refused(homed, store, m
     store.close()
     homed.database.write_bytes(b"no database" * 1000)
     assert prune_command(monkeypatch, homed, "--yes", "--keep", "0") == 2
-    assert "and nothing is removed" in capsys.readouterr().err
+    assert "so nothing was removed" in capsys.readouterr().err
     assert left(homed, "first") != []
     file, killed = lock(homed.root)  # it is free again
     file.close()

@@ -69,7 +69,7 @@ def test_a_home_has_one_service_at_a_time(tmp_path):
 def test_a_home_keeps_its_region(tmp_path):
     with LocalService(tmp_path, "eu-west-1"):
         pass
-    told = f"^{tmp_path} is of the region eu-west-1, not us-east-1; go on with region eu-west-1 .*--home$"
+    told = f"^{tmp_path} belongs to region eu-west-1, not us-east-1; use region eu-west-1 .*--home$"
     for _ in range(2):  # whoever is refused does not keep it from others
         with pytest.raises(OtherRegion, match=told):
             LocalService(tmp_path)
@@ -231,7 +231,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
     assert output == ""
     assert (
         errors
-        == f"local: port {port} of 127.0.0.1 is taken; end what listens there, or choose another port\n"
+        == f"local: port {port} of 127.0.0.1 is taken; stop what listens there, or choose another port\n"
     )
 
 
@@ -295,5 +295,5 @@ def test_a_second_signal_ends_the_program_and_its_children_whatever_hangs(tmp_pa
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - began < ending.GRACE_S + 3
-    assert (process.returncode, errors) == (128 + number, "ended without what did not end within 5 s\n")
+    assert (process.returncode, errors) == (128 + number, "ended; some threads did not end within 5 s\n")
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -141,7 +141,7 @@ def test_reports_that_have_no_place_are_an_error_and_make_no_bucket(service, hom
     found = statuses(service.wait("t"), "Profiler")
     assert {name: status for name, (status, _) in found.items()} == {"Bucket": "Error", "Place": "Error"}
     assert found["Bucket"][1].startswith("the bucket of s3://absent/x/t/rule-output/Bucket/")
-    assert "cannot stand beside another key" in found["Place"][1]
+    assert "cannot exist beside another key" in found["Place"][1]
     assert not (home.s3 / "absent").exists()
 
 

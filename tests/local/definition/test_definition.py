@@ -78,7 +78,10 @@ def test_what_is_no_definition_is_refused(text):
         ([processing("A", get("Parameters.P"))], "step 'A': Get Parameters.P: there is no parameter 'P'"),
         ([processing("A", get("Steps.B.X"))], "step 'A': Get Steps.B.X: there is no step 'B'"),
         ([processing("A", get("Execution.Now"))], "no execution variable 'Now'"),
-        ([processing("A", {"Std:Split": {}})], "step 'A': Std:Split is not a function"),
+        (
+            [processing("A", {"Std:Split": {}})],
+            "step 'A': the local service does not know the function Std:Split",
+        ),
         ([processing("A", Sidecar=1)], "step 'A': unknown key 'Sidecar'"),
         ([processing("A", DependsOn=[{"Step": "A", "Trigger": "Never"}])], "the Trigger 'Never'"),
         ([processing("A"), training("B", {"x": get("Steps.A.Nothing")})], "answers no 'Nothing'"),
@@ -108,7 +111,7 @@ def test_what_is_no_definition_is_refused(text):
         ([fail("F", "x"), processing("A", DependsOn=["F"])], "a Fail step"),
         (
             [processing("A", DependsOn="B")],
-            "DependsOn is not a list whose every item is a JSON string or object",
+            "DependsOn is not a list of items of the JSON type string or object",
         ),
         ([processing("A", PropertyFiles=[{**REPORT, "FilePath": 1}])], "FilePath are not all strings"),
         ([{"Name": "F", "Type": "Fail", "Arguments": {"Message": "x"}}], "step 'F': expected an object"),

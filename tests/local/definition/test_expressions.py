@@ -89,18 +89,18 @@ def test_json_get_says_what_is_missing(content, path, message):
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ({"Get": "Parameters"}, "none of"),
-        ({"Get": "Parameters.A.B"}, "none of"),
-        ({"Get": "Steps.A"}, "none of"),
-        ({"Get": "Other.A"}, "none of"),
-        ({"Get": 3}, "none of"),
-        ({"Get": "Parameters.A", "Extra": 1}, "has company: Extra"),
+        ({"Get": "Parameters"}, "expected Parameters.<name>, Execution"),
+        ({"Get": "Parameters.A.B"}, "expected Parameters.<name>, Execution"),
+        ({"Get": "Steps.A"}, "expected Parameters.<name>, Execution"),
+        ({"Get": "Other.A"}, "expected Parameters.<name>, Execution"),
+        ({"Get": 3}, "expected Parameters.<name>, Execution"),
+        ({"Get": "Parameters.A", "Extra": 1}, "must be the only key; remove Extra"),
         ({"Std:Join": {"Values": []}}, "takes On"),
         ({"Std:Join": {"On": "/", "Values": "x"}}, "not a list"),
         ({"Std:JsonGet": {"Path": "a"}}, "takes PropertyFile or S3Uri"),
         ({"Std:JsonGet": {"S3Uri": "s3://b/f", "Path": 1}}, "not a string"),
         ({"Std:JsonGet": {"PropertyFile": "x", "Path": "a"}}, "PropertyFile is not Get"),
-        ({"Std:Split": {}}, "Std:Split is not a function"),
+        ({"Std:Split": {}}, "does not know the function Std:Split"),
     ],
 )
 def test_malformed_expressions_are_refused(expression, message):

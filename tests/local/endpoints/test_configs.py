@@ -62,7 +62,7 @@ CAPTURE = {
             "does not support AsyncInferenceConfig",
         ),
         ({"DataCaptureConfig": CAPTURE}, "captures no data"),
-        ({"ProductionVariants": [{"VariantName": "v"}]}, "names no model"),
+        ({"ProductionVariants": [{"VariantName": "v"}]}, "has no ModelName"),
         ({"ProductionVariants": [{**VARIANT, "ModelName": "no"}]}, "Could not find model"),
         ({"EndpointConfigName": "../c"}, "must satisfy regular expression pattern"),
         ({"EndpointConfigName": "c" * 64}, "Member must have length less than or equal to 63"),

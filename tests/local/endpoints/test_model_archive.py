@@ -87,12 +87,12 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "not compressed": (lambda: tar(), "BadGzipFile: Not a gzipped file"),
     "not an archive": (lambda: gzip.compress(b"text"), "ReadError: truncated header"),
     "empty": (lambda: b"", "ReadError: empty file"),
-    "one deep name": (lambda: gzip.compress(tar(member(DEEP))), "lies more than 100 folders deep"),
+    "one deep name": (lambda: gzip.compress(tar(member(DEEP))), "is more than 100 folders deep"),
     "deep folders": (
         lambda: gzip.compress(
             tar(*(member(DEEP[: 2 * depth + 1], type=tarfile.DIRTYPE) for depth in range(600)))
         ),
-        "lies more than 100 folders deep",
+        "is more than 100 folders deep",
     ),
     "a long name": (lambda: gzip.compress(tar(member("n" * 300))), "OSError: [Errno 36]"),
     "NUL in a name": (
@@ -141,7 +141,7 @@ def test_an_endpoint_of_it_fails_and_can_be_deleted(service: Service, kind: str)
     assert described["EndpointStatus"] == "Failed"
     reason = described["FailureReason"]
     assert reason.startswith(
-        "Endpoint e: s3://bucket/one.tar.gz: the model data cannot be unpacked, it is damaged or not a safe "
+        "Endpoint e: s3://bucket/one.tar.gz: the model data cannot be unpacked: it is damaged or not a safe "
         ".tar.gz archive; put a whole one there and deploy it again: "
     )
     assert complaint in reason
@@ -181,7 +181,7 @@ def test_more_than_the_disk_holds_is_not_begun_and_tried_again(
     assert described["EndpointStatus"] == "Failed"
     assert described["FailureReason"] == (
         "Endpoint e, which the local service tries again when it next starts: s3://bucket/one.tar.gz: "
-        "[Errno 28] No space left on device: 'app.py'; mend that on this machine, then deploy it again"
+        "[Errno 28] No space left on device: 'app.py'; fix that on this machine, then deploy it again"
     )
     with restarted(service, tmp_path) as again:
         assert again.describe()["EndpointStatus"] == "Creating"

@@ -78,7 +78,7 @@ def test_a_model_of_an_unknown_package_is_refused(call):
     [
         ({"Containers": [{"ModelDataUrl": "s3://b/1"}, {"ModelDataUrl": "s3://b/2"}]}, "has 2"),
         ({}, "has 0"),
-        ({"PrimaryContainer": {"Image": "i"}}, "names no model data"),
+        ({"PrimaryContainer": {"Image": "i"}}, "has no model data"),
         ({"PrimaryContainer": {"ModelDataSource": {"S3DataSource": FOLDER}}}, "S3Prefix"),
     ],
 )

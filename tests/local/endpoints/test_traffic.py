@@ -19,7 +19,12 @@ def service(tmp_path):
         ("CANARY", "CanarySize", ("CAPACITY_PERCENT", 51), "CanarySize is 51 % of 1 instances"),
         ("CANARY", "CanarySize", ("INSTANCE_COUNT", 1), "CanarySize is 100 % of 1 instances"),
         ("LINEAR", "LinearStepSize", ("CAPACITY_PERCENT", 9), "must be 10 to 50 %"),
-        ("LINEAR", "CanarySize", ("CAPACITY_PERCENT", 50), "CanarySize goes with traffic routing of type"),
+        (
+            "LINEAR",
+            "CanarySize",
+            ("CAPACITY_PERCENT", 50),
+            "CanarySize is required for traffic routing of type",
+        ),
     ],
 )
 def test_traffic_that_cannot_move_so_is_refused(service, kind, member, size, complaint):
@@ -38,7 +43,7 @@ def test_a_rolling_update_is_refused(service):
     batch = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 0}
     request = {"EndpointName": "e", "EndpointConfigName": "one"}
     request["DeploymentConfig"] = {"RollingUpdatePolicy": batch}
-    assert "blue/green updates only" in refused(service, "UpdateEndpoint", request)[1]
+    assert "only blue/green updates" in refused(service, "UpdateEndpoint", request)[1]
 
 
 @pytest.fixture
@@ -79,5 +84,5 @@ def test_without_alarms_nobody_is_asked():
 
 
 def test_a_cloudwatch_that_does_not_answer_forbids_it_too(environment):
-    with pytest.raises(LaunchError, match="cannot be looked at: Could not connect"):
+    with pytest.raises(LaunchError, match="cannot be read: Could not connect"):
         traffic.heed_alarms(config("errors"), environment | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})

@@ -402,7 +402,7 @@ def test_a_second_function_of_the_name_is_refused(aws):
     [
         ({"Code": {"ZipFile": b"not a zip"}}, "Could not unzip uploaded file"),
         ({"Code": {}}, "Please provide a source"),
-        ({"Runtime": "nodejs22.x"}, "Python functions only, not nodejs22.x"),
+        ({"Runtime": "nodejs22.x"}, "only Python functions, not nodejs22.x"),
         ({"PackageType": "Image"}, "not from images"),
         ({"Layers": [f"{ARN}:1"]}, "does not support Layers"),
         ({"FunctionName": "a:b"}, "is not the name of a function"),
@@ -418,7 +418,7 @@ def test_what_the_service_does_not_do_is_said(aws, service):
     create(aws)
     with pytest.raises(ClientError, match="no Lambda operation PublishVersion"):
         aws.publish_version(FunctionName="deploy")
-    with pytest.raises(aws.exceptions.InvalidParameterValueException, match="synchronously only"):
+    with pytest.raises(aws.exceptions.InvalidParameterValueException, match="only synchronously"):
         aws.invoke(FunctionName="deploy", InvocationType="Event")
     with pytest.raises(aws.exceptions.InvalidRequestContentException, match="Could not parse request body"):
         aws.invoke(FunctionName="deploy", Payload=b"{")

@@ -109,7 +109,7 @@ def test_what_cannot_be_taken_up_is_closed_and_the_service_starts(tmp_path, left
         }
         ended = "InternalServerError: the local service ended while the job was running"
         assert (reasons.pop("whole"), reasons.pop("checkpoint")) == (ended, ended)
-        given_up = "InternalServerError: the local service started, and could not take this up: "
+        given_up = "InternalServerError: the local service started, and could not continue with this: "
         for name, fault in {
             "without-status": "it has no 'TrainingJobStatus'",
             "no-json": "JSONDecodeError: ",

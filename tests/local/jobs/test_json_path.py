@@ -45,7 +45,7 @@ def test_a_path_selects_what_it_leads_to(path, document, selected):
     ],
 )
 def test_a_path_to_nothing_is_an_error(path, document):
-    with pytest.raises(ValueError, match="leads to nothing in"):
+    with pytest.raises(ValueError, match="selects nothing in"):
         parse_path(path).select(document)
 
 

@@ -68,7 +68,7 @@ def test_no_job_fails_for_a_cloudwatch_that_cannot_be_reached(tmp_path, service,
     log.write_text("loss=0.5\n")
     with emitted(log, RECORD, service):
         pass
-    assert "t has not all its metrics in CloudWatch: Could not connect" in caplog.text
+    assert "some metrics of t are missing in CloudWatch: Could not connect" in caplog.text
 
 
 def test_every_metric_of_a_line_is_found(tmp_path):

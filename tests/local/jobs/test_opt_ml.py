@@ -285,5 +285,5 @@ def test_a_home_in_opt_ml_is_refused(tmp_path, monkeypatch):
 
 def test_an_unknown_way_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(opt_ml.VARIABLE, "yes")
-    with pytest.raises(ValueError, match=r"LOCAL_OPT_ML is 'yes'; leave it away, or set it to 'rewritten'"):
+    with pytest.raises(ValueError, match=r"LOCAL_OPT_ML is 'yes'; unset it, or set it to 'rewritten'"):
         opt_ml.opt_ml(tmp_path / "ml")

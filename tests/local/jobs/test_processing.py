@@ -137,8 +137,8 @@ def test_a_program_that_finds_the_disk_full_is_not_to_blame(control, home):
             {"S3Uri": "s3://absent/out"},
             "the bucket of s3://absent/out does not exist; create it with",
         ),
-        ({"S3Uri": "s3://Bad_Bucket/out"}, "no bucket can have the name 'Bad_Bucket'"),
-        ({"S3Uri": "s3://b/in/a.txt"}, "the key of s3://b/in/a.txt/y cannot stand beside another key"),
+        ({"S3Uri": "s3://Bad_Bucket/out"}, "'Bad_Bucket' is not a valid bucket name"),
+        ({"S3Uri": "s3://b/in/a.txt"}, "the key of s3://b/in/a.txt/y cannot exist beside another key"),
     ],
 )
 def test_an_output_that_cannot_be_in_s3_fails_the_job_and_makes_nothing(control, home, change, reason):
@@ -305,11 +305,11 @@ def test_a_path_is_required_unless_the_job_manages_it(control, side):
 @pytest.mark.parametrize(
     ("names", "paths", "message"),
     [
-        (("d", "d"), ("a", "b"), "InputName must be unique: 'd' stands there 2 times"),
+        (("d", "d"), ("a", "b"), "InputName must be unique: 'd' occurs 2 times"),
         (
             ("d", "e"),
             ("a", "a/"),
-            "LocalPath of inputs must be unique: '/opt/ml/processing/a' stands there 2",
+            "LocalPath of inputs must be unique: '/opt/ml/processing/a' occurs 2",
         ),
     ],
 )

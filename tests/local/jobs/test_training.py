@@ -284,7 +284,9 @@ def test_checkpoints_come_from_no_symbolic_link(control, home, tmp_path):
 def test_a_channel_whose_name_is_no_folder_is_refused(control, name):
     request = training_request("pass")
     request["InputDataConfig"][0]["ChannelName"] = name
-    with pytest.raises(ServiceError, match=r"a ChannelName becomes a folder|channelName. failed to satisfy"):
+    with pytest.raises(
+        ServiceError, match=r"a ChannelName must be a valid folder name|channelName. failed to satisfy"
+    ):
         control.call("CreateTrainingJob", request)
 
 
@@ -408,7 +410,7 @@ def test_what_is_for_pipe_mode_is_refused_in_file_mode(control, wrapped):
 def test_channels_have_names_of_their_own(control):
     request = training_request("pass")
     request["InputDataConfig"] *= 2
-    with pytest.raises(ServiceError, match="ChannelName must be unique: 'train' stands there 2 times"):
+    with pytest.raises(ServiceError, match="ChannelName must be unique: 'train' occurs 2 times"):
         control.call("CreateTrainingJob", request)
 
 

@@ -268,7 +268,7 @@ def test_json_lines_are_filtered_and_joined(scene):
         "a.jsonl.out": b'{"id":1,"SageMakerOutput":{"label":[4]}}\n{"id":2,"SageMakerOutput":{"label":[]}}\n'
     }
     assert record["TransformJobStatus"] == "Failed"
-    assert 'b/12/b.jsonl: $.x leads to nothing in {"id": 3}' in scene.log("json")
+    assert 'b/12/b.jsonl: $.x selects nothing in {"id": 3}' in scene.log("json")
 
 
 def test_there_must_be_objects_and_a_bucket_for_the_results(scene):

@@ -432,7 +432,7 @@ REFUSED = {
             "InputDataConfig",
             [channel("s3://bucket/manifest.json", S3DataType="ManifestFile")],
         ),
-        "channel data: only an S3Prefix runs locally",
+        "channel data: only S3DataType S3Prefix runs locally",
     ),
     "a Transform by AugmentedManifestFile": (
         transforms("Step", S3DataType="AugmentedManifestFile"),

@@ -206,7 +206,7 @@ def test_what_cannot_go_on_is_closed_with_its_reason_and_the_others_go_on(servic
     call = caller(service)
     record = finished(call, broken)
     assert record["PipelineExecutionStatus"] == "Stopped"
-    assert "cannot go on with it" in record["FailureReason"] and "Unable to parse" in record["FailureReason"]
+    assert "cannot continue it" in record["FailureReason"] and "Unable to parse" in record["FailureReason"]
     kept = {step["StepName"]: step["StepStatus"] for step in steps(call, broken)}
     assert kept == {"Split": "Succeeded", "Train": "Stopped"}
     assert finished(call, other)["PipelineExecutionStatus"] == "Succeeded"

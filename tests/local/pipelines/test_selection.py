@@ -79,7 +79,7 @@ def test_a_first_step_needs_no_source(call, source):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["Train", "Gate"], "not connected: 'Evaluate' lies between"),
+        (["Train", "Gate"], "not connected: 'Evaluate' is between"),
         (["Nothing"], "names 'Nothing', which is not a step"),
         (["Publish"], "'Publish' is in the branch that 'Gate' did not take"),
     ],

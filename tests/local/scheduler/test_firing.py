@@ -121,7 +121,7 @@ def test_of_what_was_missed_the_latest_is_made_up_for(world, caplog):
     world.create("rate(1 hour)", StartDate=unix("2026-11-29T20:00:00"))
     world.again()
     assert world.at("2026-11-30T06:30:00") == times("2026-11-30T06:30:00")
-    assert "schedule default/weekly was due before 2026-11-30T06:00:00Z, too" in caplog.text
+    assert "schedule default/weekly was also due before 2026-11-30T06:00:00Z" in caplog.text
     assert len(world.at("2026-11-30T06:59:59")) == 1
     assert len(world.at("2026-11-30T07:00:00")) == 2
 

@@ -218,4 +218,4 @@ def test_suggestions_that_changed_are_no_search_to_go_on_with(tmp_path):
     with service(tmp_path / "home") as (tuning, store):
         record = ended(tuning)
     assert record["HyperParameterTuningJobStatus"] == "Failed"
-    assert "cannot go on" in record["FailureReason"] and first in record["FailureReason"]
+    assert "cannot continue" in record["FailureReason"] and first in record["FailureReason"]
