@@ -25,7 +25,7 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 # Folders with such a name say nothing of what is on their pictures.
-_PLAIN_NAMES = {
+PLAIN_NAMES = {
     *(
         "images",
         "image",
@@ -116,7 +116,7 @@ def _unwrapped(layout: Layout, folders: Folders, folder: Path, flat: bool = Fals
         whole_split = folder == folders.root and split is not None and split[1] == ""
         if whole_split or folders.pictures(folder) or any(map(is_table, folders.plain(folder))):
             break
-        says_nothing = flat or only.name.lower() in _PLAIN_NAMES or split is not None
+        says_nothing = flat or only.name.lower() in PLAIN_NAMES or split is not None
         wraps = says_nothing if folders.pictures(only) else bool(folders.folders(only))
         if not wraps and not any(map(is_table, folders.plain(only))):
             break
@@ -246,7 +246,7 @@ def _says_nothing(names: Iterable[str]) -> bool:
     names = list(names)
     stems = {re.sub(r"\d+", "", name) for name in names}
     return (
-        all(name in _PLAIN_NAMES for name in names)
+        all(name in PLAIN_NAMES for name in names)
         or all(_VERSION.search(name) for name in names)
         or (len(stems) == 1 and stems != {""} and all(re.search(r"\d", name) for name in names))
     )
@@ -413,7 +413,7 @@ def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Pa
     pictured = _pictured(folders, root)
     for folder in pictured:
         inner = _pictured(folders, folder)
-        plain, split = folder.name.lower() in _PLAIN_NAMES, split_of(folder.name)
+        plain, split = folder.name.lower() in PLAIN_NAMES, split_of(folder.name)
         alone = pictured == [folder]
         if (alone or plain or split) and len(inner) > 1 and not folders.pictures(folder):
             raise DatasetError(
@@ -428,7 +428,7 @@ def _check_classes(where: Path | str, classes: Mapping[str, Sequence[Path]]) -> 
     Raises:
         DatasetError: there are some.
     """
-    if len(classes) > 1 and all(name.lower() in _PLAIN_NAMES for name in classes):
+    if len(classes) > 1 and all(name.lower() in PLAIN_NAMES for name in classes):
         raise DatasetError(f"{where} holds {shown(classes)}, which are no classes of pictures; {_ADVICE}")
     folded: dict[str, str] = {}
     for name in classes:
