@@ -266,8 +266,8 @@ def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) 
             path, names = next(iter(inner.values()))
             if all(inside.lower() in PLAIN_NAMES for _, found in inner.values() for inside in found):
                 raise DatasetError(
-                    f"{where} holds {shown(inner)} with {shown(names)} in each, which would all be pictures to "
-                    "learn from; move those that are not, such as masks, out of the dataset"
+                    f"{where} holds {shown(inner)} with {shown(names)} in each, which would all be pictures "
+                    "to learn from; move those that are not, such as masks, out of the dataset"
                 )
             raise DatasetError(
                 f"{where} holds {shown(inner)}, which have pictures only in subfolders, such as "
