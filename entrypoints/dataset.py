@@ -18,7 +18,7 @@ from typing import TypeVar
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.folders import DatasetError, Folders, Rejected, nfc, relative
 from entrypoints.image import ImageError, decode
-from entrypoints.layout import CLASSES, PLAIN_NAMES, find, shown
+from entrypoints.layout import CLASSES, FOLDERS_ARE_CLASSES, PLAIN_NAMES, find, shown
 from entrypoints.looks import Looks
 from entrypoints.program import in_threads
 from entrypoints.splits import split_of
@@ -102,7 +102,7 @@ def check_dataset(
             rejected += left_out
     dataset = Dataset(
         root,
-        _common_classes(folder, images),
+        _common_classes(folder, images, folders.rejected),
         images,
         tuple(sorted([*folders.rejected, *rejected], key=lambda r: r.file)),
         looks,
@@ -198,12 +198,15 @@ def _reason_to_reject(looks: Looks, file: Path) -> str | None:
     return None
 
 
-def _common_classes(folder: Path, images: Mapping[str, Mapping[str, tuple[Path, ...]]]) -> tuple[str, ...]:
+def _common_classes(
+    folder: Path, images: Mapping[str, Mapping[str, tuple[Path, ...]]], rejected: Iterable[Rejected]
+) -> tuple[str, ...]:
     names = {part: set(classes) for part, classes in images.items()}
     everything = set().union(*names.values())
     if not everything:
         raise DatasetError(
-            f"{folder} has no class folders; give a folder with one subfolder of images per class"
+            f"{folder} has no class folders{_reasons(rejected)}; give a folder with one subfolder of images "
+            "per class"
         )
     for part, present in sorted(names.items()):
         if missing := sorted(everything - present):
@@ -260,6 +263,7 @@ def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) 
                 raise DatasetError(
                     f"{folder}: {relative(path, dataset.root)} holds {shown(names)}, which would be one"
                     f" class, {name!r}: it looks like a dataset of its own; give {path}, or move it elsewhere"
+                    f"; as for {shown(classes)}, {FOLDERS_ARE_CLASSES}"
                 )
         if within and inner.keys() == within.keys() and not subfolders_are_groups:
             where = folder if part == CLASSES else f"{part} of {folder}"
@@ -272,8 +276,7 @@ def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) 
             raise DatasetError(
                 f"{where} holds {shown(inner)}, which have pictures only in subfolders, such as "
                 f"{shown(names)} in {relative(path, dataset.root)}: they look like datasets, not like"
-                f" classes; give one of them, such as {path}, or, if each is a class, put pictures directly"
-                " into it"
+                f" classes; give one of them, such as {path}; {FOLDERS_ARE_CLASSES}"
             )
 
 

@@ -80,7 +80,7 @@ def values(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile])
         gray = np.asarray(image)
         low, high = int(gray.min()), int(gray.max())
         if low < 0 or high > MAX_VALUE:
-            raise RangeError(f"has values from {low:,} to {high:,}; save it with 8 or 16 bits")
+            raise RangeError("has values outside 0 to 65535; save it with 8 or 16 bits")
         return Values(gray.astype(np.uint16, copy=False))
     orders = {_order(tile) for tile in image.tile}
     if orders == {_GRAY_ALPHA}:

@@ -5,6 +5,7 @@ This file travels inside the model artifact, beside what serves it.
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
@@ -77,6 +78,7 @@ pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=Fa
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow remarks on odd tags and palettes would stand among a program's own lines.
 warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\b")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ImageError(ValueError):

@@ -41,12 +41,13 @@ PLAIN_NAMES = {
         "dataset",
     ),
     *("masks", "mask", "annotations", "trimaps", "segmentation", "segmentations", "groundtruth", "labels"),
+    *("original", "originals", "augmented", "resized", "cropped"),
 }
 _ADVICE = (
     "give each class a folder of its own, or add labels.csv with the columns file and label, or, where names "
     "carry the class, as cat.12.jpg does, set split.label_regex, here '^([a-z]+)'"
 )
-_FOLDERS_ARE_CLASSES = "if they are classes, set split.label_regex to '^([^/]+)/'"
+FOLDERS_ARE_CLASSES = "if they are classes, set split.label_regex to '^([^/]+)/'"
 
 
 @dataclass
@@ -400,17 +401,20 @@ def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Pa
     names = [name for name, files in classes.items() if files]
     splits = [split for name in names if (split := split_of(name)) is not None]
     whole = {split for split, rest in splits if not rest}
+    pictured = _pictured(folders, root)
+    deep = any(_pictured(folders, folder) for folder in pictured)
+    if deep and len(splits) == len(names) > 1 and TRAIN not in {split for split, _ in splits}:
+        raise DatasetError(f"{root} holds {shown(names)} and no train; call the folder to learn from train")
     if len(names) > 1 and (len(splits) == len(names) or (TRAIN in whole and len(whole) > 1)):
         raise DatasetError(
             f"{root} holds {shown(names)}, which look like splits without folders of classes; {_ADVICE}; "
-            f"{_FOLDERS_ARE_CLASSES}"
+            f"{FOLDERS_ARE_CLASSES}"
         )
     if len(names) > 1 and all(_VERSION.fullmatch(name) for name in names):
         raise DatasetError(
             f"{root} holds {shown(names)}, which look like versions or parts of a dataset, not like classes; "
-            f"give one of them, such as {root / sorted(names)[0]}; {_FOLDERS_ARE_CLASSES}"
+            f"give one of them, such as {root / sorted(names)[0]}; {FOLDERS_ARE_CLASSES}"
         )
-    pictured = _pictured(folders, root)
     for folder in pictured:
         inner = _pictured(folders, folder)
         plain, split = folder.name.lower() in PLAIN_NAMES, split_of(folder.name)
@@ -428,12 +432,12 @@ def _check_classes(where: Path | str, classes: Mapping[str, Sequence[Path]]) -> 
     Raises:
         DatasetError: there are some.
     """
-    if len(classes) > 1 and all(name.lower() in PLAIN_NAMES for name in classes):
-        raise DatasetError(f"{where} holds {shown(classes)}, which are no classes of pictures; {_ADVICE}")
+    if classes and all(name.lower() in PLAIN_NAMES for name in classes):
+        raise DatasetError(f"{where} holds {shown(classes)}, whose names say nothing of classes; {_ADVICE}")
     folded: dict[str, str] = {}
     for name in classes:
-        twin = folded.setdefault(nfc(name).casefold(), name)
+        twin = folded.setdefault(nfc(name).strip().casefold(), name)
         if twin != name:
             raise DatasetError(
-                f"class names {twin!r} and {name!r} in {where} differ only by case; rename one"
+                f"class names {twin!r} and {name!r} in {where} differ only by case or blanks; rename one"
             )

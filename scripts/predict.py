@@ -1,7 +1,7 @@
 """Ask the endpoint what is on pictures.
 
-Pictures are files, all pictures in a folder and its subfolders, or one from stdin (-). Several are asked
-about at a time; the answers come in the order of the pictures, as they arrive.
+Pictures are files, all pictures in a folder and its subfolders, or one from stdin (-). Several requests
+run in parallel; the answers come in the order of the pictures, as they arrive.
 
 With --tensor each picture is transformed here and sent as a float32 tensor (application/x-npy), and the
 highest of the answered scores is the label, the way the original notebook did it. Classes and preprocessing
@@ -253,9 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.explain:
         within = [item for item in named if isinstance(item, Path) and _lies_in(arguments.explain, item)]
         if within:
-            command.fail(
-                f"{arguments.explain} lies in {within[0]}, whose pictures are asked about; name another"
-            )
+            command.fail(f"{arguments.explain} lies in {within[0]}, whose pictures are sent; name another")
         try:
             arguments.explain.mkdir(parents=True, exist_ok=True)
         except OSError as error:

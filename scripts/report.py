@@ -1,7 +1,7 @@
 """Write a report about a pipeline execution: one HTML file that needs nothing else.
 
 Data, tuning, training, evaluation and endpoint of an execution in whatever state, on AWS or on the laptop,
-from what SageMaker and S3 hold. A part of which there is nothing says why.
+from what SageMaker and S3 hold. Sections without data explain why.
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ _DATA_URL = re.compile(r"\s*data:([^,]{0,200}),", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*(https?|s3|file|gs)://", re.IGNORECASE)
 _STANDARD = str.maketrans("-_", "+/", " \t\r\n")  # base64's letters for URLs, and breaks of lines
 # No blanks: those would be words.
-_BASE64 = re.compile(rb"\s*(data:[^,]{0,200};base64,)?[a-z0-9+/_-][a-z0-9+/_=\r\n-]{15,}\Z", re.IGNORECASE)
+_BASE64 = re.compile(
+    rb"\s*(b?[\"'])?(data:[^,]{0,200};base64,)?[a-z0-9+/_-][a-z0-9+/_=\r\n-]{15,}[\"']?\s*\Z", re.IGNORECASE
+)
 _SAMPLE_BYTES = 512
 _JSON_FORMS = (
     'The body must be {"image": BASE64} or {"images": [BASE64, ...]}, {"instances": [...]} of such or of'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -54,7 +55,13 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "moment": moment, "machine": machine, "tone": tone}
+    environment.filters |= {
+        "duration": duration,
+        "moment": moment,
+        "machine": machine,
+        "percents": percents,
+        "tone": tone,
+    }
     return environment.get_template("page.html")
 
 
@@ -71,6 +78,15 @@ def duration(seconds: float) -> str:
 def moment(seconds: float) -> str:
     """Unix seconds as this machine's date and time."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def percents(text: str) -> str:
+    """A metric of a model package with its shares (0 to 1) as the report cuts them: 0.996 is 99.6 %."""
+    return re.sub(r"\b[01](\.\d+)?\b", _percent, text)
+
+
+def _percent(share: re.Match[str]) -> str:
+    return f"{math.floor(float(share[0]) * 10_000 + 1e-6) / 100:g} %"
 
 
 def machine(seconds: float) -> str:

@@ -83,11 +83,11 @@ def test_a_dataset_without_any_picture_tells_the_reasons(dataset: Path) -> None:
         check_dataset(dataset)
 
 
-@pytest.mark.parametrize(("one", "other"), [("Ants", "ants"), ("STRASSE", "straße")])
+@pytest.mark.parametrize(("one", "other"), [("Ants", "ants"), ("STRASSE", "straße"), ("ants ", "ants")])
 def test_class_names_that_differ_only_by_case_are_refused(tmp_path: Path, one: str, other: str) -> None:
     for name in (one, other):
         write_classes(tmp_path, 3, {name: (9, 9, 9)})
-    with pytest.raises(DatasetError, match="differ only by case"):
+    with pytest.raises(DatasetError, match="differ only by case or blanks"):
         check_dataset(tmp_path)
 
 
@@ -277,7 +277,7 @@ def layout(root: Path, *folders: str) -> Path:
         (
             ("default/ants", "default/bees", "flowers/roses", "flowers/tulips"),
             "{0} holds default and flowers, which have pictures only in subfolders, such as ants and bees in"
-            " default: they look like datasets, not like classes; give one of them, such as {0}/default, or",
+            " default: they look like datasets, not like classes; give one of them, such as {0}/default; if",
         ),
         (
             ("x/in/ants", "x/in/bees", "y/in/roses", "y/in/tulips"),

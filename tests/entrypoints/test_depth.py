@@ -70,7 +70,7 @@ def test_transparency_of_16_bits_has_its_own_scale() -> None:
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_integers_beyond_16_bits_are_refused_with_their_range(value: int) -> None:
     values = np.array([[0, value]], np.int32)
-    with pytest.raises(ImageError, match=f"has values from {min(0, value):,} to {max(0, value):,}; save it"):
+    with pytest.raises(ImageError, match="has values outside 0 to 65535; save it"):
         decode(saved(Image.fromarray(values), "TIFF"), MAX_VALUE)
 
 

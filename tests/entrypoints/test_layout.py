@@ -124,6 +124,7 @@ def test_a_test_split_without_labels_is_set_aside(tmp_path: Path, where: str) ->
     [
         (("train/*", "test/*"), "ROOT/train holds 3 files, but no class folders; give each class a folder"),
         (("valid/*", "test/*"), "ROOT holds test and valid, which look like splits without folders of"),
+        (("valid/cat/*", "test/cat/*"), "ROOT holds test and valid and no train; call the folder to learn"),
         (("bus/*", "train/*", "test/*"), "ROOT holds bus, test and train, which look like splits without"),
         (("v1/*", "v2/*"), "ROOT holds v1 and v2, which look like versions or parts of a dataset, not like"),
         (("2024-01-31/*", "2024-02-29/*"), "ROOT holds 2024-01-31 and 2024-02-29, which look like versions"),
@@ -403,7 +404,7 @@ def test_the_column_of_pictures_is_no_index(tmp_path: Path) -> None:
         (
             (*in_folder("images"), *in_folder("masks")),
             ["x"],
-            "ROOT holds images and masks, which are no classes",
+            "ROOT holds images and masks, whose names say",
         ),
         (
             ("asl_train/A/*", "asl_train/B/*", "asl_pred/*"),

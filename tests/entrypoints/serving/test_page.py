@@ -351,7 +351,7 @@ def test_through_the_local_service_to_the_real_server(browser, archive, tmp_path
         server.stop()
     assert "blue.webp" in text and "bees" in text and "ants" in text
     assert "int8 engine: 8-bit integers" in text
-    assert model == "Model version 3 of plants; test accuracy 0.9 from 0.8 to 0.95 on 100 pictures"
+    assert model == "Model version 3 of plants; test accuracy 90 % from 80 % to 95 % on 100 pictures"
     assert "This file is a web page" in text
     assert len(browser.complaints()) == 1  # the status 400 of the page itself, which is not a picture
 
