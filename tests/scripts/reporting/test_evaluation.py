@@ -162,7 +162,7 @@ def test_what_the_numbers_are_worth_and_how_the_champion_does(report, html):
     assert all(mean.low < mean.value < mean.high for mean in found.means)
     assert set(found.recalls) == set(found.classes)
     assert '<th scope="row">macro F1</th>' in html
-    assert '<th scope="row">called known</th><td class="n">96.0' in html
+    assert '<th scope="row">called known</th><td class="n">96' in html
     assert "Not compared: there is none." in html
 
 
