@@ -7,6 +7,7 @@ import hashlib
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def digest() -> str:
 def main(home: Path) -> None:
     from browser import Browser  # in tests/, which is not a package: one of the environment has that name
 
+    # The digest says that the pictures show what the code draws today.
     newest = max((home / "reports").glob("*.html"), key=lambda path: path.stat().st_mtime)
     picture = next((home / "datasets").rglob("3/*.png"))
     with (
@@ -54,6 +56,9 @@ def main(home: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         [address] = service.pages()
+        with urllib.request.urlopen(address) as page:  # the artifact's own
+            if page.read() != (ROOT / DRAWN[-1]).read_bytes():
+                sys.exit(f"the endpoint in {home} has another page than {DRAWN[-1]}; run make demo first")
         browser.open(address, WIDTH, HEIGHT)
         browser.drop([picture], WIDTH // 2, 200)
         browser.wait_for("document.querySelector('#results').innerText.includes('%')")
