@@ -14,7 +14,7 @@ from typing import IO, Any
 from zlib import error as ZlibError
 
 RATIO_MAX = 100
-SMALL_BYTES = 256 << 20  # unpacked; up to this, any ratio is fine. Files up to this size may be held in memory
+SMALL_BYTES = 256 << 20  # unpacked; up to this, any ratio is fine, and a file may be held in memory
 # What tarfile raises for a damaged archive, besides its own errors.
 DAMAGE = (EOFError, OSError, ZlibError, LookupError, ValueError, ArithmeticError, RecursionError)
 

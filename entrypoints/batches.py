@@ -62,9 +62,9 @@ def full_scale(files: Sequence[Path]) -> int:
 class Pictures:
     """Training pictures, shorter side `resize` pixels: kept in memory while the budget lasts.
 
-    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W, stored as H x W x 3. A picture is decoded
-    at its first use, and at every use if there was no memory to keep it. A file that is not a picture raises
-    DatasetError with its name.
+    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W, stored as H x W x 3. A picture is
+    decoded at its first use, and at every use if there was no memory to keep it. A file that is not a
+    picture raises DatasetError with its name.
     """
 
     def __init__(

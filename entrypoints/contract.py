@@ -153,7 +153,7 @@ ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
 EXECUTION_ROLE = "execution_role"
 DEPLOYMENT_CONFIG = "deployment_config"
-# ... and its answer, besides endpoint_name. NONE, an impossible resource name, means no name: the names become
+# ... and its answer, besides endpoint_name. NONE, an impossible resource name, means no name: names become
 # arguments of VerifyEndpoint's job, and CreateProcessingJob refuses empty ones.
 NONE = "-"
 DEPLOYED = "deployed"

@@ -252,7 +252,7 @@ def _fitted(whole: Floats, part: Floats, margins: Floats, steps: int) -> tuple[F
     """
     count, side, _ = whole.shape
     down, right = np.gradient(whole, axis=1), np.gradient(whole, axis=2)
-    far = ((np.arange(side) + 0.5) / side).astype(np.float32)  # each pixel's distance from the box's left or top
+    far = ((np.arange(side) + 0.5) / side).astype(np.float32)  # from the box's left or top
     near = 1 - far
     wanted = _centred(part.reshape(count, side * side))
     best = margins
