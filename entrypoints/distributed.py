@@ -88,7 +88,7 @@ def part(items: list[T]) -> list[T]:
 def whole(own: torch.Tensor) -> torch.Tensor:
     """The rows of all processes' parts, in the order before `part`, in the first process.
 
-    None in the others; every process calls it. Rows are in CPU memory.
+    An empty tensor in the others; every process calls it. Rows are in CPU memory.
     """
     if not dist.is_initialized():
         return own
