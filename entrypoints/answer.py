@@ -1,4 +1,4 @@
-"""An endpoint's answer to a picture, as its clients wait for it and read it."""
+"""How clients wait for an endpoint's answer to a picture, and read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _read_map(rows: Any) -> list[list[float]]:
     return [[float(value) for value in row] for row in rows]
 
 
-# What an answer may hold besides, and how it is read.
+# Optional members of an answer, and how to read them.
 FURTHER: dict[str, Callable[[Any], Any]] = {
     "known": bool,
     "score": float,
@@ -30,11 +30,11 @@ FURTHER: dict[str, Callable[[Any], Any]] = {
 def read_answer(content: bytes) -> dict[str, Any]:
     """{"label": ..., "probabilities": {class: 0..1}} from the JSON that serving/predictor.py encodes.
 
-    "known", "score", "map" and "map_side" are there as far as the answer holds them: the models of earlier
-    versions have none.
+    "known", "score", "map" and "map_side" are included if the answer holds them; models of earlier versions
+    give none.
 
     Raises:
-        ValueError: it is not of this form, or the label is none of the classes.
+        ValueError: it has another form, or the label is not one of the classes.
     """
     document = json.loads(content)
     try:
@@ -49,7 +49,7 @@ def read_answer(content: bytes) -> dict[str, Any]:
 
 
 def retry_while_busy(runtime: SageMakerRuntimeClient) -> None:
-    """Let a client ask again, up to ATTEMPTS times, where the container's own queue is full.
+    """Let a client retry, up to ATTEMPTS times, while the container's queue is full.
 
     botocore retries a 503 of SageMaker itself; the container's comes inside a ModelError, with status 424.
     """

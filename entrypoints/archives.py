@@ -1,6 +1,6 @@
-"""Archives of models, of code and of what trainings left, read no further than an honest one goes.
+"""Archives of models, code and training outputs, read within the limits of honest ones.
 
-Weights hardly compress, and text to a tenth: an archive that promises a hundred times its size is a bomb.
+Weights hardly compress, text to a tenth: an archive that unpacks to a hundred times its size is a bomb.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import IO, Any
 from zlib import error as ZlibError
 
 RATIO_MAX = 100
-SMALL_BYTES = 256 << 20  # unpacked; up to this, any ratio will do. As large a file may be held in memory
-# What tarfile makes of a damaged archive, besides its own errors.
+SMALL_BYTES = 256 << 20  # unpacked; up to this, any ratio is fine, and a file may be held in memory
+# What tarfile raises for a damaged archive, besides its own errors.
 DAMAGE = (EOFError, OSError, ZlibError, LookupError, ValueError, ArithmeticError, RecursionError)
 
 
@@ -31,7 +31,7 @@ class Gzipped(gzip.GzipFile):
         packed: its size in bytes.
 
     Raises:
-        UnsafeArchive: it is asked for more than an honest archive holds.
+        UnsafeArchive: a read goes beyond the size of an honest archive.
     """
 
     def __init__(self, file: IO[bytes] | Any, packed: int) -> None:
@@ -40,18 +40,18 @@ class Gzipped(gzip.GzipFile):
         self._told = f"a bomb: {packed:,} bytes unpack to more than {self._most:,}"
 
     def require(self, size: int) -> None:
-        """Refuse what takes more than this number of bytes."""
+        """Refuse an archive that unpacks to more than this number of bytes."""
         if size > self._most:
             raise UnsafeArchive(self._told)
 
     def read(self, size: int | None = -1) -> bytes:
-        """As GzipFile's; tarfile holds all of a member's own header at once."""
+        """Like GzipFile's; tarfile holds the whole header of a member at once."""
         if size is not None and size >= 0:
             self.require(self.tell() + size)
         return super().read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As GzipFile's, which unpacks on its way."""
+        """Like GzipFile's, which unpacks everything on the way."""
         self.require(offset)
         return super().seek(offset, whence)
 
@@ -69,17 +69,17 @@ def extract(
     """Unpack a .tar.gz archive, verified to its end, by tarfile's "data" filter.
 
     Args:
-        check: raises for a member that is not to be unpacked for another reason.
+        check: raises for a member that must not be unpacked for another reason.
 
     Raises:
         UnsafeArchive: it is a bomb.
-        tarfile.TarError: a path or a link leads out of the folder; it is damaged, as tarfile says it.
-        DAMAGE: it is damaged; the disk is full.
+        tarfile.TarError: a path or a link leads out of the folder, or tarfile finds damage.
+        DAMAGE: it is damaged, or the disk is full.
     """
     with opened(archive) as stream:
 
         def admitted(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-            if member.size < 0:  # tarfile would go back, and never end
+            if member.size < 0:  # tarfile would go back and loop for ever
                 raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
             stream.require(member.offset_data + member.size)
             check(member)
@@ -87,7 +87,7 @@ def extract(
 
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             tar.extractall(folder, filter=admitted)
-        # At a header that is none, tarfile ends as at the end; and it never comes to gzip's checksum.
+        # tarfile takes an invalid header for the end, and never reads gzip's checksum.
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError(f"no header at byte {tar.offset:,} of the tar archive, nor its end")
@@ -96,18 +96,17 @@ def extract(
 
 
 def read_members(file: IO[bytes] | Any, packed: int, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """The names and contents of files in a .tar.gz archive, as it comes; nothing is written to the disk.
+    """Stream the names and contents of files in a .tar.gz archive; nothing is written to the disk.
 
-    The archive is verified to its end if all of them are taken.
+    Consuming all of them verifies the archive to its end.
 
     Args:
-        file: the archive, the body of an S3 object perhaps.
+        file: the archive; it may be the body of an S3 object.
         packed: its size in bytes.
         wanted: names of files at its root.
 
     Raises:
-        UnsafeArchive: it is damaged or a bomb, has a path that leads out of it, or a link where a file should
-            be.
+        UnsafeArchive: it is damaged or a bomb, has a path that leads out of it, or a link in place of a file.
     """
     try:
         with Gzipped(file, packed) as stream:
@@ -121,7 +120,7 @@ def read_members(file: IO[bytes] | Any, packed: int, wanted: Collection[str]) ->
                     if content is None or member.size > SMALL_BYTES:
                         raise UnsafeArchive(f"{name!r} is no file of up to {SMALL_BYTES:,} bytes")
                     yield name, content.read()
-            # tarfile reads no further than the tar archive's end; gzip's checksum and length come after it.
+            # tarfile stops at the end of the tar archive; gzip's checksum and length follow.
             while stream.read(1 << 20):
                 pass
     except UnsafeArchive:

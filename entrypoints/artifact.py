@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extract model.tar.gz, verified to its end; what would leave the folder, or is a bomb, is refused."""
+    """Extract model.tar.gz and verify all of it; refuse bombs and members that would leave the folder."""
     if not archive.is_file():
         fail(f"{archive} does not exist; --model must be the folder that holds {MODEL_ARCHIVE}")
     try:
@@ -47,9 +47,9 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def import_predictor(artifact: Path) -> ModuleType:
-    """The predictor module of the artifact, in place of the one that lies beside this program.
+    """The artifact's predictor module, instead of the one beside this program.
 
-    What is evaluated is what will serve, even when this program's own code has moved on.
+    The evaluation then runs the code that will serve, even if this program's code is newer.
     """
     entrypoints.__path__.insert(0, str(artifact / "entrypoints"))
     predictor = importlib.import_module("entrypoints.serving.predictor")
@@ -62,7 +62,7 @@ def import_predictor(artifact: Path) -> ModuleType:
 
 
 def load(predictor: ModuleType, artifact: Path, engine: str | None = None) -> Any:
-    """The model of an unpacked artifact, by its own predictor; ends the program if it cannot be loaded."""
+    """Load an unpacked artifact's model with its own predictor; end the program if that fails."""
     try:
         return predictor.load(artifact, engine)
     except (FileNotFoundError, ValueError) as error:
@@ -70,14 +70,14 @@ def load(predictor: ModuleType, artifact: Path, engine: str | None = None) -> An
 
 
 def predict_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> Floats:
-    """Scores of shape files x classes: picture by picture, as the endpoint predicts; a thread per core."""
+    """Scores of shape files x classes: one picture at a time, like the endpoint; a thread per core."""
     return np.concatenate(_of_files(predictor, model, files, predictor.predict))
 
 
 def measure_files(predictor: ModuleType, model: Any, files: Sequence[Path]) -> tuple[Floats, Floats | None]:
-    """`predict_files`, and how far each file is from the training's pictures: above 1 is unknown.
+    """`predict_files`, and each file's distance from the training pictures: above 1 is unknown.
 
-    The second array is None where the artifact cannot tell, as those of earlier versions.
+    The second array is None for artifacts without this, such as those of earlier versions.
     """
     if not hasattr(predictor, "measure"):
         return predict_files(predictor, model, files), None
@@ -103,7 +103,7 @@ def _of_files(
 
 
 def seen(artifact: Path, files: Sequence[Path]) -> list[bool] | None:
-    """Whether the model was trained or validated on each of the files; None if it does not say.
+    """Whether the model was trained or validated on each file; None if the artifact does not say.
 
     Artifacts of earlier versions do not.
     """
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder).resolve()
         unpack(args.model / MODEL_ARCHIVE, artifact)
-        # What this program has loaded is not what the artifact's modules were written for.
+        # The artifact's modules need their own versions of what this program has loaded.
         for name in [name for name in sys.modules if name.startswith(f"{entrypoints.__name__}.")]:
             del sys.modules[name]
         predictor = import_predictor(artifact)

@@ -1,6 +1,6 @@
-"""The networks that can be trained: a row for each, and all that the project knows of it.
+"""The networks that can be trained: one row holds all that the project knows about each.
 
-Plain data: to read a name or an address needs no torch.
+Plain data: reading a name or an address needs no torch.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Backbone:
-    """A classifier of torchvision whose forward pass calls its children one after the other, as ResNets do.
+    """A torchvision classifier whose forward pass calls its children in order, like a ResNet's.
 
-    The last three are an average over all places, `flatten` and a linear head: engines.py opens it there. It
-    halves the sides of its pictures five times (contract.MIN_IMAGE_PX).
+    The last three are an average over all places, `flatten` and a linear head, where engines.py opens it. It
+    halves its pictures' sides five times (contract.MIN_IMAGE_PX).
     """
 
-    name: str  # for people, and the value of the hyperparameter `backbone`
-    architecture: str  # what torchvision.models and model.json call it
-    layers: tuple[str, ...]  # its children from the pixels to the scores; `flatten` has none of its own
-    last_block: str  # of `layers`: learns at the full rate even where it comes pretrained, as the head does
-    # The pixel statistics (0..1, per channel) that its pretrained weights were trained with.
+    name: str  # for display, and the value of the hyperparameter `backbone`
+    architecture: str  # its name in torchvision.models and model.json
+    layers: tuple[str, ...]  # its children from pixels to scores; `flatten` is not a child
+    last_block: str  # one of `layers`: learns at the full rate even if pretrained, like the head
+    # The pixel statistics (0..1, per channel) behind its pretrained weights.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     weights_url: str  # its state dict
-    weights_sha256: str  # how the digest of that file begins
+    weights_sha256: str  # the first characters of that file's digest
 
     @property
     def head(self) -> str:
-        """The layer that gives the scores: it fits one set of classes only and is never loaded."""
+        """The layer that gives the scores: it fits only one set of classes and is never loaded."""
         return self.layers[-1]
 
 

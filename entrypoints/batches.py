@@ -1,4 +1,4 @@
-"""Pictures as batches of pixels: decoded once and kept in memory as uint8 as far as they fit."""
+"""Pictures as batches of pixels: decoded once and, if they fit, kept in memory as uint8."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from entrypoints.folders import DatasetError
 from entrypoints.image import ImageError, decode, largest_value, preprocess
 from entrypoints.program import in_threads
 
-# Pictures are cut to at most this ratio of their sides before they are kept.
+# Pictures are cropped to at most this aspect ratio before they are kept.
 MAX_ASPECT = 2.0
-# Bytes that a kept picture needs besides its pixels.
+# Bytes per kept picture besides its pixels.
 OVERHEAD = 1024
 
 Seen = TypeVar("Seen")
 
 
 class Budget:
-    """Memory that caches may share."""
+    """Memory for caches to share."""
 
     def __init__(self, mebibytes: int) -> None:
         self.left = mebibytes << 20
@@ -43,9 +43,9 @@ class Budget:
 
 
 def full_scale(files: Sequence[Path]) -> int:
-    """The full scale of pictures' 16-bit values (depth.py); MAX_VALUE where none has any.
+    """The full scale of pictures' 16-bit values (depth.py); MAX_VALUE if there are none.
 
-    Reads the beginning of every file, and the whole of those that may have such values.
+    Reads the start of every file, and all of each file that may have such values.
 
     Raises:
         DatasetError: a file is not a picture.
@@ -62,9 +62,9 @@ def full_scale(files: Sequence[Path]) -> int:
 class Pictures:
     """Training pictures, shorter side `resize` pixels: kept in memory while the budget lasts.
 
-    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W, which lie in memory as H x W x 3. A
-    picture is decoded when it is first asked for, and every time if there was no memory to keep it. A file
-    that is not a picture raises DatasetError with its name.
+    `pictures[indices]` is a list of uint8 tensors of shape 3 x H x W, stored as H x W x 3. A picture is
+    decoded at its first use, and at every use if there was no memory to keep it. A file that is not a
+    picture raises DatasetError with its name.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ def batched(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 
 def collect(parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
-    """The parts in one tensor of `count` rows, not held twice as by torch.cat; 4-d in channels_last."""
+    """Join parts into one tensor of `count` rows without torch.cat's second copy; 4-d in channels_last."""
     whole = torch.empty(0)
     filled = 0
     for part in parts:
@@ -128,12 +128,12 @@ def collect(parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
 
 
 def reseed(*numbers: int) -> None:
-    """Seed torch's generators with numbers that name what follows, so that it can be repeated alone."""
+    """Seed torch's generators from numbers that identify what follows, so that it can be repeated alone."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def augmentation(image_size: int, crop_scale: float, horizontal_flip: bool) -> v2.Transform:
-    """A random part of the picture with at least `crop_scale` of its area (0..1), perhaps mirrored."""
+    """A random crop of at least `crop_scale` (0..1) of the picture's area, perhaps mirrored."""
     steps: list[v2.Transform] = [v2.RandomResizedCrop(image_size, scale=(crop_scale, 1.0), antialias=True)]
     if horizontal_flip:
         steps.append(v2.RandomHorizontalFlip())
@@ -146,10 +146,10 @@ def shuffled(count: int, batches: int) -> Iterator[torch.Tensor]:
 
 
 def steps_per_epoch(count: int, batch_size: int, processes: int = 1) -> int:
-    """How many batches of at most `batch_size` pictures, but at least two for each process.
+    """The number of batches of at most `batch_size` pictures, with at least two pictures per process.
 
-    Several processes split a part each: a batch may then have a picture more of all but one of them.
-    Batch norm cannot train on one picture of which 1 x 1 pixel is left.
+    Each process splits its own part, so a batch may have one more picture from all but one of them.
+    Batch norm cannot train on a single picture of 1 x 1 pixel.
     """
     return max(1, min(-(-count // batch_size), count // (2 * processes)))
 
@@ -159,9 +159,9 @@ def _decode(file: Path, max_value: int) -> Image.Image:
 
 
 def _read(file: Path, look: Callable[[bytes], Seen]) -> Seen:
-    """What `look` makes of a file's bytes."""
+    """`look`'s result for a file's bytes."""
     try:
-        # Whole: where a channel is streamed (FastFile), each jump within a file costs a request.
+        # Read whole: in a streamed channel (FastFile), each jump within a file costs a request.
         return look(file.read_bytes())
     except ImageError as error:
         raise DatasetError(f"{file} {error}") from None

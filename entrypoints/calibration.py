@@ -1,7 +1,7 @@
-"""Probabilities that mean what they say: one temperature that the scores are divided by before the softmax.
+"""Honest probabilities: the scores are divided by one temperature before the softmax.
 
 Guo et al., On Calibration of Modern Neural Networks, 2017: https://arxiv.org/abs/1706.04599. The order of the
-classes stays as it is, and so does every label.
+classes and every label stay the same.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-# Where the temperature is looked for. At these ends a difference of 1 between two scores is odds of 5e8 and
-# of 1.05.
+# The search range of the temperature. At its ends, scores that differ by 1 mean odds of 5e8 and 1.05.
 LIMITS = (0.05, 20.0)
 
 
 def fit_temperature(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    """The temperature at which the softmax of `scores` fits the labels best, by the cross-entropy.
+    """The temperature at which the softmax of `scores` fits the labels best, by cross-entropy.
 
-    Pictures that are all told rightly would have it at 0, and every answer at 100 %. So a label counts as
-    (n + 1) / (n + 2) and the other classes share the rest: what the rule of succession expects after n of n.
-    Platt, Probabilistic Outputs for Support Vector Machines, 1999, section 2.2, does the same.
+    If all predictions are right, it would be 0 and every answer 100 %. So a label counts as (n + 1) / (n + 2)
+    and the other classes share the rest, as the rule of succession expects after n of n. Platt, Probabilistic
+    Outputs for Support Vector Machines, 1999, section 2.2, does the same.
 
     Args:
-        scores: of shape pictures x classes, of pictures that the network was not trained on.
+        scores: pictures x classes, for pictures that the network was not trained on.
         labels: the pictures' classes, as indices.
     """
     count, classes = scores.shape
@@ -35,6 +34,6 @@ def fit_temperature(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int6
     def loss(logarithm: float) -> float:
         return float(-np.mean(np.sum(targets * log_softmax(scores / np.exp(logarithm), axis=1), axis=1)))
 
-    # As a function of 1 / temperature it is convex: there is one lowest point.
+    # Convex in 1 / temperature: there is one minimum.
     found = minimize_scalar(loss, bounds=np.log(LIMITS), method="bounded")
     return float(np.exp(found.x))

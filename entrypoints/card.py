@@ -1,6 +1,6 @@
-"""What the evaluation knows of a model's card, in the schema that AWS has for a model package's.
+"""The evaluation's part of a model card, in AWS's schema for model packages.
 
-RegisterModel puts these parts together with what only the execution knows (steps/card.py).
+RegisterModel adds what only the execution knows (steps/card.py).
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema
 """
 
@@ -26,13 +26,13 @@ from entrypoints.contract import (
 )
 from entrypoints.verdict import IN_WORDS, interval
 
-# The schema's limits, in characters; and in classes, of a matrix.
+# The schema's limits, in characters; a matrix's in classes.
 OBSERVATION_LETTERS = 2096
 TRAINING_LETTERS = 1024
 DETAIL_LETTERS = 1024
 NAME_LETTERS = 63
 MATRIX_CLASSES = 20
-# A chart may have any number of classes, but a card only 100,000 characters.
+# A chart may have any number of classes, but a card has at most 100,000 characters.
 CHART_CLASSES = 100
 
 
@@ -45,14 +45,14 @@ def parts(
     sentences: Sequence[str],
     test_sha256: str,
 ) -> dict[str, Any]:
-    """The value of card.json: JSON texts, since the card itself is a text.
+    """The value of card.json: JSON strings, since the card itself is a string.
 
     Args:
         model_card: the artifact's model.json.
-        summary: the split's, None where there is none.
+        summary: the split's, or None.
         worth: what metrics.worth found.
         confusion: the confusion matrix, {actual class: {predicted class: count}}.
-        sentences: what was measured and compared.
+        sentences: what was measured and compared, in words.
         test_sha256: the digest of the test pictures.
     """
     versions = model_card["versions"]
@@ -90,7 +90,7 @@ def _training(model_card: Mapping[str, Any]) -> str:
 
 
 def _metrics(worth: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """The metrics and their bounds, which the schema has no place of their own for."""
+    """The metrics and their bounds; the schema has no field for bounds."""
     known = {KNOWN_SHARE: worth[KNOWN_SHARE]} if KNOWN_SHARE in worth else {}
     for name, found in {**{name: worth[name] for name in GATE_METRICS}, **known}.items():
         what = IN_WORDS.get(name, "share of the pictures that it calls known")
@@ -128,7 +128,7 @@ def _data(
     summary: Mapping[str, Any] | None,
     confusion: Mapping[str, Mapping[str, int]],
 ) -> Iterable[dict[str, Any]]:
-    """Pictures by split and class, and what the split found of copies and groups."""
+    """Pictures by split and class, and the copies and groups that the split found."""
     trained = model_card.get("data", {})
     counts = {split: trained[split] for split in (TRAIN, VALIDATION) if split in trained}
     counts[TEST] = {name: sum(row.values()) for name, row in confusion.items()}

@@ -1,6 +1,6 @@
-"""Finds the champion: the model that an endpoint serves, or else the newest approved one.
+"""Find the champion: the model that an endpoint serves, or else the newest approved one.
 
-Part of the Lambda function that deploys (deploy.py), which may see both.
+Part of the deploying Lambda function (deploy.py), whose role may read both.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
 
-MAX_REASON = 256  # botocore's service model, ContainerArgument: it becomes a word of EvaluateModel's command
-# States in which nothing answers.
+MAX_REASON = 256  # botocore's service model, ContainerArgument: it becomes an argument of EvaluateModel
+# States in which an endpoint does not answer.
 NOT_SERVING = {"Creating", "Failed", "OutOfService", "Deleting"}
 
 
@@ -34,7 +34,7 @@ class NoChampionError(Exception):
 
 
 def find(sagemaker: SageMakerClient, s3: S3Client, event: dict[str, Any]) -> dict[str, str]:
-    """The champion's name and artifact; the keys of event and answer stand in contract.py."""
+    """The champion's name and artifact; contract.py has the keys of event and answer."""
     try:
         name, container, reason = champion(sagemaker, event[ENDPOINT_NAME], event[MODEL_PACKAGE_GROUP_NAME])
         url = artifact(container)
@@ -47,7 +47,7 @@ def find(sagemaker: SageMakerClient, s3: S3Client, event: dict[str, Any]) -> dic
 
 
 def champion(sagemaker: SageMakerClient, endpoint: str, group: str) -> tuple[str, Any, str]:
-    """The champion's name, the container that it is part of, and what makes it one.
+    """The champion's name, its container, and why it is the champion.
 
     Raises:
         NoChampionError: there is none.
@@ -69,10 +69,10 @@ def champion(sagemaker: SageMakerClient, endpoint: str, group: str) -> tuple[str
 
 
 def serving(sagemaker: SageMakerClient, endpoint: str, config: str) -> tuple[str, Any, str]:
-    """`champion` of an endpoint that answers: the model that gets most of its traffic.
+    """`champion` for an endpoint that answers: the model with most of its traffic.
 
     Raises:
-        NoChampionError: what it was made from has been deleted.
+        NoChampionError: the resources that it was made from are deleted.
     """
     try:
         variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
@@ -98,15 +98,15 @@ def of_package(sagemaker: SageMakerClient, arn: str) -> tuple[str, Any]:
 
 
 def artifact(container: dict[str, Any]) -> str:
-    """The S3 URI of a container's artifact; "" if it has none."""
+    """The S3 URI of a container's artifact, or ""."""
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
     return str(container.get("ModelDataUrl") or source.get("S3Uri", ""))
 
 
 def exists(s3: S3Client, url: str) -> bool:
-    """Whether there is such an object.
+    """Whether the object exists.
 
-    HeadObject would need s3:ListBucket without a condition to say that there is none (API reference).
+    HeadObject reports a missing object only with an unconditional s3:ListBucket (API reference).
     """
     bucket, _, key = url.removeprefix("s3://").partition("/")
     try:

@@ -1,4 +1,4 @@
-"""A training's state on disk after each epoch: a job that was killed goes on from there."""
+"""A training's state on disk after each epoch: a killed job resumes there."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from entrypoints.program import write_bytes
 
 # smdebug.core.config_constants: CHECKPOINT_CONFIG_FILE_PATH_ENV_VAR.
 CONFIG_VARIABLE = "CHECKPOINT_CONFIG_FILE_PATH"
-# Where SageMaker puts them when a job's CheckpointConfig has no LocalPath.
+# SageMaker's folder for them if a job's CheckpointConfig has no LocalPath.
 DEFAULT_FOLDER = Path("/opt/ml/checkpoints")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that this training cannot go on from; the message is one line."""
+    """This training cannot resume from a checkpoint; the message is one line."""
 
 
 def find_file(training: Mapping[str, Any]) -> Path | None:
-    """Where a training keeps its state, in the folder that SageMaker keeps in S3; None without checkpoints.
+    """A training's state file, in the folder that SageMaker copies to S3; None without checkpoints.
 
-    Each training has a file of its own, whatever its job is called. The trials of a tuning job share one
-    CheckpointConfig, and so do the attempts of a step, which are jobs with different names: an attempt has to
-    find what the one before it left, and no trial what another left.
+    Each training has its own file, independent of its job's name. The trials of a tuning job share one
+    CheckpointConfig, and so do the attempts of a step, which are jobs with different names. An attempt must
+    find the previous attempt's state, and a trial never another trial's.
 
     Args:
-        training: what tells one training from another, as JSON has it.
+        training: JSON values that identify the training.
     """
     if (folder := _folder()) is None:
         return None
@@ -47,7 +47,7 @@ def _folder() -> Path | None:
     config = Path(os.environ[CONFIG_VARIABLE])
     if not config.is_file():
         return None
-    # The configuration lies in /opt/ml/input/config.
+    # The configuration is in /opt/ml/input/config.
     beside = config.parents[2] / "checkpoints"
     return Path(json.loads(config.read_text(encoding="utf-8")).get("LocalPath", beside))
 
@@ -55,7 +55,7 @@ def _folder() -> Path | None:
 def save(path: Path, state: Mapping[str, Any]) -> None:
     """Replace the checkpoint by `state`, whole or not at all.
 
-    Where the disk is full, that is one warning and the last checkpoint stays: it only costs the epochs since.
+    On a full disk, warn once and keep the last checkpoint: a restart then repeats the epochs since.
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -71,18 +71,18 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The state that the training saved, its tensors on the CPU; None when it saved none.
+    """The training's saved state, its tensors on the CPU; None if there is none.
 
     Raises:
         CheckpointError: the file is damaged.
     """
-    for unfinished in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while it wrote
+    for unfinished in path.parent.glob(f".{path.name}.*"):  # left by a run killed while it wrote
         unfinished.unlink()
     if not path.is_file():
         return None
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
-        # Pickle and zip readers each raise their own.
+        # Pickle and zip readers each raise their own errors.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{path} is not a checkpoint of this program ({reason}); remove it") from error

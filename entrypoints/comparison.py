@@ -1,4 +1,4 @@
-"""A new model beside the champion on the same test pictures, and whether it is as good."""
+"""Compare a new model with the champion on the same test pictures: is it as good?"""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from entrypoints.metrics import (
 )
 from entrypoints.verdict import IN_WORDS, cut, interval
 
-HANDFUL = 5  # of pictures; fewer say nothing whatever the answers are
+HANDFUL = 5  # pictures; fewer prove nothing, whatever the answers
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-_TOLD = 200  # characters of what another artifact's code said last
+_TOLD = 200  # characters kept of the last output of another artifact's code
 
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What serves today: its name or NONE, what makes it the champion or why there is none, its folder."""
+    """What serves today: its name or NONE, why it is the champion or why there is none, its folder."""
 
     name: str
     reason: str
@@ -57,10 +57,10 @@ class Champion:
 
 @dataclass(frozen=True)
 class Answered:
-    """Test pictures, and what the new model answered.
+    """Test pictures, and the new model's answers.
 
-    `labels` and `predicted` are indices into `classes`; the same number in `groups`: pictures that are alike;
-    `seen`: whether the new model was trained on each, None if its artifact does not say.
+    `labels` and `predicted` are indices into `classes`. Similar pictures have the same number in `groups`.
+    `seen`: whether the new model was trained on each; None if its artifact does not say.
     """
 
     classes: Sequence[str]
@@ -72,7 +72,7 @@ class Answered:
 
 
 def compare(champion: Champion, new: Answered, metric: str, margin: float) -> dict[str, Any]:
-    """The members of gate.json that tell how a new model stands to the champion.
+    """The members of gate.json that compare a new model with the champion.
 
     Args:
         metric: one of contract.GATE_METRICS.
@@ -128,16 +128,16 @@ def compare(champion: Champion, new: Answered, metric: str, margin: float) -> di
 
 
 def not_compared(sentence: str) -> dict[str, Any]:
-    """The same where there was nothing to compare."""
-    # The condition's operands all have to exist, also behind COMPARED, which decides then.
+    """The same members without a comparison."""
+    # All operands of the condition must exist, although COMPARED then decides alone.
     return {COMPARED: FALSE, DIFFERENCE_BOUND: 0.0, DIFFERENCE_BOUND_TEXT: "", COMPARISON: sentence}
 
 
 def ask(folder: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """What another artifact answers about pictures, by its own code (artifact.py).
+    """Another artifact's answers about pictures, from its own code (artifact.py).
 
     Raises:
-        subprocess.CalledProcessError: it cannot; stderr says why.
+        subprocess.CalledProcessError: it failed; stderr says why.
     """
     code = str(Path(__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as name:
@@ -173,7 +173,7 @@ class Difference:
 def difference(
     metric: str, classes: int, labels: Labels, new: Labels, old: Labels, groups: Labels
 ) -> Difference:
-    """Compare two models' answers, all of them indices of classes, picture by picture."""
+    """Compare two models' answers (class indices) picture by picture."""
     right, formerly = new == labels, old == labels
     found = paired(right, formerly, groups)
     values = float(right.mean()), float(formerly.mean())
@@ -186,7 +186,7 @@ def difference(
         ]
         low, high = np.quantile(samples, quantiles())
         value = first - second
-        # Resamples of answers that are all alike are alike: no narrower than the accuracy's.
+        # Resampling identical answers gives no spread: no narrower than the accuracy's.
         below, above = found.value - found.low, found.high - found.value
         found = Interval(value, min(float(low), value - below), max(float(high), value + above))
         values = first, second
@@ -211,7 +211,7 @@ def paired(new: Bools, old: Bools, groups: Labels) -> Interval:
 
 
 def mcnemar(new: Bools, old: Bools) -> float:
-    """The p of McNemar's exact test that two models are right equally often."""
+    """McNemar's exact p for: two models are right equally often."""
     from scipy.stats import binomtest  # half a second
 
     better, worse = int((new & ~old).sum()), int((~new & old).sum())
@@ -219,11 +219,10 @@ def mcnemar(new: Bools, old: Bools) -> float:
 
 
 def deciding_bound(found: Difference, margin: float) -> tuple[float, str]:
-    """The bound that must not be below -margin, and what it is called.
+    """The bound that must not be below -margin, and its name.
 
-    It is the lower one: the new model has to be shown not to be worse. Where that cannot be, since even a
-    model that answers alike would not show it on so few pictures, it is the upper one: the new model must not
-    be shown to be worse.
+    The lower one: the new model must be shown not to be worse. On pictures too few to show that even for a
+    model with the same answers, the upper one: the new model must not be shown to be worse.
     """
     if found.effective >= fewest_pictures(margin):
         return found.difference.low, f"its lower bound, {cut(found.difference.low)},"
@@ -232,5 +231,5 @@ def deciding_bound(found: Difference, margin: float) -> tuple[float, str]:
 
 
 def fewest_pictures(margin: float) -> float:
-    """The pictures on which two models that answer alike are shown to differ by less than `margin`."""
+    """The number of pictures that shows models with the same answers to differ by less than `margin`."""
     return float(np.ceil(_Z * 2**0.5 / margin - 2))

@@ -4,30 +4,30 @@ The steps write these names into the pipeline definition, the programs read them
 containers, and the local service reads the same definition. Nothing here imports anything.
 """
 
-# This project's, as pyproject.toml has it; model.json names it.
+# This project's version, as in pyproject.toml; model.json names it.
 VERSION = "0.1.0"
 
-# Input channels of the training jobs; the toolkit gives each as SM_CHANNEL_<NAME>.
+# Input channels of the training jobs; the toolkit passes each as SM_CHANNEL_<NAME>.
 TRAIN = "train"
 VALIDATION = "validation"
 PRETRAINED = "pretrained"
 # The third split; an input of the evaluation only.
 TEST = "test"
 
-# The one file of the `pretrained` channel that means: start from random weights.
+# This file alone in the `pretrained` channel means: start from random weights.
 RANDOM_WEIGHTS = "RANDOM_WEIGHTS"
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
 
-# The network that is trained unless the hyperparameter `backbone` names another: a row of backbones.py.
+# The default of the hyperparameter `backbone`: a row of backbones.py.
 BACKBONE = "ResNet18"
-# The least side of its pictures. It halves them five times: below this its last block strides over 1 x 1
+# The smallest side of its pictures. It halves them five times: below this its last block strides over 1 x 1
 # pixel, whose gradient oneDNN (torch 2.14.1) leaves uninitialised in bfloat16.
 MIN_IMAGE_PX = 32
-# What values of the hyperparameter `trainable` were called before.
+# Former names of values of the hyperparameter `trainable`.
 RENAMED_TRAINABLE = {"layer4": "last_block"}
 
-# One line of the log per epoch. SageMaker searches it with the regexes below, group 1 is the number.
-# The order and the names are those of `metric_line`.
+# One line of the log per epoch. SageMaker searches it with the regexes below; group 1 is the number.
+# Order and names as in `metric_line`.
 TRAIN_LOSS = "train:loss"
 VALIDATION_LOSS = "validation:loss"
 VALIDATION_ACCURACY = "validation:accuracy"
@@ -41,23 +41,23 @@ def metric_line(epoch: int, train_loss: float, validation_loss: float, validatio
     return f"epoch={epoch} " + " ".join(f"{name}={value:.6f}" for name, value in values)
 
 
-# Processing containers: where inputs, outputs and code lie. Programs get these as arguments only.
+# Processing containers: where inputs, outputs and code are. Programs get these as arguments only.
 PROCESSING = "/opt/ml/processing"
 PROCESSING_CODE = f"{PROCESSING}/code"
-# What a processing job leaves here, up to 1 KiB, becomes its ExitMessage.
+# Up to 1 KiB of this file becomes a processing job's ExitMessage.
 EXIT_MESSAGE = "/opt/ml/output/message"
 
 # Files that one program writes and another reads.
 SPLIT_SUMMARY = "summary.json"
 EVALUATION = "evaluation.json"
 PREDICTIONS = "predictions.json"
-# Of the wrong predictions, the surest have a map in predictions.json, and are shown in the report.
+# The surest of the wrong predictions have a map in predictions.json; the report shows them.
 WORST_MISTAKES = 24
-# CheckAccuracy's property file, which holds a few numbers only: SageMaker reads 2 MB of one, and
-# evaluation.json, with its confusion matrix, has more from about 205 classes on.
+# CheckAccuracy's property file, a few numbers only: SageMaker reads at most 2 MB, and evaluation.json with
+# its confusion matrix exceeds that from about 205 classes.
 GATE = "gate.json"
-# What EvaluateModel knows of the model package's card, a property file of its own: JSON texts under these
-# names, and one for each of CARD_DETAILS under "details".
+# EvaluateModel's part of the model package's card, a separate property file: JSON strings under these names,
+# and one for each of CARD_DETAILS under "details".
 PACKAGE_CARD = "card.json"
 CARD_TRAINING_METRICS = "training_metrics"
 CARD_HYPERPARAMETERS = "hyper_parameters"
@@ -65,26 +65,26 @@ CARD_TRAINING_OBSERVATION = "training_observations"
 CARD_OBSERVATION = "evaluation_observation"
 CARD_METRIC_GROUPS = "metric_groups"
 CARD_DETAILS = ("data_sha256", "test_data_sha256", "architecture", "weights", "versions")
-# The detail of the card that only the definition knows, and what stands for it while it is not known.
+# The card's detail that only the definition knows, and its placeholder until then.
 DEFINITION_SHA256 = "definition_sha256"
 NO_SHA256 = "0" * 64
 MODEL_ARCHIVE = "model.tar.gz"
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_CARD = "model.json"
-# The digests of the pictures that the model was trained and validated on (digests.py).
+# The digests of the model's training and validation pictures (digests.py).
 TRAINED_ON = "trained_on.npy"
-# What the training pictures' features are like (serving/known.py). Not in model.json: 512 x 512 numbers are
-# 1 MB here and 5 MB of JSON.
+# Statistics of the training pictures' features (serving/known.py). Not in model.json: 512 x 512 numbers are
+# 1 MB here and 5 MB as JSON.
 KNOWN = "known.npz"
-# The engines that serve the model, best first: their names, and their files in the artifact.
+# The engines that serve the model, best first: names, and files in the artifact.
 ENGINES = {"int8": "model.int8.onnx", "fp32": "model.onnx"}
-# A few test pictures beside evaluation.json, and what the evaluation answered: VerifyEndpoint's questions.
+# A few test pictures beside evaluation.json, and the evaluation's answers: VerifyEndpoint's questions.
 SAMPLES = "samples"
 SAMPLE_ANSWERS = "answers.json"
 
-# What a training job measures of itself, in output.tar.gz: CSV files with these columns, a header line first.
-# A row of steps.csv stands for all steps since the row before (one step, in short trainings): `step` is the
-# last of them (from 1 in the training), `loss` their mean, `learning_rate` the last one's, times sums.
+# A training job's own measurements, in output.tar.gz: CSV files with these columns and a header line.
+# A row of steps.csv covers all steps since the row before (one step, in short trainings): `step` is the last
+# of them (from 1 in the training), `loss` their mean, `learning_rate` the last one's, times are sums.
 TRAINING_STEPS = "steps.csv"
 STEP_COLUMNS = (
     "step", "epoch", "loss", "learning_rate", "data_s", "forward_s", "backward_s", "optimizer_s",
@@ -92,29 +92,29 @@ STEP_COLUMNS = (
 TRAINING_EPOCHS = "epochs.csv"
 EPOCH_COLUMNS = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "seconds", "validation_s")
 
-# ... and there, too, the pictures whose label may be wrong (suspects.py).
+# ... and the pictures whose label may be wrong (suspects.py).
 SUSPECTS = "suspects.json"
 
-# What AccuracyThreshold may be compared with: the setting gate.metric.
+# Values of the setting gate.metric, which AccuracyThreshold is compared with.
 ACCURACY = "accuracy"
 GATE_METRICS = (ACCURACY, "balanced_accuracy", "macro_f1")
 # Inside evaluation.json's "worth": the share of the test pictures that the model calls known.
 KNOWN_SHARE = "known"
 # Inside gate.json, the numbers that conditions compare: the metric and its interval's lower bound (0..1), the
-# accuracy's lower bound, and what always answering the most frequent class would reach.
+# accuracy's lower bound, and the accuracy of always answering the most frequent class.
 METRIC_VALUE = "value"
 METRIC_LOWER_BOUND = "lower_bound"
 ACCURACY_LOWER_BOUND = "accuracy_lower_bound"
 MAJORITY_ACCURACY = "majority_accuracy"
-# ... the sentences that the Fail steps say, and numbers in them, rounded so that what failed still fails.
+# ... the Fail steps' sentences, and the numbers in them, rounded so that a failure still reads as one.
 MEASURED = "measured"
 METRIC_VALUE_TEXT = "value_text"
 METRIC_LOWER_BOUND_TEXT = "lower_bound_text"
 GUESSING = "guessing"
-# ... and what the model package says of each metric, in characters that its metadata takes.
+# ... and the model package's text for each metric, in characters that its metadata accepts.
 METADATA = "metadata"
-# Of the comparison with the champion: TRUE if there was one to make, the bound of the difference's interval
-# that decides, that bound in words, and the whole sentence.
+# Comparison with the champion: TRUE if there was one, the bound of the difference's interval that decides,
+# that bound in words, and the whole sentence.
 COMPARED = "compared"
 DIFFERENCE_BOUND = "difference_bound"
 DIFFERENCE_BOUND_TEXT = "difference_bound_text"
@@ -132,8 +132,8 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 # JSON: {"image": base64} or {"images": [base64, ...]}.
 ACCEPTED_CONTENT_TYPES = (JPEG, PNG, WEBP, ANY_IMAGE, NPY, JSON)
-# Also taken, besides every other image/*: what clients send who say nothing of what they send, such as curl
-# and S3. The body's bytes decide.
+# Also accepted, like every other image/*: the types that curl, S3 and other clients send by default. The
+# body's bytes decide.
 UNSPECIFIC_CONTENT_TYPES = (
     "", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded", "text/plain",
     FORM,
@@ -143,7 +143,7 @@ ANSWERED_CONTENT_TYPES = (JSON, NPY)
 EXPLAINED_JSON = f"{JSON};explain=map"
 # The largest body that InvokeEndpoint takes.
 MAX_BODY_BYTES = 25_000_000
-# The only header of a container that InvokeEndpoint hands on to the client; holds engine=NAME.
+# The only container header that InvokeEndpoint passes to the client; holds engine=NAME.
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 # The event of the deploying Lambda function ...
@@ -153,8 +153,8 @@ ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
 EXECUTION_ROLE = "execution_role"
 DEPLOYMENT_CONFIG = "deployment_config"
-# ... and its answer, besides endpoint_name. NONE, which no resource can be called, stands for no name at all.
-# The names become arguments of VerifyEndpoint's job, and CreateProcessingJob refuses an empty one.
+# ... and its answer, besides endpoint_name. NONE, an impossible resource name, means no name: names become
+# arguments of VerifyEndpoint's job, and CreateProcessingJob refuses empty ones.
 NONE = "-"
 DEPLOYED = "deployed"
 REASON = "reason"
@@ -162,8 +162,8 @@ ENDPOINT_CONFIG_NAME = "endpoint_config_name"
 PREVIOUS_ENDPOINT_CONFIG_NAME = "previous_endpoint_config_name"
 MODEL_NAME = "model_name"
 
-# The other event of the same function, besides endpoint_name: find the champion, which is what a new model
-# has to be as good as; the prefix of the marker that stands for none, since an input has to exist ...
+# The same function's other event, besides endpoint_name: find the champion, which a new model must match;
+# the prefix of the marker for no champion, since an input must exist ...
 MODEL_PACKAGE_GROUP_NAME = "model_package_group_name"
 NO_CHAMPION_URL = "no_champion_url"
 NO_CHAMPION = "NO_CHAMPION"

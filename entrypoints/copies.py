@@ -1,14 +1,14 @@
-"""Find the pictures of a dataset that are copies of one another, in time that grows with their number.
+"""Find the copies among a dataset's pictures, in time proportional to their number.
 
 Three kinds: files with the same bytes; pictures with the same pixels (another container, other EXIF); and
-near copies, which were resized, compressed again, mirrored, cropped by some 5 % or made brighter or darker.
+near copies: resized, recompressed, mirrored, cropped by about 5 %, or made brighter or darker.
 
-Near copies are found by their perceptual hash, the lowest frequencies of the discrete cosine transform (as
-pHash, but kept as numbers instead of bits: a crop moves them little, and mirroring only turns signs). A k-d
-tree finds the few pictures nearest to each. Whether one is a copy is then decided on pixels, so that alike is
-not taken for the same: the box of one picture that shows the other is fitted (Lucas and Kanade, 1981), and
-what then still differs must be less than the finest detail of the picture: scaling can lose no more. Two
-handwritten digits differ by more, however alike they are.
+Near copies are found by their perceptual hash, the lowest frequencies of the discrete cosine transform (like
+pHash, but kept as numbers, not bits: a crop moves them little, and mirroring only flips signs). A k-d tree
+finds the few pictures nearest to each. Pixels then decide, so that similar pictures do not count as copies:
+the box of one picture that shows the other is fitted (Lucas and Kanade, 1981), and the remaining difference
+must be less than the picture's finest detail, which is all that scaling can lose. Two handwritten digits
+differ by more, however similar they are.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ NEAR: How = "near copies"
 
 BLOCK = 1000  # thumbnails at a time
 FREQUENCIES = 5  # lowest in each direction: 24 numbers, without the mean
-# Of 398 photographs no two are nearer than 0.31, and 99 % of their copies cropped by 5 % nearer than 0.29.
+# No two of 398 photographs are nearer than 0.31; 99 % of their copies, cropped by 5 %, are nearer than 0.29.
 RADIUS = 0.33
-NEAREST = 6  # candidates of each picture: what makes the search linear
-CONTRAST = 2.0  # grey levels, standard deviation: plainer pictures show too little to tell copies from others
+NEAREST = 6  # candidates per picture: keeps the search linear
+CONTRAST = 2.0  # grey levels, standard deviation: plainer pictures show too little to recognize copies
 # Fitting a box: thumbnails are halved to this side and fitted again at each larger one.
 COARSEST_PX = 16
 STEPS = {16: 1, 32: 2, 64: 2}
-MARGIN = 0.08  # of a side: the most that a crop may have cut off on one side
+MARGIN = 0.08  # of a side: the most that a crop may remove on one side
 SMOOTHING_PX = 0.8
-# What may differ, as a share of the variance. Of the finest detail: copies need less than 0.5, two digits of
-# the same class have 5 or more (64 px). SHARE for pictures without detail: enlarged ones.
+# The allowed difference, as a share of the variance. Relative to the finest detail: copies stay below 0.5,
+# two digits of one class reach 5 or more (64 px). SHARE is for pictures without detail: enlarged ones.
 OF_DETAIL = 1.0
 SHARE = 0.002
-# Of the variance within red, green and blue: what may differ in colour, clipped whites included.
+# Share of the variance within red, green and blue that may differ, clipped whites included.
 COLOURS = 0.4
-CURVE = 3  # the degree of the change of tones, which also has whites that are clipped
-TONES = 1.7  # times the contrast, or a part of it, that a copy may have
+CURVE = 3  # polynomial degree of a change of tones, which may also clip whites
+TONES = 1.7  # a copy's contrast may be this many times higher or lower
 PAIRS = 256  # compared at a time
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two copies; `how` says of which kind."""
+    """Two copies; `how` names their kind."""
 
     one: Path
     other: Path
@@ -70,11 +70,11 @@ class Pair:
 
 
 def find(files: Sequence[Path], looks: Looks, near: bool = True) -> list[Pair]:
-    """Pairs that connect all copies among the files, each picture with one that came before it.
+    """Pairs that connect all copies among the files, each picture with an earlier one.
 
     Args:
         files: in the order that decides which of two copies is `one`
-        near: whether near copies are looked for, too
+        near: whether to look for near copies, too
 
     Raises:
         OSError, ImageError: a picture that could be decoded before now cannot.
@@ -92,9 +92,9 @@ def find(files: Sequence[Path], looks: Looks, near: bool = True) -> list[Pair]:
 
 
 def _by_pixels(files: Sequence[Path], looks: Looks, pairs: list[Pair]) -> Iterator[Path]:
-    """The files whose pixels no file before has; the others are added to `pairs`.
+    """The files whose pixels are new; the others are added to `pairs`.
 
-    Only those that have a size and a thumbnail in common are decoded again.
+    Only files with the same size and thumbnail are decoded again.
     """
     alike: dict[tuple[tuple[int, int], bytes], list[Path]] = defaultdict(list)
     for part in _blocks(files):
@@ -146,9 +146,9 @@ def _blocks(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
 
 
 def _perceptual(thumbnails: npt.NDArray[np.uint8]) -> Floats:
-    """Perceptual hashes of shape (pictures, 24), NaN for those with too little contrast.
+    """Perceptual hashes of shape (pictures, 24); NaN where contrast is too low.
 
-    Neither brightness nor contrast changes them.
+    Brightness and contrast do not change them.
     """
     values = thumbnails.astype(np.float32)
     values -= values.mean((1, 2), keepdims=True)
@@ -160,7 +160,7 @@ def _perceptual(thumbnails: npt.NDArray[np.uint8]) -> Floats:
 
 
 def _candidates(hashes: Floats, mirrored: bool) -> npt.NDArray[np.int64]:
-    """Pairs of rows, the smaller first, that are near each other; of shape (pairs, 2), each pair once."""
+    """Pairs of rows near each other, the smaller first; of shape (pairs, 2), each pair once."""
     if len(hashes) < 2:
         return np.empty((0, 2), np.int64)
     asked = hashes.copy()
@@ -175,7 +175,7 @@ def _candidates(hashes: Floats, mirrored: bool) -> npt.NDArray[np.int64]:
 
 
 def are_copies(one: Floats, other: Floats, colours: Floats, other_colours: Floats) -> npt.NDArray[np.bool_]:
-    """Whether two pictures show the same: all of one is a box of the other, or the other way round.
+    """Whether two pictures show the same: one is a box of the other.
 
     Args:
         one, other: grey levels of thumbnails, both of shape (pairs, SIDE_PX, SIDE_PX)
@@ -191,7 +191,7 @@ def are_copies(one: Floats, other: Floats, colours: Floats, other_colours: Float
 
 
 def _shows(whole: Floats, part: Floats, colours: Floats, part_colours: Floats) -> npt.NDArray[np.bool_]:
-    """Whether a box of each of `whole`, nearly all of it, is each of `part`: coarse to fine, then colours."""
+    """Whether each `part` is a box, nearly all, of its `whole`: coarse to fine, then colours."""
     levels = [(whole, part)]
     while levels[0][0].shape[1] > COARSEST_PX:
         levels.insert(0, (_halved(levels[0][0]), _halved(levels[0][1])))
@@ -209,7 +209,7 @@ def _shows(whole: Floats, part: Floats, colours: Floats, part_colours: Floats) -
 
 
 def _same_colours(whole: Floats, part: Floats, margins: Floats) -> npt.NDArray[np.bool_]:
-    """Whether one change of tone, the same for red, green and blue, makes a box of `whole` `part`."""
+    """Whether one change of tone, equal for red, green and blue, turns a box of `whole` into `part`."""
     whole, part = _smoothed(whole), _smoothed(part)
     count, channels, side, _ = whole.shape
     far = ((np.arange(side) + 0.5) / side).astype(np.float32)
@@ -218,7 +218,7 @@ def _same_colours(whole: Floats, part: Floats, margins: Floats) -> npt.NDArray[n
     shape = (count, channels * side * side)
     variance = part.var((1, 2, 3))
     differs = _unexplained(_centred(box.reshape(shape)), _centred(part.reshape(shape)), degree=1)
-    # Of the variance within the channels: however colourful a picture is, its shapes must be the same.
+    # Of the variance within the channels: in colourful pictures, too, the shapes must agree.
     within = part.var((2, 3)).mean(1)
     same: npt.NDArray[np.bool_] = differs * variance < COLOURS * within
     return same
@@ -235,25 +235,24 @@ def _smoothed(pictures: Floats) -> Floats:
 
 
 def _detail(pictures: Floats, smoothed: Floats) -> Floats:
-    """The share of a picture's variance that smoothing takes away; shape (pictures,)."""
+    """The share of a picture's variance that smoothing removes; shape (pictures,)."""
     share: Floats = ((pictures - smoothed) ** 2).mean((1, 2)) / np.maximum(pictures.var((1, 2)), 1e-6)
     return share
 
 
 def _fitted(whole: Floats, part: Floats, margins: Floats, steps: int) -> tuple[Floats, Floats]:
-    """Fit the box of each of `whole` that is `part`, by steps of Gauss and Newton.
+    """Fit the box of each `whole` that is `part`, by Gauss-Newton steps.
 
     Args:
-        margins: where to begin: what is cut off left, right, above and below, as shares of the side, of
-            shape (pairs, 4)
+        margins: the start: cut off left, right, above and below, as shares of the side, of shape (pairs, 4)
 
     Returns:
-        the best margins, and the share of the variance of `part` that the box leaves unexplained, whatever
-        tones the two have.
+        the best margins, and the share of `part`'s variance that the box leaves unexplained, whatever the
+        tones.
     """
     count, side, _ = whole.shape
     down, right = np.gradient(whole, axis=1), np.gradient(whole, axis=2)
-    far = ((np.arange(side) + 0.5) / side).astype(np.float32)  # of each pixel from the box's left, or top
+    far = ((np.arange(side) + 0.5) / side).astype(np.float32)  # from the box's left or top
     near = 1 - far
     wanted = _centred(part.reshape(count, side * side))
     best = margins
@@ -272,7 +271,7 @@ def _fitted(whole: Floats, part: Floats, margins: Floats, steps: int) -> tuple[F
             )
             slopes = _centred(slopes.reshape(count, 5, side * side))
             normal = slopes @ slopes.transpose(0, 2, 1)
-            # Where a picture is plain in one direction, nothing says how much is cut off there.
+            # In a direction without detail, nothing tells how much is cut off.
             normal[:, range(5), range(5)] = normal[:, range(5), range(5)] * 1.001 + 1e-3
             solution = np.linalg.solve(normal, slopes @ wanted[:, :, None])[:, :, 0]
             gain = np.maximum(np.abs(solution[:, :1]), 0.2)
@@ -293,7 +292,7 @@ def _weights(margins: Floats, far: Floats) -> Floats:
 def _unexplained(shown: Floats, wanted: Floats, degree: int) -> Floats:
     """1 - R² of `wanted` as a polynomial of `shown`; both centred, of shape (pairs, pixels).
 
-    1 where dark and light are exchanged, or where the contrast is more than TONES times as large.
+    1 if dark and light are swapped, or if the contrast grows more than TONES times.
     """
     contrast = np.sqrt((wanted**2).sum(1) / np.maximum((shown**2).sum(1), 1e-6))
     scaled = shown / np.maximum(np.abs(shown).max(1, keepdims=True), 1e-6)

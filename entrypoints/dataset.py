@@ -1,7 +1,7 @@
-"""A dataset: pictures by class, what is left out and why.
+"""A dataset: pictures by class, and files left out with their reasons.
 
-Needs Pillow and NumPy only, so that a dataset can be checked before any job starts. Whatever is not used is
-listed with its reason; what systems leave behind is counted.
+Needs only Pillow and NumPy, so that a dataset can be checked before any job starts. Unused files are listed
+with their reasons; system files are counted.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from entrypoints.looks import Looks
 from entrypoints.program import in_threads
 from entrypoints.splits import split_of
 
-READY_MADE = "ready-made"  # layout: pictures come in splits
+READY_MADE = "ready-made"  # layout: ready-made splits
 
 # Training, validation and test each need one image of a class.
 MIN_IMAGES = 3
-LISTED = 10  # files that are named of those with the same reason
+LISTED = 10  # files named per reason
 
-LabelledFiles = list[tuple[Path, int]]  # pictures, each with the index of its class
+LabelledFiles = list[tuple[Path, int]]  # pictures with the indices of their classes
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset folder holds.
+    """The content of a dataset folder.
 
     `images[part][class name]` lists files in a fixed order. `part` is CLASSES for pictures without splits,
     else a split's name from the contract. Class names are in Unicode's composed form (NFC), sorted. `names`
-    has each file's path below its class. `tables` are the files that name classes, `notes` what was
-    recognised, a line each, with the number of files that systems left behind.
+    has each file's path below its class. `tables` are the files that name classes. `notes` say what was
+    recognized, a line each, and how many system files were skipped.
     """
 
     root: Path
@@ -70,17 +70,17 @@ class Dataset:
 def check_dataset(
     folder: Path, *, subfolders_are_groups: bool = False, label_regex: str = "", follow_links: bool = False
 ) -> Dataset:
-    """Look at every file of a dataset, decoding each one.
+    """Read a dataset and decode every file.
 
     Args:
-        subfolders_are_groups: whether the user says what folders below a class mean: not classes.
-        label_regex: what names the class of a picture in its path, see layout.find.
+        subfolders_are_groups: whether the user says that folders below a class are not classes.
+        label_regex: finds a picture's class in its path, see layout.find.
         follow_links: whether links may leave the folder: on the user's own machine.
 
     Raises:
         DatasetError: missing or empty folder, one class, a class with too few images, class names that
-            differ only by case, splits that do not hold the same classes, another dataset inside, or a
-            layout that nobody can tell.
+            differ only by case, splits with different classes, another dataset inside, or an ambiguous
+            layout.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder; give a folder with one subfolder of images per class")
@@ -122,7 +122,7 @@ def _litter(found: Mapping[str, int]) -> list[str]:
 
 
 def told(dataset: Dataset) -> list[str]:
-    """What was found, for people, a line each: how it was read, its classes, what was left out."""
+    """The findings as lines of text: how the dataset was read, its classes, what was left out."""
     names = ", ".join(f"{name} ({count})" for name, count in dataset.counts.items())
     pictures = f"{sum(dataset.counts.values())} pictures of {len(dataset.classes)} classes: {names}"
     lines = [*dataset.notes, pictures]
@@ -136,7 +136,7 @@ def told(dataset: Dataset) -> list[str]:
 
 
 def without(dataset: Dataset, files: Container[Path]) -> Dataset:
-    """The dataset less some of its pictures."""
+    """The dataset without some of its pictures."""
     images = {
         part: {name: tuple(file for file in own if file not in files) for name, own in classes.items()}
         for part, classes in dataset.images.items()
@@ -165,7 +165,7 @@ def read_split(folder: Path) -> tuple[tuple[str, ...], LabelledFiles]:
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly over all: where files are sorted by class, of every class."""
+    """At most `count` items, evenly spread: from every class, if files are sorted by class."""
     count = min(count, len(items))
     return [items[number * len(items) // count] for number in range(count)]
 
@@ -184,7 +184,7 @@ def _usable(root: Path, files: Iterable[Path], looks: Looks) -> tuple[list[Path]
 
 
 def _reason_to_reject(looks: Looks, file: Path) -> str | None:
-    """Why a file is left out; None for a picture, which is added to `looks`."""
+    """Why a file is left out; None for a picture, which `looks` then holds."""
     if not file.is_file():
         return "is not a regular file"
     try:
@@ -215,7 +215,7 @@ def _common_classes(
 
 
 def check_counts(folder: Path, dataset: Dataset) -> None:
-    """Refuse what has too few pictures to be split and trained on.
+    """Refuse a dataset with too few pictures to split and train on.
 
     Raises:
         DatasetError: no picture, one class, or a class with too few pictures.
@@ -237,7 +237,7 @@ def check_counts(folder: Path, dataset: Dataset) -> None:
 
 
 def _reasons(rejected: Iterable[Rejected], most: int = 3) -> str:
-    """The end of a sentence: why files were left out, the most frequent reasons first."""
+    """The end of a sentence: why files were left out, most frequent reasons first."""
     counts = Counter(item.reason for item in rejected)
     common = counts.most_common(most)
     told = [f"{reason} ({count} {'file' if count == 1 else 'files'})" for reason, count in common]
@@ -247,10 +247,10 @@ def _reasons(rejected: Iterable[Rejected], most: int = 3) -> str:
 
 
 def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) -> None:
-    """Refuse what looks like datasets in a dataset: their folders would become classes.
+    """Refuse datasets inside a dataset: their folders would become classes.
 
-    A class may have subfolders, such as the bursts of a camera. They are classes of another dataset if they
-    are splits, or have the names of classes; and if every class has nothing but subfolders, nobody can tell.
+    A class may have subfolders, such as a camera's bursts. They belong to another dataset if they are splits
+    or are named like classes; if every class has only subfolders, the layout is ambiguous.
     """
     for part, classes in dataset.images.items():
         within = {name: _subfolders(dataset, files) for name, files in classes.items() if files}
@@ -281,7 +281,7 @@ def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) 
 
 
 def _subfolders(dataset: Dataset, files: Sequence[Path]) -> tuple[Path, set[str]] | None:
-    """The folder below which a class's pictures part ways, and its subfolders; None if one has pictures."""
+    """The folder where a class's pictures branch, and its subfolders; None if it has pictures itself."""
     ways = [Path(dataset.name_in_class(file)).parts[:-1] for file in files]
     shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, zip(*ways, strict=False)))
     if any(len(way) == shared for way in ways):
@@ -290,9 +290,9 @@ def _subfolders(dataset: Dataset, files: Sequence[Path]) -> tuple[Path, set[str]
 
 
 def images_needed(part: str, parts: Iterable[str]) -> int:
-    """How many images of a class a part must hold, given which parts are published."""
+    """The least number of images of a class in a part, given the published parts."""
     published = set(parts)
     if part == CLASSES or published == {TRAIN}:
         return MIN_IMAGES
-    # Whatever of validation and test is not published comes from train, see split.plan.
+    # An unpublished validation or test split is taken from train, see split.plan.
     return 2 if part == TRAIN and published != {TRAIN, VALIDATION, TEST} else 1

@@ -1,4 +1,4 @@
-"""SageMaker Debugger's hook, when the job has a Debugger configuration."""
+"""SageMaker Debugger's hook, for jobs with a Debugger configuration."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import nn
 CONFIG_VARIABLE = "SMDEBUG_CONFIG_FILE_PATH"
 DEFAULT_CONFIG = "/opt/ml/input/config/debughookconfig.json"
 
-# What can go wrong in smdebug and in what it is made of: whatever their code runs into. A training goes on
-# without Debugger then. smdebug's own error comes on top (Debugger._attach).
+# Errors of smdebug and its dependencies, of any kind; the training then continues without Debugger.
+# Debugger._attach adds smdebug's own error.
 _FAILURES: tuple[type[Exception], ...] = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
     *(OSError, RuntimeError, TypeError, ValueError),
@@ -31,14 +31,13 @@ def _widened(value: Any) -> Any:
 
 
 class Debugger:
-    """Records what the job's Debugger configuration asks for.
+    """Record what the job's Debugger configuration asks for.
 
-    Debugging must not end a training: the first thing that goes wrong is one warning, then nothing more is
-    recorded.
+    Debugging must not end a training: the first failure is one warning, and recording stops.
     """
 
     def __init__(self, network: nn.Module, loss: nn.Module) -> None:
-        """Attach to a network and its loss; does nothing in a job without a Debugger configuration."""
+        """Attach to a network and its loss; do nothing without a Debugger configuration."""
         self._hook: Any = None
         self._failures = _FAILURES
         self._warned = False
@@ -63,13 +62,13 @@ class Debugger:
             self._guarded(lambda: hook.save_scalar(name, value))
 
     def close(self) -> None:
-        """Write what is still in memory; nothing is recorded after it."""
+        """Write what is still in memory, and stop recording."""
         if self._hook is not None:
             self._guarded(self._hook.close)
             self._hook = None
 
     def _attach(self, network: nn.Module, loss: nn.Module) -> None:
-        # smdebug reads this when it is imported; its "info" is a line per parameter.
+        # smdebug reads this at import; "info" logs a line per parameter.
         os.environ.setdefault("SMDEBUG_LOG_LEVEL", "warning")
         from smdebug.exceptions import SMDebugError
         from smdebug.pytorch import Hook
@@ -77,20 +76,20 @@ class Debugger:
         self._failures = (*_FAILURES, SMDebugError)
         self._let_writers_fail()
         self._hook = hook = Hook.create_from_json_file()
-        # NumPy has no bfloat16, which activations are under autocast.
+        # Activations are bfloat16 under autocast; NumPy has no such type.
         make_array = hook._make_numpy_array
         hook._make_numpy_array = lambda value: make_array(_widened(value))
-        # smdebug registers these bound methods; whatever they raise would end the forward pass.
+        # smdebug registers these bound methods; an error in one would end the forward pass.
         for name in ("forward_pre_hook", "forward_hook"):
             setattr(hook, name, self._quiet(getattr(hook, name)))
-        # This one makes the function that is called with a parameter's gradient.
+        # This one returns the function that receives a parameter's gradient.
         make_backward_hook = hook.backward_hook
         hook.backward_hook = lambda name: self._quiet(make_backward_hook(name))
         hook.register_module(network)
         hook.register_loss(loss)
 
     def _let_writers_fail(self) -> None:
-        """Let no training wait for ever for a thread of smdebug that could not write, as on a full disk."""
+        """Stop a training from waiting for ever for a smdebug thread that cannot write (full disk)."""
         from smdebug.core.tfevent.event_file_writer import _EventLoggerThread
 
         run = _EventLoggerThread.run
@@ -100,7 +99,7 @@ class Debugger:
                 run(thread)
             except self._failures as error:
                 self._warn(f"{type(error).__name__}: {error}")
-                # What is put into its queue, and waits for the queue to be empty, goes on.
+                # Callers that put into its queue, or wait until it is empty, continue.
                 while thread._queue.get() is not thread._sentinel_event:
                     thread._queue.task_done()
                 thread._queue.task_done()
@@ -127,7 +126,7 @@ class Debugger:
             self._warn(f"{type(error).__name__}: {error}")
 
     def _warn(self, reason: str) -> None:
-        if self._warned:  # in the meantime, by the writer's thread
+        if self._warned:  # meanwhile, by the writer's thread
             return
         self._warned = True
         if self._hook is not None:

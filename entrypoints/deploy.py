@@ -1,8 +1,8 @@
-"""The Lambda function that puts a registered model package behind an endpoint, and finds what serves there.
+"""The Lambda function that deploys a registered model package to an endpoint, and finds the champion.
 
-It returns at once: creating an endpoint takes minutes. Every name follows from the package's ARN and the
-instances, so running it again finds what is there; the endpoint config that an update replaces is noted in
-a tag of the endpoint, so that a second run still knows it.
+It returns at once: creating an endpoint takes minutes. Names derive from the package's ARN and the instances,
+so a second run finds the same resources. A tag of the endpoint records the endpoint config that an update
+replaces, so that a second run still knows it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 MAX_NAME = 63
 VARIANT = "AllTraffic"
-# With the function's time limit (TIMEOUT_S in scripts/upsert_pipeline.py) in view: at most one deletion, and
-# three requests that name what was just created.
+# To stay within the function's time limit (TIMEOUT_S in scripts/upsert_pipeline.py): at most one deletion,
+# and three requests that name new resources.
 DELETION_TIMEOUT_S = 90.0
 VISIBLE_TIMEOUT_S = 30.0
 POLL_S = 3.0
@@ -49,11 +49,11 @@ UPDATABLE = {"InService", "OutOfService"}
 
 
 class DeployError(RuntimeError):
-    """Why the endpoint cannot be deployed now, and what to do about it."""
+    """Why the endpoint cannot be deployed now, and what to do."""
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Deploy the package named in the event, or find the champion; both events stand in contract.py.
+    """Deploy the event's package, or find the champion; contract.py has both events.
 
     Raises:
         KeyError: the event lacks a key.
@@ -62,17 +62,17 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     del context
     sagemaker = boto3.client("sagemaker")
     if NO_CHAMPION_URL in event:
-        from entrypoints.champion import find  # it is made of functions from here
+        from entrypoints.champion import find  # it uses functions from here
 
         return find(sagemaker, boto3.client("s3"), event)
     return deploy(sagemaker, event)
 
 
 def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
-    """Create or update the endpoint, provided the package is approved; see `handler`."""
+    """Create or update the endpoint if the package is approved; see `handler`."""
     package, endpoint = event[MODEL_PACKAGE_ARN], event[ENDPOINT_NAME]
     instance_type, instance_count = event[ENDPOINT_INSTANCE_TYPE], int(event[ENDPOINT_INSTANCE_COUNT])
-    # Executions of a definition from before there were any have none.
+    # Executions of older definitions have none.
     deployment_config = event.get(DEPLOYMENT_CONFIG, {})
     status = sagemaker.describe_model_package(ModelPackageName=package)["ModelApprovalStatus"]
     if status != "Approved":
@@ -103,7 +103,7 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_instances(deployment_config: dict[str, Any], instance_count: int) -> None:
-    """Refuse to shift the traffic of one instance in steps: a step is at most half of the instances."""
+    """Refuse to shift one instance's traffic in steps: a step is at most half of the instances."""
     routing = deployment_config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
     if routing.get("Type", "ALL_AT_ONCE") != "ALL_AT_ONCE" and instance_count < 2:
         raise DeployError(
@@ -113,7 +113,7 @@ def check_instances(deployment_config: dict[str, Any], instance_count: int) -> N
 
 
 def name_for(package: str, *identity: str) -> str:
-    """A name for a resource: the package's group and version, then a digest of what makes it unique."""
+    """A resource's name: the package's group and version, and a digest that makes it unique."""
     group, _, version = package.rpartition("/")
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:8]
     tail = f"-{version}-{digest}"
@@ -122,10 +122,10 @@ def name_for(package: str, *identity: str) -> str:
 
 
 def wait_until_settled(sagemaker: SageMakerClient, endpoint: str, config: str) -> dict[str, Any] | None:
-    """The endpoint as it is before anything is changed; None when there is none.
+    """The endpoint before any change; None if there is none.
 
-    Waits for a deletion that is under way. Raises DeployError where it must not be touched; on its way to the
-    wanted config, as an earlier run that was cut off has left it, it need not be.
+    Waits for a running deletion. Raises DeployError if the endpoint must not be changed now, unless an
+    earlier, interrupted run already started the update to the wanted config.
     """
     current = describe_endpoint(sagemaker, endpoint)
     if current is not None and current["EndpointStatus"] == "Deleting":
@@ -145,13 +145,13 @@ def wait_until_settled(sagemaker: SageMakerClient, endpoint: str, config: str) -
 
 
 def target(endpoint: dict[str, Any]) -> str:
-    """The endpoint config that an endpoint has, or is on its way to."""
+    """The endpoint config that an endpoint has or is changing to."""
     pending: dict[str, Any] = endpoint.get("PendingDeploymentSummary", endpoint)
     return str(pending["EndpointConfigName"])
 
 
 def note_previous(sagemaker: SageMakerClient, current: dict[str, Any] | None, config: str) -> str:
-    """The endpoint config that was there before `config`, kept as a tag of the endpoint; "" for none."""
+    """The endpoint config before `config`, kept as a tag of the endpoint; "" for none."""
     if current is None or current["EndpointStatus"] == "Failed":
         return ""
     arn, served = current["EndpointArn"], str(current["EndpointConfigName"])
@@ -175,9 +175,9 @@ def bring_up(
     current: dict[str, Any] | None,
     deployment_config: dict[str, Any],
 ) -> str:
-    """Make the endpoint use a config; returns what was done, in words."""
+    """Make the endpoint use a config; return what was done, in words."""
     if current is not None and current["EndpointStatus"] == "Failed":
-        # DeleteEndpoint is all that SageMaker allows on a failed endpoint (API reference, DescribeEndpoint).
+        # SageMaker allows only DeleteEndpoint on a failed endpoint (API reference, DescribeEndpoint).
         sagemaker.delete_endpoint(EndpointName=endpoint)
         wait_until_deleted(sagemaker, endpoint)
         current = None
@@ -194,7 +194,7 @@ def bring_up(
 
 
 def ensure_model(sagemaker: SageMakerClient, name: str, package: str, role: str) -> None:
-    """Create the model unless it is there already."""
+    """Create the model unless it exists."""
     try:
         sagemaker.describe_model(ModelName=name)
     except ClientError as error:
@@ -210,7 +210,7 @@ def ensure_model(sagemaker: SageMakerClient, name: str, package: str, role: str)
 def ensure_config(
     sagemaker: SageMakerClient, name: str, model: str, instance_type: Any, instance_count: int
 ) -> None:
-    """Create the endpoint config unless it is there already."""
+    """Create the endpoint config unless it exists."""
     try:
         sagemaker.describe_endpoint_config(EndpointConfigName=name)
     except ClientError as error:
@@ -229,10 +229,10 @@ def ensure_config(
 
 
 def once_visible(request: Callable[[], object]) -> None:
-    """Make a request that names what was just created, again while SageMaker cannot find that.
+    """Make a request that names a new resource, and retry until SageMaker finds it.
 
     Its reads are eventually consistent, "so retry logic is recommended" (API reference, CreateEndpoint), and
-    a Lambda step has no retries of its own.
+    a Lambda step does not retry.
     """
     deadline = time.monotonic() + VISIBLE_TIMEOUT_S
     while True:
@@ -264,11 +264,11 @@ def wait_until_deleted(sagemaker: SageMakerClient, endpoint: str) -> None:
 
 
 def has_instances(endpoint: dict[str, Any]) -> bool:
-    """Whether anything still runs behind a failed endpoint; nothing does when its creation failed."""
+    """Whether a failed endpoint still has running instances; not if its creation failed."""
     return any(variant.get("CurrentInstanceCount", 0) for variant in endpoint.get("ProductionVariants", []))
 
 
 def is_missing(error: ClientError) -> bool:
-    """SageMaker has no error code of its own for a name that does not exist."""
+    """SageMaker has no specific error code for an unknown name."""
     detail = error.response["Error"]
     return detail["Code"] == "ValidationException" and "could not find" in detail["Message"].lower()

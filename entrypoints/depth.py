@@ -1,7 +1,7 @@
-"""Pictures whose values have 16 bits: what they hold, and how it becomes the 8 bits that networks see.
+"""Pictures with 16-bit values: their values, and the 8 bits that networks see.
 
-Cameras of 10 or 12 bits write such files, too, and their upper 8 bits are nearly black. So a dataset has a
-full scale, the value that becomes 255: 2^n - 1, from 255 to 65535. It goes into model.json.
+10- and 12-bit cameras write such files, too, whose upper 8 bits are nearly black. So a dataset has a full
+scale, the value that becomes 255: 2^n - 1, from 255 to 65535. model.json holds it.
 
 This file travels inside the model artifact, beside image.py.
 """
@@ -16,32 +16,32 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile
 
-# The full scale unless a dataset's values say otherwise; models of earlier versions know no other.
+# The default full scale, and the only one in models of earlier versions.
 MAX_VALUE = 65535
 HEAD_BYTES = 25
-# Pillow keeps the upper byte of each value where there are several bands. Told that the bytes come in the
-# other order, it keeps the lower one. The name of an order -> the name of the other; N is this machine's.
+# With several bands Pillow keeps each value's upper byte. Given the opposite byte order, it keeps the lower
+# one. Name of an order -> name of the opposite; N is this machine's.
 _OTHER_BYTES = {
     f"{bands};16{order}": f"{bands};16{other}"
     for bands in ("RGB", "RGBA", "RGBX")
     for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 }
-# Gray with transparency is four bytes, whose lower ones Pillow drops; read as four bands they are all there.
+# Gray with transparency is four bytes, whose lower ones Pillow drops; reading four bands keeps them all.
 _GRAY_ALPHA, _FOUR_BYTES = "LA;16B", "RGBA"
 
 
 class RangeError(ValueError):
-    """Integers that are no 16-bit values; the message completes "FILE ..."."""
+    """Integers beyond 16 bits; the message completes "FILE ..."."""
 
 
 class Values(NamedTuple):
-    """uint16 values of shape H x W or H x W x 3, and 8 bits of transparency (H x W) where there is some."""
+    """uint16 values of shape H x W or H x W x 3, and any transparency in 8 bits (H x W)."""
 
     colors: npt.NDArray[np.uint16]
     alpha: npt.NDArray[np.uint8] | None = None
 
     def shown(self, max_value: int) -> Image.Image:
-        """A picture of mode L, RGB, LA or RGBA in which this value, and what is above it, is 255."""
+        """A picture of mode L, RGB, LA or RGBA; this value and higher ones become 255."""
         pixels = (self.colors >> (max_value.bit_length() - 8)).clip(0, 255).astype(np.uint8)
         if self.alpha is None:
             return Image.fromarray(pixels)
@@ -49,29 +49,29 @@ class Values(NamedTuple):
 
 
 def may_be_wide(head: bytes) -> bool:
-    """Whether a file that begins so (HEAD_BYTES) may have 16-bit values: a TIFF, or a PNG that says so."""
+    """Whether a file with these first HEAD_BYTES may have 16-bit values: a TIFF, or a PNG that says so."""
     return head.startswith((b"II", b"MM")) or (head.startswith(b"\x89PNG") and head[24:25] == b"\x10")
 
 
 def of(preprocessing: Mapping[str, Any]) -> int:
-    """The full scale that a model was trained with, from model.json; earlier versions name none."""
+    """The full scale of a model's training, from model.json; earlier versions lack it."""
     max_value: int = preprocessing.get("max_value", MAX_VALUE)
     return max_value
 
 
 def full_scale(largest: Iterable[int]) -> int:
-    """The least full scale that none of the values exceeds; MAX_VALUE where there are none."""
+    """The smallest full scale that holds all values; MAX_VALUE if there are none."""
     bits = [max(value.bit_length(), 8) for value in largest]
     return (1 << max(bits)) - 1 if bits else MAX_VALUE
 
 
 def values(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile]) -> Values | None:
-    """The values of a picture that Pillow has opened and not loaded; None where they have 8 bits.
+    """The values of a picture that Pillow has opened but not loaded; None if they have 8 bits.
 
-    Also None for bands that Pillow reads as 8 bits only: CMYK, premultiplied and planar colours.
+    Also None for bands that Pillow reads only as 8 bits: CMYK, premultiplied and planar colours.
 
     Args:
-        again: opens the picture once more.
+        again: opens the picture again.
 
     Raises:
         RangeError: integers below 0 or above 65535.
@@ -97,7 +97,7 @@ def values(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFile])
 
 
 def _order(tile: Any) -> str:
-    """Pillow's name for how the bytes of a part of a file lie."""
+    """Pillow's name for the byte layout of a part of a file."""
     name = tile.args[0] if isinstance(tile.args, tuple) else tile.args
     return str(name)
 

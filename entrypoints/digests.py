@@ -1,4 +1,4 @@
-"""Which pictures a model has seen: a digest of each, in the artifact, so that no later test asks about them.
+"""Digests of the pictures that a model has seen, in the artifact, so that no later test uses these pictures.
 
 A digest is the first 8 bytes of SHA-256 over the file's bytes: 800 KB for 100,000 pictures. Two of 10 million
 different pictures share one with a probability of 3 in a million.
@@ -25,27 +25,27 @@ def digest(data: bytes) -> int:
 
 
 def of_files(files: Sequence[Path]) -> Digests:
-    """The digests of files, in their order, of shape (files,)."""
+    """The digests of files, in their order; of shape (files,)."""
     return np.array(list(in_threads(lambda file: digest(file.read_bytes()), files)), dtype=np.uint64)
 
 
 def sha256(files: Sequence[Path]) -> str:
-    """One digest of all the files: that of `to_bytes`, the same for the same pictures in whatever order."""
+    """One digest of all files: that of `to_bytes`, the same for the same pictures in any order."""
     return hashlib.sha256(to_bytes(of_files(files))).hexdigest()
 
 
 def to_bytes(digests: Digests) -> bytes:
-    """What the artifact keeps: an .npy file of the sorted digests, each once."""
+    """The artifact's .npy file: the sorted digests, each once."""
     stream = io.BytesIO()
     np.save(stream, np.unique(digests.astype("<u8")), allow_pickle=False)
     return stream.getvalue()
 
 
 def from_bytes(data: bytes) -> Digests:
-    """The sorted digests that `to_bytes` wrote.
+    """The sorted digests written by `to_bytes`.
 
     Raises:
-        ValueError: something else.
+        ValueError: the bytes are something else.
     """
     digests = np.load(io.BytesIO(data), allow_pickle=False)
     if not isinstance(digests, np.ndarray) or digests.dtype != np.uint64 or digests.ndim != 1:

@@ -1,8 +1,8 @@
-"""The processes that train one network together: which one this is, its part, and what they agree on.
+"""The processes that train one network together: this one's number and part, and what they share.
 
-SageMaker's PyTorch containers start a program through torchrun, one process per GPU (one per instance without
-GPUs), where the hyperparameter sagemaker_torch_distributed_enabled is true. A program that was started alone
-joins nothing; every function here is then the trivial one.
+If the hyperparameter sagemaker_torch_distributed_enabled is true, SageMaker's PyTorch containers start a
+program through torchrun, one process per GPU (one per instance without GPUs). A program started alone joins
+nothing; every function here is then trivial.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 def join() -> None:
-    """Join the other processes that torchrun started, over NCCL on GPUs and gloo elsewhere.
+    """Join torchrun's other processes, over NCCL on GPUs and gloo elsewhere.
 
-    Only the first one prints from then on: a metric line stands in the log once. A job whose GPUs torch
-    cannot use ends here: it would train on the CPU, at a GPU's price.
+    From then on only the first prints, so that each metric line is logged once. A job whose GPUs torch cannot
+    use ends here: it would train on the CPU at a GPU's price.
     """
-    # The training toolkit counts them with nvidia-smi (sagemaker_training.environment.num_gpus), which runs
-    # with drivers that torch's CUDA does not. No GPU is visible where a person asks for that.
+    # The training toolkit counts them with nvidia-smi (sagemaker_training.environment.num_gpus), which also
+    # works with drivers that torch's CUDA refuses. Users can hide the GPUs.
     gpus = int(os.environ.get("SM_NUM_GPUS", "0"))
     if gpus and not torch.cuda.is_available() and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         fail(
@@ -51,7 +51,7 @@ def join() -> None:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if "SM_NETWORK_INTERFACE_NAME" in os.environ:  # the toolkit tells it to NCCL only
+    if "SM_NETWORK_INTERFACE_NAME" in os.environ:  # the toolkit passes it only to NCCL
         os.environ.setdefault("GLOO_SOCKET_IFNAME", os.environ["SM_NETWORK_INTERFACE_NAME"])
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     if rank():
@@ -59,36 +59,36 @@ def join() -> None:
 
 
 def leave() -> None:
-    """Wait for the others, the first one's files above all, and part from them."""
+    """Wait for the others, above all for the first one's files, and leave the group."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def count() -> int:
-    """How many processes train."""
+    """The number of training processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number; the first one, 0, is the one that prints and writes."""
+    """This process's number; the first, 0, prints and writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def count_here() -> int:
-    """How many of the processes share this instance, and its memory."""
+    """The number of processes that share this instance and its memory."""
     return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else 1
 
 
 def part(items: list[T]) -> list[T]:
-    """This process's items: the same ones always, so that what it makes of them can be kept."""
+    """This process's items: always the same, so that results can be kept."""
     return items[rank() :: count()]
 
 
 def whole(own: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes' parts, in the order that `part` took them from, in the first process.
+    """The rows of all processes' parts, in the order before `part`, in the first process.
 
-    Elsewhere nothing; every process calls it. Rows are in the memory of the CPU.
+    An empty tensor in the others; every process calls it. Rows are in CPU memory.
     """
     if not dist.is_initialized():
         return own
@@ -103,17 +103,17 @@ def whole(own: torch.Tensor) -> torch.Tensor:
 
 
 def total(value: float) -> float:
-    """The sum of all processes' values, the same number in each."""
+    """The sum of all processes' values, in each process."""
     return _totals([value])[0]
 
 
 def shares(weights: Sequence[float]) -> list[float]:
-    """Each of this process's weights as a share (0..1) of all processes' weights at its place."""
+    """Each of this process's weights as a share (0..1) of all processes' weights at its index."""
     return [own / whole for own, whole in zip(weights, _totals(weights), strict=True)]
 
 
 def from_first(action: Callable[[], T]) -> T:
-    """What `action` returns in the first process, which alone calls it."""
+    """The result of `action`, which only the first process calls."""
     if not dist.is_initialized():
         return action()
     found: list[T | None] = [action() if rank() == 0 else None]
@@ -122,10 +122,10 @@ def from_first(action: Callable[[], T]) -> T:
 
 
 def synchronize_batch_norm(network: nn.Module) -> nn.Module:
-    """The network, its batch norm seeing all processes' pictures while it trains.
+    """The network, with batch norm over all processes' pictures during training.
 
     torch has this for GPUs only. Elsewhere each process normalizes its own part of a batch, and
-    `average_statistics` brings together what the processes saw.
+    `average_statistics` combines the statistics.
     """
     if count() == 1 or not torch.cuda.is_available():
         return network
@@ -134,17 +134,17 @@ def synchronize_batch_norm(network: nn.Module) -> nn.Module:
 
 
 def average_gradients(network: nn.Module) -> nn.Module:
-    """The network, whose gradients become the mean of all processes' as they are computed."""
+    """The network; its gradients become the mean over all processes as they are computed."""
     if count() == 1:
         return network
     with warnings.catch_warnings():
-        # torch 2.14 prefers forward_sync_buffers, which the versions before it do not know.
+        # torch 2.14 prefers forward_sync_buffers, which earlier versions lack.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def average_statistics(network: nn.Module) -> None:
-    """Give the network's batch norm, in all processes, the mean of their statistics."""
+    """Set the network's batch norm statistics, in all processes, to their mean."""
     for buffer in network.buffers():
         if count() > 1 and buffer.is_floating_point():
             dist.all_reduce(buffer)

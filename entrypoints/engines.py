@@ -1,7 +1,7 @@
-"""The engines that serve a network: ONNX in fp32, and in int8 where that answers the same.
+"""The engines that serve a network: ONNX in fp32, and in int8 if that gives the same answers.
 
-Its libraries take a second to import and are only where a model for serving is trained, so whoever needs it
-imports it when it is needed.
+Its libraries take a second to import and exist only where a model for serving is trained, so callers import
+it late.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from entrypoints.model import build
 from entrypoints.program import fail
 from entrypoints.serving import predictor
 
-# Training pictures, spread evenly over the split, whose activations set the ranges of int8.
+# Number of training pictures, evenly spread, whose activations set the ranges of int8.
 CALIBRATION_PICTURES = 64
-# Training pictures, spread evenly too, whose features tell what is known: as many in all, or for each class.
+# Number of training pictures, evenly spread, whose features define known: in all, or for each class.
 KNOWN_PICTURES = 1000
 KNOWN_PICTURES_PER_CLASS = 10
-# Of a larger validation split this number of pictures, spread evenly, decides.
+# A larger validation split decides with this number of pictures, evenly spread.
 VALIDATION_PICTURES = 1000
-# The share of them (0..1) on which int8 must answer as fp32 does. Where answers are the same, so is whether
-# they are right: accuracies differ by no more than 0.005 then.
+# The share of them (0..1) on which int8 and fp32 must agree. Equal answers are equally right, so accuracies
+# then differ by at most 0.005.
 LEAST_AGREEMENT = 0.995
-# How far the scores of the fp32 engine may lie from torch's, absolutely and relatively, on a few of them.
+# Largest absolute and relative difference between the fp32 engine's scores and torch's, on a few of them.
 TOLERANCE = 1e-3
 COMPARED_PICTURES = 4
 BATCH = 16
@@ -59,16 +59,16 @@ def make(
     validation_files: LabelledFiles,
     known_share: float,
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The engines as files by name, and what they add to model.json: "engines", "temperature" and "known".
+    """The engines as files by name, and their members of model.json: "engines", "temperature", "known".
 
-    The network may be on any device; `model_card` is the rest of model.json. int8 has a file when it agrees
-    with fp32 (LEAST_AGREEMENT), and the reason why not otherwise: {"left_out": "..."}. There is one
-    temperature (calibration.py) for both, since they answer alike. What is known has a file, too (known.py),
-    and `known_share` (0..1) of pictures like the validation split's are.
+    The network may be on any device; `model_card` is the rest of model.json. int8 has a file if it agrees
+    with fp32 (LEAST_AGREEMENT), otherwise a reason: {"left_out": "..."}. Both share one temperature
+    (calibration.py), since they agree. The file of known.py recognizes `known_share` (0..1) of pictures like
+    the validation split's.
 
     Raises:
         DatasetError: a file is not a picture.
-        SystemExit: the fp32 engine does not compute what the network does.
+        SystemExit: the fp32 engine computes other scores than the network.
     """
     started = time.monotonic()
     classes = len(model_card["classes"])
@@ -125,7 +125,7 @@ def make(
 
 
 def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[predictor.Inputs]:
-    """Batches of pictures as serving gives them to an engine."""
+    """Batches of pictures as an engine gets them in serving."""
     how = model_card["preprocessing"]
     for part in batched(files, BATCH):
         pixels = read_squares(part, how["image_size"], how["resize"], depth.of(how)).numpy()
@@ -133,12 +133,12 @@ def inputs(files: Sequence[Path], model_card: Mapping[str, Any]) -> Iterator[pre
 
 
 class Opened(nn.Module):
-    """A network that also shows what its scores come from; in eval mode, its weights shared.
+    """A network that also returns what its scores come from; in eval mode, sharing its weights.
 
-    Its outputs are the scores (N x classes); the features, which are what the head reads (N x features); and
-    the maps (N x height x width x classes): the scores that the head would give each place of what the last
-    block puts out. Their mean over the places is the scores, since the head is linear and reads an average:
-    class activation maps, Zhou et al., Learning Deep Features for Discriminative Localization, 2016.
+    Its outputs are the scores (N x classes); the features, the head's input (N x features); and the maps
+    (N x height x width x classes): the head's scores for each place of the last block's output. The scores
+    are the mean of the maps over the places, since the head is linear and reads an average: class activation
+    maps, Zhou et al., Learning Deep Features for Discriminative Localization, 2016.
     """
 
     def __init__(self, backbone: Backbone, network: nn.Module) -> None:
@@ -161,7 +161,7 @@ def export(backbone: Backbone, network: nn.Module, image_size: int, path: Path) 
     """
     example = torch.zeros(1, 3, image_size, image_size)
     with warnings.catch_warnings():
-        # The exporter that torch now prefers takes 6 s for what this one does in 0.6 s.
+        # torch's newer exporter takes 6 s, this one 0.6 s.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             Opened(backbone, network).eval(),
@@ -183,10 +183,10 @@ def export(backbone: Backbone, network: nn.Module, image_size: int, path: Path) 
 
 
 def unshare(path: Path) -> None:
-    """Give each layer constants of its own.
+    """Give each layer its own constants.
 
-    The exporter shares equal ones, as the biases of untrained batch norms are, through Identity nodes. Behind
-    these, quantization takes them for no constants, and onnxruntime would compute their layers in fp32.
+    The exporter shares equal ones, such as the biases of untrained batch norms, through Identity nodes.
+    Quantization does not recognize those as constants, and onnxruntime would compute their layers in fp32.
     """
     model = onnx.load(path)
     constants = {constant.name: constant for constant in model.graph.initializer}
@@ -202,7 +202,7 @@ def unshare(path: Path) -> None:
 def quantize(fp32: Path, int8: Path, calibration: Iterator[predictor.Inputs], reduce_range: bool) -> None:
     """Write the int8 engine of an fp32 engine: u8 activations, s8 weights per channel.
 
-    The last layer stays in fp32, where it costs nothing: scores above those of the calibration would be cut.
+    The last layer stays in fp32, at no cost: int8 would cut scores above the calibration's.
     """
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -223,7 +223,7 @@ def quantize(fp32: Path, int8: Path, calibration: Iterator[predictor.Inputs], re
 
 
 def compare(network: nn.Module, session: InferenceSession, batch: predictor.Inputs) -> None:
-    """Stop the program where an engine's scores are not the network's."""
+    """Stop the program if an engine's scores differ from the network's."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(batch)).numpy()
     [scores] = session.run([predictor.SCORES], {predictor.INPUT: batch})
@@ -235,7 +235,7 @@ def compare(network: nn.Module, session: InferenceSession, batch: predictor.Inpu
 def outputs(
     sessions: Mapping[str, InferenceSession], batches: Iterator[predictor.Inputs]
 ) -> tuple[dict[str, predictor.Scores], dict[str, predictor.Features]]:
-    """Each engine's scores (pictures x classes) and features (pictures x features) of the pictures."""
+    """Each engine's scores (pictures x classes) and features (pictures x features)."""
     wanted = [predictor.SCORES, predictor.FEATURES]
     parts: dict[str, list[list[npt.NDArray[np.float32]]]] = {name: [] for name in sessions}
     for batch in batches:

@@ -41,10 +41,10 @@ from entrypoints.metrics import Labels, multiclass_metrics, one_each, share_inte
 from entrypoints.program import Parser, fail, printable, write_bytes, write_json, write_message
 from entrypoints.verdict import gate, known_sentence
 
-# Of a larger test split this number of pictures, spread evenly, tells how the artifact's engines compare.
+# A larger test split compares the artifact's engines on this number of pictures, evenly spread.
 COMPARED_PICTURES = 1000
 SAMPLE_PICTURES = 8
-# The endpoint takes larger bodies; a question to it need not be one.
+# The endpoint accepts larger bodies; VerifyEndpoint does not need them.
 MAX_SAMPLE_BYTES = 5_000_000
 
 
@@ -58,19 +58,19 @@ def evaluate(
     champion: Champion,
     margin: float,
 ) -> str:
-    """Predict the images below test/<class>/; write predictions, samples, evaluation, gate and card.
+    """Predict the images in test/<class>/; write predictions, samples, evaluation, gate and card.
 
     Args:
-        summary: the folder with the split's summary, which names the pictures that show the same thing.
+        summary: the folder with the split's summary, which names groups of similar pictures.
         metric: one of GATE_METRICS.
-        champion: the model that this one is compared with.
-        margin: how much worse than that it may be (0..1).
+        champion: the model to compare with.
+        margin: how much worse the new model may be (0..1).
 
     Returns:
-        What was measured, in sentences.
+        The measurements, in sentences.
     """
     predictor = import_predictor(artifact)
-    # It decodes with image.py, so it must come after the artifact's package is in place.
+    # It decodes with image.py, so the artifact's package must be loaded first.
     from entrypoints.dataset import read_split, spread
     from entrypoints.folders import DatasetError
 
@@ -120,7 +120,7 @@ def evaluate(
         predictor, artifact, model, [files[i][0] for i in compared], labels[compared], scores[compared]
     )
     write_json(output / PREDICTIONS, predictions)
-    # A predictor of an earlier version has no temperature.
+    # Predictors of earlier versions have no temperature.
     write_samples(output / SAMPLES, test.resolve(), predictions, getattr(model, "temperature", 1.0))
     write_json(
         output / EVALUATION,
@@ -150,7 +150,7 @@ def evaluate(
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The split's summary; of its groups, which one of an earlier version lacks, names as strings."""
+    """The split's summary, with its groups' names as strings; earlier versions have no groups."""
     path = folder / SPLIT_SUMMARY
     try:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -161,12 +161,12 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def read_groups(summary: Mapping[str, Any], names: Sequence[str]) -> Labels:
-    """A number for each picture of the test split, the same for those that the split found to be alike.
+    """A number for each picture of the test split; pictures that the split found similar share one.
 
-    The split's summary names them as TEST/CLASS/FILE; a picture that it does not name is alone.
+    The split's summary names them as TEST/CLASS/FILE; other pictures are alone.
     """
     alike: Mapping[str, str] = summary["groups"]
-    # What is alone has its own name with a mark that no group has.
+    # A lone picture gets its own name with a mark that no group has.
     groups = [alike.get(f"{TEST}/{name}", f"/{name}") for name in names]
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
@@ -174,8 +174,8 @@ def read_groups(summary: Mapping[str, Any], names: Sequence[str]) -> Labels:
 def explain_mistakes(
     predictor: ModuleType, model: Any, files: Sequence[Path], predictions: Sequence[dict[str, Any]]
 ) -> None:
-    """Add map, score and whether it is known to the wrong predictions that the model was surest of."""
-    if not hasattr(predictor, "recognize"):  # of an earlier version
+    """Add "map", "score" and "known" to the model's surest wrong predictions."""
+    if not hasattr(predictor, "recognize"):  # an earlier version
         return
     wrong = [
         (file, prediction)
@@ -196,7 +196,7 @@ def compare_engines(
     labels: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float32],
 ) -> dict[str, dict[str, float]]:
-    """Accuracy of each engine in the artifact, and its agreement with the one that was evaluated.
+    """Each engine's accuracy, and its agreement with the evaluated one.
 
     `labels` and `scores` (of the model's engine) have a row per file.
     """
@@ -218,9 +218,9 @@ def compare_engines(
 def write_samples(
     folder: Path, test: Path, predictions: Sequence[dict[str, Any]], temperature: float
 ) -> None:
-    """Copy a few test pictures, and what was answered: of each class in turn the one it was surest of.
+    """Copy a few test pictures with their answers: for each class in turn, the surest.
 
-    A sure answer is the same on every processor; one between two classes need not be.
+    A sure answer is the same on every processor; a close one may not be.
     """
     seen: Counter[str] = Counter()
     turns = []
@@ -231,7 +231,7 @@ def write_samples(
     for _, prediction in sorted(turns, key=lambda turn: turn[0]):
         file = test / prediction["file"]
         if len(answers) < SAMPLE_PICTURES and file.stat().st_size <= MAX_SAMPLE_BYTES:
-            # The name in the test set may be one that no other system takes.
+            # Other systems may not accept the name in the test set.
             name = f"{len(answers) + 1}.{image_format(file)}"
             write_bytes(folder / name, file.read_bytes())
             answers.append({**prediction, "file": name, "temperature": temperature})
@@ -239,7 +239,7 @@ def write_samples(
 
 
 def image_format(file: Path) -> str:
-    """The suffix that tells what a picture's file holds."""
+    """The suffix that matches a picture file's content."""
     with Image.open(file) as image:
         return {"MPO": "jpeg"}.get(str(image.format), str(image.format).lower())
 

@@ -1,4 +1,4 @@
-"""What lies in a dataset's folders, less what systems leave behind and links that must not be followed."""
+"""The content of a dataset's folders, without system files and forbidden links."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ LITTER = {
     *("@eadir", "#recycle", "@recycle", "@__thumb"),  # Synology and QNAP
 }
 
-# Names without suffix of files that are never pictures.
+# Names without a suffix that are never pictures.
 TEXTS = {"readme", "license", "licence", "copying", "notice", "authors", "changelog", "version", "makefile"}
 
-# A fresh instance knows Python's own table only, and not the machine's /etc/mime.types.
+# A new instance knows only Python's own table, not the machine's /etc/mime.types.
 TYPES = mimetypes.MimeTypes()
 TYPES.add_type("image/jpeg", ".jfif")
 
 
 class DatasetError(ValueError):
-    """A folder that cannot be trained on; the message is one line for the person who gave it."""
+    """A folder that cannot be trained on; the message is one line for its user."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file or folder that is left out. `file` is relative to the dataset, with forward slashes."""
+    """A file or folder left out. `file` is relative to the dataset, with forward slashes."""
 
     file: str
     reason: str
 
 
 def is_litter(name: str) -> bool:
-    """Whether a system, not a person, put a file or folder of this name there: hidden ones, too."""
+    """Whether a file or folder of this name is a system's, not a person's; hidden ones, too."""
     return name.startswith(".") or name.lower() in LITTER
 
 
 def relative(path: os.PathLike[str], root: Path) -> str:
-    """The path below root with forward slashes, in composed Unicode; bytes that are no UTF-8 escaped."""
+    """The path below root with forward slashes, in composed Unicode; invalid UTF-8 is escaped."""
     return nfc(Path(path).relative_to(root).as_posix()).encode(errors="backslashreplace").decode()
 
 
@@ -54,10 +54,10 @@ def nfc(name: str) -> str:
 
 @dataclass
 class Folders:
-    """The tree below a resolved `root`, each folder read once.
+    """The tree below a resolved `root`; each folder is read once.
 
-    `rejected` and `litter` tell what was passed by: the latter counts files by the name that gives them
-    away ("hidden files" for names that begin with a dot).
+    `rejected` and `litter` hold what was skipped; `litter` counts files by their telling name ("hidden files"
+    for names that begin with a dot).
 
     Args:
         follow_links: whether links may leave the root: on the user's own machine, never in a job, where a
@@ -79,15 +79,15 @@ class Folders:
         return self._listed(folder)[1]
 
     def pictures(self, folder: Path) -> list[Path]:
-        """The files in a folder that are pictures by their names."""
+        """The files in a folder with names of pictures."""
         return [file for file in self.plain(folder) if is_picture(file)]
 
     def hold_pictures(self, folder: Path) -> bool:
-        """Whether a folder or one below it holds a picture."""
+        """Whether a folder or a folder below it holds a picture."""
         return any(map(is_picture, self.files(folder)))
 
     def files(self, folder: Path) -> Iterator[Path]:
-        """The files of a folder and of its subfolders, in a fixed order."""
+        """The files of a folder and its subfolders, in a fixed order."""
         folders, plain = self._listed(folder)
         inner = set(folders)
         for path in sorted([*folders, *plain], key=_by_name):
@@ -99,7 +99,7 @@ class Folders:
     def _listed(self, folder: Path) -> tuple[list[Path], list[Path]]:
         if folder not in self._read:
             found: tuple[list[Path], list[Path]] = ([], [])
-            with os.scandir(folder) as entries:  # entries tell folders from files without a system call
+            with os.scandir(folder) as entries:  # entries know folders from files without a system call
                 for entry in entries:
                     if is_litter(entry.name):
                         self._count(entry)
@@ -121,7 +121,7 @@ class Folders:
             self.litter[name] += len(files)
 
     def _reason(self, entry: os.DirEntry[str]) -> str | None:
-        """Why an entry is left out; None if it is not."""
+        """Why an entry is left out, or None."""
         try:
             entry.name.encode()
         except UnicodeEncodeError:
@@ -144,7 +144,7 @@ class Folders:
 
 
 def is_picture(file: Path) -> bool:
-    """Whether a file is a picture by its name: it has the suffix of one, or none at all."""
+    """Whether a file's name is a picture's: it has a picture's suffix, or none."""
     if not file.suffix:
         return file.name.lower() not in TEXTS
     kind, _ = TYPES.guess_type(file.name, strict=False)

@@ -1,4 +1,4 @@
-"""Which pictures of a dataset belong in one split, so that none shows what another has: copies, named groups.
+"""Find pictures that belong in one split, so that splits share no content: copies and named groups.
 
 Groups are named by a regular expression on a file's name, or by a folder below the class: one patient's
 pictures, one burst of a camera, one writer.
@@ -22,12 +22,12 @@ from entrypoints.dataset import Dataset, without
 from entrypoints.folders import DatasetError, Rejected, relative
 
 NAMED = "named group"
-REFUSE, LEAVE_OUT = "refuse", "leave_out"  # what becomes of conflicting labels
+REFUSE, LEAVE_OUT = "refuse", "leave_out"  # how to handle conflicting labels
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What belongs together: settings of the section [split], which tells what each is."""
+    """What belongs together: settings of the section [split], explained there."""
 
     seed: int = 0
     group_pattern: str = ""
@@ -38,10 +38,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures for one split, in the order of their names; most groups are one picture.
+    """Pictures for one split, ordered by name; most groups are one picture.
 
-    `place` is a number from 0 to 1 (split.place). `why` says what ties the pictures together: kinds of
-    copies, and NAMED.
+    `place` is a number from 0 to 1 (split.place). `why` names the reasons: kinds of copies, and NAMED.
     """
 
     files: tuple[Path, ...]
@@ -51,10 +50,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouped:
-    """A dataset without its conflicts, its groups in the order of their first pictures, and what was found.
+    """A dataset without its conflicts, its groups in the order of their first pictures, and the findings.
 
-    `copies` counts pictures that have a copy, by kind; `conflicts` are copies under two classes, each with
-    its kind; `unnamed` are pictures that no named group has, where groups are named.
+    `copies` counts pictures with a copy, by kind; `conflicts` are copies under two classes, each with its
+    kind; `unnamed` are pictures outside all named groups, if there are any.
     """
 
     dataset: Dataset
@@ -67,14 +66,14 @@ class Grouped:
 def group(dataset: Dataset, rules: Rules) -> Grouped:
     """Find what belongs together.
 
-    The picture with the smallest number places a group. A picture's number comes from its file's content, or
-    from the name of its group, and from the seed: whatever is added to a dataset, it stays, and a group that
-    gets another picture can only go to a smaller place. (So a group of different pictures is more often in
-    the test split, which has the smallest places, than a single one.)
+    The smallest number among a group's pictures is its place. A picture's number comes from the seed and its
+    file's content or its group's name. It stays the same when a dataset grows, and a group that gains a
+    picture can only move to a smaller place. (So a group of different pictures is more often in the test
+    split, which has the smallest places, than a single picture.)
 
     Raises:
-        DatasetError: files with the same bytes are in two classes, unless these are left out; no file has a
-            name that names a group.
+        DatasetError: files with the same bytes are in two classes, unless these are left out; no file name
+        contains a group.
     """
     class_of = {file: name for part in dataset.images.values() for name in part for file in part[name]}
     files = sorted(class_of, key=lambda file: relative(file, dataset.root))
@@ -135,12 +134,12 @@ def _groups(
 
 
 def _number(seed: int, key: str) -> float:
-    """A number from 0 to 1 that only the seed and the key decide."""
+    """A number from 0 to 1 that depends only on the seed and the key."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "big") / 2**64
 
 
 def _connected(files: Sequence[Path], pairs: Sequence[tuple[Path, Path]]) -> list[tuple[Path, ...]]:
-    """The files in sets, of those that pairs connect; in the order of the files."""
+    """The files that pairs connect, as sets, in the order of the files."""
     row = {file: number for number, file in enumerate(files)}
     ends = np.array([(row[one], row[other]) for one, other in pairs], np.int64).reshape(-1, 2)
     shape = (len(files), len(files))
@@ -154,7 +153,7 @@ def _connected(files: Sequence[Path], pairs: Sequence[tuple[Path, Path]]) -> lis
 def _conflicts(
     files: Sequence[Path], pairs: Sequence[Pair], class_of: Mapping[Path, str]
 ) -> list[tuple[Path, ...]]:
-    """Pictures that pairs make one, under several classes."""
+    """Copies under several classes."""
     concerned = {file for pair in pairs for file in (pair.one, pair.other)}
     sets = _connected(
         [file for file in files if file in concerned], [(pair.one, pair.other) for pair in pairs]
@@ -168,7 +167,7 @@ def _of_two_classes(together: Sequence[Path], class_of: Mapping[Path, str]) -> t
 
 
 def _without(dataset: Dataset, conflicts: Sequence[Sequence[Path]], class_of: Mapping[Path, str]) -> Dataset:
-    """The dataset less pictures under two classes, which are listed as left out."""
+    """The dataset without pictures under two classes, which are listed as left out."""
     reasons: dict[Path, str] = {}
     for together in conflicts:
         for file in together:
@@ -178,14 +177,14 @@ def _without(dataset: Dataset, conflicts: Sequence[Sequence[Path]], class_of: Ma
 
 
 def leave_out(dataset: Dataset, reasons: Mapping[Path, str]) -> Dataset:
-    """The dataset less some files, each with the reason, which completes "FILE ..."."""
+    """The dataset without some files; each reason completes "FILE ..."."""
     rejected = [Rejected(relative(file, dataset.root), reason) for file, reason in reasons.items()]
     listed = tuple(sorted([*dataset.rejected, *rejected], key=lambda r: r.file))
     return replace(without(dataset, reasons), rejected=listed)
 
 
 def _names(dataset: Dataset, files: Sequence[Path], rules: Rules) -> dict[Path, str]:
-    """The names of the groups that the user names, by file."""
+    """The names of the user's groups, by file."""
     names: dict[Path, str] = {}
     for file in files:
         name = dataset.name_in_class(file)

@@ -18,9 +18,9 @@ from entrypoints.program import Parser
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Everything about a training that is not data. Sizes are in pixels."""
+    """All options of a training except its data. Sizes are in pixels."""
 
-    backbone: str = BACKBONE  # which network: a row of backbones.py
+    backbone: str = BACKBONE  # the network: a row of backbones.py
     learning_rate: float = 2e-3  # the peak
     batch_size: int = 32
     epochs: int = 6
@@ -28,33 +28,33 @@ class Hyperparameters:
     seed: int = 0
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
-    crop_scale: float = 0.0  # smallest share of the picture's area that a training crop keeps; 0: see `crops`
-    horizontal_flip: int = -1  # 1: mirrors half of the training pictures, 0: none; -1: see `crops`
-    trainable: str = "auto"  # which layers: head, last_block (with the head) or all; auto: see `layers`
-    views: int = 4  # augmented versions of each picture whose features a frozen trunk computes
-    class_weights: int = 0  # 1: each class counts the same in the loss, however many pictures it has
-    patience: int = 0  # end after this number without a better one, in the last sixth; 0: never
-    memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is computed again
-    known_share: float = 0.95  # of pictures like the validation split's, how many an endpoint calls known
-    engines: int = 1  # 1: the artifact holds what serves it; 0: weights only, for trials that nobody serves
+    crop_scale: float = 0.0  # smallest share of the picture's area in a training crop; 0: see `crops`
+    horizontal_flip: int = -1  # 1: mirror half of the training pictures, 0: none; -1: see `crops`
+    trainable: str = "auto"  # layers: head, last_block (with the head) or all; auto: see `layers`
+    views: int = 4  # augmented versions of each picture that a frozen trunk turns into features
+    class_weights: int = 0  # 1: each class counts the same in the loss, whatever its size
+    patience: int = 0  # in the last sixth, end after this number without a better one; 0: never
+    memory_budget_mb: int = 2048  # MiB per instance for pictures and features; the rest is recomputed
+    known_share: float = 0.95  # share of pictures like the validation split's that an endpoint calls known
+    engines: int = 1  # 1: the artifact includes serving code and engines; 0: weights only, for trials
 
     @property
     def resize(self) -> int:
-        """A picture's shorter side before its middle is cut out: 256 for 224, as in torchvision's recipe."""
+        """A picture's shorter side before the centre crop: 256 for 224, as in torchvision's recipe."""
         return round(self.image_size * 8 / 7)
 
     def layers(self, pretrained: bool) -> str:
-        """`trainable`, decided: auto is last_block on top of pretrained layers, all where they are random."""
+        """`trainable` without auto: last_block on pretrained layers, all on random ones."""
         if self.trainable != "auto":
             return self.trainable
         return "last_block" if pretrained else "all"
 
     def crops(self, pretrained: bool) -> tuple[float, bool]:
-        """`crop_scale` and whether to mirror, decided.
+        """`crop_scale` and whether to mirror, without automatic values.
 
         Pretrained layers have seen photographs, mirrored and cropped this hard (torchvision's default).
-        Without them nothing is known of the pictures: digits and letters must not be mirrored, and lose their
-        shape in a small crop.
+        Otherwise the pictures may be digits or letters, which must not be mirrored and lose their shape in a
+        small crop.
         """
         crop_scale, mirrored = (0.08, True) if pretrained else (0.7, False)
         if self.horizontal_flip != -1:
@@ -65,7 +65,7 @@ class Hyperparameters:
         return asdict(self)
 
 
-# What each value must satisfy, in words.
+# Each value's condition, in words.
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "backbone": (lambda v: v in BACKBONES, " or ".join(BACKBONES)),
     "learning_rate": (lambda v: 0 < v < math.inf, "above 0"),
@@ -90,16 +90,16 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 def parse(arguments: Sequence[str] | None = None) -> Hyperparameters:
     """Read the command line; an error is one line that names the hyperparameter, exit code 2.
 
-    Names that begin with an underscore are the service's own (`_tuning_objective_metric`) and are skipped.
+    Names with a leading underscore belong to the service (`_tuning_objective_metric`) and are skipped.
     """
-    # No option of its own: a hyperparameter h or help, which the toolkit passes as -h and --help, is unknown.
+    # No -h and --help: the toolkit would pass hyperparameters h and help so, and they are unknown.
     parser = Parser(prog="train", allow_abbrev=False, add_help=False)
     for field in fields(Hyperparameters):
         parser.add_argument(
             f"--{field.name}", type=_reader(field.name, type(field.default)), default=field.default
         )
     known, unknown = parser.parse_known_args(arguments)
-    # The toolkit passes a name of one letter with one dash; what else begins so is a negative number.
+    # The toolkit passes one-letter names with one dash; anything else with one dash is a negative number.
     names = [name.lstrip("-") for name in unknown if re.match(r"--[^_]|-[^\W\d_]$", name)]
     if names:
         expected = ", ".join(field.name for field in fields(Hyperparameters))
@@ -128,7 +128,7 @@ def _reader(name: str, kind: type[Any]) -> Callable[[str], Any]:
 
 
 def unquote(text: str) -> str:
-    """Categorical values of a tuning job arrive as JSON strings: "32" with its quotes."""
+    """A tuning job passes categorical values as JSON strings: "32" with its quotes."""
     if len(text) >= 2 and text[0] == text[-1] == '"':
         return str(json.loads(text))
     return text

@@ -1,6 +1,6 @@
-"""From the bytes of a picture to the network's input: one way, everywhere from the split to the endpoint.
+"""From a picture's bytes to the network's input: one way, everywhere from the split to the endpoint.
 
-This file travels inside the model artifact, beside what serves it.
+This file is part of the model artifact, beside the serving code.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageEr
 from entrypoints import depth
 from entrypoints.depth import MAX_VALUE
 
-# Pillow's names. MPO is what many phones and cameras write under the name .jpg, HEIF what iPhones write, and
-# what Pillow reads with pi-heif. Containers have it, too: nothing is converted at upload, since phones send
-# such pictures to the endpoint as well, and since the bytes tell whether a picture was trained on.
+# Pillow's names. Many phones and cameras write MPO as .jpg; iPhones write HEIF, which Pillow reads with
+# pi-heif. Containers have it, too: nothing is converted at upload, since phones also send such pictures to
+# the endpoint, and since the bytes tell whether a picture was trained on.
 FORMATS = ("AVIF", "BMP", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
-ACCEPTED = "AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP"  # as people know them
+ACCEPTED = "AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP"  # their usual names
 MAX_PIXELS = 100_000_000
 
-# How files begin that Pillow reads if they are whole, and what people often take for pictures.
+# First bytes of files that Pillow reads if they are complete, and of files often mistaken for pictures.
 _DAMAGED = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WebP", b"BM": "BMP"}
 _NO_PICTURES = {
     b"%pdf": "a PDF file",
@@ -43,23 +43,23 @@ _NO_PICTURES = {
     b"\0\0\0\x0cjxl ": "a JPEG XL file",
     b"pk\x03\x04": "a zip archive",
 }
-# How the kind of a file begins in the family of formats that HEIC is of.
+# First letters of a file's kind, in HEIC's family of formats.
 _BRANDS = {b"avi": "AVIF", b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Bands of a TIFF file besides transparency: gray, RGB, CMYK.
+# Bands of a TIFF file without transparency: gray, RGB, CMYK.
 _BANDS = (1, 3, 4)
 _ALPHA = (1, 2)  # of the tag ExtraSamples
 _FLOAT = 3  # of the tag SampleFormat
 _REDUCED = 1  # bit of the tag NewSubfileType: a small copy of another page
 
-# What Pillow's decoders raise on broken files: whatever their code runs into, since most of it trusts them.
+# Errors of Pillow's decoders on broken files: almost any, since most of their code trusts files.
 _DECODING_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError),
     *(ArithmeticError, AssertionError, RuntimeError, struct.error, zlib.error),
 )
 
-# How a picture is turned upright that has this EXIF orientation. ImageOps.exif_transpose also writes the EXIF
-# again, which fails where cameras wrote tags of the wrong type.
+# EXIF orientation -> how to turn the picture upright. ImageOps.exif_transpose also rewrites the EXIF, which
+# fails if a camera wrote tags of the wrong type.
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -71,36 +71,36 @@ _TURNS: dict[object, Image.Transpose] = {
 }
 
 
-# Pillow's own formats are tried first: files of HEIF's family may be AVIF.
+# Pillow's own formats come first: files of HEIF's family may be AVIF.
 Image.init()
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-# MAX_PIXELS is the limit here. Pillow's would warn on the way to it.
+# MAX_PIXELS is the limit. Pillow would warn below it.
 Image.MAX_IMAGE_PIXELS = None
-# What Pillow remarks on odd tags and palettes would stand among a program's own lines.
+# Pillow's warnings about odd tags and palettes would mix with a program's own lines.
 warnings.filterwarnings("ignore", module=r"(PIL|pi_heif)\b")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ImageError(ValueError):
-    """Bytes that are not a picture we take; the message completes "FILE ..."."""
+    """Bytes that are not an accepted picture; the message completes "FILE ..."."""
 
 
 def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
-    """Decode a picture completely, turn it upright and convert it to RGB. Its bytes decide what it is.
+    """Decode a picture completely, turn it upright and convert it to RGB. Its bytes decide its format.
 
     Transparent pixels are laid over white.
 
     Args:
-        max_value: the 16-bit value that becomes 255, see depth.py. None: the least full scale that this
-            picture's values do not exceed, for people and comparisons.
+        max_value: the 16-bit value that becomes 255, see depth.py. None: the smallest full scale that holds
+        this picture's values, for display and comparisons.
 
     Raises:
-        ImageError: not a picture, truncated, in a format not in FORMATS, above MAX_PIXELS, or its pixels are
-            not gray or colours of 8 or 16 bits.
+        ImageError: not a picture, truncated, not in FORMATS, above MAX_PIXELS, or its pixels are not gray or
+        colours of 8 or 16 bits.
         OSError: the file cannot be read.
     """
     with _opened(source) as image:
-        # The upper 8 bits are what Pillow reads of several bands.
+        # With several bands Pillow reads the upper 8 bits.
         wide = None if max_value == MAX_VALUE and not image.mode.startswith("I") else _values(image, source)
         if wide is None:
             rgb = _to_rgb(image)
@@ -113,10 +113,10 @@ def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
 
 
 def largest_value(source: bytes | Path) -> int | None:
-    """The largest value of a picture with 16-bit values; None for others, which are not decoded.
+    """The largest value of a 16-bit picture; None for others, which are not decoded.
 
     Raises:
-        ImageError, OSError: as `decode`.
+        ImageError, OSError: like `decode`.
     """
     with _opened(source) as image:
         wide = _values(image, source)
@@ -124,9 +124,9 @@ def largest_value(source: bytes | Path) -> int | None:
 
 
 def preprocess(image: Image.Image, image_size: int, resize: int) -> npt.NDArray[np.uint8]:
-    """Scale the shorter side to `resize` pixels and cut out the middle square of `image_size` pixels.
+    """Scale the shorter side to `resize` pixels and crop the centre square of `image_size` pixels.
 
-    Both in one step, so that a very long picture costs no more than a square one. Returns uint8 of shape
+    In one step, so that a very long picture costs no more than a square one. Returns uint8 of shape
     3 x image_size x image_size.
     """
     side = min(image.size) * image_size / resize
@@ -150,13 +150,13 @@ def normalize(
 def shift_and_scale(
     mean: Sequence[float], std: Sequence[float]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What `normalize` subtracts from the pixels of each channel, and what it divides the rest by."""
+    """`normalize` subtracts the first from each channel's pixels and divides by the second."""
     return np.array(mean, np.float32) * np.float32(255), np.array(std, np.float32) * np.float32(255)
 
 
 @contextmanager
 def _opened(source: bytes | Path) -> Iterator[ImageFile.ImageFile]:
-    """A picture that Pillow has opened and not loaded; what goes wrong with it meanwhile is an ImageError."""
+    """A picture that Pillow has opened but not loaded; its errors in this context become ImageError."""
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.format not in FORMATS:
@@ -172,12 +172,12 @@ def _opened(source: bytes | Path) -> Iterator[ImageFile.ImageFile]:
         raise ImageError(_unidentified(source)) from None
     except _DECODING_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # The file could not be read; that says nothing about its content.
+            raise  # The file cannot be read; its content may be fine.
         raise ImageError(f"is truncated or damaged ({' '.join(str(error).split())})") from None
 
 
 def _unidentified(source: bytes | Path) -> str:
-    """What a file is that Pillow does not open; completes "FILE ..."."""
+    """Describe a file that Pillow cannot open; completes "FILE ..."."""
     with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         head = file.read(1024)
         if not head:
@@ -199,7 +199,7 @@ def _unidentified(source: bytes | Path) -> str:
 
 
 def _unidentified_tiff(file: IO[bytes]) -> str:
-    """What a TIFF file holds that Pillow has no name for; completes "FILE ..."."""
+    """Describe a TIFF file that Pillow has no mode for; completes "FILE ..."."""
     file.seek(0)
     head = file.read(8)
     if head[2:3] == b"+" or head[3:4] == b"+":
@@ -221,7 +221,7 @@ def _unidentified_tiff(file: IO[bytes]) -> str:
 
 
 def _check_tiff(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    """Refuse what Pillow would read in part only, or not at all."""
+    """Refuse files that Pillow would read only in part, or not at all."""
     count = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
     if _FLOAT in tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)):
         raise ImageError(

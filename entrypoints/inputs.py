@@ -1,4 +1,4 @@
-"""What a training feeds the layers that learn: pictures, or what the frozen layers below make of them."""
+"""The inputs of the layers that learn: pictures, or the output of the frozen layers below."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from entrypoints.depth import MAX_VALUE
 from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters
 
-# Frozen layers see smaller pictures than serving does: a random crop magnifies what it shows, so that
-# objects have about their later size (Touvron et al., arXiv:1906.06423); half the pixels cost half the time.
+# Frozen layers see smaller pictures than in serving: a random crop magnifies its content, so that objects
+# have about their later size (Touvron et al., arXiv:1906.06423); half the pixels cost half the time.
 VIEW_SCALE = 5 / 7
 FEATURE_BATCH = 64
-# Pictures that go through the frozen layers at once: a processor's cache holds their activations.
+# Pictures per pass through the frozen layers: a processor's cache holds their activations.
 FROZEN_BATCH = {"cpu": 16, "cuda": FEATURE_BATCH}
-# What `reseed` tells apart.
+# Purposes for `reseed`.
 VIEWS, EPOCHS = 0, 1
 
 
@@ -37,7 +37,7 @@ class Splits:
 
 
 def read_splits(train: Path, validation: Path, processes: int) -> Splits:
-    """Read both splits as the split program wrote them; decodes nothing.
+    """Read both splits as the split program wrote them; decode nothing.
 
     Raises:
         DatasetError: they have different classes, or too few pictures for a class or for the processes.
@@ -59,7 +59,7 @@ def read_splits(train: Path, validation: Path, processes: int) -> Splits:
 
 
 def class_balance(splits: Splits) -> torch.Tensor:
-    """A weight per class with which each counts the same, however many training pictures it has."""
+    """A weight per class so that each counts the same, whatever its number of training pictures."""
     counts = torch.bincount(torch.tensor([label for _, label in splits.train]))
     return len(splits.train) / (len(splits.classes) * counts)
 
@@ -67,8 +67,8 @@ def class_balance(splits: Splits) -> torch.Tensor:
 class Inputs:
     """One process's pictures as inputs of the layers that learn.
 
-    Kept while the memory lasts, and computed again otherwise: first the validation pictures' inputs, then,
-    where layers are frozen, those of the training pictures' views, then the decoded training pictures.
+    Kept while memory lasts, recomputed otherwise. In order of priority: the validation pictures' inputs; if
+    layers are frozen, those of the training pictures' views; the decoded training pictures.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Inputs:
         pretrained: bool,
         max_value: int = MAX_VALUE,
     ) -> None:
-        """Compute what is kept of the validation pictures.
+        """Compute and keep the validation pictures' inputs.
 
         `max_value` is the full scale of 16-bit values (depth.py).
-        `frozen` are the layers below those that learn, on `device`: none, where all do.
+        `frozen` are the layers below those that learn, on `device`: none, if all learn.
 
         Raises:
             DatasetError: a file is not a picture.
@@ -106,7 +106,7 @@ class Inputs:
         self._pictures = Pictures([file for file, _ in train], hp.resize, budget, max_value)
 
     def begin(self, epoch: int) -> None:
-        """Take the view of an epoch (from 1), and seed what is random in it: it can be repeated alone."""
+        """Select an epoch's view (from 1) and seed its randomness, so that it can be repeated alone."""
         self._view = (epoch - 1) % self._hp.views
         if self._keeps_views and self._view not in self._kept_views:
             reseed(self._hp.seed, VIEWS, self._view, distributed.rank())

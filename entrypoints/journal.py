@@ -1,4 +1,4 @@
-"""What a training measures of itself: losses and learning rate, accuracies, and where its time goes."""
+"""A training's own measurements: losses, learning rate, accuracies, and the time of each phase."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PHASES = tuple(column for column in STEP_COLUMNS if column.endswith("_s"))
 class Journal:
     """Rows of STEP_COLUMNS, at most MAX_STEP_ROWS and one for each epoch, and of EPOCH_COLUMNS.
 
-    A GPU works behind the program's back: there, a phase is charged for what it waits for.
+    A GPU works asynchronously: there, a phase's time is the time that it waits.
     """
 
     def __init__(self, steps: int) -> None:
-        """A journal of a training of `steps` steps."""
+        """A journal for a training of `steps` steps."""
         self.steps: list[dict[str, float]] = []
         self.epochs: list[dict[str, float]] = []
         self._every = -(-steps // MAX_STEP_ROWS)
@@ -54,18 +54,18 @@ class Journal:
         self.epochs.append(row)
 
     def last_is_best(self, images: int) -> bool:
-        """Whether the last epoch's accuracy on `images` images is the highest but for one standard error.
+        """Whether the last epoch's accuracy on `images` images is within one standard error of the highest.
 
-        Of such epochs the last is the best: the highest of many noisy accuracies owes much to luck, and the
-        learning rate falls to the end (the one-standard-error rule of Breiman et al., Classification and
-        Regression Trees, 1984). Its error is binomial, with one more hit and one more miss (Laplace).
+        The last such epoch is the best: the highest of many noisy accuracies is partly luck, and the learning
+        rate falls until the end (the one-standard-error rule of Breiman et al., Classification and Regression
+        Trees, 1984). The error is binomial, with one hit and one miss added (Laplace).
         """
         accuracies = [row["validation_accuracy"] for row in self.epochs]
         smoothed = (max(accuracies) * images + 1) / (images + 2)
         return accuracies[-1] >= max(accuracies) - math.sqrt(smoothed * (1 - smoothed) / images)
 
     def epochs_since_highest(self) -> int:
-        """How many epochs have passed since the highest accuracy; of equal ones, that of the lowest loss."""
+        """The number of epochs since the highest accuracy; among equal ones, since the lowest loss."""
         ranks = [(-row["validation_accuracy"], row["validation_loss"]) for row in self.epochs]
         return len(ranks) - 1 - ranks.index(min(ranks)) if ranks else 0
 
@@ -83,11 +83,11 @@ class Journal:
             write_bytes(folder / name, table(columns, rows).encode())
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; taken between epochs."""
+        """The state for a checkpoint, taken between epochs."""
         return {"steps": self.steps, "epochs": self.epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with a checkpoint's rows."""
+        """Continue with a checkpoint's rows."""
         self.steps, self.epochs = list(state["steps"]), list(state["epochs"])
 
 
@@ -95,7 +95,7 @@ def table(columns: Sequence[str], rows: Sequence[dict[str, float]]) -> str:
     """CSV with a header line; numbers with nine significant digits.
 
     Raises:
-        ValueError: a row has a column that is not among `columns`.
+        ValueError: a row has a column outside `columns`.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What an artifact holds to tell pictures that are like the training's from others (serving/known.py)."""
+"""An artifact's data to tell pictures like the training's from others (serving/known.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.covariance import ledoit_wolf
 from entrypoints.serving.known import Floats, distances
 
 Labels = npt.NDArray[np.int64]
-# Of the share of pictures that the threshold keeps.
+# For the share of pictures that the threshold keeps.
 CONFIDENCE_LEVEL = 0.95
 
 
@@ -22,8 +22,8 @@ def fit(features: Floats, labels: Labels, classes: int) -> tuple[Floats, Floats]
     """`whiten` and `means` of serving/known.py from the features of training pictures; each class has some.
 
     There may be fewer pictures than features, so the covariance is shrunk: Ledoit and Wolf, A
-    Well-Conditioned Estimator for Large-Dimensional Covariance Matrices, 2004. None where all pictures of a
-    class have the same features: then there is no covariance.
+    Well-Conditioned Estimator for Large-Dimensional Covariance Matrices, 2004. None if all pictures of each
+    class have the same features: there is no covariance.
     """
     rows = features.astype(np.float64)
     means = np.stack([rows[labels == label].mean(axis=0) for label in range(classes)])
@@ -37,12 +37,12 @@ def fit(features: Floats, labels: Labels, classes: int) -> tuple[Floats, Floats]
 
 
 def threshold(validation: Floats, share: float) -> tuple[float, tuple[float, float]]:
-    """The distance that keeps a share of pictures like those of the validation split, and what that is worth.
+    """The distance that keeps a share of pictures like the validation split's, and the share's interval.
 
-    Of n distances it is number ceil((n + 1) * share), or the largest where n is too small for that. The share
-    of further pictures that it keeps then has a beta distribution, and the second value is an interval of it,
-    at CONFIDENCE_LEVEL: Angelopoulos and Bates, A Gentle Introduction to Conformal Prediction, 2021, section
-    3.2, https://arxiv.org/abs/2107.07511.
+    Of n sorted distances it is number ceil((n + 1) * share), or the largest if n is too small. The share of
+    new pictures that it keeps has a beta distribution; the second value is its interval at CONFIDENCE_LEVEL:
+    Angelopoulos and Bates, A Gentle Introduction to Conformal Prediction, 2021, section 3.2,
+    https://arxiv.org/abs/2107.07511.
     """
     count = len(validation)
     place = min(int(np.ceil((count + 1) * share)), count)
@@ -54,12 +54,12 @@ def threshold(validation: Floats, share: float) -> tuple[float, tuple[float, flo
 def make(
     training: Floats, labels: Labels, classes: int, validation: Mapping[str, Floats], share: float
 ) -> tuple[bytes | None, dict[str, Any]]:
-    """The file KNOWN, None where there is none, and what model.json says about it under "known".
+    """The file KNOWN, or None, and the value of "known" in model.json.
 
     Args:
-        training: features of training pictures, of shape pictures x features, and `labels` their classes.
+        training: features of training pictures (pictures x features); `labels` are their classes.
         validation: the features of the validation pictures, by engine.
-        share: of pictures like them that are to be known (0..1).
+        share: of pictures like them that should be known (0..1).
     """
     fitted = fit(training, labels, classes)
     if fitted is None:
@@ -82,7 +82,7 @@ def make(
 
 
 def sentence(said: Mapping[str, Any]) -> str:
-    """What the training's log says of it."""
+    """The line for the training's log."""
     if "left_out" in said:
         return f"known: no picture is called unknown: {said['left_out']}"
     low, high = said["keeps"]

@@ -1,4 +1,4 @@
-"""Tables of labels that lie beside pictures: CSV, TSV, JSON lines, SageMaker's .lst and augmented manifests.
+"""Tables of labels beside pictures: CSV, TSV, JSON lines, SageMaker's .lst and augmented manifests.
 
 .lst: "a tab-separated file with three columns": an index, the class, the relative path. Augmented manifest:
 JSON lines with "source-ref" and a label's attribute, whose "-metadata" may have the "class-name". Both:
@@ -30,7 +30,7 @@ CLASS_COLUMNS = {
     *("category", "categoryname", "breed", "species", "variety", "diagnosis", "dx"),
 }
 SPLIT_COLUMNS = {"split", "set", "subset", "dataset", "partition"}
-# What the only other column may hold that is no class.
+# Values of the only other column that are not classes.
 MEASURES = {*SPLIT_COLUMNS, "fold", "kfold", "width", "height", "size", "bytes", "index", "age"}
 NO_LABEL = {"", "nan", "na", "n/a", "null"}
 DELIMITERS = ",;\t|"
@@ -38,10 +38,10 @@ DELIMITERS = ",;\t|"
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file, each with a text per column.
+    """The rows of a file, each with a string per column.
 
-    `files` and `classes` are the columns that are known to name pictures and classes, "" where the format
-    does not say. `headed` tells whether a line of the file was read as the names of the columns.
+    `files` and `classes` are the columns that name pictures and classes, "" if the format does not say.
+    `headed`: whether a line of the file was read as the column names.
     """
 
     file: Path
@@ -58,11 +58,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a table says of the pictures below `base`, and which columns say it.
+    """A table's data about the pictures below `base`, and their columns.
 
-    `class_column` is "" where no column can be the classes: then there are no labels. `splits[file]` is what
-    a column such as "split" says; empty where there is none. `lost` are names of pictures that are not there,
-    `unlabelled` pictures whose row has no label, `twofold` names of several pictures, with two of these.
+    `class_column` is "" if no column can hold classes: then there are no labels. `splits[file]` is the value
+    of a column such as "split"; empty without one. `lost` are names of missing pictures, `unlabelled`
+    pictures whose row has no label, `twofold` names that match several pictures, with two of these.
     """
 
     table: Table
@@ -78,7 +78,7 @@ class Labels:
 
 
 class Index:
-    """Finds the pictures below a folder by what tables call them; upper and lower case do not matter."""
+    """Find the pictures below a folder by their names in tables, ignoring case."""
 
     def __init__(self, base: Path, files: Iterable[Path]) -> None:
         self.base = base
@@ -89,14 +89,14 @@ class Index:
             for name in dict.fromkeys((str(path), str(path.with_suffix("")), path.name, path.stem)):
                 self._found.setdefault(name.casefold(), []).append(file)
             whole[str(path)] = file
-        # A whole path is one picture, whatever else ends like it.
+        # A full path is one picture, even if other paths end like it.
         self._whole = whole
 
     def find(self, names: Sequence[str]) -> list[list[Path]]:
-        """The pictures that each name means: one, none, or several that cannot be told apart.
+        """The pictures that each name means: one, none, or several if the name is ambiguous.
 
-        Names are paths below the folder, or URLs and paths from elsewhere, less the folders that all of them
-        begin with; or names without folders, wherever the pictures lie. The suffix may be missing.
+        Names are paths below the folder; or URLs and paths from elsewhere, without their common leading
+        folders; or names without folders, in any folder. The suffix may be missing.
         """
         split = [_parts(name) for name in names]
         folders = zip(*(parts[:-1] for parts in split), strict=False)
@@ -112,15 +112,15 @@ class Index:
 
 
 def _parts(name: str) -> list[str]:
-    """The parts of a path, a Windows path or a URL."""
+    """The parts of a path, Windows path or URL."""
     text = nfc(name.strip())
-    if "://" in text and not text.startswith("s3://"):  # keys may hold whatever URLs escape
+    if "://" in text and not text.startswith("s3://"):  # keys may hold characters that URLs escape
         text = unquote(urlsplit(text)._replace(scheme="", query="", fragment="").geturl())
     return [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
 
 
 def is_table(file: Path) -> bool:
-    """Whether a file is a table by its suffix; Kaggle's sample_submission.csv has made-up labels."""
+    """Whether a file's suffix is a table's; not Kaggle's sample_submission.csv with its made-up labels."""
     return file.suffix.lower() in SUFFIXES and "submission" not in file.stem.lower()
 
 
@@ -128,7 +128,7 @@ def read(file: Path) -> Table:
     """Read a table.
 
     Raises:
-        DatasetError: it cannot be read, or is not what its suffix says.
+        DatasetError: it cannot be read, or does not match its suffix.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -139,7 +139,7 @@ def read(file: Path) -> Table:
     suffix = file.suffix.lower()
     if suffix in (".jsonl", ".ndjson", ".manifest"):
         return _json_lines(file, text)
-    if text.startswith("sep="):  # how Excel says which delimiter it took
+    if text.startswith("sep="):  # Excel's line that names the delimiter
         text = text.partition("\n")[2]
     first = text.partition("\n")[0]
     delimiter = "\t" if suffix in (".tsv", ".lst") else max(DELIMITERS, key=first.count)
@@ -161,7 +161,7 @@ def read(file: Path) -> Table:
 
 
 def _without_header(table: Table) -> Table:
-    """The table with numbers for the names of its columns; what was read as names is a row."""
+    """The table with numbers as column names; the line read as names becomes a row."""
     rows = (table.columns, *table.rows) if table.headed else table.rows
     return Table(table.file, tuple(f"column {number}" for number in range(1, len(table.columns) + 1)), rows)
 
@@ -196,15 +196,14 @@ def _json_lines(file: Path, text: str) -> Table:
 
 
 def match(table: Table, index: Index, any_column: bool) -> Labels | None:
-    """What a table says of the pictures of an index; None if it names none of them.
+    """A table's data about an index's pictures; None if it names none of them.
 
-    The column with the most names of pictures names them. The classes are in the column with a usual name
-    (label, class, breed ...), or in a column for each class with one 1 in each row, or, with `any_column`,
-    in the only other column.
+    The column with the most picture names names them. The classes are in the column with a usual name (label,
+    class, breed ...), or one-hot in a column per class, or, with `any_column`, in the only other column.
 
     Raises:
-        DatasetError: two columns may be the pictures or the classes, a picture has two labels, or a label
-            cannot be a class.
+        DatasetError: two columns may hold the pictures or the classes, a picture has two labels, or a label
+        cannot be a class.
     """
     if table.headed and any(map(any, map(index.find, [[name] for name in table.columns]))):
         table = _without_header(table)
@@ -247,10 +246,10 @@ def match(table: Table, index: Index, any_column: bool) -> Labels | None:
 
 
 def _file_column(table: Table, index: Index) -> int | None:
-    """The column that names pictures; None if none does.
+    """The column that names pictures, or None.
 
     Raises:
-        DatasetError: two columns do, and do not mean the same pictures.
+        DatasetError: two columns name different pictures.
     """
     if table.files:
         place = table.columns.index(table.files)
@@ -261,7 +260,7 @@ def _file_column(table: Table, index: Index) -> int | None:
         names = [row[place] for row in table.rows]
         files = index.find(names)
         hits = [bool(them) for them in files]
-        # Numbers of rows and widths are names without suffix, too: 7 means 7.jpg.
+        # Row numbers and widths look like names without suffix, too: 7 means 7.jpg.
         whole = sum(hit and bool(Path(name).suffix) for hit, name in zip(hits, names, strict=True))
         ranks.append((whole, plain(column) in FILE_COLUMNS, sum(hits)) if any(hits) else (0, False, 0))
         found.append(files)
@@ -279,12 +278,12 @@ def _file_column(table: Table, index: Index) -> int | None:
 
 
 def _classes(table: Table, others: Sequence[int], any_column: bool) -> tuple[str, list[str]] | None:
-    """The name of the column of classes, and each row's class."""
+    """The name of the class column, and each row's class."""
     named = [place for place in others if plain(table.columns[place]) in CLASS_COLUMNS]
     if table.classes:
         named = [place for place in others if table.columns[place] == table.classes]
     if len(named) > 1:
-        # A number and a name for the same classes: the name says more.
+        # A number and a name for the same classes: take the name.
         texts = [table.texts(place) for place in named]
         same = {len(set(zip(*texts, strict=True))), *(len(set(column)) for column in texts)}
         words = [place for place in named if not all(map(_is_number, table.texts(place)))]
@@ -308,13 +307,13 @@ def _classes(table: Table, others: Sequence[int], any_column: bool) -> tuple[str
 
 
 def no_classes(table: Table) -> str:
-    """Why a table that names pictures is of no use, and what to do."""
+    """Why a table that names pictures cannot be used, and what to do."""
     columns = ", ".join(repr(name) for name in table.columns)
     return f"{table.file} has the columns {columns}; call the one with the classes 'label'"
 
 
 def class_texts(table: Table) -> set[str]:
-    """What is in the columns with a usual name of classes, in lower-case."""
+    """The values of columns with a usual class name, in lower case."""
     named = [place for place, column in enumerate(table.columns) if plain(column) in CLASS_COLUMNS]
     return {text.casefold() for place in named for text in table.texts(place)}
 
@@ -329,18 +328,18 @@ def _is_number(text: str) -> bool:
 
 
 def _whole_numbers(texts: Sequence[str]) -> list[str]:
-    """0.000000, as im2rec and pandas write class 0, is 0."""
+    """0.000000 becomes 0: im2rec and pandas write class 0 so."""
     return [re.sub(r"^(\d+)\.0+$", r"\1", text) for text in texts]
 
 
 def check_class_name(name: str, where: str) -> None:
-    """Refuse what cannot be a folder's name, which the split makes of it.
+    """Refuse a class that cannot be a folder's name: the split makes it one.
 
     Args:
-        where: what gives the name; the message goes on with it.
+        where: the source of the name; the message continues with it.
 
     Raises:
-        DatasetError: it cannot.
+        DatasetError: it cannot be one.
     """
     if is_litter(name) or any(c in "/\\" or not c.isprintable() for c in name) or len(name.encode()) > 200:
         raise DatasetError(

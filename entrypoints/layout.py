@@ -1,6 +1,6 @@
-"""Where the pictures of a dataset lie, and what says which class each is of; docs/datasets.md has the table.
+"""Where a dataset's pictures are, and where their classes come from; docs/datasets.md has the table.
 
-Nothing is guessed in silence: `notes` say what was recognised, and what could be read in two ways is refused.
+No silent guesses: `notes` say what was recognized, and ambiguous layouts are refused.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from entrypoints.labels import Labels, check_class_name, is_table
 from entrypoints.splits import split_of
 from entrypoints.tables import Tables, left_out
 
-CLASSES = "classes"  # the part of a dataset whose pictures come without splits
+CLASSES = "classes"  # the part of a dataset without splits
 
-# Sets of names that are hardly ever classes: v1 and v2, fold1 to fold5, 2024-01 and 2024-02.
+# Sets of names that are rarely classes: v1 and v2, fold1 to fold5, 2024-01 and 2024-02.
 _VERSION = re.compile(
     r"(v|ver|version|rev|revision|release|fold|batch|part|shard|chunk|run)[\W_]*(\d+([._]\d+)*|[a-d])"
     r"|(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?",
     re.IGNORECASE,
 )
-# Folders with such a name say nothing of what is on their pictures.
+# Folder names that do not describe their pictures.
 PLAIN_NAMES = {
     *(
         "images",
@@ -55,7 +55,7 @@ class Layout:
     """Pictures and their classes, before any picture is opened.
 
     `parts[part][class name]` lists files in a fixed order; `part` is CLASSES, or a split's name. `names` has
-    each file's path below its class. `tables` are the files that say which class a picture is of.
+    each file's path below its class. `tables` are the files that name pictures' classes.
     """
 
     parts: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
@@ -73,11 +73,11 @@ def find(folders: Folders, label_regex: str) -> Layout:
     """Find the pictures of each class.
 
     Args:
-        label_regex: names the class of a picture by its path below the dataset, or below a split's folder:
-            its first group, or all that it matches. Folders are no classes then. "": nothing does.
+        label_regex: finds a picture's class in its path below the dataset, or below a split's folder: its
+        first group, or its whole match. Folders are then not classes. "": not used.
 
     Raises:
-        DatasetError: nobody can tell, or there are two answers.
+        DatasetError: there is no answer, or there are two.
     """
     layout = Layout()
     root = _unwrapped(layout, folders, folders.root, flat=bool(label_regex))
@@ -106,10 +106,10 @@ def shown(names: Iterable[str], most: int = 3) -> str:
 
 
 def _unwrapped(layout: Layout, folders: Folders, folder: Path, flat: bool = False) -> Path:
-    """The folder itself, or, where another folder of folders is all that is in it, that one.
+    """The folder itself, or its only content if that is a folder of folders.
 
     Args:
-        flat: whether that may also be a folder of pictures, whatever it is called.
+        flat: whether that may also be a folder of pictures, of any name.
     """
     while len(inner := folders.folders(folder)) == 1:
         (only,) = inner
@@ -129,17 +129,17 @@ def _unwrapped(layout: Layout, folders: Folders, folder: Path, flat: bool = Fals
 
 
 def _splits(folders: Folders, root: Path) -> dict[str, Path]:
-    """The folders of ready-made splits; empty if there are none, train among them.
+    """The folders of ready-made splits, train included; empty if there are none.
 
     Raises:
-        DatasetError: two folders for one split; or train could be a class as well.
+        DatasetError: two folders for one split, or train could also be a class.
     """
     pictured = [folder for folder in folders.folders(root) if folders.hold_pictures(folder)]
     named: dict[str, dict[str, list[Path]]] = {}
     for folder in pictured:
         if (split := split_of(folder.name)) is not None:
             named.setdefault(split[1], {}).setdefault(split[0], []).append(folder)
-    # "bullet_train" is a split beside "bullet_test", and alone, but not beside other folders.
+    # "bullet_train" is a split alone or beside "bullet_test", but not beside other folders.
     alone = len(pictured) == 1
     sets = [
         found for rest, found in named.items() if TRAIN in found and (not rest or len(found) > 1 or alone)
@@ -166,7 +166,7 @@ def _splits(folders: Folders, root: Path) -> dict[str, Path]:
 
 
 def _by_splits(layout: Layout, folders: Folders, root: Path, splits: Mapping[str, Path]) -> None:
-    """Take classes from the folders in each split, or from a table where a split holds pictures only."""
+    """Take classes from the folders in each split, or from a table if a split holds only pictures."""
     flat: dict[str, Path] = {}
     for split in sorted(splits, key=lambda split: split != TRAIN):
         base = _unwrapped(layout, folders, splits[split])
@@ -204,7 +204,7 @@ def _by_splits(layout: Layout, folders: Folders, root: Path, splits: Mapping[str
 
 
 def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
-    """Take classes from tables, where there are no folders of splits; whether there were any.
+    """Without split folders, take classes from tables; return whether there were any.
 
     Raises:
         DatasetError: tables and folders name different classes, or nothing names classes.
@@ -243,7 +243,7 @@ def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
 
 
 def _says_nothing(names: Iterable[str]) -> bool:
-    """Whether names of folders are no classes: plain ones, versions, or one name with numbers."""
+    """Whether folder names are not classes: meaningless words, versions, or one name with numbers."""
     names = list(names)
     stems = {re.sub(r"\d+", "", name) for name in names}
     return (
@@ -254,7 +254,7 @@ def _says_nothing(names: Iterable[str]) -> bool:
 
 
 def _contradiction(labels: Labels, root: Path) -> DatasetError | None:
-    """The first picture of which a table does not say what its folder says; None if there is none."""
+    """The first picture whose table and folder disagree, or None."""
     for file, name in labels.labels.items():
         folder = nfc(file.relative_to(root).parts[0]) if file.parent != root else ""
         if folder.casefold() != name.casefold():
@@ -266,10 +266,10 @@ def _contradiction(labels: Labels, root: Path) -> DatasetError | None:
 
 
 def _by_folders(layout: Layout, folders: Folders, part: str, base: Path) -> None:
-    """Every folder is a class; two Unicode forms of one name are one class.
+    """Take every folder as a class; two Unicode forms of one name are one class.
 
     Raises:
-        DatasetError: there are pictures and no folders.
+        DatasetError: there are pictures but no folders.
     """
     classes = folders.folders(base)
     layout.parts[part] = {}
@@ -302,7 +302,7 @@ def _by_regex(layout: Layout, folders: Folders, part: str, base: Path, label_reg
     """Take classes from the paths of pictures.
 
     Raises:
-        DatasetError: no path has one, or it cannot be the name of a class.
+        DatasetError: no path has one, or it cannot name a class.
     """
     matched: dict[Path, str] = {}
     files = [file for file in folders.files(base) if is_picture(file)]
@@ -333,7 +333,7 @@ def _by_regex(layout: Layout, folders: Folders, part: str, base: Path, label_reg
 
 
 def _use(layout: Layout, folders: Folders, labels: Labels, parts: Mapping[Path, str]) -> None:
-    """Add what a table says to the parts that its pictures lie in, by folder."""
+    """Add a table's classes to the parts of its pictures, by folder."""
     name = labels.table.file.name
     layout.tables.append(labels.table.file)
     layout.notes.append(
@@ -352,7 +352,7 @@ def _use(layout: Layout, folders: Folders, labels: Labels, parts: Mapping[Path, 
 
 
 def _split_column(layout: Layout, labels: Labels) -> dict[Path, str]:
-    """The split of each picture, where a column names splits and nothing else."""
+    """The split of each picture, if a column holds only names of splits."""
     if not labels.splits:
         return {}
     splits = {text: split_of(text) for text in set(labels.splits.values())}
@@ -370,7 +370,7 @@ def _split_column(layout: Layout, labels: Labels) -> dict[Path, str]:
 
 
 def _reject_unnamed(layout: Layout, folders: Folders, files: Iterable[Path]) -> None:
-    """List the files that the tables do not name."""
+    """Record the files that no table names."""
     known = layout.names.keys() | set(layout.tables)
     listed = {rejected.file for rejected in folders.rejected}
     tables = " and ".join(table.name for table in layout.tables)
@@ -393,10 +393,10 @@ def _reject(folders: Folders, path: Path, reason: str) -> None:
 
 
 def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse folders whose names or contents say that they are no classes.
+    """Refuse folders whose names or contents show that they are not classes.
 
     Raises:
-        DatasetError: they are splits, or versions, or lie around the folder with the classes.
+        DatasetError: they are splits or versions, or surround the folder with the classes.
     """
     names = [name for name, files in classes.items() if files]
     splits = [split for name in names if (split := split_of(name)) is not None]
@@ -427,7 +427,7 @@ def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Pa
 
 
 def _check_classes(where: Path | str, classes: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse classes with names that say nothing, or that some file systems cannot tell apart.
+    """Refuse class names without meaning, or that some file systems cannot tell apart.
 
     Raises:
         DatasetError: there are some.

@@ -1,7 +1,7 @@
-"""What is kept of each picture of a dataset so that its copies can be found: a digest and a thumbnail.
+"""A digest and a thumbnail of each picture of a dataset, to find copies.
 
-The thumbnails, 5 KB each, lie in a file that nobody sees and that goes with the process: memory does not grow
-with the dataset. Needs Pillow and NumPy only.
+The thumbnails, 5 KB each, are in an unnamed file that ends with the process: memory does not grow with the
+dataset. Needs only Pillow and NumPy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Look(NamedTuple):
 
 
 class Looks:
-    """The pictures that were looked at, by file; `add` may be called by several threads."""
+    """The pictures seen, by file; several threads may call `add`."""
 
     def __init__(self) -> None:
         self._of: dict[Path, Look] = {}
@@ -44,7 +44,7 @@ class Looks:
         return self._of[file]
 
     def add(self, file: Path, data: bytes, picture: Image.Image) -> None:
-        """Keep what is needed of one picture: its file's bytes, and the same decoded."""
+        """Add one picture: its file's bytes, and the same decoded."""
         small = picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
         colours = small.reduce(SIDE_PX // COLOUR_PX)
         value = digest(data)
@@ -59,7 +59,7 @@ class Looks:
         return self._read(files, 0, _GREY).reshape(len(files), SIDE_PX, SIDE_PX)
 
     def colours(self, files: Sequence[Path]) -> npt.NDArray[np.uint8]:
-        """Smaller ones with colours, of shape (files, 3, COLOUR_PX, COLOUR_PX)."""
+        """Smaller thumbnails with colours, of shape (files, 3, COLOUR_PX, COLOUR_PX)."""
         pixels = self._read(files, _GREY, _COLOUR).reshape(len(files), COLOUR_PX, COLOUR_PX, 3)
         return pixels.transpose(0, 3, 1, 2)
 

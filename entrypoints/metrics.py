@@ -1,6 +1,6 @@
-"""What a number measured on test pictures is: the metrics, and what they are worth.
+"""Metrics on test pictures, and their intervals.
 
-The metrics are in the layout of SageMaker Model Monitor, which Studio draws:
+The metrics have SageMaker Model Monitor's layout, which Studio draws:
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
 """
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# What percentile intervals need (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3).
+# Enough for percentile intervals (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, 13.3).
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 BINS = 10
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A measured value and what it may be, at CONFIDENCE."""
+    """A measured value and its interval at CONFIDENCE."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 class Tallies(NamedTuple):
-    """Pictures by class: recognised ones, those of the class, those that were taken for it."""
+    """Pictures by class: correctly recognized, of the class, predicted as the class."""
 
     hits: Floats
     actual: Floats
@@ -38,7 +38,7 @@ class Tallies(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """By BINS equal bins of the predicted class's probability; NaN where a bin has no picture.
+    """By BINS equal bins of the predicted class's probability; NaN for empty bins.
 
     `error` is ECE of Guo et al., On Calibration of Modern Neural Networks, 2017.
     """
@@ -53,11 +53,11 @@ class Reliability(NamedTuple):
 def multiclass_metrics(
     classes: Sequence[str], labels: Labels, predicted: Labels, groups: Labels | None = None
 ) -> dict[str, Any]:
-    """The value of "multiclass_classification_metrics" for indices into `classes`, one per image.
+    """The value of "multiclass_classification_metrics" for one index into `classes` per image.
 
-    Each metric has a value and a standard deviation, that of the metric over bootstrap resamples of the
-    images, whole `groups` at a time. `..._best_constant_classifier` is what always answering the most
-    frequent class would reach. The confusion matrix is {actual class: {predicted class: count}}.
+    Each metric has a value and its standard deviation over bootstrap resamples of the images, whole `groups`
+    at a time. `..._best_constant_classifier` always answers the most frequent class. The confusion matrix is
+    {actual class: {predicted class: count}}.
 
     Raises:
         ValueError: no images.
@@ -90,11 +90,11 @@ def multiclass_metrics(
 def worth(
     classes: Sequence[str], labels: Labels, predicted: Labels, confidence: Floats, groups: Labels
 ) -> dict[str, Any]:
-    """What the metrics of a test split are worth, for evaluation.json.
+    """The intervals of a test split's metrics, for evaluation.json.
 
     Args:
         confidence: the probability (0..1) of each picture's predicted class.
-        groups: a number for each picture; those of pictures that show the same thing are the same, from 0.
+        groups: a number for each picture, from 0; similar pictures share one.
     """
     right = labels == predicted
     majority = np.bincount(labels, minlength=len(classes))
@@ -138,8 +138,8 @@ def worth(
 def share_interval(right: npt.NDArray[np.bool_], groups: Labels) -> Interval:
     """The share of right answers, with Wilson's score interval.
 
-    Pictures of a group tell about as much as one: the interval is that of Kish's effective number of
-    pictures (Survey Sampling, 1965), rounded down.
+    A group's pictures tell about as much as one: the interval uses Kish's effective number of pictures
+    (Survey Sampling, 1965), rounded down.
     """
     hits, pictures = int(right.sum()), len(right)
     effective = effective_pictures(groups)
@@ -147,7 +147,7 @@ def share_interval(right: npt.NDArray[np.bool_], groups: Labels) -> Interval:
 
 
 def effective_pictures(groups: Labels) -> int:
-    """How many pictures that have nothing to do with each other tell as much as these."""
+    """The number of independent pictures that tell as much as these."""
     sizes = np.unique(groups, return_counts=True)[1]
     return int(sizes.sum() ** 2 // (sizes**2).sum())
 
@@ -167,10 +167,10 @@ def wilson(hits: int, pictures: int) -> tuple[float, float]:
 def macro_intervals(
     classes: int, labels: Labels, predicted: Labels, groups: Labels, recalls: dict[int, Interval]
 ) -> dict[str, Interval]:
-    """Balanced accuracy and macro F1 with percentile intervals over resamples of the groups.
+    """Balanced accuracy and macro F1 with percentile intervals over resampled groups.
 
-    Neither is narrower than the recalls' own intervals make that of their mean (Zou and Donner, Construction
-    of confidence limits about effect measures, 2008): resamples of answers that are all right are all alike.
+    Neither is narrower than the interval of the mean recall, from the recalls' own intervals (Zou and Donner,
+    Construction of confidence limits about effect measures, 2008): resamples of only right answers are equal.
     """
     below = sum((recall.value - recall.low) ** 2 for recall in recalls.values()) ** 0.5 / len(recalls)
     above = sum((recall.high - recall.value) ** 2 for recall in recalls.values()) ** 0.5 / len(recalls)
@@ -186,7 +186,7 @@ def macro_intervals(
 
 
 def quantiles() -> tuple[float, float]:
-    """Where the bounds of an interval at CONFIDENCE lie among sorted samples."""
+    """The positions of an interval's bounds at CONFIDENCE among sorted samples."""
     return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 
 
@@ -196,7 +196,7 @@ def one_each(labels: Labels) -> Labels:
 
 
 def resamples(groups: Labels) -> Iterator[Labels]:
-    """How often each picture is in each of RESAMPLES bootstrap samples, which draw whole groups.
+    """Each picture's count in each of RESAMPLES bootstrap samples, which draw whole groups.
 
     A fixed seed: the same predictions give the same file.
     """
@@ -207,7 +207,7 @@ def resamples(groups: Labels) -> Iterator[Labels]:
 
 
 def tally(classes: int, labels: Labels, predicted: Labels, weights: Labels | None = None) -> Tallies:
-    """Counts of shape (classes,); `weights` is how often each picture counts, default once."""
+    """Counts of shape (classes,); each picture counts `weights` times, by default once."""
     right = labels == predicted
     return Tallies(
         np.bincount(labels[right], None if weights is None else weights[right], classes).astype(np.float64),
@@ -219,7 +219,7 @@ def tally(classes: int, labels: Labels, predicted: Labels, weights: Labels | Non
 def scores(tallies: Tallies) -> dict[str, float]:
     """Accuracy and class-weighted precision, recall and F measures (0..1).
 
-    A class that is never predicted has precision 0, as in scikit-learn with zero_division=0.
+    A class without predictions has precision 0, as in scikit-learn with zero_division=0.
     """
     hits, actual, predicted = tallies
     weights = actual / actual.sum()
@@ -236,7 +236,7 @@ def scores(tallies: Tallies) -> dict[str, float]:
 
 
 def macro_scores(tallies: Tallies) -> dict[str, float]:
-    """Means over classes (0..1), each counting the same; as in scikit-learn, of the classes that occur."""
+    """Unweighted means over classes (0..1); as in scikit-learn, of the classes that occur."""
     hits, actual, predicted = tallies
     f1 = _ratio(2 * hits, actual + predicted)
     return {
@@ -246,7 +246,7 @@ def macro_scores(tallies: Tallies) -> dict[str, float]:
 
 
 def reliability(confidence: Floats, right: Floats) -> Reliability:
-    """How often answers are right (1 or 0), by how sure the model was of them (0..1)."""
+    """Accuracy by confidence: `right` answers (1 or 0) by the model's confidence (0..1)."""
     edges: Floats = np.linspace(0, 1, BINS + 1, dtype=np.float64)
     bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     counts: Labels = np.bincount(bins, minlength=BINS).astype(np.int64)
@@ -258,5 +258,5 @@ def reliability(confidence: Floats, right: Floats) -> Reliability:
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    """above / below, 0 where below is 0."""
+    """above / below; 0 if below is 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

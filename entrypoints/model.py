@@ -1,4 +1,4 @@
-"""A network: its weights from a channel, and the artifact it becomes."""
+"""A network: its weights from a channel, and its artifact."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from entrypoints.contract import MODEL_CARD, MODEL_WEIGHTS, RANDOM_WEIGHTS, WEIG
 from entrypoints.program import write_bytes, write_json
 
 PACKAGE = Path(__file__).parent
-# What containers look for at the artifact's root: file -> its place there.
+# Files that containers expect at the artifact's root: file -> its place there.
 ROOT_FILES = {
     "serving/deployment.py": "deployment.py",
     "serving/config.yaml": "config.yaml",
     "requirements/serving.txt": "code/requirements.txt",
 }
-# What the serving code imports of this package besides serving/.
+# Modules of this package that serving/ imports.
 SHARED_FILES = ("__init__.py", "contract.py", "depth.py", "image.py")
-# What `uvicorn app:app` finds at the artifact's root.
+# The module that `uvicorn app:app` finds at the artifact's root.
 ROOT_APP = """\
 from entrypoints.serving.app import app
 
@@ -37,11 +37,11 @@ __all__ = ["app"]
 
 
 class WeightsError(ValueError):
-    """A pretrained channel that cannot be used; the message is one line for the person who gave it."""
+    """A pretrained channel that cannot be used; the message is one line for its user."""
 
 
 def find_weights(channel: Path) -> Path | None:
-    """The one weights file of the pretrained channel; None when it holds the marker RANDOM_WEIGHTS.
+    """The pretrained channel's only weights file; None if it holds the marker RANDOM_WEIGHTS.
 
     Raises:
         WeightsError: neither, both, or several.
@@ -63,10 +63,10 @@ def find_weights(channel: Path) -> Path | None:
 
 
 def build(backbone: Backbone, classes: int, weights: Path | None) -> nn.Module:
-    """The network with a random head; the rest comes from a torchvision state dict, or is random too.
+    """The network with a random head; the rest is from a torchvision state dict, or random too.
 
     Raises:
-        WeightsError: the file is unreadable, is not the state dict of such a network, or holds NaN.
+        WeightsError: the file is unreadable, is not this network's state dict, or holds NaN.
     """
     network: nn.Module = get_model(backbone.architecture, weights=None, num_classes=classes)
     if weights is not None:
@@ -80,9 +80,9 @@ def build(backbone: Backbone, classes: int, weights: Path | None) -> nn.Module:
 
 
 def normalize(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """uint8 pixels of shape N x 3 x H x W to float32 in channels_last; as `image.normalize` does it."""
+    """uint8 pixels of shape N x 3 x H x W to float32 in channels_last, like `image.normalize`."""
     count, _, height, width = pixels.shape
-    # Row by row with its channels side by side: processors are slow where only three numbers lie together.
+    # Row by row, channels side by side: processors are slow on runs of only three numbers.
     shift, scale = (
         torch.from_numpy(v).to(pixels.device).repeat(width) for v in image.shift_and_scale(mean, std)
     )
@@ -102,10 +102,10 @@ class Normalize(nn.Module):
 
 
 def cut(backbone: Backbone, network: nn.Module, trainable: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """The frozen and the trained part of a network, sharing its weights: scores = trained(frozen(pixels)).
+    """A network's frozen and trained parts, sharing its weights: scores = trained(frozen(pixels)).
 
-    `trainable` is head, last_block or all, where the frozen part is empty. Frozen layers are in eval mode:
-    batch norm keeps the statistics that its weights were trained with.
+    `trainable` is head, last_block or all (the frozen part is empty). Frozen layers are in eval mode: batch
+    norm keeps the statistics of its weights' training.
     """
     children = {**dict(network.named_children()), "normalize": Normalize(backbone), "flatten": nn.Flatten()}
     names = ["normalize", *backbone.layers]
@@ -123,7 +123,7 @@ def cut(backbone: Backbone, network: nn.Module, trainable: str) -> tuple[nn.Sequ
 def write_artifact(
     folder: Path, network: nn.Module, model_card: Mapping[str, Any], engines: Mapping[str, bytes]
 ) -> None:
-    """Write the unpacked model artifact, whole or not at all: weights, model.json and what serves them.
+    """Write the unpacked model artifact, whole or not at all: weights, model.json and serving code.
 
     `engines` are files by name (engines.py).
     """
@@ -146,9 +146,9 @@ def write_artifact(
 
 
 def serving_files() -> dict[str, str]:
-    """The code that serves: its files in this package -> their places in the artifact.
+    """The serving code: files in this package -> places in the artifact.
 
-    The wheels are there where the bundle brings them (the setting package_source); pip finds them beside
+    Includes wheels if the bundle has them (setting package_source); pip finds them beside
     code/requirements.txt.
     """
     serving = sorted((PACKAGE / "serving").glob("[!.]*"))
@@ -167,7 +167,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Pickle, zip and safetensors readers each raise their own; none of them says which file.
+        # Pickle, zip and safetensors readers each raise their own errors, without the file's name.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
     if not isinstance(state, dict) or not all(
@@ -194,7 +194,7 @@ def _compare(
 
 
 def _check_finite(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Refuse weights from which a training could only fail, after its first epoch and without saying why."""
+    """Refuse weights with which a training would fail after its first epoch without saying why."""
     if broken := sorted(name for name, tensor in state.items() if not torch.isfinite(tensor).all()):
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise WeightsError(f"{path} has weights that are NaN or infinite, in {broken[0]}{more}; give others")

@@ -1,4 +1,4 @@
-"""How fast which layers learn, and when."""
+"""Learning rates by layer and step."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import nn
 
 from entrypoints.backbones import Backbone
 
-# Adam's memory of squared gradients, shorter than its own 0.999: these trainings have hundreds of steps, and
-# RoBERTa's found 0.98 to be the more stable (Liu et al., 2019, section 3.1).
+# Adam's decay of squared gradients, below its default 0.999: these trainings have hundreds of steps, and
+# RoBERTa was more stable with 0.98 (Liu et al., 2019, section 3.1).
 BETAS = (0.9, 0.98)
 WARM_UP = 0.2  # share of all steps
-# The learning rate has come down when it is this share of its peak or less: for the last sixth of the steps.
+# At this share of its peak or less, in the last sixth of the steps, the learning rate counts as low.
 COME_DOWN = 0.1
-# Layers near the input change little between tasks; they learn this much slower when they come pretrained.
+# Layers near the input change little between tasks; pretrained ones learn this much slower.
 PRETRAINED_RATE = 0.1
 
 
 def parameter_groups(
     backbone: Backbone, network: nn.Module, learning_rate: float, weight_decay: float, pretrained: bool
 ) -> list[dict[str, Any]]:
-    """Optimizer groups: the last block and the head, then the trunk, which learns slower when pretrained.
+    """Optimizer groups: the last block and the head, then the trunk, which learns slower if pretrained.
 
-    Of each, the weights first, then what has one dimension, biases and batch norm's factors: it does not
-    decay (He et al., Bag of Tricks, 2019, section 3.1).
+    In each, first the weights, then the one-dimensional biases and batch norm factors, without decay (He et
+    al., Bag of Tricks, 2019, section 3.1).
     """
     layers = (f"{backbone.last_block}.", f"{backbone.head}.")
     trunk_rate = learning_rate * (PRETRAINED_RATE if pretrained else 1)
@@ -42,7 +42,7 @@ def parameter_groups(
 
 
 def one_cycle(step: int, steps: int) -> float:
-    """Factor of the learning rate: linear warm-up, then a cosine down to nearly 0."""
+    """The learning rate's factor: linear warm-up, then a cosine down to nearly 0."""
     warm_up = max(1, round(steps * WARM_UP))
     if step < warm_up:
         return (step + 1) / warm_up

@@ -1,4 +1,4 @@
-"""What every program shares: how it reads its arguments, writes a file and says what went wrong."""
+"""Shared by all programs: reading arguments, writing files and reporting errors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-QUEUE = 1000  # items at a time that are given out to threads
-# Control characters but the line feed, the marks of Unicode's bidirectional algorithm (UAX 9, 2), its two
-# line breaks, and bytes of a file's name that are no UTF-8. What joins letters (U+200C, U+200D) is not among
-# them: names need it.
+QUEUE = 1000  # items queued for threads at a time
+# Control characters except the line feed, the marks of Unicode's bidirectional algorithm (UAX 9, 2), its two
+# line breaks, and bytes of file names that are not UTF-8. Joiners of letters (U+200C, U+200D) are allowed:
+# names need them.
 UNPRINTABLE = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -36,13 +36,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """End the program with one line on stderr; code 2 is for what the person gave, 1 for what went wrong."""
+    """End the program with one line on stderr; code 2 is for wrong input, 1 for other failures."""
     print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     raise SystemExit(code)
 
 
 def printable(text: str) -> str:
-    """A text as a terminal may show it: escape sequences and marks that turn text around are escaped.
+    """A text that is safe in a terminal: escape sequences and bidirectional marks are escaped.
 
     Names of files and classes may hold both. Line breaks stay.
     """
@@ -50,8 +50,8 @@ def printable(text: str) -> str:
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """What `work` makes of each item, in their order; a thread per core."""
-    # An item that waits for its turn costs over a kilobyte, so not all of them wait at once.
+    """The results of `work` on each item, in order; a thread per core."""
+    # A waiting item costs over a kilobyte, so they are queued in parts.
     parts = (items[start : start + QUEUE] for start in range(0, len(items), QUEUE))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in parts:
@@ -59,10 +59,10 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterato
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed for what is allocated next; elsewhere, nothing.
+    """Let glibc reuse freed memory; do nothing elsewhere.
 
-    It gives large blocks, such as the activations of a training step, back to the kernel, which then clears
-    others for the next step: a fifth of a step's time. mallopt(3) describes both parameters.
+    By default it returns large blocks, such as a training step's activations, to the kernel, which then
+    clears new ones for the next step: a fifth of a step's time. mallopt(3) describes both parameters.
     """
     if not hasattr(library := ctypes.CDLL(None), "mallopt"):
         return
@@ -72,14 +72,14 @@ def keep_freed_memory() -> None:
 
 
 def write_message(path: Path, message: str) -> None:
-    """Leave a processing job's exit message, as much of it as SageMaker takes."""
-    # Cut between two characters: SageMaker takes UTF-8 only.
+    """Write a processing job's exit message, cut to SageMaker's limit."""
+    # Cut between two characters: SageMaker accepts only UTF-8.
     write_bytes(path, message.encode()[:EXIT_MESSAGE_BYTES].decode(errors="ignore").encode())
 
 
 @contextmanager
 def writing(what: str, folder: Path) -> Iterator[Path]:
-    """The folder that a program leaves its results in; where it cannot be written, one line and code 1."""
+    """Create a program's results folder; if it cannot be written, end with one line and code 1."""
     try:
         yield folder
     except OSError as error:
@@ -88,13 +88,13 @@ def writing(what: str, folder: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        # mkstemp gives 0600; other users, such as the one that uploads, must be able to read.
+        # mkstemp gives 0600; other users, such as the uploading one, must be able to read.
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
@@ -105,7 +105,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any, indent: int | None = None) -> None:
     """Write strict JSON (NaN is refused: ValueError), whole or not at all.
 
-    `indent` is for people; of what grows with pictures or classes it would make several times as much.
+    `indent` is for readers; data that grows with pictures or classes would become several times as large.
     """
     separators = (",", ":") if indent is None else None
     text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False)

@@ -20,9 +20,9 @@ from entrypoints.groups import LEAVE_OUT, NAMED, REFUSE, Group, Grouped, Rules, 
 from entrypoints.program import Parser, fail, printable, write_json
 
 SPLITS = (TRAIN, VALIDATION, TEST)
-# What the summary lists of what may be many.
+# Entries per list in the summary.
 LARGEST_GROUPS, FILES_OF_A_GROUP, CONFLICTS = 12, 8, 100
-TOLD = 10  # conflicts that the log names
+TOLD = 10  # conflicts named in the log
 
 Plan = dict[str, dict[str, list[Path]]]
 
@@ -30,16 +30,16 @@ Plan = dict[str, dict[str, list[Path]]]
 def plan(found: Grouped, validation_fraction: float, test_fraction: float) -> tuple[Grouped, Plan]:
     """Decide which file goes where: {split: {class name: files}}; every class is in every split.
 
-    Published train, validation and test folders are kept. When only train and validation are published,
-    the published validation becomes test, and validation is carved from train. A picture that belongs
-    together with one of a published test split leaves the others, and with one of validation, train.
+    Published train, validation and test folders are kept. If only train and validation are published, the
+    published validation becomes test, and validation is carved from train. A picture in a group with one of a
+    published test split leaves the other splits; with one of validation, it leaves train.
 
     Args:
-        validation_fraction: share of the images validation is taken from, 0..1
+        validation_fraction: share (0..1) of the images that validation is taken from
         test_fraction: the same for test
 
     Returns:
-        what was found, less the pictures that left; and the plan.
+        the findings, without the pictures that left; and the plan.
 
     Raises:
         DatasetError: a class has too few groups to be in every split.
@@ -95,16 +95,16 @@ def plan(found: Grouped, validation_fraction: float, test_fraction: float) -> tu
 def place(
     groups: Sequence[Group], class_of: Mapping[Path, str], intervals: Mapping[str, tuple[float, float]]
 ) -> list[str]:
-    """A split for each group: the one whose interval holds the group's place, where every class allows that.
+    """A split for each group: the one whose interval holds the group's place, if every class allows it.
 
-    A class that no group of a split has gets the one that is nearest to the split's interval and that its own
-    split can spare, rather from train than from test. So a picture of the test split stays there, whatever
-    is added, unless its class was so small that none had a place below the test fraction: then it may go to
-    validation when one with a smaller place is added, and to train when there are two. A class of 20
-    pictures or more has one below 0.15 in 96 of 100 cases.
+    If a split lacks a class, it gets the class's group nearest to its interval that another split can spare,
+    preferably from train, not test. So a picture of the test split stays there when the dataset grows, unless
+    its class was so small that none had a place below the test fraction: then it may go to validation when
+    one with a smaller place is added, and to train when two are. A class of 20 pictures or more has one
+    below 0.15 in 96 of 100 cases.
 
     Args:
-        intervals: from which place to which, by split; they cover 0 to 1.
+        intervals: first and last place, by split; they cover 0 to 1.
     """
     chosen = [
         next(split for split, (low, high) in intervals.items() if low <= together.place < high)
@@ -129,7 +129,7 @@ def place(
                 continue
             spare = [n for n in own if all(counts[chosen[n], other] > 1 for other in classes[n])]
             if not spare:
-                continue  # The plan says so.
+                continue  # The plan reports it.
             moved = min(spare, key=lambda number: distance(number, split))
             for other in classes[moved]:
                 counts[chosen[moved], other] -= 1
@@ -156,7 +156,7 @@ def _too_few(found: Grouped, split: str, name: str, left: Mapping[Path, str]) ->
 
 
 def copy(dataset: Dataset, files: Iterable[Path], folder: Path) -> Iterator[tuple[Path, str]]:
-    """Copy files of one class, byte for byte, under the names they have below their class folder.
+    """Copy a class's files, byte for byte, with their names below the class folder.
 
     Names that some file systems cannot tell apart (by case or Unicode form) get a number. Yields each file
     with its name in the folder.
@@ -171,10 +171,10 @@ def copy(dataset: Dataset, files: Iterable[Path], folder: Path) -> Iterator[tupl
 
 
 def summary(found: Grouped, splits: Plan, copied: Mapping[Path, str], seed: int) -> dict[str, object]:
-    """What the split did, for people and for the later steps.
+    """What the split did, for readers and later steps.
 
     Args:
-        copied: where each picture is now, as SPLIT/CLASS/NAME
+        copied: each picture's new place, as SPLIT/CLASS/NAME
     """
     root = found.dataset.root
     several = [
@@ -206,7 +206,7 @@ def summary(found: Grouped, splits: Plan, copied: Mapping[Path, str], seed: int)
 
 
 def findings(found: Grouped) -> list[str]:
-    """What was found of copies and groups, a line each for people."""
+    """The copies and groups found, as lines of text."""
     lines = [f"{count} pictures have copies ({how})" for how, count in found.copies.items()]
     several = [together for together in found.groups if len(together.files) > 1]
     if several:

@@ -14,9 +14,9 @@ _SPLITS = {
 
 
 def split_of(name: str) -> tuple[str, str] | None:
-    """The split that a name stands for, and the rest of it: of "seg_train" train and "seg".
+    """The split that a name stands for, and the rest of the name: train and "seg" for "seg_train".
 
-    Numbers do not count: test1, as Kaggle has it, is test.
+    Numbers are ignored: Kaggle's test1 is test.
     """
     words = [word.rstrip("0123456789") or word for word in re.split(r"[\W_]+", name.lower()) if word]
     found = [number for number, word in enumerate(words) if word in _SPLITS]

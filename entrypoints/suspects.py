@@ -1,13 +1,13 @@
-"""Pictures whose label may be wrong: suspects.json, for a person to look through.
+"""Pictures whose label may be wrong: suspects.json, for a person to review.
 
-Two judges see each training picture, and neither needs a forward pass of its own. One is the network, step by
-step: it learns what most pictures of a class have in common before it learns wrong labels by heart, so that
-its answers of all epochs together resist them (Pleiss et al., Identifying Mislabeled Data using the Area
-Under the Margin Ranking, 2020, https://arxiv.org/abs/2001.10528). The other are the pictures of other folds:
-a linear classifier on their features of the last epoch has never seen the label that it judges. Validation
-pictures taught the network nothing: its answers on them are honest, and may be wrong. There another class has
-to be as probable as usual, as in confident learning: Northcutt, Jiang and Chuang, Confident Learning:
-Estimating Uncertainty in Dataset Labels, 2021, https://arxiv.org/abs/1911.00068.
+Two judges see each training picture; neither needs an extra forward pass. One is the network during training:
+it learns what most pictures of a class share before it memorizes wrong labels, so that its mean answers over
+all epochs resist them (Pleiss et al., Identifying Mislabeled Data using the Area Under the Margin Ranking,
+2020, https://arxiv.org/abs/2001.10528). The other is a linear classifier on the last epoch's features of the
+other folds' pictures: it has never seen the label that it judges. The network did not learn from validation
+pictures: its answers on them are honest, but may be wrong. There another class must be as probable as usual,
+as in confident learning: Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset
+Labels, 2021, https://arxiv.org/abs/1911.00068.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from entrypoints.dataset import spread
 from entrypoints.folders import relative
 from entrypoints.inputs import Splits
 
-# Of a class with fewer training pictures than there are folds, nobody can tell which labels are wrong.
+# A class with fewer training pictures than folds cannot be judged.
 FOLDS = 5
-# The pictures that a fold's classifier is fitted to at most: memory and time are bounded so.
+# Most pictures for fitting a fold's classifier: bounds memory and time.
 MOST_FITTED = 10_000
-# The inverse of the classifier's penalty, on features that have been scaled to variance 1.
+# The inverse of the classifier's penalty, on features scaled to variance 1.
 STRENGTH = 1e-3
-# Suspects that are listed at most: some 200 KB.
+# Most suspects listed: about 200 KB.
 MOST_LISTED = 1000
 METHOD = (
     "Of a training picture, the mean of two probabilities: what the network said of it while it learned, and "
@@ -50,9 +50,9 @@ Labels = npt.NDArray[np.int64]
 
 
 class Seen(NamedTuple):
-    """What there is to judge labels by: arrays whose rows are pictures, as in the splits.
+    """The data to judge labels by: arrays with a row per picture, in the splits' order.
 
-    `epochs` were watched: fewer than there were, where the training went on from a checkpoint.
+    `epochs` counts the watched epochs: not all, if the training resumed from a checkpoint.
     """
 
     epochs: int
@@ -62,9 +62,9 @@ class Seen(NamedTuple):
 
 
 class Watched:
-    """What a network that learns says of its training pictures, and the features that it last had of them.
+    """Collect a learning network's answers on its training pictures, and their latest features.
 
-    For one process's pictures: about 1 KB for each, and 4 bytes for each of its classes.
+    For one process's pictures: about 1 KB each, and 4 bytes per class.
     """
 
     def __init__(self, head: nn.Module, count: int, classes: int) -> None:
@@ -80,7 +80,7 @@ class Watched:
             self._latest = inputs[0].detach()
 
     def add(self, indices: torch.Tensor, scores: torch.Tensor) -> None:
-        """Take the scores of a step's pictures, which the watched layer has just given."""
+        """Add a step's scores, which the watched layer has just computed."""
         features = self._latest
         if not len(self._features):
             self._features = torch.empty(len(self._sums), features.shape[1], dtype=torch.bfloat16)
@@ -89,9 +89,9 @@ class Watched:
         self._seen += len(indices)
 
     def seen(self, validation: torch.Tensor) -> Seen:
-        """What was seen of all processes' pictures, in the first process, which alone has it.
+        """The data of all processes' pictures, in the first process only.
 
-        Every process gives the scores of its validation pictures.
+        Every process passes its validation pictures' scores.
         """
         epochs = self._seen // len(self._sums)
         return Seen(
@@ -103,7 +103,7 @@ class Watched:
 
 
 def by_others(features: Floats, labels: Labels) -> Floats:
-    """Probabilities (pictures x classes) by a classifier that was fitted to the pictures of other folds."""
+    """Probabilities (pictures x classes) from a classifier fitted to the other folds' pictures."""
     rows = StandardScaler().fit_transform(features)
     result = np.zeros((len(labels), labels.max() + 1), np.float32)
     for others, held_out in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels):
@@ -114,21 +114,21 @@ def by_others(features: Floats, labels: Labels) -> Floats:
 
 
 def judge(probabilities: Floats, features: Floats, labels: Labels) -> Floats:
-    """What both judges together say of training pictures: probabilities of shape pictures x classes.
+    """Both judges' combined probabilities for training pictures: pictures x classes.
 
     Args:
-        probabilities: what the network said of them, on average, while it learned; same shape.
-        features: what it had of them in the end. Every label from 0 on has at least FOLDS pictures.
+        probabilities: the network's mean answers while it learned; same shape.
+        features: its latest features. Every label from 0 on has at least FOLDS pictures.
     """
     result: Floats = (probabilities + by_others(features, labels)) / np.float32(2)
     return result
 
 
 def suspect(probabilities: Floats, labels: Labels, as_usual: bool) -> tuple[npt.NDArray[np.bool_], Labels]:
-    """Whether each label is suspect, and the other class that is most probable.
+    """Whether each label is suspect, and the most probable other class.
 
-    It has to be more probable than the label, and `as_usual` at least as probable as it is, on average, for
-    the pictures that have its label.
+    That class must be more probable than the label; with `as_usual`, also at least as probable as it is on
+    average for the pictures with its label.
     """
     rows = np.arange(len(labels))
     own = probabilities[rows, labels]
@@ -143,9 +143,9 @@ def suspect(probabilities: Floats, labels: Labels, as_usual: bool) -> tuple[npt.
 
 
 def find(splits: Splits, seen: Seen, folders: Mapping[str, Path]) -> dict[str, Any]:
-    """What suspects.json holds: the suspects, the most suspect first, or {"left_out": why there are none}.
+    """The value of suspects.json: suspects, most suspect first, or {"left_out": why there are none}.
 
-    Files are named below their split's folder, of `folders`.
+    Files are named below their split's folder in `folders`.
     """
     counts = np.bincount([label for _, label in splits.train], minlength=len(splits.classes))
     judged_classes = np.flatnonzero(counts >= FOLDS)
@@ -200,14 +200,14 @@ def find(splits: Splits, seen: Seen, folders: Mapping[str, Path]) -> dict[str, A
 
 
 def _among(probabilities: Floats, classes: Labels) -> Floats:
-    """The probabilities of some classes alone."""
+    """The probabilities among some classes only."""
     some = probabilities[:, classes]
     result: Floats = some / np.maximum(some.sum(axis=1, keepdims=True), 1e-12)
     return result
 
 
 def sentence(said: Mapping[str, Any]) -> str:
-    """What the training's log says of it."""
+    """The line for the training's log."""
     if "left_out" in said:
         return f"suspect labels: none are told: {said['left_out']}"
     train, validation = (said["judged"][split] for split in (TRAIN, VALIDATION))

@@ -1,4 +1,4 @@
-"""Which of the tables in a dataset names the classes of which pictures."""
+"""Find the tables in a dataset that name its pictures' classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from entrypoints.splits import split_of
 
 
 class Tables:
-    """The tables in a folder, and in folders below it without pictures, such as SageMaker's train_lst/.
+    """The tables in a folder, and in folders without pictures below it, such as SageMaker's train_lst/.
 
-    `problem` says why a table was of no use, for the case that nothing else names classes.
+    `problem` says why a table cannot be used, in case nothing else names classes.
     """
 
     def __init__(self, folders: Folders, base: Path) -> None:
@@ -33,7 +33,7 @@ class Tables:
                 self.problem = self.problem or str(error)
 
     def drop_lists(self, classes: set[str]) -> None:
-        """Leave out tables with a row for each class, which name classes and no pictures.
+        """Leave out tables with a row per class, which name classes but no pictures.
 
         Args:
             classes: names of folders, in lower-case.
@@ -41,17 +41,17 @@ class Tables:
         self._tables = [table for table in self._tables if not _lists(table, classes)]
 
     def of_split(self, split: str | None) -> list[Table]:
-        """The tables whose file is called like a split; for None, those that are not."""
+        """The tables whose file is named like the split; for None, like no split."""
         return [table for table in self._tables if split_of_table(table) == split]
 
     def best(
         self, tables: Sequence[Table], files: Mapping[Path, Sequence[Path]], any_column: bool
     ) -> Labels | None:
-        """What the table that fits says, read from the folder where it names most pictures.
+        """The matching table's reading, from the folder where it names most pictures.
 
         Args:
-            files: by folder. Of several where it names as many, the one of train is taken, or the innermost.
-            any_column: whether the only other column may be the classes whatever it is called.
+            files: by folder. Among folders with equally many, train's is taken, or the innermost.
+            any_column: whether the only other column may hold the classes, whatever its name.
 
         Raises:
             DatasetError: two tables name pictures, or one names pictures in two folders, or twice.
@@ -79,7 +79,7 @@ class Tables:
         """The reading with most pictures.
 
         Raises:
-            DatasetError: there are two, or a name in it means two pictures.
+            DatasetError: there are two, or one of its names means two pictures.
         """
         most = max(_hits(labels) for labels in found)
         best = [labels for labels in found if _hits(labels) == most]
@@ -99,10 +99,10 @@ class Tables:
         return labels
 
     def refuse_unmatched(self, classes: set[str]) -> None:
-        """Refuse tables of labels that name no picture and no class.
+        """Refuse tables of labels that name neither pictures nor classes.
 
         Args:
-            classes: names of folders, in lower-case; a table that explains them is left out.
+            classes: names of folders, in lower case; a table that explains them is left out.
 
         Raises:
             DatasetError: there is one.
@@ -114,7 +114,7 @@ class Tables:
 
 
 def split_of_table(table: Table) -> str | None:
-    """The split that a table's file is called after; its name may have it anywhere."""
+    """The split in a table's file name, anywhere in it."""
     words = re.split(r"[\W_]+", table.file.stem)
     found = {split[0] for word in words if (split := split_of(word)) is not None}
     return found.pop() if len(found) == 1 else None

@@ -1,13 +1,13 @@
 """Train a network on folders of pictures and write the model artifact.
 
 Folders come from the training toolkit's environment (SM_CHANNEL_..., SM_MODEL_DIR, SM_OUTPUT_DATA_DIR),
-hyperparameters from the command line. One metric line per epoch; the best epoch's weights are kept, and its
-line is repeated at the end where another came after it.
-SageMaker's SIGTERM never reaches this program (sagemaker-training-toolkit, issue 125): a job that is stopped
-is killed, and what it leaves are the files of its epochs, each whole or not there.
+hyperparameters from the command line. Each epoch prints one metric line; the best epoch's weights are kept,
+and its line is repeated at the end unless it was the last.
+SageMaker's SIGTERM never reaches this program (sagemaker-training-toolkit, issue 125): a stopped job is
+killed and leaves its epochs' files, each whole or missing.
 
-Several processes (torchrun) train one network: each has its part of the pictures, a step sees `batch_size`
-in all, and the first process writes. So hyperparameters found by one process hold for any number of them.
+Several processes (torchrun) train one network: each has a part of the pictures, a step sees `batch_size` in
+all, and the first process writes. So hyperparameters found with one process hold for any number.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def channel(name: str) -> Path:
 
 
 def supports_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 runs in hardware; emulated it is slower than float32."""
+    """Whether bfloat16 runs in hardware; emulated, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpuinfo = Path("/proc/cpuinfo")
@@ -80,7 +80,7 @@ def train(hp: Hyperparameters) -> None:
     bfloat16 = supports_bfloat16(device)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
-    # Pictures: each process has its part of them
+    # Pictures: each process has a part
     processes = distributed.count()
     splits = read_splits(channel(TRAIN), channel(VALIDATION), processes)
     classes, images, validation_images = splits.classes, len(splits.train), len(splits.validation)
@@ -95,7 +95,7 @@ def train(hp: Hyperparameters) -> None:
     validation_share = len(own_validation) / validation_images
     validation_labels = validation_labels.to(device)
 
-    # Network: frozen layers, whose output for a picture never changes, then the layers that train
+    # Network: frozen layers, whose output for a picture is constant, then the layers that train
     backbone = BACKBONES[hp.backbone]
     weights = find_weights(channel(PRETRAINED))
     pretrained = weights is not None
@@ -119,7 +119,7 @@ def train(hp: Hyperparameters) -> None:
     averaged = distributed.average_gradients(trained)
     watched = None
     if hp.engines:
-        from entrypoints import suspects  # its libraries take a second to import, and trials need none of it
+        from entrypoints import suspects  # its libraries take a second to import, and trials do not need them
 
         watched = suspects.Watched(trained[-1], len(labels), len(classes))
 
@@ -128,7 +128,7 @@ def train(hp: Hyperparameters) -> None:
             output: torch.Tensor = averaged(batch)
         return output.float()
 
-    # What an earlier run of this job left
+    # An earlier run's checkpoint
     journal = Journal(steps)
     best: dict[str, float] = {}
     best_state: dict[str, torch.Tensor] = {}
@@ -193,7 +193,7 @@ def train(hp: Hyperparameters) -> None:
         distributed.average_statistics(trained)
         with torch.inference_mode():
             output = torch.cat([scores(batch) for batch in inputs.validation()])
-            criterion(output, validation_labels)  # for Debugger, whose rules compare it with the training's
+            criterion(output, validation_labels)  # for Debugger's rules, which compare it with the training's
             loss = functional.cross_entropy(output, validation_labels)
         correct = (output.argmax(1) == validation_labels).sum().item()
         metrics = {
@@ -222,7 +222,7 @@ def train(hp: Hyperparameters) -> None:
             checkpoint.save(kept_state, state)
     debugger.close()
     if best["epoch"] < len(journal.epochs):
-        # A metric's last value is the job's: a tuning job compares what the artifacts hold.
+        # A job's metric is its last value: so a tuning job compares the artifacts' epochs.
         kept = {name: value for name, value in best.items() if name != "epoch"}
         print(metric_line(int(best["epoch"]), **kept), flush=True)
 
@@ -268,7 +268,7 @@ def train(hp: Hyperparameters) -> None:
     if not distributed.rank():
         files: dict[str, bytes] = {}
         if hp.engines:
-            from entrypoints.engines import make  # its libraries are not where trials run
+            from entrypoints.engines import make  # trials lack its libraries
 
             files, said = make(backbone, network, model_card, splits.train, splits.validation, hp.known_share)
             model_card |= said
@@ -281,9 +281,9 @@ def train(hp: Hyperparameters) -> None:
 
 
 def trained_on(splits: Splits) -> tuple[bytes, dict[str, object]]:
-    """What the model has seen: the file TRAINED_ON, and an entry of the model card.
+    """The pictures that the model has seen: the file TRAINED_ON, and an entry of model.json.
 
-    Pictures by split and class, and the file's SHA-256: equal for the same pictures, whatever their order.
+    Pictures by split and class, and the file's SHA-256: the same for the same pictures in any order.
     """
     files = [file for file, _ in (*splits.train, *splits.validation)]
     data = digests.to_bytes(digests.of_files(files))

@@ -1,4 +1,4 @@
-"""From metrics to gate.json: the numbers that the pipeline's conditions compare, and what people are told."""
+"""From metrics to gate.json: the numbers that the pipeline's conditions compare, and sentences for users."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IN_WORDS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "m
 
 
 def gate(metric: str, worth: dict[str, Any]) -> dict[str, Any]:
-    """The value of gate.json, which stays small however many classes there are.
+    """The value of gate.json, small for any number of classes.
 
     Args:
         metric: one of contract.GATE_METRICS.
@@ -54,7 +54,7 @@ def gate(metric: str, worth: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_sentence(worth: dict[str, Any]) -> str:
-    """How many of the test pictures the model calls known; empty where it cannot tell."""
+    """The test pictures that the model calls known, in words; empty if it cannot tell."""
     if KNOWN_SHARE not in worth:
         return ""
     found = worth[KNOWN_SHARE]
@@ -63,7 +63,7 @@ def known_sentence(worth: dict[str, Any]) -> str:
 
 
 def sentence(metric: str, worth: dict[str, Any]) -> str:
-    """What was measured, with its interval, and on what."""
+    """The measurement, its interval, and its pictures, in words."""
     pictures, groups, classes = worth["pictures"], worth["groups"], len(worth["classes"])
     counted = f"{pictures} picture{'s' if pictures != 1 else ''}"
     different = "" if groups == pictures else f", {groups} of them different,"
@@ -75,17 +75,17 @@ def sentence(metric: str, worth: dict[str, Any]) -> str:
 
 
 def interval(found: dict[str, float]) -> str:
-    """An interval as people read it."""
+    """An interval in words."""
     return f"95 % interval {cut(found['low'])} to {cut(found['high'])}"
 
 
 def cut(value: float) -> str:
-    """Four decimals, cut and not rounded: 0.89999 stays below 0.9."""
+    """Four decimals, truncated: 0.89999 stays below 0.9."""
     return f"{math.floor(value * 10_000 + 1e-6) / 10_000:g}"
 
 
 def percent(value: float) -> str:
-    """A share (0..1) as people read it, in terminal and report: two decimals, cut as `cut` does it.
+    """A share (0..1) as terminal and report show it: a percentage with two decimals, truncated like `cut`.
 
     267 of 269 is 99.25 % here and 0.9925 there; 0.89999 is 89.99 %, below 90 %.
     """

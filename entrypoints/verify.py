@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
-# How far a probability may be from the evaluation's: its odds by a factor, for the same engine (perhaps on
-# another CPU) and for another one, and SLACK beside that. Engines hardly differ on a picture that they are
-# sure of, so such an answer has to be closer than one between two classes. A temperature (calibration.py)
-# multiplies the logarithm of the odds, and so how far engines differ in it.
+# How far a probability may be from the evaluation's: a factor of its odds, for the same engine (perhaps on
+# another CPU) and for another one, plus SLACK. Engines hardly differ on a picture that they are sure of, so
+# such an answer must be closer than one between two classes. A temperature (calibration.py) multiplies the
+# logarithm of the odds, and so the difference between engines.
 SAME_ENGINE = 1.1
 OTHER_ENGINE = 3.0
 SLACK = 0.01
@@ -45,14 +45,14 @@ def check(
     samples: Path,
     timeout_s: float,
 ) -> str:
-    """Wait until the endpoint is InService and compare its answers; what was found, in words.
+    """Wait until the endpoint is InService and compare its answers; return the findings in words.
 
     Args:
         samples: the folder with test pictures and the evaluation's answers (answers.json).
 
     Raises:
-        VerificationError: it does not come up, serves another config, or answers otherwise than the
-            evaluation did.
+        VerificationError: it does not come up, serves another config, or its answers differ from the
+        evaluation's.
     """
     current = wait_while_busy(sagemaker, endpoint, timeout_s)
     if current is None:
@@ -71,7 +71,7 @@ def check(
 
 
 def wait_while_busy(sagemaker: SageMakerClient, endpoint: str, timeout_s: float) -> dict[str, Any] | None:
-    """The endpoint once it is at rest, or as it is when the time is up; None when there is none."""
+    """The endpoint once it is stable, or when time is up; None if there is none."""
     began, told, said = time.monotonic(), 0.0, ""
     while True:
         current = describe_endpoint(sagemaker, endpoint)
@@ -88,7 +88,7 @@ def wait_while_busy(sagemaker: SageMakerClient, endpoint: str, timeout_s: float)
 def read_questions(samples: Path) -> list[dict[str, Any]]:
     """The evaluation's answers: "file", "predicted", "probabilities": {class: 0..1}, "engine", "temperature".
 
-    An evaluation of an earlier version gives no temperature: its probabilities are those of 1.
+    Evaluations of earlier versions give no temperature: they used 1.
     """
     path = samples / SAMPLE_ANSWERS
     try:
@@ -105,7 +105,7 @@ def read_questions(samples: Path) -> list[dict[str, Any]]:
 
 
 def ask(runtime: SageMakerRuntimeClient, endpoint: str, picture: Path) -> tuple[dict[str, Any], str]:
-    """The endpoint's answer to one picture, and the name of the engine that gave it."""
+    """The endpoint's answer to one picture, and its engine's name."""
     try:
         response = runtime.invoke_endpoint(
             EndpointName=endpoint, ContentType=ANY_IMAGE, Accept=JSON, Body=picture.read_bytes()
@@ -125,7 +125,7 @@ def ask(runtime: SageMakerRuntimeClient, endpoint: str, picture: Path) -> tuple[
 def compare(question: dict[str, Any], answer: dict[str, Any], engine: str) -> None:
     """Raise VerificationError unless every probability is within `bounds` of the evaluation's.
 
-    So the label is the evaluation's, or one that came as close to it.
+    So the label is the evaluation's, or one almost as probable.
     """
     expected, given, label = question["probabilities"], answer["probabilities"], answer["label"]
     where = f"{question['file']}, engine {engine or 'unknown'}, evaluated with {question['engine']}"
@@ -154,13 +154,13 @@ def compare(question: dict[str, Any], answer: dict[str, Any], engine: str) -> No
 
 
 def bounds(probability: float, factor: float) -> tuple[float, float]:
-    """The least and the greatest probability whose odds are within a factor, SLACK added."""
+    """The lowest and highest probability with odds within a factor, plus SLACK."""
     low, high = (odds * probability / (odds * probability + 1 - probability) for odds in (1 / factor, factor))
     return low - SLACK, high + SLACK
 
 
 def restore(sagemaker: SageMakerClient, endpoint: str, config: str, previous: str, timeout_s: float) -> str:
-    """Put the previous endpoint config back if the endpoint has `config`; what was done, in words."""
+    """Restore the previous endpoint config if the endpoint has `config`; return what was done, in words."""
     try:
         current = describe_endpoint(sagemaker, endpoint)
     except (ClientError, BotoCoreError) as error:
@@ -194,7 +194,7 @@ def one_line(error: Exception) -> str:
 
 
 def clients(region: str) -> tuple[SageMakerClient, SageMakerRuntimeClient]:
-    """Clients that try again what SageMaker, or a container under load, was too busy for."""
+    """Clients that retry while SageMaker or a container is busy."""
     config = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
     session = boto3.Session(region_name=region)
     runtime = session.client("sagemaker-runtime", config=config)
@@ -203,7 +203,7 @@ def clients(region: str) -> tuple[SageMakerClient, SageMakerRuntimeClient]:
 
 
 def verify(args: argparse.Namespace) -> tuple[str, int]:
-    """What is to be said, and the exit code."""
+    """The message and the exit code."""
     if args.endpoint == NONE:
         return "nothing was deployed, so there is nothing to verify; DeployEndpoint tells why", 0
     sagemaker, runtime = clients(args.region)

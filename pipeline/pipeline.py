@@ -1,4 +1,4 @@
-"""What runs, in which order.
+"""The steps and their order.
 
 SplitDataset -> TuneHyperparameters -> TrainModel -> FindChampion -> EvaluateModel -> CheckAccuracy
     CheckAccuracy, accuracy >= AccuracyThreshold -> CheckGuessing
@@ -21,10 +21,10 @@ from steps.sdk import OfflineSession, Pipeline, PipelineSession
 def build_pipeline(
     settings: Settings, session: PipelineSession, digests: Mapping[str, str] | None = None
 ) -> Pipeline:
-    """The pipeline, without a single request to AWS.
+    """Build the pipeline without any request to AWS.
 
-    `digests` are those of the code bundles, by name (default: entrypoints/ as it is now); the bundles
-    themselves are put by `steps.code.upload`.
+    `digests` are the code bundles', by name (default: the current entrypoints/); `steps.code.upload` uploads
+    the bundles.
     """
     digests = digests or code.digests(code.bundles(package_source=settings.package_source))
     urls = {name: code.url(settings, name, digest) for name, digest in digests.items()}
@@ -46,11 +46,11 @@ def build_pipeline(
         parameters=parameters,
         steps=[splitting, tuning, training, finding, evaluating, checking],
         sagemaker_session=session,
-        # Otherwise each execution would leave an experiment and a trial behind.
+        # Otherwise each execution would create an experiment and a trial.
         pipeline_experiment_config=None,
     )
 
 
 def pipeline_session(settings: Settings) -> PipelineSession:
-    """A session for `build_pipeline` that knows region and bucket and reaches nothing."""
+    """A session for `build_pipeline` with region and bucket, without network requests."""
     return OfflineSession(settings.region, settings.bucket)

@@ -1,7 +1,7 @@
-"""The model over HTTP: GET /ping, POST /invocations or / with pictures or a tensor, GET / for people.
+"""The model over HTTP: GET /ping, POST /invocations or / with pictures or a tensor, GET / for browsers.
 
-Runs at the root of an unpacked model artifact, on its own (`uvicorn app:app`, with worker processes) or under
-Ray Serve (deployment.py). Errors are JSON: {"code": a word, "message": a sentence}.
+Runs at the root of an unpacked model artifact, alone (`uvicorn app:app`, with worker processes) or under Ray
+Serve (deployment.py). Errors are JSON: {"code": a word, "message": a sentence}.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from entrypoints.serving.protocol import ARTIFACT, error
 from entrypoints.serving.workers import COUNT_VARIABLE, Busy, Pool, Processes, cores
 
 PAGE = Path(__file__).with_name("page.html")
-# Of all requests together, those that still arrive included: ten of the largest, thousands of usual ones.
+# For all requests together, including those still arriving: ten of the largest, thousands of usual ones.
 MAX_HELD_BYTES = 10 * MAX_BODY_BYTES
-# The largest body at 10 Mbit/s. SageMaker gives an invocation 60 s.
+# The largest body at 10 Mbit/s. SageMaker allows 60 s per invocation.
 BODY_TIMEOUT_S = 20.0
 RETRY_AFTER_S = 1
-# nginx's status for a client that closed the connection; it gets no answer, but a line in the log.
+# nginx's status for a client that closed the connection: no answer, but a line in the log.
 CLIENT_CLOSED = 499
 CODES = {
     400: "bad_request",
@@ -57,7 +57,7 @@ CODES = {
 
 
 def build(make_pool: Callable[[], Pool]) -> Starlette:
-    """The application, with a pool of workers of its own from startup to shutdown."""
+    """The application, with its own pool of workers from startup to shutdown."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -81,17 +81,17 @@ def build(make_pool: Callable[[], Pool]) -> Starlette:
 
 
 async def ping(request: Request) -> Response:
-    """200 while every worker lives and has predicted."""
+    """200 while every worker is alive and has predicted."""
     return Response(status_code=200 if request.app.state.pool.healthy else 503)
 
 
 async def root(request: Request) -> Response:
-    """The page for people; SageMaker's adapter in front of Ray Serve posts invocations here."""
+    """The page for browsers; SageMaker's adapter before Ray Serve posts invocations here."""
     return await invocations(request) if request.method == "POST" else FileResponse(PAGE)
 
 
 async def invocations(request: Request) -> Response:
-    """The answer to one body; refused before it is read where that can be known."""
+    """The answer to one body; refused before reading, if possible."""
     pool: Pool = request.app.state.pool
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not accepts(content_type):
@@ -103,7 +103,7 @@ async def invocations(request: Request) -> Response:
     async with body_of(request) as body:
         try:
             async with pool.worker() as worker:
-                if await request.is_disconnected():  # while it waited
+                if await request.is_disconnected():  # while waiting
                     raise ClientDisconnect
                 request.state.engine = worker.engine
                 status, content = await worker.answer(body, content_type, accept)
@@ -116,7 +116,7 @@ async def invocations(request: Request) -> Response:
 
 
 def accepts(content_type: str) -> bool:
-    """Whether bodies of this type are looked at; it is in lower case and without parameters."""
+    """Whether bodies of this type are read; it is in lower case and without parameters."""
     named = (*ACCEPTED_CONTENT_TYPES, *UNSPECIFIC_CONTENT_TYPES)
     return content_type in named or content_type.startswith("image/")
 
@@ -124,7 +124,7 @@ def accepts(content_type: str) -> bool:
 def negotiate(accept: str) -> str:
     """The content type of the answer for an Accept header (RFC 9110, section 12.5.1); JSON wins ties.
 
-    The parameter explain=map of JSON is ours and stays beside it.
+    JSON's parameter explain=map is ours and is kept.
     """
     weights: dict[str, float] = {}
     explained = False
@@ -153,7 +153,7 @@ def negotiate(accept: str) -> str:
 
 @asynccontextmanager
 async def body_of(request: Request) -> AsyncIterator[bytes]:
-    """The body, held for as long as the context; read no further than the limits of size, time and memory."""
+    """The body, held during the context; read within limits of size, time and memory."""
     if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
         raise too_large()
     state = request.app.state
@@ -175,7 +175,7 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
             raise HTTPException(408, message, {"Connection": "close"}) from None
         request.state.bytes = size
         body = b"".join(chunks)
-        chunks.clear()  # not held beside it
+        chunks.clear()  # no second copy
         yield body
     finally:
         state.held_bytes -= size
@@ -205,12 +205,12 @@ async def give_up(_: Request, __: Exception) -> Response:
 
 
 async def fail(_: Request, __: Exception) -> Response:
-    """The answer to our own mistakes; the server logs the exception."""
+    """The answer to our own errors; the server logs the exception."""
     return Response(error(CODES[500], "The server made a mistake; its log says which."), 500, media_type=JSON)
 
 
 class Log:
-    """One JSON line per request to standard output, except for healthy pings; never what a picture shows."""
+    """One JSON line per request on standard output, except healthy pings; never a picture's content."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

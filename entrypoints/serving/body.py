@@ -1,7 +1,7 @@
-"""A request's body: the pictures or the tensor in it, however it was sent.
+"""A request's body: its pictures or tensor, in any usual form.
 
-The bytes decide what a body is; the content type says more only where it names a form of ours. This file
-travels inside the model artifact and needs NumPy only.
+The bytes decide what a body is; the content type matters only if it names one of our forms. This file is
+part of the model artifact and needs only NumPy.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from numpy.lib import format as npy
 
 from entrypoints.contract import FORM, JSON, NPY
 
-# Pictures in one body.
+# Pictures per body.
 MAX_IMAGES = 64
-# Lists in one JSON body: the rows of MAX_IMAGES tensors of 1,000 pixels' height. Their number, and those of
-# objects and texts, bound what reading it allocates.
+# Lists per JSON body: the rows of MAX_IMAGES tensors with a height of 1,000 pixels. This number, and those of
+# objects and strings, bound the memory for reading it.
 MAX_LISTS = MAX_IMAGES * 3 * 1000
-# Of a .npy file; NumPy's own headers of such tensors have 118 bytes.
+# For a .npy file; NumPy's own headers for such tensors have 118 bytes.
 MAX_HEADER_BYTES = 1000
-# What NumPy raises on a damaged header, which is Python source.
+# NumPy's errors on a damaged header, which is Python source.
 _HEADER_ERRORS = (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError, TokenError)
-# How bodies begin that are taken for what they are, whatever their content type says.
+# First bytes of bodies that are recognized whatever their content type.
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG")
 _NPY = b"\x93NUMPY"
-# Values of normalised pixels stay far below; those of pixels themselves end at 255.
+# Normalized pixels stay far below; raw pixels reach 255.
 _LARGE_PIXEL, _LARGEST_PIXEL = 20, 255
 _DATA_URL = re.compile(r"\s*data:([^,]{0,200}),", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*(https?|s3|file|gs)://", re.IGNORECASE)
-_STANDARD = str.maketrans("-_", "+/", " \t\r\n")  # base64's letters for URLs, and breaks of lines
-# No blanks: those would be words.
+_STANDARD = str.maketrans("-_", "+/", " \t\r\n")  # base64's letters for URLs, and line breaks
+# No blanks: they would mean words.
 _BASE64 = re.compile(
     rb"\s*(b?[\"'])?(data:[^,]{0,200};base64,)?[a-z0-9+/_-][a-z0-9+/_=\r\n-]{15,}[\"']?\s*\Z", re.IGNORECASE
 )
@@ -50,7 +50,7 @@ _JSON_FORMS = (
 
 
 class InputError(ValueError):
-    """A body that cannot be predicted: a code for programs and one sentence for the caller.
+    """A body that cannot be predicted: a code for programs, one sentence for the caller.
 
     Codes: invalid_image, invalid_tensor, invalid_json, too_many_images.
     """
@@ -65,7 +65,7 @@ class InputError(ValueError):
 
 
 class Pictures(NamedTuple):
-    """Files of pictures, what to call each in a message, and whether one object answers them, not a list."""
+    """Picture files, their names in messages, and whether the answer is one object, not a list."""
 
     files: Sequence[bytes]
     names: Sequence[str]
@@ -73,21 +73,21 @@ class Pictures(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """The network's input, float32 of shape N x 3 x H x W; `single` as of Pictures."""
+    """The network's input, float32 of shape N x 3 x H x W; `single` as in Pictures."""
 
     inputs: npt.NDArray[np.float32]
     single: bool
 
 
 def read(body: bytes, content_type: str, image_size: int) -> Pictures | Tensor:
-    """What a body holds.
+    """A body's content.
 
     Args:
-        content_type: in lower case, without parameters; it may be empty.
-        image_size: H and W of the tensors that the model takes.
+        content_type: in lower case, without parameters; may be empty.
+        image_size: H and W of the model's tensors.
 
     Raises:
-        InputError: it holds neither pictures nor a tensor of that size.
+        InputError: neither pictures nor a tensor of that size.
     """
     if content_type == FORM or (body.startswith(b"--") and b"form-data" in body[:_SAMPLE_BYTES]):
         return _read_form(body, image_size)
@@ -101,7 +101,7 @@ def read(body: bytes, content_type: str, image_size: int) -> Pictures | Tensor:
 
 
 def _read_bytes(body: bytes, name: str, image_size: int) -> Pictures | Tensor:
-    """A body, or a file of a form, that is what its bytes say."""
+    """A body, or a form's file, judged by its bytes."""
     if body.startswith(_NPY):
         return _read_npy(body, image_size)
     sample = body[:_SAMPLE_BYTES]
@@ -119,7 +119,7 @@ def _read_bytes(body: bytes, name: str, image_size: int) -> Pictures | Tensor:
 def _read_form(body: bytes, image_size: int) -> Pictures | Tensor:
     """The files of a form (RFC 7578), as browsers and `requests.post(files=...)` send them.
 
-    Not with email's parser of whole messages, which takes a picture for text and splits it into lines.
+    Not with email's message parser, which splits pictures into lines like text.
     """
     boundary = body[: body.find(b"\r\n")].rstrip()
     if not boundary.startswith(b"--") or len(boundary) < 3:
@@ -132,7 +132,7 @@ def _read_form(body: bytes, image_size: int) -> Pictures | Tensor:
         headers = BytesHeaderParser().parsebytes(head)
         if headers.get_filename() is None:
             texts.append(content)
-        elif content or headers.get_filename():  # else a field of a form in which nothing was chosen
+        elif content or headers.get_filename():  # else a form field without a chosen file
             files.append(content)
         if len(files) > MAX_IMAGES:
             raise _too_many()
@@ -172,7 +172,7 @@ def _read_json(body: bytes, image_size: int) -> Pictures | Tensor:
 
 
 def _picture(item: Any, name: str) -> bytes:
-    """One of several pictures: base64, or an object with it."""
+    """One of several pictures: base64, or an object with base64."""
     if isinstance(item, dict) and len(item) == 1:
         item = item.get("b64", item.get("image"))
     if not isinstance(item, str):
@@ -181,7 +181,7 @@ def _picture(item: Any, name: str) -> bytes:
 
 
 def _from_base64(text: str, name: str) -> bytes:
-    """The bytes of base64 in its usual forms: a data URL, in lines, with letters for URLs, unpadded."""
+    """Decode base64 in its usual forms: data URLs, with line breaks, URL-safe, unpadded."""
     if _ADDRESS.match(text):
         raise InputError("invalid_json", f"{name} is an address, which is not fetched; send BASE64.")
     if url := _DATA_URL.match(text):
@@ -196,7 +196,7 @@ def _from_base64(text: str, name: str) -> bytes:
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    """The shape of nested lists, as their first elements tell it; None if these hold no numbers."""
+    """The shape of nested lists, from their first elements; None if these are not numbers."""
     shape: list[int] = []
     while isinstance(value, list) and value and len(shape) < 8:
         shape.append(len(value))
@@ -217,13 +217,13 @@ def _from_lists(lists: list[Any], shape: tuple[int, ...], image_size: int) -> Te
 
 
 def _read_npy(body: bytes, image_size: int) -> Tensor:
-    """Read .npy bytes; unlike np.load, allocates nothing on the word of the header alone."""
+    """Read .npy bytes; unlike np.load, allocate nothing because of the header alone."""
     file = BytesIO(body)
     try:
         version = npy.read_magic(file)  # type: ignore[no-untyped-call]
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = read_header(file, MAX_HEADER_BYTES)  # type: ignore[call-arg, no-untyped-call]
-        shape = tuple(map(int, shape))  # True is an integer too
+        shape = tuple(map(int, shape))  # True is an integer, too
     except _HEADER_ERRORS:
         raise InputError("invalid_tensor", "The body is not a NumPy .npy file.") from None
     if dtype.kind != "f":

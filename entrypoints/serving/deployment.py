@@ -16,10 +16,10 @@ def application() -> Starlette:
 
 
 class Classifier:
-    """The model behind the ASGI app: one worker, of which Ray keeps as many as there are cores."""
+    """The model behind the ASGI app: one worker; Ray keeps one per core."""
 
     async def check_health(self) -> None:
-        """Raise when a prediction does not end; Ray then replaces this replica."""
+        """Raise if a prediction does not end; Ray then replaces this replica."""
         if not pool.alive:
             raise TimeoutError(f"a prediction has taken longer than {TIMEOUT_S} s")
 

@@ -1,8 +1,8 @@
-"""Whether a picture is like those that the model was trained on: how far its features lie from theirs.
+"""Whether a picture is like the training pictures: the distance between their features.
 
-The distance is Mahalanobis' to the nearest class, with one covariance for all classes: Lee et al., A Simple
-Unified Framework for Detecting Out-of-Distribution Samples, 2018, https://arxiv.org/abs/1807.03888. known.py
-of the training makes what is read here; benchmarks/unknown.py compares it with other ways.
+It is the Mahalanobis distance to the nearest class, with one covariance for all classes: Lee et al., A Simple
+Unified Framework for Detecting Out-of-Distribution Samples, 2018, https://arxiv.org/abs/1807.03888. The
+training's known.py writes this module's data; benchmarks/unknown.py compares it with other methods.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Known:
-    """The features of the training pictures, so far as a distance from them needs it."""
+    """Statistics of the training pictures' features, for distances from them."""
 
-    whiten: Floats  # features x features: what they are multiplied by so that they spread evenly
+    whiten: Floats  # features x features: multiplied by this, features spread evenly
     means: Floats  # classes x features: the classes' means, whitened
-    threshold: float  # the distance up to which a picture is known, for one engine
+    threshold: float  # the largest distance of a known picture, for one engine
 
     def scores(self, features: Floats) -> Floats:
-        """Distances (N) of features (N x features) as multiples of the threshold: above 1 is unknown."""
+        """Distances (N) of features (N x features) in multiples of the threshold: above 1 is unknown."""
         result: Floats = distances(self.whiten, self.means, features) / np.float32(self.threshold)
         return result
 
 
 def distances(whiten: Floats, means: Floats, features: Floats) -> Floats:
-    """How far each row of features lies from the nearest class."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of tensors that are no pictures; see predictor.py
+    """Each row's distance from the nearest class."""
+    with np.errstate(over="ignore", invalid="ignore"):  # from tensors that are not pictures; see predictor.py
         points = features @ whiten
         squares = np.square(points).sum(axis=1, keepdims=True) - 2 * points @ means.T
         squares += np.square(means).sum(axis=1)
@@ -45,10 +45,10 @@ def distances(whiten: Floats, means: Floats, features: Floats) -> Floats:
 
 
 def load(folder: Path, model_card: Mapping[str, Any], engine: str) -> Known | None:
-    """What an unpacked artifact holds for an engine; None where it is of an earlier version, or has none.
+    """An unpacked artifact's data for an engine; None for earlier versions, or if there is none.
 
     Raises:
-        ValueError: it holds what is not a number; the message is one line.
+        ValueError: it holds values that are not numbers; the message is one line.
     """
     said = model_card.get("known", {})
     if "thresholds" not in said:

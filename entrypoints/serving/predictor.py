@@ -1,6 +1,6 @@
-"""Between a request's bytes and an answer's: load, decode, predict or recognize; `answer` is them all.
+"""From a request's bytes to an answer's: load, decode, predict or recognize; `answer` does all.
 
-This file travels inside the model artifact. It needs onnxruntime, NumPy and Pillow, and no torch.
+This file is part of the model artifact. It needs onnxruntime, NumPy and Pillow, but not torch.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from entrypoints.serving import body, known, weights
 from entrypoints.serving.body import InputError, Tensor
 from entrypoints.serving.known import Known
 
-# The names of the engines' only input and of their outputs; those of earlier versions give scores only.
+# Names of the engines' only input and of their outputs; earlier versions return only scores.
 INPUT = "input"
 SCORES = "scores"
 FEATURES = "features"
 MAPS = "maps"
-# Inputs that are predicted at a time: larger batches are no faster on one thread and take more memory.
+# Inputs per prediction: larger batches are not faster on one thread and take more memory.
 BATCH = 8
 
 Inputs = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ Maps = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Model:
-    """An engine, ready to predict, and what model.json says about using it."""
+    """An engine, ready to predict, and its settings from model.json."""
 
     session: onnxruntime.InferenceSession
     engine: str
@@ -48,18 +48,18 @@ class Model:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_value: int = depth.MAX_VALUE  # the full scale of 16-bit values
-    temperature: float = 1.0  # that scores are divided by before they become probabilities
-    known: Known | None = None  # what tells pictures that are unlike the training's, where there is something
+    temperature: float = 1.0  # divides scores before they become probabilities
+    known: Known | None = None  # recognizes pictures unlike the training's, if the artifact can
 
 
 def load(folder: Path, engine: str | None = None) -> Model:
-    """Read an unpacked model artifact, for inference on one thread of the CPU.
+    """Read an unpacked model artifact, for inference on one CPU thread.
 
-    Without `engine` the best one is taken: int8 where the artifact holds it, unless it needs VNNI and the
-    processor has none; else fp32.
+    Without `engine`, take the best: int8 if the artifact has it, unless it needs VNNI and the processor has
+    none; else fp32.
 
     Raises:
-        FileNotFoundError: model.json is missing, or the engine is; the message is one line.
+        FileNotFoundError: model.json or the engine is missing; the message is one line.
         ValueError: one of its numbers is NaN or infinite; the message is one line.
     """
     model_card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
@@ -95,7 +95,7 @@ def load(folder: Path, engine: str | None = None) -> Model:
 
 
 def engines(folder: Path) -> tuple[str, ...]:
-    """The names of the engines that an unpacked artifact holds, best first."""
+    """The names of an unpacked artifact's engines, best first."""
     return tuple(name for name, file in ENGINES.items() if (folder / file).is_file())
 
 
@@ -111,7 +111,7 @@ def has_vnni() -> bool:
 
 
 def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An engine on this number of threads, none of which spins while it waits: others share the cores."""
+    """An engine on this number of threads, which do not spin while waiting: others share the cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -123,12 +123,12 @@ def open_session(file: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 def answer(model: Model, body: bytes, content_type: str, accept: str) -> bytes:
     """The answer to a request: decode, predict and encode in one.
 
-    As application/json what `recognize` says, as application/x-npy the scores, float32 of shape N x classes.
-    One picture is answered with one object, a list of pictures or a tensor with a list. EXPLAINED_JSON asks
-    for maps, too.
+    application/json has `recognize`'s answers, application/x-npy the scores, float32 of shape N x classes.
+    The answer to one picture is one object; to a list of pictures or a tensor, a list. EXPLAINED_JSON adds
+    maps.
 
     Raises:
-        InputError: as `decode` and `predict`.
+        InputError: like `decode` and `predict`.
     """
     inputs, single = _read(model, body, content_type)
     if accept == NPY:
@@ -142,9 +142,9 @@ def answer(model: Model, body: bytes, content_type: str, accept: str) -> bytes:
 def decode(model: Model, body: bytes, content_type: str) -> Inputs:
     """Turn a request body into the network's input, float32 of shape N x 3 x H x W.
 
-    A picture gives N = 1; it may be of any of image.FORMATS, whichever of their content types is declared:
-    its bytes decide. JSON is {"image": BASE64} or {"images": [BASE64, ...]} with at most MAX_IMAGES pictures.
-    A tensor (application/x-npy) was transformed by the caller and is taken as it is.
+    A picture gives N = 1, in any of image.FORMATS: its bytes decide, not the declared content type. JSON is
+    {"image": BASE64} or {"images": [BASE64, ...]} with at most MAX_IMAGES pictures. A tensor
+    (application/x-npy) was transformed by the caller and is used unchanged.
 
     Raises:
         InputError: not a picture, not such JSON, or not a float32 tensor of that shape with finite values.
@@ -156,15 +156,15 @@ def predict(model: Model, inputs: Inputs) -> Scores:
     """Scores (logits), float32 of shape N x classes, for float32 input of shape N x 3 x H x W.
 
     Raises:
-        InputError: the input is so large that scores are not finite.
+        InputError: the input's values are so large that scores are not finite.
     """
     return _outputs(model, inputs, SCORES)[0]
 
 
 def measure(model: Model, inputs: Inputs) -> tuple[Scores, Scores | None]:
-    """Scores as `predict`, and of each input how far it is from the training's pictures.
+    """Scores like `predict`, and each input's distance from the training pictures.
 
-    The second array (N) is what `recognize` calls "score"; None where the artifact cannot tell.
+    The second array (N) is `recognize`'s "score"; None if the artifact cannot tell.
 
     Raises:
         InputError: as `predict`.
@@ -178,12 +178,11 @@ def measure(model: Model, inputs: Inputs) -> tuple[Scores, Scores | None]:
 
 
 def recognize(model: Model, inputs: Inputs, explain: bool = False) -> list[dict[str, Any]]:
-    """What is to be said of each input: label, probabilities, and whether it is like the training's pictures.
+    """The answer for each input: label, probabilities, and whether it is like the training pictures.
 
-    "score" tells how far it is from these, and "known" whether that is at most 1. With `explain` there is a
-    "map", row by row: how much each place speaks for the label, which is the label's score there less the
-    mean of all classes' scores there. It covers the picture's middle: a square whose side is "map_side"
-    (0..1) of the shorter side.
+    "score" is its distance from them, and "known" whether that is at most 1. `explain` adds a "map", row by
+    row: each place's evidence for the label, its score there minus the mean of all classes' scores there. It
+    covers the picture's centre: a square whose side is "map_side" (0..1) of the shorter side.
 
     Raises:
         InputError: as `predict`.
@@ -206,8 +205,8 @@ def recognize(model: Model, inputs: Inputs, explain: bool = False) -> list[dict[
 def run(session: onnxruntime.InferenceSession, wanted: Sequence[str], inputs: Inputs) -> list[Scores]:
     """Some of an engine's outputs.
 
-    The others are computed, too, which takes no time that can be measured. To leave them out, with
-    onnxruntime's only_execute_path_to_fetches, took up to twice as long.
+    The others are computed, too, in no measurable time. Leaving them out, with onnxruntime's
+    only_execute_path_to_fetches, took up to twice as long.
     """
     outputs: list[Scores] = session.run(wanted, {INPUT: inputs})
     return outputs
@@ -233,7 +232,7 @@ def _check(outputs: Scores) -> None:
 
 
 def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
-    """Label and probability per class (softmax of the scores at the model's temperature) for each row."""
+    """Each row's label and probability per class (softmax of the scores at the model's temperature)."""
     shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
     powers = np.exp(shifted / model.temperature)
     probabilities = (powers / powers.sum(axis=1, keepdims=True)).tolist()
@@ -247,7 +246,7 @@ def describe(model: Model, scores: Scores) -> list[dict[str, Any]]:
 
 
 def _read(model: Model, content: bytes, content_type: str) -> tuple[Inputs, bool]:
-    """The network's input, and whether one object answers it, not a list."""
+    """The network's input, and whether the answer is one object, not a list."""
     found = body.read(content, content_type, model.image_size)
     if isinstance(found, Tensor):
         return found

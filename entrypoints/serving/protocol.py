@@ -1,4 +1,4 @@
-"""What server and workers share: how they speak, where the artifact is, how long an answer may take."""
+"""Shared by server and workers: protocol, place of the artifact, time limit of an answer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import entrypoints
 
 ARTIFACT = Path(entrypoints.__path__[0]).parent
-# How a frame begins. Request: length of "content type, newline, accept", length of the body. Answer: HTTP
-# status, length of the content. The first answer says that the worker has predicted, and with which engine.
+# A frame's header. Request: length of "content type, newline, accept", length of the body. Answer: HTTP
+# status, length of the content. The first answer says that the worker has predicted, and names its engine.
 FRAME = struct.Struct("!HI")
-# The name and the meaning are those of SageMaker's inference toolkit. SageMaker itself waits for 60 s, the
-# queue and a slow client included.
+# Name and meaning come from SageMaker's inference toolkit. SageMaker itself waits 60 s, including the queue
+# and a slow client.
 TIMEOUT_VARIABLE = "SAGEMAKER_MODEL_SERVER_TIMEOUT"
 TIMEOUT_S = int(os.environ.get(TIMEOUT_VARIABLE, "20"))
 
@@ -23,5 +23,5 @@ Answer = tuple[int, bytes]
 
 
 def error(code: str, message: str) -> bytes:
-    """The content of every answer that is an error."""
+    """The content of an error's answer."""
     return json.dumps({"code": code, "message": message}, ensure_ascii=False).encode()

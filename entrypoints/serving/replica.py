@@ -1,4 +1,4 @@
-"""The pool of a Ray Serve replica: one thread of its own process, with the same bounded queue."""
+"""A Ray Serve replica's pool: one thread of its own process, with the same bounded queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from entrypoints.serving.workers import Pool
 
 
 class InProcess(Pool):
-    """One thread of this process. A replica of Ray Serve is itself the worker: Ray replaces one that dies."""
+    """One thread of this process. A Ray Serve replica is the worker: Ray replaces dead ones."""
 
     def __init__(self, artifact: Path) -> None:
         super().__init__(count=1)
@@ -35,7 +35,7 @@ class InProcess(Pool):
 
     @property
     def alive(self) -> bool:
-        """Whether no request has taken longer than a worker process may."""
+        """Whether no request has exceeded a worker process's time limit."""
         return self._began is None or time.monotonic() - self._began < TIMEOUT_S
 
     async def answer(self, body: bytes, content_type: str, accept: str) -> Answer:

@@ -1,7 +1,7 @@
-"""Whether all weights of an engine are numbers: onnxruntime loads NaN, and answers with it, or hides it.
+"""Whether all weights of an engine are numbers: onnxruntime loads NaN, and returns or hides it.
 
-What a maximum makes of NaN depends on the processor, so answers do not tell. Reads the file's own format
-(protobuf, field numbers of onnx.proto), since the package onnx is not where a model serves.
+The maximum of NaN depends on the processor, so answers do not tell. Reads the file's format (protobuf, field
+numbers of onnx.proto) itself, since endpoints lack the package onnx.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 _GRAPH, _NODE, _INITIALIZER, _ATTRIBUTE, _TENSOR, _SUBGRAPH = 7, 1, 5, 5, 5, 6
 # TensorProto.data_type, .float_data, .name, .raw_data, .double_data
 _TYPE, _FLOATS, _NAME, _RAW, _DOUBLES = 2, 4, 8, 9, 10
-# TensorProto.DataType of the types that have NaN and that engines.py makes, as they lie in raw_data.
+# TensorProto.DataType of engines.py's types with NaN, as stored in raw_data.
 _RAW_TYPES = {1: "<f4", 10: "<f2", 11: "<f8"}
 # The wire types of protobuf.
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 
 
 def check(engine: Path) -> None:
-    """Refuse an engine, which onnxruntime has loaded, with weights that are NaN or infinite.
+    """Refuse an engine, already loaded by onnxruntime, with NaN or infinite weights.
 
     Raises:
-        ValueError: it has; the message is one line.
+        ValueError: it has some; the message is one line.
     """
     with (
         engine.open("rb") as file,
@@ -43,7 +43,7 @@ def check(engine: Path) -> None:
 
 
 def _not_finite(graph: memoryview) -> Iterator[str]:
-    """The names of the tensors of a graph that are not all numbers."""
+    """The names of a graph's tensors with values that are not numbers."""
     tensors = list(_of(graph, _INITIALIZER))
     for node in _of(graph, _NODE):
         for attribute in _of(node, _ATTRIBUTE):
@@ -63,7 +63,7 @@ def _not_finite(graph: memoryview) -> Iterator[str]:
 
 
 def _of(message: memoryview, wanted: int) -> Iterator[memoryview]:
-    """The parts of a message that a field of it holds."""
+    """The parts of a message in one of its fields."""
     for number, value in _fields(message):
         if number == wanted and isinstance(value, memoryview):
             yield value
@@ -90,7 +90,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
 
 
 def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, lowest first, and the place behind it."""
+    """A number of 7 bits per byte, lowest first, and the position after it."""
     value = shift = 0
     while True:
         byte = message[place]

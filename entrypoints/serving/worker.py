@@ -1,7 +1,7 @@
-"""One worker: a process with one thread that answers the requests it reads from its standard input.
+"""One worker: a process with one thread that answers requests from its standard input.
 
-That is a socket whose other end the server keeps (workers.py). What a picture can do to a process that
-decodes it, it does to a worker: crash it, fill its memory, keep it busy; the server lives on.
+That is a socket to the server (workers.py). A picture that crashes its decoding process, fills its memory or
+keeps it busy only harms a worker; the server lives on.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from entrypoints.serving import predictor
 from entrypoints.serving.body import InputError
 from entrypoints.serving.protocol import ARTIFACT, FRAME, TIMEOUT_S, Answer, error
 
-# Pillow decodes image.py's 100 million pixels to 0.4 GB and turns them upright in as much again; what takes
-# more is refused. On Linux this counts the memory that the process asks for, its libraries' 0.3 GB included.
+# Pillow decodes image.py's 100 million pixels to 0.4 GB and turns them upright in another 0.4 GB; more is
+# refused. On Linux this counts the memory that the process requests, including its libraries' 0.3 GB.
 MEMORY_BYTES = 3 << 29
 
 
 def load(artifact: Path) -> predictor.Model:
-    """The model of an unpacked artifact, once it has predicted.
+    """The model of an unpacked artifact, after its first prediction.
 
     Raises:
         FileNotFoundError: the artifact lacks a file.
@@ -37,7 +37,7 @@ def load(artifact: Path) -> predictor.Model:
 
 
 def answer(model: predictor.Model, body: bytes, content_type: str, accept: str) -> Answer:
-    """The HTTP status and the content that answer a request body."""
+    """The HTTP status and content for a request body."""
     try:
         return 200, predictor.answer(model, body, content_type, accept)
     except InputError as problem:
@@ -49,7 +49,7 @@ def answer(model: predictor.Model, body: bytes, content_type: str, accept: str) 
 
 def main() -> None:
     """Answer requests until the server closes the socket."""
-    # A signal to the whole group is the server's business: it first answers what it has taken.
+    # The server handles signals to the group: it first answers accepted requests.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
@@ -57,11 +57,11 @@ def main() -> None:
         model = load(ARTIFACT)
     except (FileNotFoundError, ValueError) as problem:
         sys.exit(str(problem))
-    # A server that ended amid a request has no use for the answer.
+    # The server ended during a request and does not need the answer.
     with socket.socket(fileno=0) as server, contextlib.suppress(ConnectionError):
         send(server, 200, model.engine.encode())
         while head := server.recv(FRAME.size, socket.MSG_WAITALL):
-            # Ends the process, whatever its libraries are busy with, and even when the server is gone.
+            # Ends the process even if its libraries are busy, and even if the server is gone.
             signal.alarm(TIMEOUT_S)
             how, size = FRAME.unpack(head)
             content_type, accept = server.recv(how, socket.MSG_WAITALL).decode().split("\n")

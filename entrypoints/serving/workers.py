@@ -17,25 +17,25 @@ from typing import Protocol
 
 from entrypoints.serving.protocol import FRAME, TIMEOUT_S, Answer, error
 
-# The name and the meaning are those of SageMaker's inference toolkit.
+# Name and meaning come from SageMaker's inference toolkit.
 COUNT_VARIABLE = "SAGEMAKER_MODEL_SERVER_WORKERS"
-# At 5 to 10 ms a picture, the last in the queue waits a quarter of a second.
+# At 5 to 10 ms per picture, the last in the queue waits a quarter of a second.
 WAITING_PER_WORKER = 32
-# For queues of pictures that take longer: who has waited this long asks again later.
+# For slower pictures: a client that has waited this long should retry later.
 WAITING_S = 5.0
-# A worker that dies is replaced after a pause: the first, doubled each time up to the last, until one has
-# lived a while.
+# A dead worker is replaced after a pause: the first, doubled each time up to the last, until one has lived
+# a while.
 PAUSES_S = (0.1, 10.0)
 A_WHILE_S = 30.0
 STOP_TIMEOUT_S = 2.0
 
 
 class Busy(Exception):
-    """The queue is full, or did not move."""
+    """The queue is full or did not move."""
 
 
 class StartError(Exception):
-    """A worker ended before it had predicted; what it wrote to standard error says why."""
+    """A worker ended before its first prediction; its standard error says why."""
 
 
 class Worker(Protocol):
@@ -51,7 +51,7 @@ class Worker(Protocol):
 
 
 class Pool(ABC):
-    """Workers, and the queue of requests that wait for one. Use it as an asynchronous context manager."""
+    """Workers, and the queue of waiting requests. Use it as an asynchronous context manager."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -67,7 +67,7 @@ class Pool(ABC):
 
     @property
     def healthy(self) -> bool:
-        """Whether every worker lives and has predicted."""
+        """Whether every worker is alive and has predicted."""
         return self._alive == self.count
 
     @property
@@ -77,10 +77,10 @@ class Pool(ABC):
 
     @contextlib.asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
-        """A worker for one request, in the order of asking.
+        """A worker for one request, first come, first served.
 
         Raises:
-            Busy: too many wait already, or this one has waited for WAITING_S.
+            Busy: too many are waiting, or this one has waited for WAITING_S.
         """
         if self.full:
             raise Busy
@@ -104,7 +104,7 @@ class Pool(ABC):
 
 
 class Processes(Pool):
-    """Worker processes; one that dies is replaced.
+    """Worker processes; dead ones are replaced.
 
     Raises:
         StartError: on entering, a worker did not come up.
@@ -151,7 +151,7 @@ class Processes(Pool):
                 pause_s = min(2 * pause_s, last_s)
                 try:
                     replacement = await start(self._artifact)
-                except (StartError, OSError) as problem:  # OSError: too many files or processes, for now
+                except (StartError, OSError) as problem:  # OSError: temporarily too many files or processes
                     print(f"no worker in its place: {problem}", file=sys.stderr, flush=True)
             worker = replacement
             self._add(worker)
@@ -183,7 +183,7 @@ class WorkerProcess:
             return await self.receive()
         except (asyncio.IncompleteReadError, ConnectionError):
             status = await self.process.wait()
-        except asyncio.CancelledError:  # nobody will read the answer: the next request must not
+        except asyncio.CancelledError:  # the next request must not read this answer
             self.process.kill()
             self._writer.close()
             raise
@@ -198,7 +198,7 @@ class WorkerProcess:
         return status, await self._reader.readexactly(size)
 
     async def stop(self) -> None:
-        """Let the process end at the end of its input, or by force."""
+        """End the process by closing its input, or by force."""
         self._writer.close()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -209,11 +209,11 @@ class WorkerProcess:
 
 
 async def start(artifact: Path) -> WorkerProcess:
-    """Start a worker on an unpacked model artifact and wait until it has predicted.
+    """Start a worker on an unpacked model artifact and wait for its first prediction.
 
     Raises:
         StartError: it ended before.
-        OSError: the system gives no process or socket.
+        OSError: the system has no process or socket left.
     """
     ours, theirs = socket.socketpair()
     with theirs:
@@ -237,9 +237,9 @@ async def start(artifact: Path) -> WorkerProcess:
 
 
 def cores() -> int:
-    """How many cores this process may use: those it is bound to, no more than its control group's quota."""
+    """The number of cores that this process may use: its affinity, limited by its control group's quota."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(FileNotFoundError):  # no control groups of version 2, or none of its own
+    with contextlib.suppress(FileNotFoundError):  # no control groups of version 2, or no own group
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
             count = min(count, math.ceil(int(quota) / int(period)))
