@@ -44,10 +44,10 @@ PLAIN_NAMES = {
     *("original", "originals", "augmented", "resized", "cropped"),
 }
 _ADVICE = (
-    "give each class a folder of its own, or add labels.csv with the columns file and label, or, where names "
-    "carry the class, as cat.12.jpg does, set split.label_regex, here '^([a-z]+)'"
+    "give each class its own folder, or add labels.csv with the columns file and label, or, if file names "
+    "contain the class (cat.12.jpg), use --label-regex '^([a-z]+)' (the setting split.label_regex)"
 )
-FOLDERS_ARE_CLASSES = "if they are classes, set split.label_regex to '^([^/]+)/'"
+FOLDERS_ARE_CLASSES = "if they are classes, use --label-regex '^([^/]+)/' (the setting split.label_regex)"
 
 
 @dataclass

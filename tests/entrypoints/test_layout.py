@@ -122,7 +122,7 @@ def test_a_test_split_without_labels_is_set_aside(tmp_path: Path, where: str) ->
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        (("train/*", "test/*"), "ROOT/train holds 3 files, but no class folders; give each class a folder"),
+        (("train/*", "test/*"), "ROOT/train holds 3 files, but no class folders; give each class its own"),
         (("valid/*", "test/*"), "ROOT holds test and valid, which look like splits without folders of"),
         (("valid/cat/*", "test/cat/*"), "ROOT holds test and valid and no train; call the folder to learn"),
         (("bus/*", "train/*", "test/*"), "ROOT holds bus, test and train, which look like splits without"),
@@ -134,7 +134,7 @@ def test_a_test_split_without_labels_is_set_aside(tmp_path: Path, where: str) ->
         ),
         (
             ("*",),
-            "ROOT holds 3 files, but no class folders; give each class a folder of its own, or add labels",
+            "ROOT holds 3 files, but no class folders; give each class its own folder, or add labels",
         ),
     ],
 )
@@ -144,7 +144,7 @@ def test_what_names_no_class_is_refused(tmp_path: Path, folders: tuple[str, ...]
 
 def test_names_like_versions_can_be_classes_if_the_user_says_so(tmp_path: Path) -> None:
     put(tmp_path, "v1/*", "v2/*")
-    assert "set split.label_regex to '^([^/]+)/'" in refusal(tmp_path)
+    assert "use --label-regex '^([^/]+)/'" in refusal(tmp_path)
     assert check_dataset(tmp_path, label_regex="^([^/]+)/").classes == ("v1", "v2")
 
 
@@ -319,7 +319,7 @@ def test_a_table_beside_class_folders(tmp_path: Path) -> None:
 def test_names_that_carry_the_class(tmp_path: Path) -> None:
     put(tmp_path, *(f"train/{name}.{n}.png" for name in ("cat", "dog") for n in range(3)), "train/x9.png")
     put(tmp_path, "test/1.png", "test/2.png")
-    assert "set split.label_regex, here" in refusal(tmp_path)
+    assert "use --label-regex '^([a-z]+)'" in refusal(tmp_path)
     found = check_dataset(tmp_path, label_regex=r"^([a-z]+)\.")
     assert counts(found) == {"train": TWO}
     assert {r.file: r.reason for r in found.rejected} == {
