@@ -104,7 +104,7 @@ def test_a_model_that_cannot_explain_is_one_line(run, runtime, picture, tmp_path
 
 def test_explained_pictures_do_not_go_where_pictures_are_looked_for(run, refused, runtime, folder):
     done = run(SCRIPT, folder, "--explain", folder / "why", "--local", runtime.url)
-    refused(done, f"lies in {folder}, whose pictures are asked about")
+    refused(done, f"lies in {folder}, whose pictures are sent")
     assert not (folder / "why").exists()
 
 
