@@ -197,7 +197,7 @@ def test_the_service_can_end_before_the_first_trial(tuning, store, bundle):
 
 
 def test_training_jobs_are_listed_ten_at_a_time_by_name_unless_told_otherwise(control):
-    limits = {"MaxNumberOfTrainingJobs": 11, "MaxParallelTrainingJobs": 2}
+    limits = {"MaxNumberOfTrainingJobs": 11, "MaxParallelTrainingJobs": 1}
     control.call("CreateHyperParameterTuningJob", request(ResourceLimits=limits))
     finished(control)
     assert [index(trial) for trial in trials(control)] == list(range(1, 11))
