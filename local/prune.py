@@ -33,7 +33,7 @@ from local.jobs import processing, training, transform
 from local.pipelines.executions import LEFT, RUNNING
 from local.pipelines.record import EXECUTIONS
 from local.s3.objects import Objects
-from local.tuning import tuning
+from local.tuning import run
 from local.tuning.trials import TUNING_JOB
 
 PRUNINGS = "prunings"
@@ -43,7 +43,7 @@ _JOBS: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "training-job": ("TrainingJob", "training jobs", (training.FOLDER, evaluation.FOLDER)),
     "processing-job": ("ProcessingJob", "processing jobs", (processing.FOLDER,)),
     "transform-job": ("TransformJob", "transform jobs", (transform.FOLDER,)),
-    "hyper-parameter-tuning-job": (TUNING_JOB, "tuning jobs", (tuning.FOLDER,)),
+    "hyper-parameter-tuning-job": (TUNING_JOB, "tuning jobs", (run.FOLDER,)),
 }
 _REPORTS = "reports"  # scripts/results.py writes them
 _DEFINITIONS = ("_definition", "PipelineDefinition")

@@ -107,3 +107,9 @@ def best_first(trials: list[Record], direction: str) -> list[Record]:
         return number
 
     return sorted(sorted(trials, key=index), key=value, reverse=direction == "Maximize")
+
+
+def best(trials: list[Record], record: Record) -> Record | None:
+    """The best of the trials by a tuning job's objective, if any has one."""
+    ranked = best_first(trials, objective(record)["Type"])
+    return ranked[0] if ranked and ranked[0]["ObjectiveStatus"] == "Succeeded" else None

@@ -124,7 +124,7 @@ def test_a_job_whose_time_is_over_before_its_first_trial_says_so(quick):
 
 
 def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp_path):
-    monkeypatch.setattr("local.tuning.tuning.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("local.tuning.run.os.cpu_count", lambda: 2)
     # Each trial writes how many it finds running, itself with them.
     program = (
         "import os, pathlib, time\n"
@@ -205,7 +205,7 @@ def test_a_job_that_gets_no_thread_has_ended(quick, monkeypatch):
 
 def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(quick, store, monkeypatch, tmp_path):
     monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.1)
-    monkeypatch.setattr("local.tuning.tuning.PATIENCE_S", 0.1)
+    monkeypatch.setattr("local.tuning.run.PATIENCE_S", 0.1)
     program = (
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path)!r}, 'go').exists(): time.sleep(0.02)"
     )
