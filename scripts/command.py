@@ -20,19 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.status import Status
@@ -43,6 +31,7 @@ from config.settings import Settings, load, without_effect
 from config.values import SettingsError
 from entrypoints.program import printable
 from scripts import choices
+from scripts.aws_errors import explain, is_missing, one_line
 
 if TYPE_CHECKING:
     import boto3
@@ -110,7 +99,7 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {_one_line(message)}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 
 
 def fail(message: str) -> NoReturn:
@@ -274,22 +263,6 @@ def refuse_placeholders(settings: Settings, *keys: str) -> None:
         )
 
 
-def is_missing(error: ClientError) -> bool:
-    """Whether the error says that there is no such thing; SageMaker has several ways to say it."""
-    details = error.response.get("Error", {})
-    if details.get("Code") in {"ValidationException", "ValidationError"}:
-        return any(
-            words in details.get("Message", "").lower() for words in ("not find", "not found", "not exist")
-        )
-    return details.get("Code") in {"ResourceNotFound", "ResourceNotFoundException"}
-
-
-def is_denied(error: ClientError) -> bool:
-    """Whether these credentials lack a permission."""
-    code = error.response.get("Error", {}).get("Code", "Unknown")
-    return _SAME_AS.get(code, code) == "AccessDenied"
-
-
 def is_local() -> bool:
     """Whether a local service stands for AWS; call it after `session`."""
     return bool(os.environ.get("AWS_ENDPOINT_URL"))
@@ -373,58 +346,4 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
 
 def _say(message: str) -> None:
-    print(f"{Path(sys.argv[0]).name}: {_one_line(message)}", file=sys.stderr)
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
-
-
-_REMEDIES = {
-    "AccessDenied": "check which credentials are in use (aws sts get-caller-identity) and what they may do",
-    "NoSuchBucket": "set bucket in pipeline.toml, or with --set bucket=NAME, to one that exists there",
-    "ExpiredToken": "renew the credentials, e.g. with aws sso login",
-    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID or the AWS profile",
-    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, and this machine's clock",
-    "ResourceLimitExceeded": "ask for a higher quota in AWS Service Quotas, or choose another instance type",
-    "ThrottlingException": "wait a minute and try again",
-}
-_SAME_AS = {
-    "AccessDeniedException": "AccessDenied",
-    "UnauthorizedOperation": "AccessDenied",
-    "403": "AccessDenied",
-    "ExpiredTokenException": "ExpiredToken",
-    "RequestExpired": "ExpiredToken",
-    "UnrecognizedClientException": "InvalidAccessKeyId",
-    "InvalidClientTokenId": "InvalidAccessKeyId",
-    "InvalidSignatureException": "SignatureDoesNotMatch",
-    "Throttling": "ThrottlingException",
-}
-
-
-def explain(error: BotoCoreError | ClientError) -> str:
-    """One line for an error of boto3: what happened, where, and what to do where that is known."""
-    if isinstance(error, ClientError):
-        details = error.response.get("Error", {})
-        code = details.get("Code", "Unknown")
-        message = details.get("Message") or "no message"
-        if bucket := details.get("BucketName"):
-            message += f" ({bucket})"
-        remedy = _REMEDIES.get(_SAME_AS.get(code, code))
-        return _one_line(f"AWS refused {error.operation_name}: {code}: {message}") + (
-            f"; {remedy}" if remedy else ""
-        )
-    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
-        return (
-            f"no usable AWS credentials ({_one_line(str(error))}); run aws configure or aws sso login, "
-            "or use --local URL with a running local service"
-        )
-    if isinstance(error, SSOError | TokenRetrievalError):
-        return f"the AWS sign-in is not valid ({_one_line(str(error))}); run aws sso login"
-    if isinstance(error, ProfileNotFound):
-        return f"{_one_line(str(error))}; check AWS_PROFILE"
-    if isinstance(error, NoRegionError):
-        return "no AWS region; set region in pipeline.toml, or with --set region=us-east-1"
-    if isinstance(error, ConnectionError | HTTPClientError):
-        return f"{_one_line(str(error))}; check the network, or the URL of --local and whether it still runs"
-    return f"boto3: {_one_line(str(error))}"
+    print(f"{Path(sys.argv[0]).name}: {one_line(message)}", file=sys.stderr)

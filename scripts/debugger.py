@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from scripts import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
@@ -94,9 +95,9 @@ def known(sagemaker: SageMakerClient, pipeline_arn: str) -> Answer:
         try:
             answer = look()
         except ClientError as error:
-            if not command.is_denied(error):
+            if not aws_errors.is_denied(error):
                 raise
-            answer = Answer(None, command.explain(error))
+            answer = Answer(None, aws_errors.explain(error))
         if answer.allowed is not None:
             return answer
         reasons.append(answer.reason)
@@ -197,7 +198,7 @@ def _refusal(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
     except ClientError as error:
         if error.response["Error"]["Code"] not in REFUSALS:
             raise
-        return command.explain(error)
+        return aws_errors.explain(error)
     try:
         sagemaker.stop_training_job(TrainingJobName=name)
     except ClientError:
@@ -221,6 +222,6 @@ def _keep(sagemaker: SageMakerClient, pipeline_arn: str, allowed: bool) -> None:
     try:
         sagemaker.add_tags(ResourceArn=pipeline_arn, Tags=[{"Key": TAG, "Value": value}])
     except ClientError as error:
-        if not command.is_denied(error):
+        if not aws_errors.is_denied(error):
             raise
-        command.console.print(f"the answer is not kept: {command.explain(error)}", soft_wrap=True)
+        command.console.print(f"the answer is not kept: {aws_errors.explain(error)}", soft_wrap=True)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from scripts import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
@@ -134,7 +135,7 @@ def _models_of(sagemaker: SageMakerClient, config: str) -> set[str] | None:
     try:
         variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
     except ClientError as error:
-        if command.is_missing(error):
+        if aws_errors.is_missing(error):
             return None
         raise
     return {variant["ModelName"] for variant in variants if "ModelName" in variant}
@@ -144,7 +145,7 @@ def _is_of_group(sagemaker: SageMakerClient, model: str, group: str) -> bool:
     try:
         described = sagemaker.describe_model(ModelName=model)
     except ClientError as error:
-        if command.is_missing(error):
+        if aws_errors.is_missing(error):
             return False
         raise
     containers = [*described.get("Containers", []), described.get("PrimaryContainer", {})]

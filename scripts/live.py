@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 import scripts.command as command
 from entrypoints.contract import METRIC_REGEXES, TRAIN_LOSS, VALIDATION_ACCURACY
 from entrypoints.verdict import percent
+from scripts import aws_errors
 
 if TYPE_CHECKING:
     import boto3
@@ -109,10 +110,10 @@ class LiveProgress:
                 for job in jobs:
                     self._read(job)
             except ClientError as error:
-                if not command.is_denied(error):
+                if not aws_errors.is_denied(error):
                     raise
                 self._refused = True
-                command.console.print(f"no live metrics: {command.explain(error)}", soft_wrap=True)
+                command.console.print(f"no live metrics: {aws_errors.explain(error)}", soft_wrap=True)
         logs = {job: self._logs[job] for job in jobs if job in self._logs}
         return {job: log.progress for job, log in logs.items() if log.progress}
 
@@ -125,7 +126,7 @@ class LiveProgress:
             where = {"logGroupName": GROUP, "logStreamName": log.stream, "startFromHead": True}
             answer = logs.get_log_events(**where, **({"nextToken": log.token} if log.token else {}))
         except ClientError as error:
-            if command.is_missing(error):  # a job that has just started has no log yet
+            if aws_errors.is_missing(error):  # a job that has just started has no log yet
                 return
             raise
         log.read(answer["events"])

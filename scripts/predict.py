@@ -43,7 +43,7 @@ import scripts.command as command
 from entrypoints.contract import MAX_BODY_BYTES
 from entrypoints.folders import is_litter
 from entrypoints.image import ACCEPTED, ImageError, decode
-from scripts import maps
+from scripts import aws_errors, maps
 from scripts.formats import WRITERS, both_terminals
 from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
 
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tracked = progress.track(answers, total, description="asking")
             WRITERS[arguments.format](predictions(tracked, outcome, arguments.explain))
     except ClientError as error:
-        if command.is_missing(error):
+        if aws_errors.is_missing(error):
             command.fail(
                 f"there is no endpoint {endpoint} in {settings.region}; "
                 "run the pipeline, or name another one with --endpoint"

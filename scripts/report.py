@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 import scripts.command as command
 from entrypoints.contract import TRAIN
-from scripts import refusals
+from scripts import aws_errors, refusals
 from scripts.refusals import LOCAL_URL, Refused, ways_of_run, ways_of_start
 
 LATEST = "latest"
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 ways = ways_of_start(refused, settings, options)
             html = page.render(found, ways)
         except ClientError as error:
-            if command.is_missing(error):
+            if aws_errors.is_missing(error):
                 if arguments.execution == LATEST:  # there is no pipeline, and this says so
                     command.live_pipeline(session.client("sagemaker"), settings)
                 command.fail(

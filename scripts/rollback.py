@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 import scripts.command as command
 from entrypoints import contract
 from entrypoints.deploy import DeployError, deploy, noted_previous
+from scripts import aws_errors
 from scripts.execution import wait_for_endpoint
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def served_before(sagemaker: SageMakerClient, endpoint_arn: str) -> str:
     try:
         return behind(sagemaker, config)[1] if config else ""
     except ClientError as error:
-        if command.is_missing(error):  # cleaned up meanwhile
+        if aws_errors.is_missing(error):  # cleaned up meanwhile
             return ""
         raise
 
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         current = served(sagemaker, name)
     except ClientError as error:
-        if command.is_missing(error):
+        if aws_errors.is_missing(error):
             command.fail(
                 f"there is no endpoint {name} in {settings.region} to roll back; "
                 "name another one with --endpoint"

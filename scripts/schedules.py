@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-import scripts.command as command
+from scripts import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
@@ -49,9 +49,9 @@ def outdated(scheduler: EventBridgeSchedulerClient, pipeline_arn: str, definitio
                     f"--name {name} --group-name {group} shows what it holds"
                 )
     except ClientError as error:
-        if not command.is_denied(error):
+        if not aws_errors.is_denied(error):
             raise
-        return [*lines, f"the schedules' parameters are not checked: {command.explain(error)}"]
+        return [*lines, f"the schedules' parameters are not checked: {aws_errors.explain(error)}"]
     if "NextToken" in listed:
         lines.append(f"of the account's schedules only {MAX_LISTED} were looked at")
     return lines

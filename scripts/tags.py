@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from scripts import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda.client import LambdaClient
@@ -68,9 +69,9 @@ def _changes(read: Callable[[], Tags], wanted: Tags, before: Tags) -> tuple[dict
     try:
         live = read()
     except ClientError as error:
-        if not command.is_denied(error) or wanted != before:
+        if not aws_errors.is_denied(error) or wanted != before:
             raise
-        command.console.print(f"tags are not looked at: {command.explain(error)}", soft_wrap=True)
+        command.console.print(f"tags are not looked at: {aws_errors.explain(error)}", soft_wrap=True)
         return {}, []
     added = {key: value for key, value in wanted.items() if live.get(key) != value}
     removed = [key for key, value in before.items() if key not in wanted and live.get(key) == value]

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import scripts.command as command
 from config.settings import Settings
 from pipeline.definition import diff, sealed
-from scripts import debugger, schedules, tags
+from scripts import aws_errors, debugger, schedules, tags
 from steps import code
 from steps.wheels import WheelsError
 
@@ -99,7 +99,7 @@ def _upsert_function(
     try:
         live = client.get_function_configuration(FunctionName=name)
     except ClientError as error:
-        if not command.is_missing(error):
+        if not aws_errors.is_missing(error):
             raise
         client.create_function(
             FunctionName=name, Code={"ZipFile": archive}, Tags=dict(settings.tags), **config
@@ -124,7 +124,7 @@ def _upsert_group(client: SageMakerClient, settings: Settings, tags_before: Mapp
     try:
         live = client.describe_model_package_group(ModelPackageGroupName=name)
     except ClientError as error:
-        if not command.is_missing(error):
+        if not aws_errors.is_missing(error):
             raise
         client.create_model_package_group(
             ModelPackageGroupName=name,
@@ -181,7 +181,7 @@ def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:
     try:
         live = command.find_pipeline(session.client("sagemaker"), settings)
     except (BotoCoreError, ClientError) as error:  # the definition is worth having without an account
-        say(f"not compared with the live pipeline: {command.explain(error)}", soft_wrap=True)
+        say(f"not compared with the live pipeline: {aws_errors.explain(error)}", soft_wrap=True)
         return
     if live is None:
         say(f"There is no pipeline {settings.pipeline_name} yet; upserting would create it.")

@@ -29,6 +29,7 @@ from config.parameters import WEIGHTS
 from config.settings import Settings
 from entrypoints import contract
 from entrypoints.backbones import BACKBONES
+from scripts import aws_errors
 from scripts.download import download
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def check_url(s3: S3Client, url: str) -> None:
         key = names[found[0]]
         head = s3.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{_HEAD_BYTES - 1}")["Body"].read()
     except ClientError as error:
-        if command.is_denied(error):
+        if aws_errors.is_denied(error):
             return
         if error.response["Error"]["Code"] == "InvalidRange":  # an empty file has no first byte
             head = b""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from scripts import aws_errors
 from scripts.execution import ENDED, Execution, deployment, seconds
 from scripts.reporting import evaluation, splits, training
 from scripts.reporting.parts import (
@@ -235,7 +236,7 @@ class Records:
         try:
             return getattr(self._sagemaker, operation)(**request)
         except ClientError as error:
-            if command.is_missing(error):
+            if aws_errors.is_missing(error):
                 raise Unavailable(f"{next(iter(request.values()))} has been deleted since.") from error
             raise
 

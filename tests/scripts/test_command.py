@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from config.settings import load
-from scripts import command
+from scripts import aws_errors, command
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("delete_endpoint.py", "predict.py", "schedule_retraining.py", "upload_dataset.py")
@@ -144,7 +144,7 @@ def test_a_wrong_environment_is_one_line(run, refused, arguments, words):
     ],
 )
 def test_explain(error, words):
-    line = command.explain(error)
+    line = aws_errors.explain(error)
     assert "\n" not in line
     for word in words:
         assert word in line
@@ -161,7 +161,7 @@ def test_explain(error, words):
     ],
 )
 def test_is_missing(error, missing):
-    assert command.is_missing(error) is missing
+    assert aws_errors.is_missing(error) is missing
 
 
 def test_a_local_service_is_reached_whatever_this_machine_is_set_to():
