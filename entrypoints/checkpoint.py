@@ -74,7 +74,7 @@ def load(path: Path) -> dict[str, Any] | None:
     """The training's saved state, its tensors on the CPU; None if there is none.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or the disk cannot be read.
     """
     for unfinished in path.parent.glob(f".{path.name}.*"):  # left by a run killed while it wrote
         unfinished.unlink()
@@ -82,6 +82,11 @@ def load(path: Path) -> dict[str, Any] | None:
         return None
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:  # the disk's fault, which is no reason to remove a checkpoint
+        reason = error.strerror or type(error).__name__
+        raise CheckpointError(f"{path} cannot be read ({reason}); start the job again") from error
+    except MemoryError:
+        raise
     except Exception as error:
         # Pickle and zip readers each raise their own errors.
         reason = (str(error) or type(error).__name__).splitlines()[0]

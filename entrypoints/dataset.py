@@ -15,10 +15,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
+from entrypoints.class_names import FOLDERS_ARE_CLASSES, is_plain, shown
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.folders import DatasetError, Folders, Rejected, nfc, relative
 from entrypoints.image import ImageError, decode
-from entrypoints.layout import CLASSES, FOLDERS_ARE_CLASSES, PLAIN_NAMES, find, shown
+from entrypoints.layout import CLASSES, find
 from entrypoints.looks import Looks
 from entrypoints.program import in_threads
 from entrypoints.splits import split_of
@@ -268,7 +269,7 @@ def _check_nesting(folder: Path, dataset: Dataset, subfolders_are_groups: bool) 
         if within and inner.keys() == within.keys() and not subfolders_are_groups:
             where = folder if part == CLASSES else f"{part} of {folder}"
             path, names = next(iter(inner.values()))
-            if all(inside.lower() in PLAIN_NAMES for _, found in inner.values() for inside in found):
+            if all(is_plain(inside) for _, found in inner.values() for inside in found):
                 raise DatasetError(
                     f"{where} holds {shown(inner)} with {shown(names)} in each, which would all be pictures "
                     "to learn from; move those that are not, such as masks, out of the dataset"

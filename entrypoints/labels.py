@@ -17,7 +17,8 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from entrypoints.folders import DatasetError, is_litter, is_picture, nfc
+from entrypoints.class_names import check_class_name
+from entrypoints.folders import DatasetError, is_picture, nfc
 
 SUFFIXES = {".csv", ".tsv", ".lst", ".jsonl", ".ndjson", ".manifest"}
 # Names of columns, without case, spaces and underscores.
@@ -82,6 +83,7 @@ class Index:
 
     def __init__(self, base: Path, files: Iterable[Path]) -> None:
         self.base = base
+        self.example = ""  # the name of a picture
         self._found: dict[str, list[Path]] = {}
         whole: dict[str, Path] = {}
         for file in filter(is_picture, files):
@@ -89,6 +91,7 @@ class Index:
             for name in dict.fromkeys((str(path), str(path.with_suffix("")), path.name, path.stem)):
                 self._found.setdefault(name.casefold(), []).append(file)
             whole[str(path)] = file
+            self.example = self.example or path.name
         # A full path is one picture, even if other paths end like it.
         self._whole = whole
 
@@ -330,19 +333,3 @@ def _is_number(text: str) -> bool:
 def _whole_numbers(texts: Sequence[str]) -> list[str]:
     """0.000000 becomes 0: im2rec and pandas write class 0 so."""
     return [re.sub(r"^(\d+)\.0+$", r"\1", text) for text in texts]
-
-
-def check_class_name(name: str, where: str) -> None:
-    """Refuse a class that cannot be a folder's name: the split makes it one.
-
-    Args:
-        where: the source of the name; the message continues with it.
-
-    Raises:
-        DatasetError: it cannot be one.
-    """
-    if is_litter(name) or any(c in "/\\" or not c.isprintable() for c in name) or len(name.encode()) > 200:
-        raise DatasetError(
-            f"{where} the class {name!r}, which cannot be a folder's name; take one of at most 200 bytes, "
-            "without slashes and without a dot at its beginning"
-        )

@@ -10,44 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from entrypoints.class_names import (
+    ADVICE,
+    FOLDERS_ARE_CLASSES,
+    are_versions,
+    check_case,
+    check_class_name,
+    is_plain,
+    say_nothing,
+    shown,
+)
 from entrypoints.contract import TEST, TRAIN, VALIDATION
 from entrypoints.folders import DatasetError, Folders, Rejected, is_picture, nfc, relative
-from entrypoints.labels import Labels, check_class_name, is_table
+from entrypoints.labels import Labels, is_table
 from entrypoints.splits import split_of
 from entrypoints.tables import Tables, left_out
 
 CLASSES = "classes"  # the part of a dataset without splits
-
-# Sets of names that are rarely classes: v1 and v2, fold1 to fold5, 2024-01 and 2024-02.
-_VERSION = re.compile(
-    r"(v|ver|version|rev|revision|release|fold|batch|part|shard|chunk|run)[\W_]*(\d+([._]\d+)*|[a-d])"
-    r"|(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?",
-    re.IGNORECASE,
-)
-# Folder names that do not describe their pictures.
-PLAIN_NAMES = {
-    *(
-        "images",
-        "image",
-        "imgs",
-        "img",
-        "pictures",
-        "pics",
-        "photos",
-        "jpg",
-        "jpeg",
-        "png",
-        "data",
-        "dataset",
-    ),
-    *("masks", "mask", "annotations", "trimaps", "segmentation", "segmentations", "groundtruth", "labels"),
-    *("original", "originals", "augmented", "resized", "cropped"),
-}
-_ADVICE = (
-    "give each class its own folder, or add labels.csv with the columns file and label, or, if file names "
-    "contain the class (cat.12.jpg), use --label-regex '^([a-z]+)' (the setting split.label_regex)"
-)
-FOLDERS_ARE_CLASSES = "if they are classes, use --label-regex '^([^/]+)/' (the setting split.label_regex)"
 
 
 @dataclass
@@ -93,16 +72,14 @@ def find(folders: Folders, label_regex: str) -> Layout:
     if splits:
         _reject_others(layout, folders, root, splits)
     for part, classes in layout.parts.items():
-        _check_classes(root if part == CLASSES else f"{part} of {root}", classes)
+        where = root if part == CLASSES else f"{part} of {root}"
+        check_case(where, classes)
+        if classes and not (label_regex or layout.tables) and all(map(is_plain, classes)):
+            raise DatasetError(
+                f"{where} holds {shown(classes)}, whose names say nothing of classes; {ADVICE}; "
+                f"{FOLDERS_ARE_CLASSES}"
+            )
     return layout
-
-
-def shown(names: Iterable[str], most: int = 3) -> str:
-    """The first names of a list, for a sentence."""
-    found = sorted(names)
-    cut = len(found) > most
-    first, last = (found[:most], f"{len(found) - most} more") if cut else (found[:-1], found[-1])
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _unwrapped(layout: Layout, folders: Folders, folder: Path, flat: bool = False) -> Path:
@@ -117,7 +94,7 @@ def _unwrapped(layout: Layout, folders: Folders, folder: Path, flat: bool = Fals
         whole_split = folder == folders.root and split is not None and split[1] == ""
         if whole_split or folders.pictures(folder) or any(map(is_table, folders.plain(folder))):
             break
-        says_nothing = flat or only.name.lower() in PLAIN_NAMES or split is not None
+        says_nothing = flat or is_plain(only.name) or split is not None
         wraps = says_nothing if folders.pictures(only) else bool(folders.folders(only))
         if not wraps and not any(map(is_table, folders.plain(only))):
             break
@@ -183,15 +160,17 @@ def _by_splits(layout: Layout, folders: Folders, root: Path, splits: Mapping[str
     for split, base in flat.items():
         own_files = list(folders.files(base))
         own = Tables(folders, base)
-        labels = own.best(own.of_split(None) + own.of_split(split), {base: own_files}, True)
-        labels = labels or tables.best(tables.of_split(split), {base: own_files, root: own_files}, True)
+        labels = own.best(own.of_split(None) + own.of_split(split), own.indices({base: own_files}), True)
+        labels = labels or tables.best(
+            tables.of_split(split), tables.indices({base: own_files, root: own_files}), True
+        )
         if labels:
             _use(layout, folders, labels, {base: split})
             _reject_unnamed(layout, folders, own_files)
     left = {base: split for split, base in flat.items() if split not in layout.parts}
     files = {base: list(folders.files(base)) for base in left}
     every = {root: [file for own_files in files.values() for file in own_files]}
-    if left and (labels := tables.best(tables.of_split(None), files | every, True)):
+    if left and (labels := tables.best(tables.of_split(None), tables.indices(files | every), True)):
         _use(layout, folders, labels, left)
     for base, split in left.items():
         if split in layout.parts:
@@ -214,9 +193,10 @@ def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
     names = {nfc(folder.name).casefold() for folder in inner}
     files = {folder: list(folders.files(folder)) for folder in inner} | {root: list(folders.files(root))}
     tables.drop_lists(names)
+    indices = tables.indices(files)
     of_splits = {}
     for part in (TRAIN, VALIDATION, TEST):
-        if labels := tables.best(tables.of_split(part), files, len(inner) < 2):
+        if labels := tables.best(tables.of_split(part), indices, len(inner) < 2):
             of_splits[part] = labels
     if len(of_splits) > 1 and TRAIN in of_splits:
         for split, labels in of_splits.items():
@@ -227,30 +207,19 @@ def _by_tables(layout: Layout, folders: Folders, root: Path) -> bool:
         _reject_unnamed(layout, folders, files[root])
         return True
     every = tables.of_split(None) + [labels.table for labels in of_splits.values()]
-    labels = tables.best(every, files, len(inner) < 2) if every else None
+    labels = tables.best(every, indices, len(inner) < 2)
     if labels is None:
         if tables.problem and len(inner) < 2:
             raise DatasetError(tables.problem)
         tables.refuse_unmatched(names)
         return False
-    if len(inner) > 1 and not _says_nothing(names):
+    if len(inner) > 1 and not say_nothing(names):
         if (contradiction := _contradiction(labels, root)) is not None:
             raise contradiction
         return False
     _use(layout, folders, labels, {labels.base: CLASSES})
     _reject_unnamed(layout, folders, files[root])
     return True
-
-
-def _says_nothing(names: Iterable[str]) -> bool:
-    """Whether folder names are not classes: meaningless words, versions, or one name with numbers."""
-    names = list(names)
-    stems = {re.sub(r"\d+", "", name) for name in names}
-    return (
-        all(name in PLAIN_NAMES for name in names)
-        or all(_VERSION.search(name) for name in names)
-        or (len(stems) == 1 and stems != {""} and all(re.search(r"\d", name) for name in names))
-    )
 
 
 def _contradiction(labels: Labels, root: Path) -> DatasetError | None:
@@ -294,7 +263,7 @@ def _pictured(folders: Folders, base: Path) -> list[Path]:
 def _flat(folders: Folders, base: Path, problem: str = "") -> DatasetError:
     count = sum(1 for _ in folders.files(base))
     return DatasetError(
-        f"{base} holds {count} files, but no class folders{f' ({problem})' if problem else ''}; {_ADVICE}"
+        f"{base} holds {count} files, but no class folders{f' ({problem})' if problem else ''}; {ADVICE}"
     )
 
 
@@ -407,37 +376,20 @@ def _check_names(folders: Folders, root: Path, classes: Mapping[str, Sequence[Pa
         raise DatasetError(f"{root} holds {shown(names)} and no train; call the folder to learn from train")
     if len(names) > 1 and (len(splits) == len(names) or (TRAIN in whole and len(whole) > 1)):
         raise DatasetError(
-            f"{root} holds {shown(names)}, which look like splits without folders of classes; {_ADVICE}; "
+            f"{root} holds {shown(names)}, which look like splits without folders of classes; {ADVICE}; "
             f"{FOLDERS_ARE_CLASSES}"
         )
-    if len(names) > 1 and all(_VERSION.fullmatch(name) for name in names):
+    if len(names) > 1 and are_versions(names):
         raise DatasetError(
             f"{root} holds {shown(names)}, which look like versions or parts of a dataset, not like classes; "
             f"give one of them, such as {root / sorted(names)[0]}; {FOLDERS_ARE_CLASSES}"
         )
     for folder in pictured:
         inner = _pictured(folders, folder)
-        plain, split = folder.name.lower() in PLAIN_NAMES, split_of(folder.name)
+        plain, split = is_plain(folder.name), split_of(folder.name)
         alone = pictured == [folder]
         if (alone or plain or split) and len(inner) > 1 and not folders.pictures(folder):
             raise DatasetError(
                 f"{relative(folder, folders.root)}/ holds {shown(nfc(f.name) for f in inner)}; did you mean "
                 f"that? give {folder}{', or call the folders train, val and test' if split else ''}"
-            )
-
-
-def _check_classes(where: Path | str, classes: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse class names without meaning, or that some file systems cannot tell apart.
-
-    Raises:
-        DatasetError: there are some.
-    """
-    if classes and all(name.lower() in PLAIN_NAMES for name in classes):
-        raise DatasetError(f"{where} holds {shown(classes)}, whose names say nothing of classes; {_ADVICE}")
-    folded: dict[str, str] = {}
-    for name in classes:
-        twin = folded.setdefault(nfc(name).strip().casefold(), name)
-        if twin != name:
-            raise DatasetError(
-                f"class names {twin!r} and {name!r} in {where} differ only by case or blanks; rename one"
             )

@@ -166,6 +166,8 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:  # the machine's fault, not the file's
+        raise
     except Exception as error:
         # Pickle, zip and safetensors readers each raise their own errors, without the file's name.
         reason = (str(error) or type(error).__name__).splitlines()[0]

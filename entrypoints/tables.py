@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from entrypoints.contract import TRAIN
@@ -44,25 +44,26 @@ class Tables:
         """The tables whose file is named like the split; for None, like no split."""
         return [table for table in self._tables if split_of_table(table) == split]
 
-    def best(
-        self, tables: Sequence[Table], files: Mapping[Path, Sequence[Path]], any_column: bool
-    ) -> Labels | None:
+    def indices(self, files: Mapping[Path, Iterable[Path]]) -> list[Index]:
+        """An index of each folder's files; none without a table that would be looked up."""
+        return [Index(base, own) for base, own in files.items()] if self._tables else []
+
+    def best(self, tables: Sequence[Table], indices: Sequence[Index], any_column: bool) -> Labels | None:
         """The matching table's reading, from the folder where it names most pictures.
 
         Args:
-            files: by folder. Among folders with equally many, train's is taken, or the innermost.
+            indices: of folders. Among those with equally many, train's is taken, or the innermost.
             any_column: whether the only other column may hold the classes, whatever its name.
 
         Raises:
             DatasetError: two tables name pictures, or one names pictures in two folders, or twice.
         """
-        indices = [Index(base, own) for base, own in files.items()]
         fitting: list[Labels] = []
         for table in tables:
             found = [labels for index in indices if (labels := match(table, index, any_column)) is not None]
             if not found:
                 self._unmatched.append(table)
-                self.problem = self.problem or _names_nothing(table, files)
+                self.problem = self.problem or _names_nothing(table, indices)
                 continue
             labels = self._innermost(found)
             if labels.class_column:
@@ -129,10 +130,10 @@ def _hits(labels: Labels) -> int:
     return len(labels.labels) + len(labels.unlabelled)
 
 
-def _names_nothing(table: Table, files: Mapping[Path, Sequence[Path]]) -> str:
+def _names_nothing(table: Table, indices: Sequence[Index]) -> str:
     if not table.rows:
         return f"{table.file} has no rows"
-    example = next((file.name for own in files.values() for file in own if not is_table(file)), "")
+    example = next((index.example for index in indices if index.example), "")
     row = ", ".join(table.rows[0])
     return f"{table.file} names none of the files: they have names like {example!r}, its first row is {row!r}"
 

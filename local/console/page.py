@@ -6,12 +6,14 @@ import functools
 import math
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.console.overview import SHOWN, Call, overview, report_file
 from local.home.home import Home
+from local.wire.html import template
 from local.wire.http import HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
@@ -46,23 +48,14 @@ def answer(request: HttpRequest, home: Home, call: Call) -> HttpResponse | None:
 
 @functools.cache
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # with the first page
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "duration": duration,
         "moment": moment,
         "machine": machine,
         "percents": percents,
         "tone": tone,
     }
-    return environment.get_template("page.html")
+    return template(Path(__file__).with_name("page.html"), filters)
 
 
 def duration(seconds: float) -> str:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from local.debugger.system_rules import CPU, SYSTEM_RULES, Samples, judge, usage
 from local.debugger.tensor_rules import Finding
+from local.wire.html import template
 
 PAGE = "profiler-report.html"
 FINDINGS = "profiler-reports"
@@ -91,15 +91,8 @@ def _page(
     used: Mapping[str, Mapping[str, float]],
     found: Mapping[str, Finding | None],
 ) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     first, last = samples.times[[0, -1]]
-    return environment.get_template("profiler_report.html").render(
+    return template(Path(__file__).with_name("profiler_report.html")).render(
         job=job,
         began=datetime.fromtimestamp(first, UTC),
         seconds=last - first,

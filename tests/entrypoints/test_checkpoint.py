@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -89,6 +90,19 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     else:
         torch.save([1], path)
     with pytest.raises(CheckpointError, match=r"\.pt is not a checkpoint of this program .*remove it"):
+        load(path)
+
+
+def test_a_disk_that_cannot_be_read_is_no_reason_to_remove_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "checkpoint.pt"
+    save(path, {"weights": torch.zeros(99)})
+    monkeypatch.setattr("entrypoints.checkpoint.torch.load", fails)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Input/output error\); start the job again$"):
         load(path)
 
 
