@@ -311,8 +311,15 @@ def test_a_connection_may_be_closed_twice_and_the_server_goes_on(server):
         connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert connection.recv(1000)
         [channel] = server._server.active_channels.values()
-        channel.handle_close()
-        channel.handle_close()
+        closed = threading.Event()
+
+        def close_twice():
+            channel.handle_close()
+            channel.handle_close()
+            closed.set()
+
+        server._server.trigger.pull_trigger(close_twice)  # in the server's own thread, as it closes connections
+        assert closed.wait(10)
     assert get(server, "/")[0] == 200
 
 
