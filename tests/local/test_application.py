@@ -318,9 +318,8 @@ def test_a_connection_may_be_closed_twice_and_the_server_goes_on(server):
             channel.handle_close()
             closed.set()
 
-        server._server.trigger.pull_trigger(
-            close_twice
-        )  # in the server's own thread, as it closes connections
+        # In the server's own thread, which alone closes connections.
+        server._server.trigger.pull_trigger(close_twice)
         assert closed.wait(10)
     assert get(server, "/")[0] == 200
 
