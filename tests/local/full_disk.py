@@ -9,21 +9,27 @@ MESSAGE = r"the disk that holds .* is full \(database or disk is full\); make ro
 
 
 def fill(store: Store) -> None:
-    """Leave no room for any record that grows."""
-    connection = store._connection
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count={pages}")
-    for size in (2000, 200, 20, 0):
-        try:
-            while True:
-                row = (str(uuid.uuid4()), "x" * size)
-                connection.execute(
-                    "INSERT INTO records (kind, name, created, body) VALUES ('x', ?, 0, ?)", row
-                )
-        except sqlite3.OperationalError:
-            continue
+    """Leave no room for any record that grows.
+
+    Under the store's own lock: its other threads use the same connection, and one that comes between
+    takes SQLite's last error away before this one has read it.
+    """
+    with store._lock:
+        connection = store._connection
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        for size in (2000, 200, 20, 0):
+            try:
+                while True:
+                    row = (str(uuid.uuid4()), "x" * size)
+                    connection.execute(
+                        "INSERT INTO records (kind, name, created, body) VALUES ('x', ?, 0, ?)", row
+                    )
+            except sqlite3.OperationalError:
+                continue
 
 
 def make_room(store: Store) -> None:
     """The disk is full no more."""
-    store._connection.execute("PRAGMA max_page_count=1000000")
+    with store._lock:
+        store._connection.execute("PRAGMA max_page_count=1000000")
