@@ -24,6 +24,12 @@ OPTIONS = (
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+# Chromium's answer about a page that made way for another one meanwhile.
+NAVIGATED = "Inspected target navigated or closed"
+
+
+class Navigated(Exception):
+    """The page that was asked is no longer there."""
 
 
 class Browser:
@@ -77,6 +83,8 @@ class Browser:
         while True:
             message = self._next()
             if message.get("id") == self._number:
+                if message.get("error", {}).get("message") == NAVIGATED:
+                    raise Navigated
                 assert "error" not in message, (method, message)
                 result: dict[str, Any] = message["result"]
                 return result
@@ -112,11 +120,17 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true, of this page or the one that comes after it."""
         deadline = time.monotonic() + TIMEOUT_S
-        while not self.evaluate(expression):
+        while not self._is_true(expression):
             assert time.monotonic() < deadline, f"{expression}: {self.evaluate('document.body.innerText')}"
             time.sleep(0.02)
+
+    def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except Navigated:
+            return False
 
     def press(self, key: str) -> None:
         """Press a key of KEYS."""
