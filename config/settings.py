@@ -26,7 +26,7 @@ PLACEHOLDER_ACCOUNT = "123456789012"
 # SageMaker's default for training jobs, used for processing jobs, too; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 
-# SageMaker writes names in its ARNs in lower case, and the roles in infra/roles.yaml are granted by ARN.
+# SageMaker writes names in its ARNs in lower case, and the roles in infra/stack.yaml are granted by ARN.
 _NAME = Matches(
     r"[a-z0-9](-?[a-z0-9]){0,49}",
     "at most 50 lower-case letters, digits and single hyphens, such as flower-classifier",

@@ -204,7 +204,7 @@ def test_a_probe_goes_with_what_upserts_debugger(run, refused, option):
 def test_the_example_account_is_refused_on_aws(run, refused):
     credentials = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
     refused(
-        run("upsert_pipeline.py", **credentials), "bucket, execution_role", "example account", "roles.yaml"
+        run("upsert_pipeline.py", **credentials), "bucket, execution_role", "example account", "stack.yaml"
     )
 
 

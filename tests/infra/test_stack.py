@@ -13,7 +13,7 @@ from botocore import xform_name
 
 from entrypoints import champion, deploy, verify
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "roles.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "stack.yaml"
 # IAM knows no resource for these: docs.aws.amazon.com/service-authorization, "Resource types" empty.
 WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
 
