@@ -48,5 +48,6 @@ def test_retries_and_cache_follow_the_settings(context, request_of):
     assert "CacheConfig" not in bare
 
 
-def test_no_tags_are_no_member(context, request_of):
-    assert "Tags" not in request_of(split.build(context(tags={})))["Arguments"]
+def test_without_tags_of_yours_a_job_has_the_deployments(context, request_of):
+    (tag,) = request_of(split.build(context(tags={})))["Arguments"]["Tags"]
+    assert tag == {"Key": "deployment", "Value": context().settings.name}
