@@ -9,7 +9,10 @@ def test_the_request(context, request_of, uploaded):
     assert step["DisplayName"] and step["Description"]
     arguments = step["Arguments"]
     assert arguments["RoleArn"] == "arn:aws:iam::123456789012:role/Execution"
-    assert arguments["Tags"] == [{"Key": "team", "Value": "vision"}]
+    assert arguments["Tags"] == [
+        {"Key": "deployment", "Value": made.settings.name},
+        {"Key": "team", "Value": "vision"},
+    ]
     assert "pytorch:2.13-cpu" in arguments["AppSpecification"]["ImageUri"]
     assert arguments["AppSpecification"]["ContainerEntrypoint"] == [
         "/bin/bash",
