@@ -33,6 +33,7 @@ PAGES = {
         "docs/aws.md",
         "docs/endpoint.md",
         "docs/operations.md",
+        "docs/ci.md",
         "docs/pipeline.md",
         "docs/reference.md",
         "docs/troubleshooting.md",
