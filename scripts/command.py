@@ -259,7 +259,7 @@ def refuse_placeholders(settings: Settings, *keys: str) -> None:
     if found and not is_local():
         fail(
             f"{', '.join(found)} in pipeline.toml still name the example account; "
-            "put in your own (infra/roles.yaml creates the roles), or use --local URL"
+            "put in your own (infra/stack.yaml creates the roles), or use --local URL"
         )
 
 

@@ -27,7 +27,7 @@ from scripts.execution import wait_for_endpoint
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
 
-SETTINGS = ("name", "region", "execution_role")
+SETTINGS = ("name", "region", "execution_role", "endpoint_role")
 POLL_S = 1.0
 
 
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = command.settings(arguments)
     name = command.endpoint(arguments, settings)
     session = command.session(arguments, settings)
-    command.refuse_placeholders(settings, "execution_role")
+    command.refuse_placeholders(settings, "execution_role", "endpoint_role")
     sagemaker = session.client("sagemaker")
     try:
         current = served(sagemaker, name)
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         contract.ENDPOINT_NAME: name,
         contract.ENDPOINT_INSTANCE_TYPE: current.instance_type,
         contract.ENDPOINT_INSTANCE_COUNT: current.instance_count,
-        contract.EXECUTION_ROLE: settings.execution_role,
+        contract.EXECUTION_ROLE: settings.role("endpoint"),
     }
     try:
         answer = deploy(sagemaker, event)

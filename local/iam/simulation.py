@@ -14,7 +14,16 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from local.home.home import ACCOUNT
-from local.iam.policies import ALLOWED, EXPLICIT_DENY, IMPLICIT_DENY, Policy, decide
+from local.iam.policies import (
+    ALLOWED,
+    EXPLICIT_DENY,
+    IMPLICIT_DENY,
+    Context,
+    Policy,
+    UnknownOperatorError,
+    condition_keys,
+    decide,
+)
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest, HttpResponse
 from local.wire.texts import whole_number
@@ -23,6 +32,7 @@ _ACTION = "SimulatePrincipalPolicy"
 _NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 _UNDERSTOOD = re.compile(
     r"Action|Version|PolicySourceArn|(ActionNames|ResourceArns)\.member\.\d+|MaxItems|Marker"
+    r"|ContextEntries\.member\.\d+\.(ContextKeyName|ContextKeyType|ContextKeyValues\.member\.\d+)"
 )
 _MOST_ITEMS = 100  # MaxItems unless the request says otherwise (API reference)
 
@@ -43,6 +53,7 @@ def answer(request: HttpRequest) -> HttpResponse | None:
                 "InvalidInput", f"{member}: the local service simulates only a role's own policies"
             )
     policies, boundary = _policies(asked.get("PolicySourceArn", ""))
+    context = _context(asked)
     pairs = [
         (action, resource)
         for action in _members(asked, "ActionNames")
@@ -51,7 +62,12 @@ def answer(request: HttpRequest) -> HttpResponse | None:
     if not pairs:
         raise ServiceError("ValidationError", "ActionNames is missing")
     start, count = _number(asked, "Marker", 0), _number(asked, "MaxItems", _MOST_ITEMS)
-    results = "".join(_result(policies, boundary, *pair) for pair in pairs[start : start + count])
+    try:
+        results = "".join(
+            _result(policies, boundary, context, *pair) for pair in pairs[start : start + count]
+        )
+    except UnknownOperatorError as error:
+        raise ServiceError("InvalidInput", f"{error}: the local service does not simulate it") from None
     more = start + count < len(pairs)
     marker = f"<Marker>{start + count}</Marker>" if more else ""
     body = (
@@ -69,6 +85,16 @@ def _members(asked: dict[str, str], name: str) -> Iterator[str]:
     while (key := f"{name}.member.{number}") in asked:
         yield asked[key]
         number += 1
+
+
+def _context(asked: dict[str, str]) -> dict[str, list[str]]:
+    """The values of each context key, whose names do not tell capital letters from small ones."""
+    entries: dict[str, list[str]] = {}
+    number = 1
+    while (name := asked.get(f"ContextEntries.member.{number}.ContextKeyName")) is not None:
+        entries[name.lower()] = list(_members(asked, f"ContextEntries.member.{number}.ContextKeyValues"))
+        number += 1
+    return entries
 
 
 def _number(asked: dict[str, str], member: str, default: int) -> int:
@@ -109,10 +135,12 @@ def _document(policy: Any) -> Policy:
     return document
 
 
-def _result(policies: list[Policy], boundary: Policy | None, action: str, resource: str) -> str:
-    decision, detail = decide(policies, action, resource), ""
+def _result(
+    policies: list[Policy], boundary: Policy | None, context: Context, action: str, resource: str
+) -> str:
+    decision, detail = decide(policies, action, resource, context), ""
     if boundary is not None:
-        within = decide([boundary], action, resource)
+        within = decide([boundary], action, resource, context)
         detail = (
             "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>"
             f"{str(within == ALLOWED).lower()}"
@@ -120,8 +148,12 @@ def _result(policies: list[Policy], boundary: Policy | None, action: str, resour
         )
         if within == EXPLICIT_DENY or (within == IMPLICIT_DENY and decision == ALLOWED):
             decision = within
+    keys = condition_keys([*policies, boundary] if boundary is not None else policies)
+    missing = "".join(
+        f"<member>{escape(key)}</member>" for key in sorted(set(keys)) if key.lower() not in context
+    )
     return (
         f"<member><EvalActionName>{escape(action)}</EvalActionName>"
         f"<EvalResourceName>{escape(resource)}</EvalResourceName><EvalDecision>{decision}</EvalDecision>"
-        f"<MatchedStatements/><MissingContextValues/>{detail}</member>"
+        f"<MatchedStatements/><MissingContextValues>{missing}</MissingContextValues>{detail}</member>"
     )

@@ -181,4 +181,4 @@ def test_bad_input_is_one_line(run, refused, url, arguments, words):
 def test_the_example_account_is_not_sent_to_aws(run, refused, url):
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
     endpoints = {f"AWS_ENDPOINT_URL_{service}": url for service in ("SCHEDULER", "SAGEMAKER")}
-    refused(run(SCRIPT, "--rate", "1 day", **keys, **endpoints), "scheduler_role", "infra/roles.yaml")
+    refused(run(SCRIPT, "--rate", "1 day", **keys, **endpoints), "scheduler_role", "infra/stack.yaml")
