@@ -58,8 +58,8 @@ def _row(per_hour: float, date: str, source: str = _READ) -> Price:
     return Price(per_hour, "USD", REGION_OF_TABLE, source, date)
 
 
-# Only what somebody has read from the price list of us-east-1 and published with its date. What is not here has
-# no known price.
+# Only what somebody has read from the price list of us-east-1 and published with its date. What is not here
+# has no known price.
 _TABLE: dict[tuple[str, Use], Price] = {
     ("ml.m5.large", "training"): _row(0.115, "2026-08-11"),  # SKU JMCWJEAPVJNFJ5P4
     ("ml.m5.large", "processing"): _row(0.115, "2026-07-30"),
