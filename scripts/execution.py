@@ -90,7 +90,7 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     with _display(lambda: _table(definition["Steps"], steps, details)) as show:
         while True:
             answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-            steps[:] = _steps(sagemaker, arn)
+            steps[:] = steps_of(sagemaker, arn)
             running = {step["StepName"]: _training(sagemaker, step) for step in steps}
             progress = live.of([job for jobs in running.values() for job in jobs])
             for step in steps:
@@ -189,7 +189,7 @@ def planned(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def succeeded(sagemaker: SageMakerClient, arn: str) -> set[str]:
     """The names of the steps that succeeded in an execution so far."""
-    return {step["StepName"] for step in _steps(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
+    return {step["StepName"] for step in steps_of(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
 
 
 def parameters_of(session: boto3.Session, arn: str) -> dict[str, str]:
@@ -202,7 +202,8 @@ def parameters_of(session: boto3.Session, arn: str) -> dict[str, str]:
     return {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
 
 
-def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
+def steps_of(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
+    """An execution's steps that have begun, in that order; each as ListPipelineExecutionSteps answers it."""
     pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
         PipelineExecutionArn=arn, SortOrder="Ascending"
     )
