@@ -137,7 +137,7 @@ def _grouped(lines: Sequence[Line]) -> dict[tuple[str, str, float | None], list[
     groups: dict[tuple[str, str, float | None], list[Line]] = {}
     for line in lines:
         step = f"{line.usage.step}, earlier attempts" if line.usage.retried else line.usage.step
-        key = step, line.usage.instance_type, line.price and line.price.per_hour
+        key = step, line.usage.instance_type, line.price.per_hour if line.price else None
         groups.setdefault(key, []).append(line)
     return groups
 
@@ -147,10 +147,9 @@ def _endpoint(cost: Cost) -> Iterator[str]:
         yield f"endpoint {cost.endpoint} was deleted: it costs nothing now; what it cost is not counted here"
     if cost.hosting:
         if cost.hosting.instances:
-            yield (
-                f"endpoint {cost.endpoint} ({cost.hosting}, {cost.hosting.status}) costs {_price(cost.an_hour)}"
-                f" an hour, {_price(hosting.per_month(cost.an_hour))} a month, until it is deleted"
-            )
+            hour, month = _price(cost.an_hour), _price(hosting.per_month(cost.an_hour))
+            runs_on = f"{cost.hosting}, {cost.hosting.status}"
+            yield f"endpoint {cost.endpoint} ({runs_on}) costs {hour} an hour, {month} a month until it is deleted"
         if cost.hosting.serverless:
             yield f"endpoint {cost.endpoint} is serverless: it is billed by the request, which is not counted"
 

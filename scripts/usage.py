@@ -110,7 +110,7 @@ def of_execution(
             reader.used.notes.append(f"{name} was {reused} and used nothing")
             continue
         for kind, job in jobs.items():
-            seen.add(job)
+            seen.add(job.lower())
             reader.read(kind, name, job)
     if attempts:
         names = [str(step["StepName"]) for step in steps]
@@ -132,7 +132,8 @@ def _earlier(sagemaker: Any, execution: Mapping[str, Any], seen: set[str]) -> It
     for kind in (_PROCESSING, _TUNING, _TRAINING):
         pages = sagemaker.get_paginator(kind.list).paginate(NameContains=own, CreationTimeAfter=began)
         jobs = [summary[f"{kind.key}Name"] for page in pages for summary in page[kind.summaries]]
-        for job in sorted(set(jobs) - seen):
+        # The ARN, from which a step's job is known, has its name in lower case (recorded).
+        for job in sorted(job for job in set(jobs) if job.lower() not in seen):
             # A trial is called <tuning job>-<number>-<random>; its tuning job counts it.
             if kind is not _TRAINING or job.startswith("pipelines-"):
                 yield kind, job
@@ -142,7 +143,7 @@ def _step_of(job: str, steps: Sequence[str]) -> str:
     """The step whose earlier attempt a job was, by its name."""
     found = _JOB.fullmatch(job)
     part = found[1] if found else job
-    return next((step for step in steps if step.replace("_", "-").startswith(part)), part)
+    return next((step for step in steps if step.replace("_", "-").lower().startswith(part.lower())), part)
 
 
 class _Reader:
