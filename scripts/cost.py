@@ -149,7 +149,8 @@ def _endpoint(cost: Cost) -> Iterator[str]:
         if cost.hosting.instances:
             hour, month = _price(cost.an_hour), _price(hosting.per_month(cost.an_hour))
             runs_on = f"{cost.hosting}, {cost.hosting.status}"
-            yield f"endpoint {cost.endpoint} ({runs_on}) costs {hour} an hour, {month} a month until it is deleted"
+            each = f"{hour} an hour, {month} a month"
+            yield f"endpoint {cost.endpoint} ({runs_on}) costs {each} until it is deleted"
         if cost.hosting.serverless:
             yield f"endpoint {cost.endpoint} is serverless: it is billed by the request, which is not counted"
 

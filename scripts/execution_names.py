@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribePipelineExecutionResponseTypeDef
 
 LATEST = "latest"
-NAMES = f"an execution's id, its ARN, or {LATEST}"
-# PipelineExecutionArn in botocore's model; the service's ids have 12 letters and digits.
+NAMES = f"an execution's id (12 letters and digits), its ARN, or {LATEST}"
+# PipelineExecutionArn in botocore's model; ids as the service's recorded ones, such as 4pgs2cmubnq3.
 _ARN = re.compile(r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:\d{12}:pipeline/[^/\s]+/execution/[^/\s]+")
-_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+_ID = re.compile(r"[a-z0-9]{12}")
 
 
 def check(named: str, option: str = "EXECUTION") -> None:
@@ -31,7 +31,7 @@ def check(named: str, option: str = "EXECUTION") -> None:
     Raises:
         Failure: it is no id, no ARN of an execution and not `latest`.
     """
-    if not (_ID.fullmatch(named) or _ARN.fullmatch(named)):
+    if named != LATEST and not (_ID.fullmatch(named) or _ARN.fullmatch(named)):
         command.fail(
             f"{option} is {command.shown(named)!r}; give {NAMES} (python scripts/executions.py lists them)"
         )

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import WEIGHTS, check_assignments, execution_parameters
-from scripts import debugger, refusals
+from config.settings import Settings
+from scripts import debugger, execution_names, refusals
 from scripts.execution import (
     Execution,
     deployment,
@@ -28,6 +29,7 @@ from scripts.execution import (
     succeeded,
     wait_for_endpoint,
 )
+from scripts.execution_names import LATEST
 from scripts.refusals import Refused, Way, ways_of_start
 from scripts.weights import check_url
 
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 SETTINGS = ("name", "region")
 POLL_S = 5.0
 RETRIED = ("Failed", "Stopped")
-LATEST = "latest"
 # Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
 _MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
 CHAMPION, EVALUATION = "FindChampion", "EvaluateModel"
@@ -175,22 +176,14 @@ def retry(sagemaker: SageMakerClient, arn: str) -> None:
     sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
 
 
-def to_retry(sagemaker: SageMakerClient, live: DescribePipelineResponseTypeDef, named: str) -> str:
+def to_retry(sagemaker: SageMakerClient, settings: Settings, named: str) -> str:
     """The ARN of the execution to go on with: an ARN, an execution's id, or the latest.
 
     Raises:
         Failure: there is none, or it neither failed nor was stopped.
     """
-    if named == LATEST:
-        found = sagemaker.list_pipeline_executions(
-            PipelineName=live["PipelineName"], SortBy="CreationTime", SortOrder="Descending", MaxResults=1
-        )["PipelineExecutionSummaries"]
-        if not found:
-            command.fail(f"--retry: pipeline {live['PipelineName']} has no execution yet")
-        arn = found[0]["PipelineExecutionArn"]
-    else:
-        arn = named if named.startswith("arn:") else f"{live['PipelineArn']}/execution/{named}"
-    status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
+    found = execution_names.find(sagemaker, settings, named, "--retry")
+    arn, status = found["PipelineExecutionArn"], found["PipelineExecutionStatus"]
     if status not in RETRIED:
         command.fail(f"--retry: {arn} is {status}; only an execution that is Failed or Stopped goes on")
     return arn
@@ -231,15 +224,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from", metavar="STEP", dest="first", help="run from this step on only")
     parser.add_argument(
         "--source",
-        metavar="ARN",
-        help="with --from: the execution whose results to use (default: the latest)",
+        metavar="EXECUTION",
+        help="with --from: the execution whose results to use, by id or ARN (default: the latest that fits)",
     )
     parser.add_argument(
         "--retry",
         metavar="EXECUTION",
         nargs="?",
         const=LATEST,
-        help="go on with an execution, by ARN or id, from the steps that failed (default: the latest)",
+        help="go on with an execution, by id or ARN, from the steps that failed (default: the latest)",
     )
     unsure = parser.add_mutually_exclusive_group()
     unsure.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
@@ -258,6 +251,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
+    for option in ("source", "retry"):
+        if named := getattr(arguments, option):
+            execution_names.check(named, f"--{option}")
     values = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     session = command.session(arguments, settings)
     sagemaker = session.client("sagemaker")
@@ -267,7 +263,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.first:
         selected = steps_from(live["PipelineDefinition"], arguments.first)
         needs = needed(live["PipelineDefinition"], selected)
-        source = arguments.source or (latest(sagemaker, settings.pipeline_name, needs) if needs else None)
+        if arguments.source and arguments.source != LATEST:
+            found = execution_names.find(sagemaker, settings, arguments.source, "--source")
+            source = found["PipelineExecutionArn"]
+        elif needs:
+            source = latest(sagemaker, settings.pipeline_name, needs)
         rest = f"; the rest comes from {source}" if source else ""
         command.console.print(f"running {', '.join(selected)}{rest}", soft_wrap=True)
         if EVALUATION in needs:
@@ -277,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 soft_wrap=True,
             )
     if arguments.retry:
-        arn = to_retry(sagemaker, live, arguments.retry)
+        arn = to_retry(sagemaker, settings, arguments.retry)
         retry(sagemaker, arn)
     else:
         if WEIGHTS in values:
