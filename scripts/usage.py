@@ -56,6 +56,7 @@ class Used:
 
     usages: list[Usage] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    messages: dict[str, str] = field(default_factory=dict)  # of the steps' processing jobs: ExitMessage
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def of_execution(
         }
         if jobs and (reused := _reused(step)):
             reader.used.notes.append(f"{name} was {reused} and used nothing")
+            if _PROCESSING in jobs:
+                reader.read(_PROCESSING, name, jobs[_PROCESSING], counts=False)
             continue
         for kind, job in jobs.items():
             seen.add(job.lower())
@@ -153,7 +156,8 @@ class _Reader:
         self._sagemaker = sagemaker
         self.used = Used()
 
-    def read(self, kind: _Kind, step: str, job: str, retried: bool = False) -> None:
+    def read(self, kind: _Kind, step: str, job: str, *, retried: bool = False, counts: bool = True) -> None:
+        """Read a job; one that does not count only says its last word."""
         try:
             answer = getattr(self._sagemaker, kind.describe)(**{f"{kind.key}Name": job})
             if kind is _TUNING:
@@ -162,11 +166,15 @@ class _Reader:
                 self.used.usages += _training(step, answer, retried)
                 self.used.notes += _rules(step, answer)
             else:
-                self.used.usages += _processing(step, answer, retried)
+                if not retried and "ExitMessage" in answer:
+                    self.used.messages[step] = answer["ExitMessage"]
+                if counts:
+                    self.used.usages += _processing(step, answer, retried)
         except ClientError as error:
             if not is_missing(error):
                 raise
-            self.used.notes.append(f"{step}: the job {job} has been deleted; what it used is unknown")
+            if counts:
+                self.used.notes.append(f"{step}: the job {job} has been deleted; what it used is unknown")
 
     def _trials(self, step: str, tuning: Mapping[str, Any], retried: bool) -> Iterator[Usage]:
         """A usage for each trial. Their list says how long each ran; how much of it is billed for spot
