@@ -22,6 +22,11 @@ _ARN = re.compile(r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:\d{12}:pipeline/[^/\s]+/
 _ID = re.compile(r"[a-z0-9]{12}")
 
 
+def is_name(text: str) -> bool:
+    """Whether a text may name an execution."""
+    return text == LATEST or bool(_ID.fullmatch(text) or _ARN.fullmatch(text))
+
+
 def check(named: str, option: str = "EXECUTION") -> None:
     """Refuse what cannot name an execution, before anything is asked of AWS.
 
@@ -31,7 +36,7 @@ def check(named: str, option: str = "EXECUTION") -> None:
     Raises:
         Failure: it is no id, no ARN of an execution and not `latest`.
     """
-    if named != LATEST and not (_ID.fullmatch(named) or _ARN.fullmatch(named)):
+    if not is_name(named):
         command.fail(
             f"{option} is {command.shown(named)!r}; give {NAMES} (python scripts/executions.py lists them)"
         )

@@ -176,16 +176,19 @@ def retry(sagemaker: SageMakerClient, arn: str) -> None:
     sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
 
 
-def to_retry(sagemaker: SageMakerClient, settings: Settings, named: str) -> str:
+def to_retry(sagemaker: SageMakerClient, settings: Settings, named: str, option: str = "--retry") -> str:
     """The ARN of the execution to go on with: an ARN, an execution's id, or the latest.
+
+    Args:
+        option: where it was named.
 
     Raises:
         Failure: there is none, or it neither failed nor was stopped.
     """
-    found = execution_names.find(sagemaker, settings, named, "--retry")
+    found = execution_names.find(sagemaker, settings, named, option)
     arn, status = found["PipelineExecutionArn"], found["PipelineExecutionStatus"]
     if status not in RETRIED:
-        command.fail(f"--retry: {arn} is {status}; only an execution that is Failed or Stopped goes on")
+        command.fail(f"{option}: {arn} is {status}; only an execution that is Failed or Stopped goes on")
     return arn
 
 
