@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
 
 LINES = 20  # of the log of a step that failed
-POLL_S = 3.0
+POLL_S, LOCAL_POLL_S = 3.0, 0.5
 _WITH_LOG = {"ProcessingJob", "TrainingJob", "TuningJob", "Lambda"}
 
 
@@ -68,7 +68,9 @@ def show_logs(
     if name is None and follow:
         name = _await_first(sagemaker, arn)
     if name is None:
-        command.fail(f"execution {id_of(arn)} has no step with a log yet; add --follow to wait for one")
+        status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
+        wait = "" if status in ENDED else " yet; add --follow to wait for it"
+        command.fail(f"execution {id_of(arn)} is {status}: none of its steps has a log{wait}")
     _check_step(sagemaker, arn, name)
     try:
         return _show_log(sagemaker, logs, arn, name, follow, lines)
@@ -84,7 +86,7 @@ def _show_log(
 ) -> int:
     step = _step(sagemaker, arn, name)
     while step is None and follow and _is_running(sagemaker, arn):
-        time.sleep(POLL_S)
+        _wait()
         step = _step(sagemaker, arn, name)
     if step is None:
         command.fail(f"step {name} of execution {id_of(arn)} has not run; it has no log")
@@ -109,7 +111,7 @@ def _show_log(
                     print(printable(line), flush=follow)
         if ended or not follow:
             break
-        time.sleep(POLL_S)
+        _wait()
     if nothing:
         command.console.print(f"step {name} ({step['StepStatus']}) wrote no log", soft_wrap=True)
     if follow:
@@ -143,7 +145,7 @@ def _await_first(sagemaker: SageMakerClient, arn: str) -> str | None:
     while _is_running(sagemaker, arn):
         if name := _of_interest(steps_of(sagemaker, arn)):
             return name
-        time.sleep(POLL_S)
+        _wait()
     return _of_interest(steps_of(sagemaker, arn))
 
 
@@ -162,3 +164,7 @@ def _check_step(sagemaker: SageMakerClient, arn: str, name: str) -> None:
     names = [known for known, _ in planned(json.loads(answer["PipelineDefinition"])["Steps"])]
     if name not in names:
         command.fail(f"there is no step {command.shown(name)!r}; choose one of {', '.join(names)}")
+
+
+def _wait() -> None:
+    time.sleep(LOCAL_POLL_S if command.is_local() else POLL_S)

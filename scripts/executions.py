@@ -7,8 +7,8 @@
   executions.py retry 4pgs2cmubnq3
 
 An execution is named by its id, its ARN, or latest, which is what show, logs and retry take without a name.
-logs shows one step, by default the one that failed, runs, or ran last. retry goes on from the steps that failed,
-under the same id. The list counts the last attempt of each step; cost.py counts all.
+logs shows one step, by default the one that failed, runs, or ran last. retry goes on from the steps that
+failed, under the same id. The list counts the last attempt of each step; cost.py counts all.
 """
 
 from __future__ import annotations

@@ -50,6 +50,9 @@ class Session:
     def client(self, service: str, **_: Any) -> Any:
         return self._clients[service]
 
+    def get_partition_for_region(self, _: str) -> str:
+        return "aws"
+
 
 def missing(operation: str, code: str = "ResourceNotFound") -> ClientError:
     error = {"Error": {"Code": code, "Message": "it does not exist"}}
@@ -77,6 +80,7 @@ class Account:
                     "PipelineName": "image-classification",
                     "PipelineDefinition": self.definition,
                 },
+                "DescribePipelineDefinitionForExecution": lambda **_: {"PipelineDefinition": self.definition},
                 "DescribePipelineExecution": self._execution,
                 "ListPipelineExecutions": self._executions,
                 "ListPipelineExecutionSteps": lambda PipelineExecutionArn, **_: {
@@ -260,7 +264,9 @@ class Account:
 
         return answer
 
-    def _of_tuning(self, HyperParameterTuningJobName: str, **_: Any) -> dict[str, Any]:
+    def _of_tuning(
+        self, HyperParameterTuningJobName: str, StatusEquals: str = "", **_: Any
+    ) -> dict[str, Any]:
         members = (
             "TrainingJobName", "TrainingJobArn", "CreationTime", "TrainingStartTime", "TrainingEndTime",
             "TrainingJobStatus",
@@ -268,9 +274,13 @@ class Account:
         return {
             "TrainingJobSummaries": [
                 {**{member: self.jobs[trial][member] for member in members}, "TunedHyperParameters": {}}
-                for trial in self.trials[HyperParameterTuningJobName]
+                for trial in self._trials(HyperParameterTuningJobName)
+                if StatusEquals in ("", self.jobs[trial]["TrainingJobStatus"])
             ]
         }
+
+    def _trials(self, tuning: str) -> list[str]:
+        return next(trials for name, trials in self.trials.items() if name.lower() == tuning.lower())
 
     def _endpoint(self, EndpointName: str) -> dict[str, Any]:
         if EndpointName not in self.endpoints:

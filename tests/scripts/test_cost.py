@@ -238,7 +238,7 @@ def test_the_command_takes_an_id_latest_and_an_arn(account, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("named", "words"),
     [
-        ("s3://bucket/key", "EXECUTION is 's3://bucket/key'; give an execution's id, its ARN, or latest"),
+        ("s3://bucket/key", "EXECUTION is 's3://bucket/key'; give an execution's id"),
         ("arn:aws:sagemaker:us-east-1:123456789012:pipeline/p", "give an execution's id"),
         ("nosuchid1234", "there is no execution nosuchid1234 of image-classification in us-east-1"),
     ],
