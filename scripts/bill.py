@@ -80,10 +80,15 @@ def saved(of: Iterable[Line]) -> float:
 
 
 def money(amount: float, currency: str) -> str:
+    """An amount with its currency, for people."""
+    return f"{digits(amount)} {currency}"
+
+
+def digits(amount: float) -> str:
     """An amount for people: three digits behind the point below 1, two above."""
     if 0 < amount < SMALLEST:
-        return f"under {SMALLEST} {currency}"
-    return f"{amount:.{3 if amount < 1 else 2}f} {currency}"
+        return f"<{SMALLEST}"
+    return f"{amount:.{3 if amount < 1 else 2}f}"
 
 
 def price_as_json(price: Price | None) -> dict[str, Any] | None:

@@ -113,19 +113,18 @@ def table_of(lines: Sequence[Line]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("step", "instances"):
         table.add_column(column, no_wrap=True)
-    for column in ("billable", "an hour", "cost"):
+    for column in ("billable", "price/h", "cost"):
         table.add_column(column, justify="right", no_wrap=True)
     for (step, instance_type, _), group in _grouped(lines).items():
         price, seconds = group[0].price, sum(line.usage.billable_h for line in group) * 3600
-        machines = sorted({line.usage.instances for line in group})
-        count = f"{machines[0]} x " if len(machines) == 1 else ""
-        jobs = f"{len(group)} jobs on " if len(group) > 1 else ""
+        machines = {line.usage.instances for line in group}
+        count = f"{machines.pop()} x " if len(machines) == 1 and machines != {1} else ""
         table.add_row(
             step,
-            f"{jobs}{count}{instance_type}",
+            f"{count}{instance_type}{f', {len(group)} jobs' if len(group) > 1 else ''}",
             f"{seconds:.0f} s{' so far' if any(line.usage.running for line in group) else ''}",
-            money(price.per_hour, price.currency) if price else "unknown",
-            str(bill.total(group)) if price or not seconds else "unknown",
+            f"{price.per_hour:.4g}" if price else "unknown",
+            bill.digits(bill.total(group).amount) if price or not seconds else "unknown",
         )
     table.add_row(
         "sum", "", f"{sum(line.usage.billable_h for line in lines) * 3600:.0f} s", "", str(bill.total(lines))

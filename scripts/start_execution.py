@@ -13,6 +13,7 @@ if not __package__:
 import argparse
 import json
 import re
+import shlex
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import scripts.command as command
 from config.parameters import WEIGHTS, check_assignments, execution_parameters
 from config.settings import Settings
-from scripts import debugger, execution_names, refusals
+from scripts import debugger, estimate, execution_names, refusals
 from scripts.execution import (
     Execution,
     deployment,
@@ -242,10 +243,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     unsure.add_argument(
         "--assume-debugger", action="store_true", help="start without knowing whether it may use Debugger"
     )
+    parser.add_argument(
+        "--estimate", action="store_true", help="say what it would cost, step by step, and start nothing"
+    )
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
     arguments = parser.parse_args(argv)
     if arguments.source and not arguments.first:
         parser.error("--source goes with --from")
+    if arguments.estimate and (arguments.retry or arguments.wait):
+        parser.error("--estimate is about a new execution and starts nothing: leave out --retry and --wait")
     if arguments.retry and (arguments.first or arguments.parameters):
         parser.error("--retry goes on with what was started: leave out --from and --parameter")
     return arguments
@@ -279,6 +285,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "serves now",
                 soft_wrap=True,
             )
+    if arguments.estimate:
+        estimate.of_new(session, settings, live["PipelineDefinition"], values, selected)
+        return 0
     if arguments.retry:
         arn = to_retry(sagemaker, settings, arguments.retry)
         retry(sagemaker, arn)
@@ -290,11 +299,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.output.print(arn, soft_wrap=True)
     if not arguments.wait:
         return 0
+    options = command.same_settings(arguments, SETTINGS)
+    if arguments.local:
+        options = [f"--local={arguments.local}", *options]
     try:
         execution = follow(session, arn, POLL_S)
-        options = command.same_settings(arguments, SETTINGS)
-        if arguments.local:
-            options = [f"--local={arguments.local}", *options]
+        if execution.status != "Succeeded" and not execution.refused:
+            show = shlex.join(
+                ["python", "scripts/executions.py", "show", execution_names.id_of(arn), *options]
+            )
+            command.console.print(f"the log of what failed: {show}", soft_wrap=True)
         return report(
             session,
             execution,
@@ -304,10 +318,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"the execution goes on; stop it with aws sagemaker stop-pipeline-execution"
-            f" --pipeline-execution-arn {arn}"
-        ) from None
+        stop = shlex.join(["python", "scripts/executions.py", "stop", execution_names.id_of(arn), *options])
+        raise KeyboardInterrupt(f"the execution goes on; stop it with {stop}") from None
 
 
 if __name__ == "__main__":

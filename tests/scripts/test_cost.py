@@ -278,7 +278,7 @@ def test_hours_are_of_all_instances_together():
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [(0.0, "0.000 USD"), (0.0004, "under 0.001 USD"), (0.0614, "0.061 USD"), (336.53, "336.53 USD")],
+    [(0.0, "0.000 USD"), (0.0004, "<0.001 USD"), (0.0614, "0.061 USD"), (336.53, "336.53 USD")],
 )
 def test_amounts_in_words(amount, text):
     assert bill.money(amount, "USD") == text
