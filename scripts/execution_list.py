@@ -62,10 +62,8 @@ def row(sagemaker: SageMakerClient, summary: Mapping[str, Any], prices: Prices) 
     Raises:
         ClientError: AWS refused.
     """
-    arn, status, began = (
-        summary[f"PipelineExecution{member}"] if member != "StartTime" else summary[member]
-        for member in ("Arn", "Status", "StartTime")
-    )
+    arn, status = summary["PipelineExecutionArn"], summary["PipelineExecutionStatus"]
+    began = summary["StartTime"]
     steps = steps_of(sagemaker, arn)
     attempts = any(step.get("AttemptCount", 0) for step in steps)
     used = usage.of_execution(sagemaker, summary, steps, attempts)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 # A job's streams are called JOB/algo-1-TIME; of a trial the same.
 PROCESSING, TRAINING = "/aws/sagemaker/ProcessingJobs", "/aws/sagemaker/TrainingJobs"
 _FUNCTIONS = "/aws/lambda/"
+_LATE_S = 5
 _CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 # The local service names the file at the end of a failure's reason (local/jobs/reasons.py).
-_FILE = re.compile(r"\(log: (.+?)\)")
+_FILE = re.compile(r"\(log: (.+)\)")
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,11 @@ def streams(logs: Any, source: Source) -> list[Place]:
 
 def _of_function(logs: Any, source: Source) -> Iterator[Mapping[str, Any]]:
     """A function's events while its step ran; nearly: another execution may have called it, too."""
-    between = {
-        name: int(time.timestamp() * 1000)
-        for name, time in (("startTime", source.began), ("endTime", source.ended))
-        if time
-    }
+    between = {}
+    if source.began:
+        between["startTime"] = int(source.began.timestamp() * 1000)
+    if source.ended:  # Lambda's own last lines come after the function's answer
+        between["endTime"] = int((source.ended.timestamp() + _LATE_S) * 1000)
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=source.group, **between)
     for page in pages:
         yield from page["events"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from scripts.aws_errors import is_missing
+from scripts.aws_errors import explain, is_denied, is_missing
 from scripts.prices import Use
 
 if TYPE_CHECKING:
@@ -117,8 +117,13 @@ def of_execution(
             reader.read(kind, name, job)
     if attempts:
         names = [str(step["StepName"]) for step in steps]
-        for kind, job in _earlier(sagemaker, execution, seen):
-            reader.read(kind, _step_of(job, names), job, retried=True)
+        try:
+            for kind, job in _earlier(sagemaker, execution, seen):
+                reader.read(kind, _step_of(job, names), job, retried=True)
+        except ClientError as error:
+            if not is_denied(error):
+                raise
+            reader.used.notes.append(f"jobs of earlier attempts may be missing: {explain(error)}")
     return reader.used
 
 
@@ -162,6 +167,8 @@ class _Reader:
             answer = getattr(self._sagemaker, kind.describe)(**{f"{kind.key}Name": job})
             if kind is _TUNING:
                 self.used.usages += self._trials(step, answer, retried)
+            elif kind is _TRAINING and retried and "TuningJobArn" in answer:
+                pass  # a trial, which its tuning job counts
             elif kind is _TRAINING:
                 self.used.usages += _training(step, answer, retried)
                 self.used.notes += _rules(step, answer)

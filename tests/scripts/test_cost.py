@@ -258,6 +258,32 @@ def test_latest_without_an_execution_says_how_to_start_one(account):
         find(account.client(), load(environ={}), "latest")
 
 
+def test_who_may_not_list_jobs_hears_that_earlier_attempts_may_be_missing(account):
+    arn = account.execute(1)
+    account.processing(arn, "SplitDataset", 60, "ml.m5.xlarge")
+    client = account.client()
+    answer = client._make_api_call
+
+    def refuse(operation, request):
+        if operation == "ListTrainingJobs":
+            raise missing(operation, "AccessDeniedException")
+        return answer(operation, request)
+
+    client._make_api_call = refuse
+    used = usage.of_execution(client, account.executions[arn], account.steps[arn])
+    assert len(used.usages) == 1
+    assert used.notes[0].startswith("jobs of earlier attempts may be missing: AWS refused ListTrainingJobs")
+
+
+def test_a_trial_is_no_earlier_attempt_whatever_its_name(account):
+    arn = account.execute(1)
+    job = account.training(arn, "TuneHyperparameters", 40, "ml.m5.2xlarge", step_names=False)
+    account.jobs[job]["TuningJobArn"] = (
+        "arn:aws:sagemaker:us-east-1:123456789012:hyper-parameter-tuning-job/t"
+    )
+    assert cost_of(account, arn).lines == []
+
+
 def test_other_refusals_of_aws_go_on(account):
     arn = account.execute(1)
     account.processing(arn, "SplitDataset", 60, "ml.m5.xlarge")

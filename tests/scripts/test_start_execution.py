@@ -8,6 +8,7 @@ import pytest
 from config.settings import load
 from local.definition.definition import parse_definition
 from local.pipelines.selection import select
+from scripts import start_execution
 from scripts.command import Failure
 from scripts.execution import Execution
 from scripts.start_execution import latest, needed, report, retry, steps_from, to_retry
@@ -253,3 +254,25 @@ def test_a_retry_is_asked_for_under_a_token_of_its_own(stub):
 @pytest.mark.parametrize("other", [("--from", "Train"), ("--parameter", "Epochs=3")])
 def test_a_retry_takes_nothing_that_was_decided_at_the_start(run, refused, other):
     refused(run("start_execution.py", "--retry", FAILED, *other), "leave out --from and --parameter")
+
+
+@pytest.mark.parametrize("option", [(), ("--retry", "latest")])
+def test_an_execution_that_failed_leads_to_its_log(pipeline, monkeypatch, capsys, option):
+    failed = Execution(FAILED, "Failed", "Step failure: Split", ())
+    monkeypatch.setattr(start_execution, "follow", lambda *_: failed)
+    monkeypatch.setattr(start_execution, "to_retry", lambda *_: FAILED)
+    monkeypatch.setattr(start_execution, "retry", lambda *_: None)
+    assert start_execution.main(["--wait", "--local", pipeline, *option]) == 1
+    captured = capsys.readouterr()
+    named = captured.out.splitlines()[0].rpartition("/")[2]
+    assert f"python scripts/executions.py show {named} --local={pipeline}" in captured.err
+    assert "Failed: Step failure: Split" in captured.out
+
+
+def test_ctrl_c_says_how_to_stop_the_execution(pipeline, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start_execution, "follow", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"executions\.py stop \w+ --local="):
+        start_execution.main(["--wait", "--local", pipeline])
