@@ -31,6 +31,7 @@ PAGES = {
         "docs/datasets.md",
         "docs/laptop.md",
         "docs/aws.md",
+        "docs/costs.md",
         "docs/endpoint.md",
         "docs/operations.md",
         "docs/ci.md",
@@ -236,10 +237,17 @@ def test_the_commands_run_as_written(terminal):
     assert len(csv.splitlines()) == 1 + 8
     (answers,) = [text for command, text in predicted.items() if "--format json" in command]
     assert [answer["file"] for answer in json.loads(answers)] == ["-"]
-    started = [text for command, text in printed.items() if "start_execution.py" in command]
+    starts = {command: text for command, text in printed.items() if "start_execution.py" in command}
+    (estimate,) = [starts.pop(command) for command in list(starts) if "--estimate" in command]
+    assert "then the endpoint flower-classifier (1 x ml.m5.2xlarge): 336.53 USD a month" in estimate
+    started = list(starts.values())
     assert len(started) == 2
     for text in started:
         assert "Succeeded; endpoint flower-classifier is InService" in text
+    (bill,) = [text for command, text in printed.items() if "cost.py" in command]
+    assert "endpoint flower-classifier (1 x ml.m5.2xlarge, InService) costs 0.461 USD an hour" in bill
+    (listed,) = [text for command, text in printed.items() if command.endswith("executions.py")]
+    assert len(listed.splitlines()) >= 3
     (back,) = [text for command, text in printed.items() if "rollback.py" in command]
     assert "version 2" in back
     sagemaker = terminal.client("sagemaker")

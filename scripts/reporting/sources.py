@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-import scripts.command as command
 from scripts import aws_errors
 from scripts.execution import ENDED, Execution, deployment, seconds
 from scripts.reporting import evaluation, splits, training
@@ -35,23 +34,6 @@ if TYPE_CHECKING:
 # Kinds of metadata whose results stay valid in a later execution.
 _JOBS = {"ProcessingJob", "TrainingJob", "TuningJob"}
 THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}  # where a local service answers
-
-
-def newest(session: boto3.Session, pipeline: str) -> str:
-    """The ARN of the pipeline's newest execution.
-
-    Raises:
-        Failure: there is none.
-        ClientError: there is no such pipeline, or AWS refused.
-    """
-    answer = session.client("sagemaker").list_pipeline_executions(
-        PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
-    )
-    for summary in answer["PipelineExecutionSummaries"]:
-        return summary["PipelineExecutionArn"]
-    raise command.Failure(
-        f"pipeline {pipeline} has no execution yet; start one with python scripts/start_execution.py"
-    )
 
 
 def collect(session: boto3.Session, arn: str) -> Report:

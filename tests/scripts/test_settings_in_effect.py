@@ -39,7 +39,9 @@ SCHEDULED = {"scheduler_role", *(key for key in SETTINGS if key.startswith("sche
 UPSERTED = SETTINGS.keys() - SCHEDULED
 # What each command does something with, and the arguments that it cannot go without.
 COMMANDS = {
+    "cost": ({"name", "region"}, ["latest"]),
     "delete_endpoint": ({"name", "region"}, []),
+    "executions": ({"name", "region"}, []),
     "predict": ({"name", "region"}, ["PICTURE"]),
     "report": ({"name", "region"}, ["latest"]),
     "rollback": ({"name", "region", "execution_role", "endpoint_role"}, []),
