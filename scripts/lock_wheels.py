@@ -9,7 +9,6 @@ from __future__ import annotations
 if not __package__:
     import root  # noqa: F401
 
-import argparse
 import hashlib
 import subprocess
 import tempfile
@@ -51,7 +50,7 @@ def lock(python: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    command.plain_parser(__doc__ or "").parse_args(argv)
     for python in (wheels.TRAINING_PYTHON, wheels.SERVING_PYTHON):
         path = wheels.list_for(python)
         path.write_text(lock(python), "utf-8")

@@ -11,7 +11,6 @@ from __future__ import annotations
 if not __package__:
     import root  # noqa: F401
 
-import argparse
 import hashlib
 import json
 import os
@@ -220,9 +219,7 @@ def _digest(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.plain_parser(__doc__ or "")
     parser.add_argument("file", metavar="FILE", type=Path, help=f"a state dict of {BACKBONE.name}")
     path: Path = parser.parse_args(argv).file
     check_file(path)

@@ -32,9 +32,9 @@ def test_the_verdict_comes_first_then_where_to_look_then_what_to_do(capsys):
     assert (
         capsys.readouterr().out
         == """
-Accepted: test accuracy 99.25 % of 269 pictures; of others like them 97.33 % to 99.79 % (95 % interval)
+Accepted: test accuracy 99.25 % of 269 pictures; for pictures like these 97.33 % to 99.79 % (95 % interval)
 best of 2 trials: batch_size 32, learning_rate 0.01235
-known: 95 % of the test pictures are like those of the training
+known: 95 % of the test pictures resemble the training pictures
 champion: Not compared
 the endpoint flowers says of a picture of ants: bees (99.99 %)
 
