@@ -28,6 +28,7 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.training import usable
 from entrypoints import image
 from entrypoints.contract import PRETRAINED, TRAIN, VALIDATION
 from entrypoints.dataset import LabelledFiles, read_split
@@ -41,7 +42,7 @@ HYPERPARAMETERS: dict[str, Any] = {"epochs": 10, "learning_rate": 0.0003}  # as 
 NOISE = 6  # standard deviation, gray levels
 QUALITY = 92
 SIZES = {"3 MP": (2048, 1536), "9 MP": (3464, 2598), "12 MP": (4032, 3024), "24 MP": (6000, 4000)}
-REPEATS = 5
+REPEATS = 10
 
 Figures = dict[str, Any]
 Pixels = npt.NDArray[np.uint8]
@@ -53,8 +54,8 @@ def enlarged(file: Path, megapixels: float, seed: int) -> bytes:
     scale = (megapixels * 1e6 / (picture.width * picture.height)) ** 0.5
     size = (round(picture.width * scale), round(picture.height * scale))
     large = picture.resize(size, Image.Resampling.LANCZOS).filter(ImageFilter.UnsharpMask(4, 150, 0))
-    noise = np.random.default_rng(seed).normal(0, NOISE, (size[1], size[0], 1)).astype(np.float32)
-    return encoded(Image.fromarray((np.asarray(large) + noise).clip(0, 255).astype(np.uint8)))
+    noise = np.random.default_rng(seed).standard_normal((size[1], size[0], 1), np.float32) * NOISE
+    return encoded(Image.fromarray((np.asarray(large) + noise.astype(np.int16)).clip(0, 255).astype(np.uint8)))
 
 
 def encoded(picture: Image.Image, **options: Any) -> bytes:
@@ -136,14 +137,12 @@ def compare(model: predictor.Model, squares: dict[int, Pixels], labels: Pixels) 
 
 
 def user_ms(action: Callable[[], object]) -> float:
-    """The least user CPU time of an action, in milliseconds."""
-
-    def once() -> float:
-        began = resource.getrusage(resource.RUSAGE_THREAD).ru_utime
+    """The mean user CPU time of an action, in milliseconds."""
+    action()
+    began = resource.getrusage(resource.RUSAGE_THREAD).ru_utime
+    for _ in range(REPEATS):
         action()
-        return 1e3 * (resource.getrusage(resource.RUSAGE_THREAD).ru_utime - began)
-
-    return min(once() for _ in range(REPEATS))
+    return 1e3 * (resource.getrusage(resource.RUSAGE_THREAD).ru_utime - began) / REPEATS
 
 
 def times(file: Path, hp: Hyperparameters) -> dict[str, dict[int, float]]:
@@ -166,9 +165,10 @@ def measure(data: Path, weights: Path, seeds: int, megapixels: float, trained_wi
     hp = Hyperparameters(**HYPERPARAMETERS)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as passing:
         folder = Path(passing)
-        classes, files = read_split(data / "train")
+        source = usable(data, folder / "source")
+        classes, files = read_split(source / "train")
         prepare(files, classes, folder / TRAIN, hp, megapixels)
-        _, files = read_split(data / "val")
+        _, files = read_split(source / "val")
         squares, differences = prepare(files, classes, folder / VALIDATION, hp, megapixels)
         labels = np.array([label for _, label in files])
         answers = {

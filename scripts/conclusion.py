@@ -76,7 +76,7 @@ def _details(summary: dict[str, Any]) -> Iterator[str]:
         sure = percent(prediction["probabilities"][prediction["label"]])
         true = Path(prediction["file"]).parent.name
         name = summary["endpoint_name"]
-        yield f"the endpoint {name} says of a picture of {true}: {prediction['label']} ({sure})"
+        yield f"the endpoint {name} classifies a picture of {true} as {prediction['label']} ({sure})"
     if summary["suspect_labels"]:
         listed = shlex.quote(summary["artifacts"]["suspects"])
         yield (

@@ -209,8 +209,8 @@ def _refusal(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
     while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] not in ENDED:
         if time.monotonic() > deadline:
             command.fail(
-                f"training job {name} is still {job['TrainingJobStatus']}; look why with "
-                f"aws sagemaker describe-training-job --training-job-name {name}"
+                f"training job {name} is still {job['TrainingJobStatus']}; see why with aws sagemaker "
+                f"describe-training-job --training-job-name {name}"
             )
         time.sleep(POLL_S)
     failed = job["TrainingJobStatus"] == "Failed"
