@@ -76,7 +76,7 @@ def usable(data: Path, folder: Path) -> Path:
     dataset = check_dataset(data)
     for part, name in ((TRAIN, "train"), (VALIDATION, "val")):
         for label, files in dataset.images[part].items():
-            copy(dataset, files, folder / name / label)
+            list(copy(dataset, files, folder / name / label))  # a generator
     return folder
 
 
