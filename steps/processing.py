@@ -31,9 +31,9 @@ def processing_step(
 ) -> ProcessingStep:
     """The program `program`, from the bundle of that name, in a container from `image`.
 
-    `inputs` and `outputs` are S3 URIs by the name of their folder (`input_folder`, `output_folder`): an input
-    one object, or a prefix that ends in a slash, since S3 takes "train-2/1.png" to begin with "train";
-    `cached` is whether the settings may have its results reused; `step` goes to the SDK's ProcessingStep.
+    `inputs` and `outputs` are S3 URIs by the name of their folder (`input_folder`, `output_folder`). An input
+    is one object, or a prefix that ends in a slash: for S3, "train-2/1.png" begins with "train". `cached`:
+    whether the settings may reuse its results. `step` goes to the SDK's ProcessingStep.
     """
     processor = Processor(
         role=context.settings.execution_role,

@@ -146,7 +146,7 @@ def test_a_training_without_debugger(account, collect):
     report = collect()
     assert report.training.losses.reason.startswith("This training ran without Debugger")
     assert report.training.system.reason.startswith("This training ran without Profiler")
-    assert report.training.rules.reason == "No rules of Debugger and Profiler were asked for."
+    assert report.training.rules.reason == "The training had no rules of Debugger or Profiler."
     html = page.render(report)
     assert "This training ran without Debugger" in html
     assert ">training</text>" in html
