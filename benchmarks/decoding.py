@@ -73,7 +73,9 @@ def decode(data: bytes, resize: int, reserve: int) -> Image.Image:
         return picture.convert("RGB")
 
 
-def prepare(files: LabelledFiles, classes: Sequence[str], folder: Path, hp: Hyperparameters, megapixels: float) -> tuple[dict[int, Pixels], dict[int, float]]:
+def prepare(
+    files: LabelledFiles, classes: Sequence[str], folder: Path, hp: Hyperparameters, megapixels: float
+) -> tuple[dict[int, Pixels], dict[int, float]]:
     """Pictures for training, decoded and resized in each way, as PNG; and the same as serving sees them.
 
     The second result is each way's mean difference from full decoding, in gray levels.
