@@ -1,4 +1,4 @@
-"""Whether the training finds wrong labels, of which 5 % are flipped.
+"""Whether the training finds wrong labels after 5 % of the labels are flipped.
 
 It trains on scikit-learn's digits from random weights and, with --data and --weights, on ants and bees. It
 ranks the training pictures by how suspect their labels are: as the training does (entrypoints/suspects.py),
