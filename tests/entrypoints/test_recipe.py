@@ -227,6 +227,7 @@ def test_the_card_says_what_was_trained_and_how(job: Path) -> None:
             "image_size": 32,
             "resize": 37,
             "max_value": 65535,
+            "jpeg_reserve": 2,
             "interpolation": "bilinear",
             "mean": list(TINY.mean),
             "std": list(TINY.std),
