@@ -31,7 +31,7 @@ ACCEPTED = "AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP"  # their usual names
 MAX_PIXELS = 100_000_000
 # New models decode a large JPEG picture at 1/2, 1/4 or 1/8 of its size if its shorter side keeps at least
 # this many times the pixels that it is then resized to. benchmarks/decoding.py measures what that changes.
-JPEG_RESERVE = 2
+JPEG_RESERVE = 4
 
 # First bytes of files that Pillow reads if they are complete, and of files often mistaken for pictures.
 _DAMAGED = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WebP", b"BM": "BMP"}

@@ -18,6 +18,7 @@ from torch import nn
 
 from entrypoints.contract import VERSION
 from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.image import JPEG_RESERVE
 from entrypoints.optimizer import one_cycle
 from entrypoints.train import train
 from tests.entrypoints.networks import TINY, tiny_network
@@ -227,7 +228,7 @@ def test_the_card_says_what_was_trained_and_how(job: Path) -> None:
             "image_size": 32,
             "resize": 37,
             "max_value": 65535,
-            "jpeg_reserve": 2,
+            "jpeg_reserve": JPEG_RESERVE,
             "interpolation": "bilinear",
             "mean": list(TINY.mean),
             "std": list(TINY.std),
