@@ -115,7 +115,7 @@ def test_damaged_and_foreign_files_are_listed(dataset: Path) -> None:
         "ants/renamed.jpg": "is a GIF file; accepted are AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP",
         "README.md": "lies outside the class folders",
     }
-    assert check_dataset(dataset).counts["ants"] == 8  # a PNG file that is named .jpg is a picture, too
+    assert check_dataset(dataset).counts["ants"] == 8  # a PNG file named .jpg is also a picture
 
 
 def test_a_picture_without_suffix_is_used(dataset: Path) -> None:

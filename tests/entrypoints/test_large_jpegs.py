@@ -104,7 +104,7 @@ def test_the_limit_counts_pixels_of_the_file(large: Image.Image, monkeypatch: py
 
 
 def served_by(artifact: Path, folder: Path, **preprocessing: object) -> tuple[predictor.Model, dict]:
-    """The artifact with these additions to its preprocessing: its model, and the additions' whole."""
+    """A copy of the artifact with additions to its preprocessing: its model, and the whole preprocessing."""
     shutil.copytree(artifact, folder, dirs_exist_ok=True)
     card = json.loads((folder / "model.json").read_text())
     card["preprocessing"] |= preprocessing

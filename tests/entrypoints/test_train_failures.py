@@ -1,4 +1,4 @@
-"""What ends a training before its end, and what it leaves then."""
+"""What ends a training early, and what it leaves."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_training_that_is_killed_leaves_its_epochs_files_and_no_half_written_m
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("epoch=2 "):  # by then what the first measured is on disk
+        if line.startswith("epoch=2 "):  # by then the first epoch's measurements are on disk
             break
     process.kill()
     _, error = process.communicate(timeout=20)

@@ -218,7 +218,7 @@ def test_what_is_not(question: dict[str, Any], given: dict[str, Any], engine: st
 
 
 def test_a_temperature_moves_the_odds_that_engines_may_differ_by() -> None:
-    """At 0.5 probabilities are those of twice the scores: odds of 9 and of 81 are the same scores."""
+    """At temperature 0.5 the probabilities are those of twice the scores: odds of 9 become 81."""
     cold = {**QUESTION, "temperature": 0.5, "probabilities": {"ants": 81 / 82, "bees": 1 / 82}}
     as_far_as_at_1 = (0.75 / 0.25) ** 2
     verify.compare(cold, answer(as_far_as_at_1 / (as_far_as_at_1 + 1)), "fp32")

@@ -14,7 +14,7 @@ from botocore import xform_name
 from entrypoints import champion, deploy, verify
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "infra" / "roles.yaml"
-# IAM knows no resource for these: docs.aws.amazon.com/service-authorization, "Resource types" empty.
+# IAM has no resource types for these: docs.aws.amazon.com/service-authorization, "Resource types" empty.
 WITHOUT_RESOURCE = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
 
 
@@ -27,7 +27,7 @@ OPERATIONS = {
 
 
 class Loader(yaml.SafeLoader):
-    """Reads !Sub, !Ref and their like as what they are applied to."""
+    """Reads !Sub, !Ref and similar tags as their arguments."""
 
 
 def _argument(loader, _suffix, node):
@@ -89,7 +89,7 @@ def test_a_bare_star_stands_only_where_iam_knows_no_resource_and_under_a_conditi
 
 
 def test_every_action_is_allowed_on_a_resource_of_a_type_that_it_takes(resources):
-    """The Service Authorization Reference, as cfn-lint brings it along."""
+    """The Service Authorization Reference that cfn-lint contains."""
     file = Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "Policies.json"
     reference = json.loads(file.read_text())
     checked = set()
@@ -150,7 +150,7 @@ def test_the_function_tags_endpoints_only(resources):
 
 
 def test_the_execution_role_may_do_to_endpoints_what_verify_calls_and_no_more(resources):
-    # verify.py takes these of deploy.py, and they call each other only.
+    # verify.py imports these from deploy.py; they call only each other.
     of_deploy = [deploy.bring_up, deploy.describe_endpoint, deploy.wait_until_deleted]
     assert allowed(resources, "ExecutionPolicy", "VerifyEndpoint") == called(verify, *of_deploy)
 

@@ -1,4 +1,4 @@
-"""What training and processing jobs have in common, with real processes."""
+"""Behavior shared by training and processing jobs, with real processes."""
 
 import dataclasses
 import errno
@@ -83,7 +83,7 @@ HELD = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1], 'go').exi
 
 @pytest.fixture
 def held(home, store):
-    """A service with a job that runs until its folder holds the file go; the program is up."""
+    """A service with a job, already running, that ends when its folder holds the file `go`."""
     put(home, "s3://b/in/x.txt", "w")
     service = JobService(home, store, training.KIND, dict)
     service.create(training_request(f"print('up', flush=True)\n{HELD}"))

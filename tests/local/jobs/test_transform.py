@@ -1,4 +1,4 @@
-"""Batch transform jobs, through a real model server: most share one."""
+"""Batch transform jobs with a real model server, which most tests share."""
 
 import gzip
 import json
@@ -84,7 +84,7 @@ def server(apart, tmp_path_factory):
 
 @pytest.fixture
 def scene(apart, server, monkeypatch):
-    """The scene with one server for all jobs, which are told again at once what failed."""
+    """The scene with one server for all jobs; failures are retried at once."""
     monkeypatch.setattr(transform, "launch", lambda *_: server)
     monkeypatch.setattr(model_client, "RETRY_INTERVAL_S", 0)
     return apart
@@ -392,7 +392,9 @@ def test_a_stopped_job_leaves_no_result_and_no_server(apart, monkeypatch):
 
     def end_slowly(*arguments):
         end(*arguments)
-        time.sleep(0.3)  # the job, whose request has broken by now, would remove the server's folder first
+        time.sleep(
+            0.3
+        )  # otherwise the job, whose request has failed by now, would remove the server's folder first
 
     monkeypatch.setattr(Started, "end", end_slowly)
     before = set(psutil.Process().children(recursive=True))
