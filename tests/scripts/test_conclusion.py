@@ -1,4 +1,4 @@
-"""What a person reads when a run has ended."""
+"""The output at the end of a run."""
 
 import webbrowser
 from pathlib import Path

@@ -23,7 +23,7 @@ CARD = {"classes": ["ants", "große Bienen"], "preprocessing": PREPROCESSING}
 
 @pytest.fixture
 def deployed(client, s3):
-    """An endpoint that serves a model package, as far as DescribeEndpoint and S3 know."""
+    """An endpoint that serves a model package, according to DescribeEndpoint and S3."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         for name, content in (

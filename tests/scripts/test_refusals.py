@@ -1,4 +1,4 @@
-"""What to try after the gate's no, as commands that can be typed."""
+"""The suggestions after the gate's refusal are commands that can be typed."""
 
 import shlex
 

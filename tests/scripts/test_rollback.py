@@ -1,4 +1,4 @@
-"""Going back to an earlier model package, against a local service with models of a few lines."""
+"""Rolling back to an earlier model package, on a local service with models of a few lines."""
 
 import io
 import tarfile
@@ -16,7 +16,7 @@ SCRIPT = "rollback.py"
 GROUP = ENDPOINT = "image-classification"
 ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
-# Healthy, and its answer to everything is the version.
+# Healthy, and answers everything with the version.
 APP = """
 async def app(scope, receive, send):
     if scope["type"] == "http":
@@ -63,7 +63,7 @@ def settled(sagemaker):
 
 
 def put_behind(sagemaker, package):
-    """What the step DeployEndpoint does; the endpoint config that it leaves."""
+    """Do what the step DeployEndpoint does; return its endpoint config."""
     event = {
         "model_package_arn": package,
         "endpoint_name": ENDPOINT,

@@ -1,4 +1,4 @@
-"""Schedules that a new definition leaves behind: on moto, and AWS's refusals by Stubber."""
+"""Schedules that a new definition breaks: with moto, and AWS's refusals by Stubber."""
 
 from __future__ import annotations
 

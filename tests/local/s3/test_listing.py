@@ -1,4 +1,4 @@
-"""S3's listings: what they hold, page by page."""
+"""The content of S3's listings, page by page."""
 
 import boto3
 from moto import mock_aws
@@ -60,7 +60,7 @@ LISTINGS = [
 
 
 def parsed(answer):
-    """What a listing tells, apart from times, ETags, tokens and moto's own details."""
+    """A listing's content, except times, ETags, tokens and moto's own details."""
     names = ("Prefix", "Delimiter", "MaxKeys", "IsTruncated", "KeyCount", "CommonPrefixes", "StartAfter")
     told = {name: answer[name] for name in names if name in answer}
     return told, [(item["Key"], item["Size"]) for item in answer.get("Contents", [])]

@@ -1,4 +1,4 @@
-"""Tuning jobs that a later service goes on with: the same trials, none of those that ended again."""
+"""Tuning jobs that a later service continues: the same trials, and no finished trial again."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from local.tuning.trials import index
 from local.tuning.tuning import TuningService
 from tests.local.tunings import OBJECTIVE, prepare, request
 
-# Answers as OBJECTIVE does; the trial of the index that the file tells waits for ever.
+# Answers like OBJECTIVE; the trial whose index is in the file waits forever.
 HELD = (
     OBJECTIVE
     + """
@@ -56,7 +56,7 @@ def ended(tuning):
 
 
 def trials(store):
-    """What each trial was given and how it ended, in the order they began."""
+    """Each trial's parameters and outcome, in order of their start."""
     return [
         (index(job), job["_tuned"], job["TrainingJobStatus"], job.get("FailureReason", ""))
         for job in reversed(store.list("TrainingJob"))
@@ -160,7 +160,7 @@ def test_a_trial_that_runs_again_finds_its_checkpoints(tmp_path):
 
 
 def test_its_time_is_the_time_that_it_was_at_work(tmp_path):
-    """Not the time since it was created; and what an earlier service used counts."""
+    """Time used under an earlier service counts; time since the creation does not."""
     held = tmp_path / "held"
     held.write_text("1")
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 3600}
@@ -178,7 +178,7 @@ def test_its_time_is_the_time_that_it_was_at_work(tmp_path):
         used = store.update("HyperParameterTuningJob", "h", lambda record: record.update(_used_s=3599.5))
         assert used["HyperParameterTuningJobStatus"] == "InProgress"
     with service(tmp_path / "home") as (tuning, store):
-        ended(tuning)  # though the trial that runs would go on for ever
+        ended(tuning)  # although the running trial would continue forever
         assert {place for place, *_ in trials(store)} == {1}
 
 

@@ -1,4 +1,4 @@
-"""Who may use the local service: programs and its own pages may, another web site may not."""
+"""Programs and the service's own pages may use it; other web sites may not."""
 
 from __future__ import annotations
 

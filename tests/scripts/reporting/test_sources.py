@@ -1,4 +1,4 @@
-"""From SageMaker's answers to a report, for executions in every state."""
+"""Reports from SageMaker's answers, for executions in every state."""
 
 from __future__ import annotations
 
