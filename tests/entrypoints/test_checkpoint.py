@@ -233,7 +233,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_checkpoint_stays(tmp_path: P
     assert (outputs / "model/model.safetensors").is_file()
 
 
-def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
+def test_a_loss_that_is_not_a_number_leaves_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("train", "validation"):

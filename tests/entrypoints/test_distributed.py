@@ -163,7 +163,7 @@ def test_a_job_without_gpus_or_that_is_told_to_do_without_is_none_of_these(
     assert distributed.count() == 1
 
 
-def test_two_processes_agree_and_go_on_together(tmp_path: Path, artifact: Path) -> None:
+def test_two_processes_agree_and_continue_together(tmp_path: Path, artifact: Path) -> None:
     for name in ("train", "validation"):
         write_classes(tmp_path / name, 5)
     (tmp_path / "pretrained").mkdir()

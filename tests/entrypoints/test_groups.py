@@ -131,7 +131,7 @@ def test_one_file_under_two_classes_is_refused_or_left_out(dataset: Path) -> Non
     assert len(found.conflicts) == 2
 
 
-def test_other_copies_under_two_classes_are_told(dataset: Path) -> None:
+def test_other_copies_under_two_classes_are_reported(dataset: Path) -> None:
     """The pixels are nearly equal, which may happen to damaged pictures by chance: not refused."""
     with Image.open(dataset / "ants" / "0.png") as opened:
         opened.save(dataset / "bees" / "a.bmp")

@@ -75,13 +75,13 @@ def test_a_reduced_picture_is_upright(large: Image.Image, orientation: int) -> N
     assert difference(found, full) < 1
 
 
-def test_a_jpeg_below_twice_the_reserve_is_decoded_as_ever() -> None:
+def test_a_jpeg_below_twice_the_reserve_is_decoded_as_before() -> None:
     for size in ((8, 8), (64, 64), (LEAST, LEAST), (LEAST * 20, LEAST * 2 - 1)):
         data = jpeg(photograph(1, size))
         assert np.array_equal(pixels(decode(data, least_side=LEAST)), pixels(decode(data)))
 
 
-def test_other_pictures_are_decoded_as_ever(large: Image.Image) -> None:
+def test_other_pictures_are_decoded_as_before(large: Image.Image) -> None:
     files = {kind: jpeg(large, kind) for kind in ("PNG", "WEBP", "TIFF", "BMP")}
     files["CMYK"] = jpeg(large.convert("CMYK"))
     gray = np.linspace(0, 65535, large.width * large.height).astype(np.uint16)

@@ -130,7 +130,7 @@ def test_an_error_without_a_message_is_named(tmp_path: Path, monkeypatch: pytest
         build(RESNET18, 2, tmp_path / "weights.pth")
 
 
-def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         build(RESNET18, 2, tmp_path / "text.pth")

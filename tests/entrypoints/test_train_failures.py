@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_loss_that_is_no_number_stops_with_the_step(
+def test_a_loss_that_is_not_a_number_stops_with_the_step(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("entrypoints.model.normalize", lambda pixels, *_: pixels.float() * torch.nan)
@@ -38,7 +38,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step(
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
+def test_a_validation_loss_that_is_not_a_number_stops_with_the_epoch(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def normalize_without_numbers_in_validation(pixels: torch.Tensor, *_: object) -> torch.Tensor:

@@ -53,7 +53,7 @@ def test_an_update_that_does_not_come_up_leaves_the_old_one_and_fails(account: A
     assert account.serves() == ("InService", "old")
 
 
-def test_an_endpoint_that_dies_of_a_picture_is_made_anew_of_its_previous_config(account: Account) -> None:
+def test_an_endpoint_that_dies_of_a_picture_is_made_again_of_its_previous_config(account: Account) -> None:
     account.serve(account.config("old"), account.config("new", behaviour="os._exit(3)"))
     code, message, _ = account.verify("new", "old")
     assert code == 1
@@ -80,7 +80,7 @@ def test_a_first_endpoint_that_answers_otherwise_is_left_as_it_is(account: Accou
     assert account.serves() == ("InService", "new")
 
 
-def test_an_endpoint_that_is_busy_for_too_long_is_told_how_to_go_on(account: Account) -> None:
+def test_an_endpoint_that_is_busy_for_too_long_is_told_how_to_continue(account: Account) -> None:
     slow = account.config("new", app="import time; time.sleep(60)")
     account.serve(account.config("old"), slow)
     code, message, _ = account.verify("new", "old", timeout_s=0)

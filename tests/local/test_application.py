@@ -88,7 +88,7 @@ def get(server, path, headers=None):
         return answer.status, dict(answer.getheaders()), answer.read()
 
 
-def test_a_full_disk_is_told_and_not_logged_as_a_defect(client, caplog):
+def test_a_full_disk_is_reported_and_not_logged_as_a_defect(client, caplog):
     refusal = error(client("sagemaker").list_model_packages)
     assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert "No space left on device" in refusal["Error"]["Message"]
@@ -304,7 +304,7 @@ def test_a_client_that_sends_too_much_reads_why(client):
     assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
-def test_a_connection_may_be_closed_twice_and_the_server_goes_on(server):
+def test_a_connection_may_be_closed_twice_and_the_server_continues(server):
     with socket.create_connection(
         ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10
     ) as connection:

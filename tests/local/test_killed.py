@@ -210,7 +210,7 @@ def test_what_outlives_the_guard_as_well_is_ended_by_the_next_service(served, ca
     assert told.message.startswith("ended process ") and "left: " in told.message
 
 
-def test_an_upload_goes_on_with_the_service_that_comes_after_one_that_was_not_killed(tmp_path):
+def test_an_upload_continues_with_the_service_that_comes_after_one_that_was_not_killed(tmp_path):
     with LocalService(tmp_path) as service:
         s3 = service.client("s3")
         s3.create_bucket(Bucket="pictures")

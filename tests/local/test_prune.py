@@ -326,7 +326,9 @@ def test_wrong_options_are_refused(monkeypatch, tmp_path, capsys, options, told)
     assert told in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_home_and_a_damaged_home_are_refused(homed, store, monkeypatch, tmp_path, capsys):
+def test_a_folder_that_is_not_a_home_and_a_damaged_home_are_refused(
+    homed, store, monkeypatch, tmp_path, capsys
+):
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(sys, "argv", ["local", "--home", str(tmp_path / "empty"), "--prune", "--yes"])
     assert command.main() == 2

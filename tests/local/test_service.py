@@ -95,7 +95,7 @@ def test_what_a_killed_service_left_in_service_json_is_not_believed(tmp_path):
     holder.stop()
 
 
-def test_damaged_records_are_set_aside_and_what_the_folders_hold_is_told(tmp_path):
+def test_damaged_records_are_set_aside_and_what_the_folders_hold_is_reported(tmp_path):
     with LocalService(tmp_path) as service:
         assert service.notes == []
         service.client("s3").create_bucket(Bucket="pictures")

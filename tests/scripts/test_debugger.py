@@ -220,7 +220,7 @@ def test_a_job_that_fails_for_debugger_afterwards_is_a_refusal_too(stub):
     assert "ClientError: Debugger is not for you" in answer.reason
 
 
-def test_a_refusal_of_something_else_is_no_answer_and_not_kept(stub):
+def test_a_refusal_of_something_else_is_not_an_answer_and_not_kept(stub):
     for _ in range(2):
         stub.add_client_error("create_training_job", "ValidationException", "Could not assume role.")
     answer = debugger.ask(stub.client, PIPELINE, TRAINING, probing=True)

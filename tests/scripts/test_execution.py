@@ -78,7 +78,7 @@ def test_an_endpoint_is_waited_for(session):
     assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == ""
 
 
-def test_an_update_that_was_rolled_back_is_no_success(session):
+def test_an_update_that_was_rolled_back_is_not_a_success(session):
     session.endpoint("Updating")
     session.endpoint("InService", config="old", FailureReason="no health")
     assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == (

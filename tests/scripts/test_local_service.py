@@ -97,7 +97,7 @@ def deployed(service):
         time.sleep(0.1)
 
 
-def test_upload_goes_on_where_it_stopped(run, service, pictures):
+def test_upload_continues_where_it_stopped(run, service, pictures):
     first = run("upload_dataset.py", pictures, "--local", service.url)
     assert first.returncode == 0, first.stderr
     there = service.home.s3 / BUCKET / NAME / "data" / "default" / "große Bienen" / "2.png"

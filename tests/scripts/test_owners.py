@@ -81,7 +81,7 @@ def test_a_dataset_of_other_classes_at_the_same_prefix(
     assert upload(f"{DATA}wild").returncode == 0
 
 
-def test_a_folder_may_begin_with_what_is_no_picture(refused, upload, put):
+def test_a_folder_may_begin_with_what_is_not_a_picture(refused, upload, put):
     put(*(f"txt/hawk/.{number}.txt" for number in range(20)), "txt/hawk/1.png", "txt/owl/1.png")
     refused(upload(f"{DATA}txt/mine"), f"in {DATA}txt/, which seems to be a dataset")
 

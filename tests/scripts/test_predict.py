@@ -178,7 +178,7 @@ def test_ctrl_c_keeps_what_was_answered(runtime, picture, tmp_path):
     assert json.loads(begun + rest) == [{"file": str(picture), **ANSWER}]
 
 
-def test_a_name_that_is_no_utf_8(run, runtime, picture, tmp_path):
+def test_a_name_that_is_not_utf8(run, runtime, picture, tmp_path):
     odd = os.fsencode(tmp_path) + b"/\xff.png"
     os.link(picture, odd)
     completed = run(SCRIPT, os.fsdecode(odd), "--format", "json", "--local", runtime.url)

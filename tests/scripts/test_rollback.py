@@ -109,7 +109,7 @@ def test_a_version_that_did_not_pass_verification_is_passed_over(run, service, s
     assert done.stdout == f"endpoint {ENDPOINT} serves version 1 of {GROUP}\n"
 
 
-def test_an_endpoint_whose_server_was_killed_is_made_anew(run, service, sagemaker):
+def test_an_endpoint_whose_server_was_killed_is_made_again(run, service, sagemaker):
     put_behind(sagemaker, register(service, 1))
     put_behind(sagemaker, register(service, 2))
     for process in psutil.Process().children():
@@ -153,7 +153,7 @@ def test_bad_input_and_no_answer_change_nothing(run, refused, service, sagemaker
     assert settled(sagemaker)["EndpointConfigName"] == config
 
 
-def test_a_model_of_no_package_is_told(run, refused, service, sagemaker):
+def test_a_model_of_no_package_is_reported(run, refused, service, sagemaker):
     register(service, 1)
     container = {"Image": "image", "ModelDataUrl": "s3://bucket/1/model.tar.gz"}
     sagemaker.create_model(ModelName="mine", PrimaryContainer=container, ExecutionRoleArn=ROLE)

@@ -22,7 +22,7 @@ from tests.scripts.runs import ROOT, SMALL, make_pictures, start
 ENDLESS = ("--set", "tuning.learning_rate_min=1e30", "--set", "tuning.learning_rate_max=1e31")
 
 
-def test_a_killed_run_goes_on_and_a_program_that_fails_tells_its_reason(tmp_path):
+def test_a_killed_run_continues_and_a_program_that_fails_tells_its_reason(tmp_path):
     """A huge learning rate stops the first trial; the user sees the trial's own message."""
     pictures, home = make_pictures(tmp_path / "pictures", 3), tmp_path / "home"
     process = start("--data", pictures, "--home", home, *ENDLESS, *SMALL)

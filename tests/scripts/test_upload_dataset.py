@@ -129,7 +129,7 @@ class Interrupted(Progress):
             raise KeyboardInterrupt
 
 
-def test_interrupted_keeps_what_is_there_and_goes_on(s3, pictures, monkeypatch):
+def test_interrupted_keeps_what_is_there_and_continues(s3, pictures, monkeypatch):
     dataset = check_dataset(pictures)
     put, sent, cancelled = s3.put_object, [], threading.Event()
 
@@ -176,7 +176,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused(run, refused, url, s3, p
     assert keys(s3) == set()
 
 
-def test_copies_are_told_before_anything_is_sent(run, refused, url, s3, pictures):
+def test_copies_are_reported_before_anything_is_sent(run, refused, url, s3, pictures):
     for name in ("0 copy.png", "0 again.png"):
         shutil.copyfile(pictures / "ants" / "0.png", pictures / "ants" / name)
     completed = run(SCRIPT, pictures, "--to", TO, "--local", url)

@@ -269,7 +269,7 @@ def test_many_pictures_are_asked_about_two_at_a_time(browser, endpoint, picture,
     assert endpoint.most <= 2
 
 
-def test_more_pictures_than_it_shows_are_told(browser, endpoint, tmp_path):
+def test_more_pictures_than_it_shows_are_reported(browser, endpoint, tmp_path):
     files = [tmp_path / f"{number}.jpg" for number in range(103)]
     for file in files:
         file.write_bytes(b"")

@@ -141,7 +141,7 @@ def test_objects_in_a_tensor_are_refused(model: predictor.Model) -> None:
         predictor.decode(model, file.getvalue(), NPY)
 
 
-def test_bytes_that_are_no_picture(model: predictor.Model) -> None:
+def test_bytes_that_are_not_a_picture(model: predictor.Model) -> None:
     with pytest.raises(predictor.InputError, match="The body is not an image"):
         predictor.decode(model, b"text", PNG)
 

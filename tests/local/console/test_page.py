@@ -234,7 +234,7 @@ def test_the_page_stays_true_by_itself(browser, account, width, dark):
     assert {url.removeprefix(account.server.url) for url in browser.requests()} == {"/"}
 
 
-def test_a_service_that_ended_is_told_and_the_page_goes_on_when_it_is_back(browser, account):
+def test_a_service_that_ended_is_reported_and_the_page_continues_when_it_is_back(browser, account):
     browser.open(account.server.url + "/")
     port = int(account.server.url.rpartition(":")[2])
     account.server.stop()

@@ -174,7 +174,7 @@ def test_a_server_that_dies_fails_its_endpoint_with_its_last_words(service):
     assert "failed endpoint" in refused(service, "UpdateEndpoint", request)[1]
 
 
-def test_a_server_that_is_killed_fails_its_endpoint_which_can_be_made_anew(service):
+def test_a_server_that_is_killed_fails_its_endpoint_which_can_be_made_again(service):
     service.config("one")
     service.create("one")
     pid = int(service.invoke(b"pid"))

@@ -25,7 +25,7 @@ def test_the_time_of_records_is_that_of_the_clock(wall):
     assert clock.now() == 1_000_000 + 8 * 3600
 
 
-def test_it_goes_on_when_the_clock_is_set_back(wall):
+def test_it_continues_when_the_clock_is_set_back(wall):
     began = clock.now()
     wall["time"] -= 7200
     wall["monotonic"] += 60

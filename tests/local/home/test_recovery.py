@@ -173,7 +173,7 @@ def test_numbers_that_json_does_not_know_are_readable(store):
     assert store.unreadable() == []
 
 
-def test_a_full_disk_is_no_fault_of_a_record(store):
+def test_a_full_disk_is_not_the_fault_of_a_record(store):
     store.create("jobs", "one", {"Status": "InProgress"})
     fill(store)
 

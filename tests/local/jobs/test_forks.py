@@ -307,7 +307,7 @@ def test_closing_does_not_wait_for_what_is_still_being_prepared(home, bundle):
     assert forks.settled(0)
 
 
-def test_jobs_go_on_with_the_toolkit_when_the_zygote_has_died(jobs, bundle, forks_of):
+def test_jobs_continue_with_the_toolkit_when_the_zygote_has_died(jobs, bundle, forks_of):
     code = bundle("import os\nprint('up', os.getpid(), os.getppid())\n")
     forks = forks_of(code)
     jobs.create(request(code, "one"), forks.start)

@@ -93,7 +93,7 @@ def held(home, store):
     service.close()
 
 
-def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(home, store, held, monkeypatch):
+def test_a_job_whose_end_cannot_be_recorded_has_ended_anyway(home, store, held, monkeypatch):
     monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.3)
     fill(store)
     (home.folder(training.FOLDER, "t") / "ml" / "go").touch()

@@ -226,7 +226,7 @@ def test_one_bad_record_costs_its_object_and_fails_the_job(scene):
     ]
 
 
-def test_an_answer_that_is_no_answer_is_asked_for_again(scene):
+def test_an_answer_that_is_not_an_answer_is_asked_for_again(scene):
     scene.put("10/a.txt", b"flaky 1")
     record = scene.run("again", "s3://b/10/", ModelClientConfig={"InvocationsMaxRetries": 1})
     assert record["TransformJobStatus"] == "Completed", record

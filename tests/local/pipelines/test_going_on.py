@@ -196,7 +196,7 @@ def test_an_execution_that_was_being_stopped_is_stopped(services, aws):
     assert len(aws.created("CreateTrainingJob")) == 1
 
 
-def test_what_cannot_go_on_is_closed_with_its_reason_and_the_others_go_on(services, aws):
+def test_what_cannot_continue_is_closed_with_its_reason_and_the_others_continue(services, aws):
     broken = left(services, aws, TWO, "Train")
     other = left_again(services, aws)
     service = services()

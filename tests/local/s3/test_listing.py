@@ -23,7 +23,7 @@ def test_a_listing_sees_a_file_as_soon_as_it_is_there(s3, home):
         assert len(keys(s3, Prefix="job/")) == number + 1
 
 
-def test_listing_goes_on_page_by_page(s3):
+def test_listing_continues_page_by_page(s3):
     expected = sorted(
         f"{folder}{number}" for folder in ("", "a-", "a/", "a/b/", "a0/") for number in range(5)
     )

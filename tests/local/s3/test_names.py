@@ -71,7 +71,7 @@ def test_no_key_leaves_its_bucket(server, home, key):
 
 
 @pytest.mark.parametrize("host", ["...localhost", ".localhost", "..localhost", ".uploads.localhost:80"])
-def test_no_host_names_what_is_no_bucket(server, home, host):
+def test_no_host_names_what_is_not_a_bucket(server, home, host):
     """It works neither with the server, which refuses such a host, nor with S3 behind it."""
     before = everything(home)
     for path in ("/secret", "/", "/pictures/a", "//secret", "/../secret"):
@@ -234,6 +234,6 @@ def test_a_form_gives_an_object_no_header_that_nothing_can_send(s3, server, clie
 
 
 @pytest.mark.parametrize("length", [256, 4096])
-def test_a_long_name_is_no_bucket(server, length):
+def test_a_long_name_is_not_a_bucket(server, length):
     status, answer = raw(server, "GET", f"/{'n' * length}/a")
     assert (status, b"<Code>InvalidBucketName</Code>" in answer) == (400, True), answer

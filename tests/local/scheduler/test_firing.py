@@ -222,7 +222,7 @@ def test_retries_end_with_the_age_of_the_event(world):
     assert letter["MessageAttributes"]["RETRY_ATTEMPTS"]["StringValue"] == "1"
 
 
-def test_what_is_disabled_starts_nothing_and_goes_on_in_its_rhythm(world):
+def test_what_is_disabled_starts_nothing_and_continues_in_its_rhythm(world):
     request = world.create("rate(1 hour)", StartDate=unix("2026-11-29T20:00:00"))
     world.refusal = refused()
     assert len(world.at("2026-11-29T20:00:00")) == 1

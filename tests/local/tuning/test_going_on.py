@@ -72,7 +72,7 @@ def undisturbed(folder, **config):
 
 @pytest.mark.parametrize("strategy", ["Bayesian", "Random"])
 @pytest.mark.parametrize("killed", [True, False])
-def test_the_search_goes_on_as_if_nothing_had_been(tmp_path, strategy, killed):
+def test_the_search_continues_as_if_nothing_had_been(tmp_path, strategy, killed):
     config = {
         "Strategy": strategy,
         "ResourceLimits": {"MaxNumberOfTrainingJobs": 5, "MaxParallelTrainingJobs": 1},
@@ -98,7 +98,7 @@ def test_the_search_goes_on_as_if_nothing_had_been(tmp_path, strategy, killed):
     assert record["TrainingJobStatusCounters"] == counters
 
 
-def test_a_search_without_a_seed_goes_on_with_its_own(tmp_path):
+def test_a_search_without_a_seed_continues_with_its_own(tmp_path):
     limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
     held = tmp_path / "held"
     held.write_text("2")
@@ -204,7 +204,7 @@ def ended_or_stopped(tuning):
     return status
 
 
-def test_suggestions_that_changed_are_no_search_to_go_on_with(tmp_path):
+def test_suggestions_that_changed_are_no_search_to_continue_with(tmp_path):
     held = tmp_path / "held"
     held.write_text("2")
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}

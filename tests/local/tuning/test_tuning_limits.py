@@ -77,7 +77,7 @@ def test_closing_stops_the_trials_and_does_not_wait_for_their_end(quick, store):
     assert {trial["FailureReason"] for trial in store.list("TrainingJob")} == {INTERRUPTED}
 
 
-def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_path):
+def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_anyway(tmp_path):
     """The tuning job is stopped after the last check of its status and before the trial has a record."""
     home = Home(tmp_path / "home")
     home.object_path("s3://b").mkdir(parents=True)
@@ -203,7 +203,7 @@ def test_a_job_that_gets_no_thread_has_ended(quick, monkeypatch):
     quick.close()
 
 
-def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(quick, store, monkeypatch, tmp_path):
+def test_a_job_whose_end_cannot_be_recorded_has_ended_anyway(quick, store, monkeypatch, tmp_path):
     monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.1)
     monkeypatch.setattr("local.tuning.run.PATIENCE_S", 0.1)
     program = (

@@ -134,7 +134,7 @@ def test_an_object_that_is_a_page_is_a_foreign_one(scene: Scene, browser: Browse
     assert scene.harm() == []
 
 
-def test_a_person_goes_on_working(scene: Scene, browser: Browser) -> None:
+def test_a_person_keeps_working(scene: Scene, browser: Browser) -> None:
     browser.open(f"{scene.service.url}/endpoints/e/")
     assert browser.evaluate("document.body.innerText") == "own page"
     assert (

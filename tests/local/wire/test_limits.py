@@ -78,7 +78,7 @@ def test_each_kind_of_limit_is_checked(request_, told):
     assert len(found) < 700 and "\n" not in found
 
 
-def test_every_violation_is_told():
+def test_every_violation_is_reported():
     found = refusal({"RoleArn": "x", "Environment": {"a-b": "v" * 257}}, shape_of("CreateProcessingJob"))
     assert found is not None and found.startswith("3 validation errors detected: Value 'x' at 'roleArn'")
 

@@ -280,7 +280,7 @@ def test_files_that_are_not_the_contracts(account, collect, text):
     assert "epochs.csv of the training" in training.epochs.reason
 
 
-def test_a_loss_that_is_no_number_is_drawn_around(report):
+def test_a_loss_that_is_not_a_number_is_drawn_around(report):
     steps = dict(report.training.steps)
     steps["loss"] = np.where(steps["step"] > 50, np.nan, steps["loss"])
     training = replace(report.training, steps=steps, losses=Missing("none"))
