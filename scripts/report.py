@@ -1,7 +1,7 @@
-"""Write a report about a pipeline execution: one HTML file that needs nothing else.
+"""Write a report about a pipeline execution: one self-contained HTML file.
 
-Data, tuning, training, evaluation and endpoint of an execution in whatever state, on AWS or on the laptop,
-from what SageMaker and S3 hold. Sections without data explain why.
+It shows data, tuning, training, evaluation and endpoint of an execution in any state, on AWS or on the
+laptop, from what SageMaker and S3 hold. Sections without data explain why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     execution_names.check(arguments.execution)
     session = command.session(arguments, settings)
     with command.status("reading the execution"):
-        # They bring matplotlib, which --help need not wait for.
+        # They import matplotlib, which --help does not need.
         from scripts.reporting import page, sources
         from scripts.reporting.parts import Missing
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(path: Path, html: str) -> None:
-    """Write the page, whole or not at all, and say where it lies."""
+    """Write the page, whole or not at all, and say where it is."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(html.encode(errors="replace"))  # a name may hold half a surrogate pair
     partial.replace(path)
@@ -63,7 +63,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("execution", metavar="EXECUTION", help=execution_names.NAMES)
     parser.add_argument("--output", metavar="FILE", type=Path, help="the file (report-ID.html)")
-    # run_local.py tells how it was called, for what can be tried after a refusal.
+    # run_local.py passes its own command line, for the suggestions after a refusal.
     parser.add_argument("--typed", help=argparse.SUPPRESS)
     parser.add_argument("--home", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

@@ -1,8 +1,8 @@
-"""Put the previous approved version of the model back behind the endpoint.
+"""Deploy the previous approved version of the model to the endpoint again.
 
-Which version the endpoint serves is asked of SageMaker. The one that it served before, or the one named with
---to, goes behind the endpoint the way the pipeline's step DeployEndpoint puts it there, on the same instances
-and with all traffic at once. DeployEndpoint notes what it replaced in a tag of the endpoint; where that is no
+SageMaker says which version the endpoint serves. The version that it served before, or the one named with
+--to, is deployed as the pipeline's step DeployEndpoint would deploy it, on the same instances and with all
+traffic at once. DeployEndpoint notes the version that it replaced in a tag of the endpoint; if that is not an
 earlier approved version, the newest approved one before the current is taken.
 """
 
@@ -33,7 +33,7 @@ POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Served:
-    """What an endpoint serves: a model package, and on which instances."""
+    """What an endpoint serves: a model package, and the instances."""
 
     endpoint_arn: str
     package: str  # its ARN
@@ -72,12 +72,12 @@ def served(sagemaker: SageMakerClient, endpoint: str) -> Served:
 
 
 def served_before(sagemaker: SageMakerClient, endpoint_arn: str) -> str:
-    """The ARN of the model package that the last deployment of another one replaced; "" if nobody knows."""
+    """The ARN of the model package that the last deployment of another one replaced; "" if unknown."""
     config = noted_previous(sagemaker, endpoint_arn)
     try:
         return behind(sagemaker, config)[1] if config else ""
     except ClientError as error:
-        if aws_errors.is_missing(error):  # cleaned up meanwhile
+        if aws_errors.is_missing(error):  # deleted meanwhile
             return ""
         raise
 
@@ -86,7 +86,7 @@ def behind(sagemaker: SageMakerClient, config: str) -> tuple[Any, str]:
     """The production variant of an endpoint config, and the ARN of its model package ("" for none).
 
     Raises:
-        ClientError: the config or its model is not there, or SageMaker refused.
+        ClientError: the config or its model does not exist, or SageMaker refused.
     """
     variant = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"][0]
     model = sagemaker.describe_model(ModelName=variant["ModelName"])
@@ -107,13 +107,13 @@ def approved(sagemaker: SageMakerClient, group: str) -> dict[int, str]:
 
 
 def choose(packages: dict[int, str], current: Served, wanted: int | None, before: str = "") -> str:
-    """The ARN of the version to go back to: `wanted`, else `before`, else the newest before the current.
+    """The ARN of the version to return to: `wanted`, else `before`, else the newest before the current.
 
-    `before` is the ARN of what was served before; a version between it and the current may have been put back
-    by VerifyEndpoint. All have to be approved.
+    `before` is the ARN of the version served before; VerifyEndpoint may have rolled back a version between it
+    and the current. All must be approved.
 
     Raises:
-        Failure: there is no such version, or it is served already.
+        Failure: there is no such version, or it is already served.
     """
     if wanted == current.version:
         command.fail(
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         soft_wrap=True,
     )
     if arguments.reject:
-        say(f"version {current.version} becomes Rejected: nothing deploys it again", soft_wrap=True)
+        say(f"version {current.version} becomes Rejected, so nothing deploys it again", soft_wrap=True)
     if not command.confirm("Go back?", arguments):
         say("Nothing is changed.")
         return 1
@@ -192,10 +192,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     command.add_endpoint(parser, positional=True)
-    parser.add_argument("--to", metavar="VERSION", type=int, help="the version to go back to")
+    parser.add_argument("--to", metavar="VERSION", type=int, help="the version to return to")
     parser.add_argument("--reject", action="store_true", help="mark the version served now as Rejected")
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
-    parser.add_argument("--yes", action="store_true", help="go back without asking")
+    parser.add_argument("--yes", action="store_true", help="roll back without asking")
     return parser.parse_args(argv)
 
 

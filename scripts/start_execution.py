@@ -1,8 +1,8 @@
 """Start an execution of the pipeline, and with --wait follow it until its endpoint is InService.
 
---from STEP runs that step and all that follow it, with the results of an earlier execution for the rest:
-the service's selective execution. --retry goes on with an execution that failed or was stopped, under its
-own ARN, from the steps that failed. Exit code 1: the gate said no, or a step failed.
+--from STEP runs that step and all that follow it, and takes the rest from an earlier execution: the service's
+selective execution. --retry continues an execution that failed or was stopped, under its own ARN, from the
+steps that failed. Exit code 1: the gate said no, or a step failed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
-# The rest is in the definition that was upserted. `deployment` has its say in the check of
-# EndpointInstanceCount, but how an update moves traffic is in the definition, too.
+# The rest is in the upserted definition. `deployment` matters for the check of EndpointInstanceCount; how an
+# update moves traffic is also in the definition.
 SETTINGS = ("name", "region")
 POLL_S = 5.0
 RETRIED = ("Failed", "Stopped")
@@ -84,12 +84,12 @@ def start(
 def steps_from(definition: str, first: str) -> list[str]:
     """`first` and every step that needs it, directly or not; after a condition the steps of its branches.
 
-    FindChampion comes with EvaluateModel: SageMaker takes the outputs of steps that are not selected from the
-    earlier execution, a function's too, and what served then need not serve now. (Developer guide,
-    "Selective execution of pipeline steps".)
+    FindChampion is selected with EvaluateModel: SageMaker takes the outputs of unselected steps, including
+    functions, from the earlier execution, and the model that served then may no longer serve. (Developer
+    guide, "Selective execution of pipeline steps".)
 
     Raises:
-        Failure: there is no such step, or it lies in a branch, which is chosen with its condition.
+        Failure: there is no such step, or it is in a branch, which is chosen with its condition.
     """
     steps = json.loads(definition)["Steps"]
     names = [step["Name"] for step in steps]
@@ -98,7 +98,7 @@ def steps_from(definition: str, first: str) -> list[str]:
         reason = f"it goes with {branches[first]}" if first in branches else "no such step"
         command.fail(f"--from {first!r}: {reason}; choose one of {', '.join(names)}")
     chosen: list[str] = []
-    for step in steps[names.index(first) :]:  # a definition lists a step after those it needs
+    for step in steps[names.index(first) :]:  # a definition lists a step after those that it needs
         text, needed = json.dumps(step), step.get("DependsOn", [])
         if step["Name"] == first or any(f'"Steps.{name}.' in text or name in needed for name in chosen):
             chosen += [name for name, _ in planned([step])]
@@ -110,10 +110,10 @@ def steps_from(definition: str, first: str) -> list[str]:
 def report(
     session: boto3.Session, execution: Execution, poll_s: float, ways_on: Callable[[str], Sequence[Way]]
 ) -> int:
-    """Say how an execution ended, waiting for its endpoint; the command's exit code.
+    """Wait for an execution's endpoint and report how it ended; return the command's exit code.
 
     Args:
-        ways_on: what to try after what the gate said.
+        ways_on: what to try after the gate's refusal.
     """
     say = command.output.print
     if execution.refused:
@@ -148,7 +148,7 @@ def needed(definition: str, selected: Collection[str]) -> set[str]:
 
 
 def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
-    """The ARN of the newest execution that can serve as a source: it is over, and these steps succeeded.
+    """The ARN of the newest execution that can be a source: it has ended, and these steps succeeded.
 
     Raises:
         Failure: there is none.
@@ -169,7 +169,7 @@ def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
 
 
 def retry(sagemaker: SageMakerClient, arn: str) -> None:
-    """Go on with an execution that failed or was stopped.
+    """Continue an execution that failed or was stopped.
 
     Raises:
         ClientError: AWS refused.
@@ -199,10 +199,10 @@ def check_debugger(
     selected: Sequence[str],
     arguments: argparse.Namespace,
 ) -> None:
-    """Refuse a start that would train under Debugger where AWS may not let this account use it.
+    """Refuse to start a training with Debugger if this account may not be allowed to use it.
 
     Raises:
-        Failure: it does not, or nobody knows; the split and every trial would be paid for in vain.
+        Failure: it is not allowed, or that is unknown; the split and all trials would be paid for in vain.
     """
     training = debugger.training_step(live["PipelineDefinition"])
     if training is None or (selected and training["Name"] not in selected):
@@ -241,7 +241,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     unsure = parser.add_mutually_exclusive_group()
     unsure.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
     unsure.add_argument(
-        "--assume-debugger", action="store_true", help="start without knowing whether it may use Debugger"
+        "--assume-debugger",
+        action="store_true",
+        help="start without knowing whether Debugger is allowed",
     )
     parser.add_argument(
         "--estimate", action="store_true", help="say what it would cost, step by step, and start nothing"
@@ -253,7 +255,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.estimate and (arguments.retry or arguments.wait):
         parser.error("--estimate is about a new execution and starts nothing: leave out --retry and --wait")
     if arguments.retry and (arguments.first or arguments.parameters):
-        parser.error("--retry goes on with what was started: leave out --from and --parameter")
+        parser.error("--retry continues what was started: leave out --from and --parameter")
     return arguments
 
 

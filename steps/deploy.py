@@ -20,7 +20,7 @@ NAME = "DeployEndpoint"
 
 
 def build(context: Context, registering: RegisterStep) -> LambdaStep:
-    """An invocation of the deploying function, which exists under its ARN before the pipeline runs."""
+    """An invocation of the deploying function, which exists before the pipeline runs."""
     parameters = context.parameters
     return LambdaStep(
         name=NAME,

@@ -1,4 +1,4 @@
-"""README.md and docs/: their commands run as they stand, and their tables say what the code says."""
+"""README.md and docs/: their commands run as written, and their tables agree with the code."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ SHADES = {"daisies": (240, 240, 200), "roses": (200, 20, 40), "tulips": (230, 12
 
 
 class Template(yaml.SafeLoader):
-    """Reads a CloudFormation template; what !Sub and its like give is of no interest here."""
+    """Reads a CloudFormation template; the values of !Sub and similar tags do not matter here."""
 
 
 Template.add_multi_constructor("!", lambda loader, suffix, node: None)  # noqa: ARG005
@@ -103,7 +103,7 @@ def deployment() -> dict[str, str]:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A clone of the project, as far as its commands go, with pictures beside it."""
+    """A clone of the parts of the project that its commands need, with pictures next to it."""
     for name in FOLDERS:
         (tmp_path / name).symlink_to(ROOT / name)
     for name, shade in SHADES.items():
@@ -135,7 +135,7 @@ class Terminal:
         self.service: subprocess.Popen[str] | None = None
 
     def run(self, command: str) -> str:
-        """What the command prints; it must succeed."""
+        """The command's output; it must succeed."""
         if "run_local.py" in command or "start_execution.py" in command:
             command += QUICK_PARAMETERS
         completed = subprocess.run(
@@ -152,7 +152,7 @@ class Terminal:
         return completed.stdout
 
     def run_on(self, command: str) -> None:
-        """Start the local service, on a free port, and let it stand for AWS from now on."""
+        """Start the local service on a free port, and use it in place of AWS from now on."""
         self.service = subprocess.Popen(
             [*shlex.split(command.replace("python", sys.executable, 1)), "--port", "0"],
             cwd=self.folder,
@@ -218,7 +218,7 @@ def test_the_commands_run_as_written(terminal):
         for command in block.commands:
             if block.mark == STAYS:
                 terminal.run_on(command)
-            elif command not in printed:  # one that stands on two pages runs once
+            elif command not in printed:  # a command on two pages runs once
                 printed[command] = terminal.run(command)
 
     summary = json.loads((terminal.folder / "summary.json").read_text())
@@ -258,7 +258,7 @@ def test_the_commands_run_as_written(terminal):
 
 
 def test_the_commands_that_are_not_run_exist():
-    """`make` targets stand in the Makefile, options in a script's --help."""
+    """`make` targets are in the Makefile, options in a script's --help."""
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     commands = [
         command for block in blocks("sh") if block.mark.startswith(NOT_RUN) for command in block.commands

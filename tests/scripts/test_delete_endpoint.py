@@ -14,7 +14,7 @@ def sagemaker(client):
 
 
 def register(sagemaker, version, group=GROUP, name=None):
-    """What a deployment of a model package leaves besides the endpoint: a model and a config."""
+    """The model and config that a deployment of a model package creates besides the endpoint."""
     name = name or f"{group}-{version}"
     package = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/{version}"
     sagemaker.create_model(ModelName=name, Containers=[{"ModelPackageName": package}], ExecutionRoleArn=ROLE)
@@ -93,7 +93,7 @@ def test_what_two_endpoints_share_stays_with_the_other(run, url, sagemaker):
     assert names(sagemaker) == ({"flowers-eu"}, {shared}, {shared})
 
 
-@pytest.mark.parametrize("arguments", [["nope"], []])  # the default's endpoint is not there either
+@pytest.mark.parametrize("arguments", [["nope"], []])  # the default endpoint does not exist either
 def test_a_name_that_does_not_exist_deletes_nothing(run, refused, url, sagemaker, arguments):
     one, two, three = (register(sagemaker, version) for version in range(1, 4))
     serve(sagemaker, "flowers", three, previous=two)

@@ -1,4 +1,4 @@
-"""How far running training jobs are, as their logs in CloudWatch tell it."""
+"""The progress of running training jobs, from their logs in CloudWatch."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_job_without_a_log_is_asked_about_when_it_is_time_only(session):
     session.described("one")
     session.stubs["logs"].add_client_error("describe_log_streams", "ResourceNotFoundException", "none", 400)
     assert live.of(["one"]) == {} == live.of(["one"])
-    session.stream("one")  # asked about again with a new one
+    session.stream("one")  # read again with a new one
     session.stream("two", "algo-1-7")
     session.events("two/algo-1-7", (1, metric_line(1, 2, 1, 0)))
     assert live.of(["one", "two"]) == {"two": Progress(1, 4, 2, 0, None)}

@@ -1,4 +1,4 @@
-"""Going back to an earlier model package, against a local service with models of a few lines."""
+"""Rolling back to an earlier model package, on a local service with models of a few lines."""
 
 import io
 import tarfile
@@ -16,7 +16,7 @@ SCRIPT = "rollback.py"
 GROUP = ENDPOINT = "image-classification"
 ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
-# Healthy, and its answer to everything is the version.
+# Healthy, and answers everything with the version.
 APP = """
 async def app(scope, receive, send):
     if scope["type"] == "http":
@@ -63,7 +63,7 @@ def settled(sagemaker):
 
 
 def put_behind(sagemaker, package):
-    """What the step DeployEndpoint does; the endpoint config that it leaves."""
+    """Do what the step DeployEndpoint does; return its endpoint config."""
     event = {
         "model_package_arn": package,
         "endpoint_name": ENDPOINT,
@@ -110,7 +110,7 @@ def test_a_version_that_did_not_pass_verification_is_passed_over(run, service, s
     assert done.stdout == f"endpoint {ENDPOINT} serves version 1 of {GROUP}\n"
 
 
-def test_an_endpoint_whose_server_was_killed_is_made_anew(run, service, sagemaker):
+def test_an_endpoint_whose_server_was_killed_is_made_again(run, service, sagemaker):
     put_behind(sagemaker, register(service, 1))
     put_behind(sagemaker, register(service, 2))
     for process in psutil.Process().children():
@@ -154,7 +154,7 @@ def test_bad_input_and_no_answer_change_nothing(run, refused, service, sagemaker
     assert settled(sagemaker)["EndpointConfigName"] == config
 
 
-def test_a_model_of_no_package_is_told(run, refused, service, sagemaker):
+def test_a_model_of_no_package_is_reported(run, refused, service, sagemaker):
     register(service, 1)
     container = {"Image": "image", "ModelDataUrl": "s3://bucket/1/model.tar.gz"}
     sagemaker.create_model(ModelName="mine", PrimaryContainer=container, ExecutionRoleArn=ROLE)

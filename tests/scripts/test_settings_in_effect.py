@@ -1,4 +1,5 @@
-"""At each command, every setting either has an effect or is refused with the command that takes it."""
+"""For each command, every setting either has an effect or is refused with the name of the command that takes
+it."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def text(value) -> str:
 SETTINGS = {key: text(value) for key, value in walk(load(environ={}))}
 SCHEDULED = {"scheduler_role", *(key for key in SETTINGS if key.startswith("schedule."))}
 UPSERTED = SETTINGS.keys() - SCHEDULED
-# What each command does something with, and the arguments that it cannot go without.
+# The settings that each command uses, and its required arguments.
 COMMANDS = {
     "cost": ({"name", "region"}, ["latest"]),
     "delete_endpoint": ({"name", "region"}, []),
@@ -62,7 +63,7 @@ class Taken(Exception):
 
 def test_these_are_all_the_commands():
     commands = {path.stem for path in SCRIPTS.glob("*.py") if "command.run(main)" in path.read_text()}
-    assert commands == COMMANDS.keys() | {"lock_wheels", "weights"}  # which take no settings
+    assert commands == COMMANDS.keys() | {"lock_wheels", "weights"}  # which have no settings
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,4 +1,4 @@
-"""What a start is checked for, against moto; executions themselves run in test_run_local.py."""
+"""The checks before a start, with moto; executions themselves run in test_run_local.py."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_a_tail_is_a_step_and_all_that_need_it():
 
 
 def test_an_evaluation_asks_again_what_serves():
-    """SageMaker would take the earlier execution's answer."""
+    """SageMaker would use the earlier execution's answer."""
     golden = (Path(__file__).parents[1] / "golden/definition.json").read_text(encoding="utf-8")
     selected = steps_from(golden, "EvaluateModel")
     assert selected[:3] == ["FindChampion", "EvaluateModel", "CheckAccuracy"]
@@ -87,7 +87,7 @@ class Executions:
 
     def paginate(self, **request):
         if self.operation == "list_pipeline_executions":
-            # Not the default that the service may have: which execution is the latest depends on it.
+            # Explicit, since the latest execution depends on the service's default.
             assert (request["SortBy"], request["SortOrder"]) == ("CreationTime", "Descending")
             yield {
                 "PipelineExecutionSummaries": [

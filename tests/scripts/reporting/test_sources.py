@@ -1,4 +1,4 @@
-"""From SageMaker's answers to a report, for executions in every state."""
+"""Reports from SageMaker's answers, for executions in every state."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ def test_an_accepted_model_whose_endpoint_answers_otherwise(account, collect):
 
 def test_an_execution_from_before_there_was_a_verify_endpoint(account, collect):
     account.steps().pop()
-    assert collect().verification == Missing("VerifyEndpoint was no part of this execution.")
+    assert collect().verification == Missing("VerifyEndpoint was not part of this execution.")
 
 
 def test_a_verify_endpoint_that_said_nothing(account, collect):
     del account.answers["DescribeProcessingJob"]["verify-job"]["ExitMessage"]
-    assert collect().verification == Missing("VerifyEndpoint is Succeeded and left nothing behind.")
+    assert collect().verification == Missing("VerifyEndpoint is Succeeded and left no results.")
 
 
 def test_a_failed_split(account, collect):
@@ -151,7 +151,7 @@ def test_a_running_execution(account, collect):
     assert (
         report.evaluation.reason == "EvaluateModel is still running; make the report again when it has ended."
     )
-    assert report.package.reason == "RegisterModel has not started yet; the execution goes on."
+    assert report.package.reason == "RegisterModel has not started yet; the execution is still running."
     assert "still running" in page.headline(report.run, report.evaluation).sentence
 
 
@@ -159,7 +159,7 @@ def test_an_execution_without_a_step(account, collect):
     account.steps().clear()
     account.answers["DescribePipelineExecution"][EXECUTION]["PipelineExecutionStatus"] = "Executing"
     report = collect()
-    assert report.data == Missing("SplitDataset has not started yet; the execution goes on.")
+    assert report.data == Missing("SplitDataset has not started yet; the execution is still running.")
     assert "No step has started." in page.render(report)
 
 
