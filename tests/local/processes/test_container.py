@@ -94,13 +94,11 @@ def test_a_stopped_program_gets_sigterm_first(tmp_path):
 def test_sigterm_can_go_to_process_1_alone_whose_end_ends_the_others(tmp_path):
     program = (
         "import os, pathlib, signal\n"
-        "caught = lambda name: lambda *_: pathlib.Path(name).touch()\n"
-        "if os.fork() == 0:\n"
-        "    signal.signal(signal.SIGTERM, caught('child'))\n"
-        "    print(os.getpid(), flush=True)\n"
-        "    while True: signal.pause()\n"
-        "signal.signal(signal.SIGTERM, caught('leader'))\n"
-        "signal.pause()\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "child = os.fork()\n"
+        "if child == 0: print(os.getpid(), flush=True)\n"
+        "signal.sigwait([signal.SIGTERM])\n"
+        "pathlib.Path('leader' if child else 'child').touch()\n"
     )
     job = container(tmp_path, program)
     job.stops_children = False
