@@ -125,14 +125,33 @@ def _marked(wanted: set[bytes]) -> Iterator[psutil.Process]:
 
 def _variables(pid: int) -> list[bytes]:
     """The variables that a process was started with; none if it has ended, or is another user's."""
+    file = Path(f"/proc/{pid}/environ")
+    deadline = time.monotonic() + _GONE_WITHIN_S
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        while not (text := file.read_bytes()) and _becomes_a_program(pid) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return text.split(b"\0")
     except OSError:
         if Path("/proc/self/environ").exists():
             return []
     with contextlib.suppress(psutil.Error, OSError):  # macOS
         return [f"{name}={value}".encode() for name, value in psutil.Process(pid).environ().items()]
     return []
+
+
+def _becomes_a_program(pid: int) -> bool:
+    """Whether a process is in the midst of execve, which empties /proc/PID/environ for a moment.
+
+    Its parent may already have gone on by then, and have ended. Kernel threads and zombies have no memory;
+    a program may have been started without variables.
+
+    Raises:
+        OSError: it has ended.
+    """
+    line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    fields = line.rpartition(")")[2].split()  # proc_pid_stat(5), from the 3rd
+    memory, start, end = int(fields[20]), int(fields[47]), int(fields[48])  # vsize, env_start, env_end
+    return memory > 0 and (end == 0 or start != end)
 
 
 def _kill_tree(pid: int) -> list[psutil.Process]:

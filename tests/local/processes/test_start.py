@@ -127,6 +127,31 @@ def test_the_end_of_a_program_is_that_of_what_it_has_started_in_sessions_of_its_
     assert not alive(int(child)) and alive(others.pid)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/PID/environ is Linux's")
+def test_a_process_that_is_just_becoming_a_program_is_known_by_its_mark(monkeypatch):
+    """During execve its environment reads as empty, and its parent no longer waits."""
+    environment = {**os.environ, orphans.MARK: start.new_mark()}
+    for _ in range(300):
+        with subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True) as process:
+            monkeypatch.setattr(psutil, "pids", lambda pid=process.pid: [pid])
+            try:
+                orphans.end_marked([environment[orphans.MARK]])
+                assert process.wait(5) == -signal.SIGKILL
+            finally:
+                process.kill()
+
+
+def test_a_process_without_variables_is_let_be(monkeypatch):
+    with subprocess.Popen(["sleep", "60"], env={}) as process:
+        try:
+            monkeypatch.setattr(psutil, "pids", lambda: [process.pid])
+            began = time.monotonic()
+            orphans.end_marked([start.new_mark()])
+            assert process.poll() is None and time.monotonic() - began < 5
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("changed", ["began", "machine"])
 def test_another_process_of_the_same_pid_is_let_be(records, changed):
     stranger = subprocess.Popen(SLEEP, start_new_session=True)
