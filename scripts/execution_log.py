@@ -55,7 +55,7 @@ def show_logs(
     Args:
         wanted: the step's name; None for the one that failed, runs, or ran last.
         follow: go on with what comes, until the step ends; wait for one that has not begun.
-        lines: only so many of the last; None for all.
+        lines: how many to print, counted from the end; None for all.
         options: those that find the pipeline, as they are typed.
 
     Raises:

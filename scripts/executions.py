@@ -135,7 +135,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "names", metavar="NAME", nargs="*", help=f"{execution_names.NAMES}; for logs, then a step"
     )
-    parser.add_argument("--limit", metavar="N", type=int, help=f"list: at most so many ({LIMIT})")
+    parser.add_argument("--limit", metavar="N", type=int, help=f"list: at most N executions ({LIMIT})")
     parser.add_argument("--json", action="store_true", help="list: as JSON")
     parser.add_argument("--follow", action="store_true", help="logs: go on until the step ends")
     parser.add_argument("--lines", metavar="N", type=int, help="logs: only the last lines (default: all)")

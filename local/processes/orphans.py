@@ -29,7 +29,7 @@ import psutil
 
 # A variable of every program that the service starts, inherited by its children; unique per program.
 MARK = "LOCAL_SERVICE_PROCESS"
-_GONE_WITHIN_S = 5.0  # a killed process ends at once, unless the kernel is busy with it
+_PATIENCE_S = 5.0  # the end of a killed process and execve are quick, unless the kernel is busy
 _POLL_S = 0.01
 
 
@@ -40,16 +40,23 @@ def began(pid: int) -> str | None:
     differ.
     """
     try:
-        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return f"{_machine()} {_stat(pid)[19]}"  # starttime
     except OSError:
         if Path("/proc/self/stat").exists():
             return None
-        with contextlib.suppress(psutil.NoSuchProcess):  # macOS
-            return repr(psutil.Process(pid).create_time())
-        return None
-    return (
-        f"{_machine()} {line.rpartition(')')[2].split()[19]}"  # proc_pid_stat(5): starttime, the 22nd field
-    )
+    with contextlib.suppress(psutil.NoSuchProcess):  # macOS
+        return repr(psutil.Process(pid).create_time())
+    return None
+
+
+def _stat(pid: int) -> list[str]:
+    """What proc_pid_stat(5) lists of a process, from the third field: the second may hold spaces.
+
+    Raises:
+        OSError: it has ended, or this system has no such file.
+    """
+    line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return line.rpartition(")")[2].split()
 
 
 def _machine() -> str:
@@ -104,7 +111,7 @@ def end_left(records: Path, service: str | None = None) -> list[dict[str, Any]]:
 def end_marked(marks: Collection[str]) -> None:
     """End every process with one of these marks in its environment, and wait until none is left."""
     wanted = {f"{MARK}={mark}".encode() for mark in marks}
-    deadline = time.monotonic() + _GONE_WITHIN_S
+    deadline = time.monotonic() + _PATIENCE_S
     while wanted and (found := list(_marked(wanted))) and time.monotonic() < deadline:
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -126,11 +133,11 @@ def _marked(wanted: set[bytes]) -> Iterator[psutil.Process]:
 def _variables(pid: int) -> list[bytes]:
     """The variables that a process was started with; none if it has ended, or is another user's."""
     file = Path(f"/proc/{pid}/environ")
-    deadline = time.monotonic() + _GONE_WITHIN_S
+    deadline = time.monotonic() + _PATIENCE_S
     try:
-        while not (text := file.read_bytes()) and _becomes_a_program(pid) and time.monotonic() < deadline:
+        while not (variables := file.read_bytes()) and _in_execve(pid) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
-        return text.split(b"\0")
+        return variables.split(b"\0")
     except OSError:
         if Path("/proc/self/environ").exists():
             return []
@@ -139,19 +146,18 @@ def _variables(pid: int) -> list[bytes]:
     return []
 
 
-def _becomes_a_program(pid: int) -> bool:
-    """Whether a process is in the midst of execve, which empties /proc/PID/environ for a moment.
+def _in_execve(pid: int) -> bool:
+    """Whether a process whose /proc/PID/environ was just empty is only about to get its variables.
 
-    Its parent may already have gone on by then, and have ended. Kernel threads and zombies have no memory;
-    a program may have been started without variables.
+    execve empties that file for a moment, in which the parent may already go on, and end. It stays empty for
+    kernel threads and zombies, which have no memory, and for a program that was started without variables.
 
     Raises:
         OSError: it has ended.
     """
-    line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    fields = line.rpartition(")")[2].split()  # proc_pid_stat(5), from the 3rd
-    memory, start, end = int(fields[20]), int(fields[47]), int(fields[48])  # vsize, env_start, env_end
-    return memory > 0 and (end == 0 or start != end)
+    fields = _stat(pid)
+    vsize, env_start, env_end = int(fields[20]), int(fields[47]), int(fields[48])
+    return vsize > 0 and (env_end == 0 or env_start != env_end)
 
 
 def _kill_tree(pid: int) -> list[psutil.Process]:
@@ -169,7 +175,7 @@ def _kill_tree(pid: int) -> list[psutil.Process]:
 
 
 def _wait(killed: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + _GONE_WITHIN_S
+    deadline = time.monotonic() + _PATIENCE_S
     while any(map(_runs, killed)) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
 

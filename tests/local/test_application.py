@@ -1,12 +1,9 @@
-"""The service's HTTP endpoint with boto3: routing, errors, keep-alive, start and stop."""
+"""The service's HTTP endpoint with boto3: routing, errors, the lengths of bodies."""
 
 import contextlib
 import errno
 import json
 import socket
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 
 import pytest
@@ -15,10 +12,11 @@ from botocore.exceptions import ClientError
 from local.application import application
 from local.home.home import ACCOUNT
 from local.s3.operations import S3
-from local.server import THREADS, Server
+from local.server import Server
 from local.wire.errors import ModelError, ServiceError
 from local.wire.http import HttpResponse
 from local.wire.operations import ControlPlane
+from tests.local.test_server import get
 
 NPY = "application/x-npy"
 
@@ -78,14 +76,6 @@ def error(call, *arguments, **keywords):
     with pytest.raises(ClientError) as caught:
         call(*arguments, **keywords)
     return caught.value.response
-
-
-def get(server, path, headers=None):
-    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
-    with contextlib.closing(connection):
-        connection.request("GET", path, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
 
 
 def test_a_full_disk_is_reported_and_not_logged_as_a_defect(client, caplog):
@@ -197,17 +187,6 @@ def test_a_service_that_nobody_has_is_refused(client, caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("length", ["Content-Length: 1000000000", "Transfer-Encoding: chunked"])
-def test_a_foreign_sites_body_is_refused_before_it_comes(server, length):
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        head = f"POST /x HTTP/1.1\r\nHost: {host}\r\nOrigin: http://evil.example\r\n{length}\r\n\r\n"
-        connection.sendall(head.encode())
-        with connection.makefile("rb") as whole:
-            answer = whole.read().decode()
-    assert answer.startswith("HTTP/1.1 403 ") and "http://evil.example" in answer
-
-
 def test_requests_without_credentials(server):
     status, headers, body = get(server, "/")
     assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
@@ -233,24 +212,6 @@ def test_malformed_requests(server, target, body, expected):
         answer = connection.getresponse()
         assert answer.headers["x-amzn-errortype"] == expected
         assert json.loads(answer.read())["__type"] == expected
-
-
-def test_one_connection_serves_many_requests(server):
-    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
-    with contextlib.closing(connection):
-        for _ in range(3):
-            connection.request("GET", "/")
-            assert connection.getresponse().read()
-            own = connection.sock.getsockname()
-        assert connection.sock.getsockname() == own
-
-
-def test_a_taken_port_is_one_clear_line(server):
-    port = int(server.url.rpartition(":")[2])
-    before = threading.active_count()
-    with pytest.raises(OSError, match=rf"^port {port} of 127.0.0.1 is taken; "):
-        Server(lambda *_: [], port).start()
-    assert threading.active_count() == before
 
 
 def credential(service):
@@ -304,26 +265,6 @@ def test_a_client_that_sends_too_much_reads_why(client):
     assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
-def test_a_connection_may_be_closed_twice_and_the_server_continues(server):
-    with socket.create_connection(
-        ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10
-    ) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert connection.recv(1000)
-        [channel] = server._server.active_channels.values()
-        closed = threading.Event()
-
-        def close_twice():
-            channel.handle_close()
-            channel.handle_close()
-            closed.set()
-
-        # In the server's own thread, which alone closes connections.
-        server._server.trigger.pull_trigger(close_twice)
-        assert closed.wait(10)
-    assert get(server, "/")[0] == 200
-
-
 def test_a_body_of_the_greatest_length_arrives_and_s3_takes_longer_ones(server, client):
     headers = {"Content-Type": NPY, "accept": "a", "x-amzn-sagemaker-custom-attributes": "c"}
     connection = HTTPConnection(server.url.removeprefix("http://"), timeout=30)
@@ -336,67 +277,3 @@ def test_a_body_of_the_greatest_length_arrives_and_s3_takes_longer_ones(server, 
     s3.create_bucket(Bucket="endpoints")
     s3.put_object(Bucket="endpoints", Key="there/invocations", Body=bytes(25_000_001))
     assert s3.head_object(Bucket="endpoints", Key="there/invocations")["ContentLength"] == 25_000_001
-
-
-def test_requests_that_wait_for_others_keep_none_from_being_answered(caplog):
-    count = 60
-    together = threading.Barrier(count, timeout=10)
-
-    def app(environ, start_response):
-        start_response("200 OK", [])
-        if environ["PATH_INFO"] == "/inner":
-            return [b"inner"]
-        together.wait()
-        return [get(server, "/inner")[2]]
-
-    server = Server(app)
-    server.start()
-    try:
-        with ThreadPoolExecutor(count) as pool:
-            answers = list(pool.map(lambda _: get(server, "/outer")[2], range(count)))
-        threads = threading.active_count()
-        assert get(server, "/inner")[2] == b"inner"
-        assert threading.active_count() == threads  # the existing ones answer
-    finally:
-        server.stop()
-    assert answers == [b"inner"] * count
-    assert caplog.text == ""
-
-
-def test_without_another_thread_a_request_waits_for_one_of_those_there_are(monkeypatch):
-    def refuse(*_arguments):
-        raise RuntimeError("can't start new thread")
-
-    def app(_environ, start_response):
-        time.sleep(0.05)
-        start_response("200 OK", [])
-        return [b"answered"]
-
-    server = Server(app)
-    server.start()
-    monkeypatch.setattr(server._server.task_dispatcher, "start_new_thread", refuse)
-    try:
-        with ThreadPoolExecutor(2 * THREADS) as pool:
-            answers = list(pool.map(lambda _: get(server, "/")[2], range(2 * THREADS)))
-    finally:
-        server.stop()
-    assert answers == [b"answered"] * 2 * THREADS
-
-
-def test_stopping_is_quick_and_ends_the_threads_and_the_port():
-    before = threading.active_count()
-    server = Server(lambda *_: [])
-    server.start()
-    assert threading.active_count() == before + 1 + THREADS
-    host, port = server.url.removeprefix("http://").split(":")
-    assert host == "127.0.0.1"
-    with socket.create_connection((host, port), timeout=10):
-        begun = time.monotonic()
-        server.stop()
-        assert time.monotonic() - begun < 2
-    # waitress stops counting a thread a moment before it ends.
-    while threading.active_count() > before:
-        assert time.monotonic() - begun < 5
-        time.sleep(0.01)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, port), timeout=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,8 +21,10 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
+from scripts import command, execution_log, executions
 from tests import forked
 from tests.scripts import prefixes
+from tests.scripts.made_up import Account, Known, Session
 from tests.scripts.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,3 +157,28 @@ def picture(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture
+def account() -> Account:
+    """Records of executions, made up; the pipeline's definition has five steps."""
+    account = Account()
+    steps = ("SplitDataset", "TuneHyperparameters", "TrainModel", "EvaluateModel", "Check")
+    account.definition = json.dumps(
+        {"Steps": [{"Name": name, "Type": "Training", "Arguments": {}} for name in steps]}
+    )
+    return account
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, account: Account) -> Callable[..., int]:
+    """executions.py in this process, with made-up clients; a `logs` client where one is given."""
+
+    def ask(*arguments: object, logs: object = None) -> int:
+        session = Session(sagemaker=account.client(), logs=logs)
+        monkeypatch.setattr(command, "session", lambda *_: session)
+        monkeypatch.setattr(executions, "Prices", lambda *_: Known())
+        return executions.main([str(argument) for argument in arguments])
+
+    monkeypatch.setattr(execution_log, "POLL_S", 0)
+    return ask

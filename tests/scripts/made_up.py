@@ -1,4 +1,4 @@
-"""Clients whose answers a test makes up, in the shapes that botocore's service model allows."""
+"""Prices, and clients whose answers a test makes up in the shapes that botocore's service model allows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,23 @@ import boto3
 from botocore.exceptions import ClientError
 from botocore.stub import validate_parameters
 
+from scripts.prices import Price, Prices
+
 ACCOUNT = "arn:aws:sagemaker:us-east-1:123456789012"
 PIPELINE = f"{ACCOUNT}:pipeline/image-classification"
 START = datetime(2026, 11, 20, 8, tzinfo=UTC)
+PRICE = Price(3.6, "USD", "us-east-1", "made up", "2026-11-20")  # a thousandth of a dollar a second
+
+
+class Known(Prices):
+    """3.6 USD an hour for everything but ml.unknown."""
+
+    def __init__(self) -> None:
+        self.note = ""
+
+    def of(self, instance_type: str, use: str) -> Price | None:
+        assert use in {"training", "processing", "endpoint", "transform"}
+        return None if instance_type == "ml.unknown" else PRICE
 
 
 def made_up(service: str, answers: dict[str, Callable[..., dict[str, Any]]]) -> Any:
@@ -184,7 +198,7 @@ class Account:
     def tuning(
         self, arn: str, step: str, trials: list[tuple[int, int]], instance_type: str, spot: bool = False
     ):
-        """A tuning job with trials that were billed and ran for so many seconds."""
+        """A tuning job; `trials` holds the seconds that each was billed and ran."""
         name = f"{arn[-12:]}-{step[:7]}-{len(self.jobs):010}"
         resources = {"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 30}
         self.jobs[name] = {

@@ -6,22 +6,8 @@ import pytest
 
 from scripts import bill, cost, usage
 from scripts.execution_names import find
-from scripts.prices import Price, Prices
 from scripts.usage import Usage
-from tests.scripts.made_up import Account, Session, missing
-
-PRICE = Price(3.6, "USD", "us-east-1", "made up", "2026-11-20")  # a thousandth of a dollar a second
-
-
-class Known(Prices):
-    """3.6 USD an hour for everything but ml.unknown."""
-
-    def __init__(self):
-        self.note = ""
-
-    def of(self, instance_type, use):
-        assert use in {"training", "processing", "endpoint", "transform"}
-        return None if instance_type == "ml.unknown" else PRICE
+from tests.scripts.made_up import Account, Known, Session, missing
 
 
 @pytest.fixture
@@ -35,7 +21,7 @@ def cost_of(account, arn):
 
 
 def whole(account, number, split, trials, train, evaluate, verify):
-    """An execution of the whole pipeline whose jobs were billed for so many seconds."""
+    """An execution of the whole pipeline; the numbers are the seconds that its jobs were billed."""
     arn = account.execute(number)
     account.processing(arn, "SplitDataset", split, "ml.m5.xlarge")
     account.tuning(arn, "TuneHyperparameters", [(s, s) for s in trials], "ml.m5.2xlarge")

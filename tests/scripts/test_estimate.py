@@ -8,8 +8,7 @@ import pytest
 from scripts import command, estimate, usage
 from scripts.estimate import estimates, plan
 from scripts.hosting import Hosting
-from tests.scripts.made_up import Account, Session, made_up
-from tests.scripts.test_cost import Known
+from tests.scripts.made_up import Account, Known, Session, made_up
 
 GOLDEN = (Path(__file__).parents[1] / "golden/definition.json").read_text(encoding="utf-8")
 DATA = "s3://golden-bucket/image-classification/data/default/"
