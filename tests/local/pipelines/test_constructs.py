@@ -180,6 +180,7 @@ def approved():
     step = register("Approved", MODEL_DATA)
     statistics = {"ContentType": "application/json", "S3Uri": join("/", FIRST_OUTPUT, "report.json")}
     step["Arguments"] |= {
+        "ModelPackageGroupName": "approved",  # another step, at the same time, expects version 1 of its group
         "ModelApprovalStatus": get("Parameters.Approval"),
         "ModelMetrics": {"ModelQuality": {"Statistics": statistics}, "Bias": {}, "Explainability": {}},
     }
