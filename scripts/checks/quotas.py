@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
+from scripts import aws_errors
 from scripts.checks.check import Result, Subject
 
 if TYPE_CHECKING:
@@ -151,16 +154,20 @@ def _running(sagemaker: SageMakerClient) -> Counter[str]:
         described = sagemaker.describe_processing_job(ProcessingJobName=name)
         _add(used, described["ProcessingResources"]["ClusterConfig"], "processing job usage")
     for name in _listed(sagemaker, "list_endpoints", "Endpoint"):
-        endpoint = sagemaker.describe_endpoint(EndpointName=name)
-        config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+        try:
+            endpoint = sagemaker.describe_endpoint(EndpointName=name)
+            config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+        except ClientError as error:
+            if not aws_errors.is_missing(error):
+                raise
+            continue  # deleted meanwhile, or without a config, which alone says the type
         types = {item["VariantName"]: item.get("InstanceType") for item in config["ProductionVariants"]}
         for variant in endpoint.get("ProductionVariants", []):
-            count = variant.get("CurrentInstanceCount", 0)
-            _add(
-                used,
-                {"InstanceType": types.get(variant["VariantName"]), "InstanceCount": count},
-                "endpoint usage",
-            )
+            group = {
+                "InstanceType": types.get(variant["VariantName"]),
+                "InstanceCount": variant.get("CurrentInstanceCount", 0),
+            }
+            _add(used, group, "endpoint usage")
     return used
 
 
