@@ -52,6 +52,9 @@ class _Console(Console):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
+# A parser, and what commands are added to.
+Subcommands = tuple[argparse.ArgumentParser, "argparse._SubParsersAction[Any]"]
+
 console = _Console(stderr=True)
 output = _Console()
 
@@ -121,7 +124,36 @@ def parser(
     Args:
         reads: the settings, keys and sections, that have an effect at this command; see `settings`.
     """
-    result = _Parser(description=description, formatter_class=_Formatter)
+    return _with_environment(_Parser(description=description, formatter_class=_Formatter), reads, local_help)
+
+
+def commands(description: str) -> Subcommands:
+    """A parser of several commands, which `add_command` adds to; the one given is `arguments.command`.
+
+    Without any, as with --help, it prints the list of them.
+    """
+    parser = _Parser(description=description, formatter_class=_Formatter)
+    return parser, parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+
+
+def add_command(
+    to: Subcommands, name: str, description: str, reads: Collection[str]
+) -> argparse.ArgumentParser:
+    """The parser of a command with the options that every command has; the list shows its first sentence."""
+    added = to[1].add_parser(
+        name,
+        description=description,
+        help=description.partition(".")[0],
+        formatter_class=_Formatter,
+    )
+    return _with_environment(added, reads)
+
+
+def _with_environment(
+    result: argparse.ArgumentParser,
+    reads: Collection[str],
+    local_help: str = "talk to a running local service instead of AWS",
+) -> argparse.ArgumentParser:
     result.set_defaults(reads=reads)
     common = result.add_argument_group("environment")
     common.add_argument("--local", metavar="URL", help=local_help)

@@ -1,35 +1,23 @@
-"""Delete an endpoint, with the configs and models of its deployments.
-
-An endpoint costs as long as it exists, asked or not. The registered model packages stay: the next
-execution, or the deploying function, can serve them again.
+"""Deleting an endpoint, with the endpoint configs and models of its deployments.
 
 SageMaker does not record which endpoint an endpoint config was made for. Known are the config that an
-endpoint uses, the one that it is being updated to, and the previous one, which rollback.py goes back to: they
+endpoint uses, the one that it is being updated to, and the previous one, which a rollback goes back to: they
 go with their endpoint unless another one has them, too. Older configs go with the last endpoint of the model
-package group. --remains deletes them before that, and what a deletion that was cut off has left.
+package group; before that they are remains, with what a deletion that was cut off has left.
 """
 
 from __future__ import annotations
 
-if not __package__:
-    import root  # noqa: F401
-
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 import scripts.command as command
-from scripts import aws_errors
+from scripts import aws_errors, served
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
-
-SETTINGS = ("name", "region")
-# https://aws.amazon.com/sagemaker/ai/pricing/, real-time inference, us-east-1, November 2026, rounded.
-COST = "an ml.m5.2xlarge costs about 0.46 USD an hour in us-east-1 (aws.amazon.com/sagemaker/ai/pricing)"
 
 
 @dataclass(frozen=True)
@@ -54,32 +42,31 @@ def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment
         Failure: there is no such endpoint, or it serves a model that is not of the group.
         ClientError: SageMaker refused.
     """
-    endpoints = _endpoints(sagemaker)
+    endpoints = served.names(sagemaker)
     if name is not None and name not in endpoints:
-        command.fail(
-            f"there is no endpoint {name} in {sagemaker.meta.region_name}, and nothing is deleted; name "
-            "another one with --endpoint, or delete what no endpoint needs with --remains"
-        )
+        others = "name another one with --endpoint, or delete what no endpoint needs with --remains"
+        raise served.no_endpoint(sagemaker, name, group, "nothing is deleted", others)
     needed = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in endpoints}
     current, previous = needed.pop(name) if name else (set[str](), set[str]())
     own = current | previous
     others = set().union(*(configs for both in needed.values() for configs in both))
     listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | own | others}
-    served = {config: models for config, models in listed.items() if models is not None}
-    models = set().union(*served.values()) | _models(sagemaker, group)
+    models_of = {config: models for config, models in listed.items() if models is not None}
+    models = set().union(*models_of.values()) | _models(sagemaker, group)
     ours = {model for model in models if _is_of_group(sagemaker, model, group)}
     for config in current:
-        if foreign := served.get(config, set()) - ours:
+        if foreign := models_of.get(config, set()) - ours:
             command.fail(
                 f"endpoint {name} serves {', '.join(sorted(foreign))}, which is not from model package group "
                 f"{group}; delete it with the AWS CLI if it is to go"
             )
-    configs = {config for config, models in served.items() if models <= ours} - others
+    # A config without models is one of inference components, never ours.
+    configs = {config for config, models in models_of.items() if models and models <= ours} - others
     staying: set[str] = set()
-    if name and any(served.get(config, set()) & ours for config in others):
+    if name and any(models_of.get(config, set()) & ours for config in others):
         staying, configs = configs - own, configs & own
-        ours = set().union(*(served[config] for config in configs))
-    kept = set().union(*(served[config] for config in served.keys() - configs))
+        ours = set().union(*(models_of[config] for config in configs))
+    kept = set().union(*(models_of[config] for config in models_of.keys() - configs))
     return Deployment(name, *(tuple(sorted(found)) for found in (configs, ours - kept, staying)))
 
 
@@ -95,11 +82,6 @@ def delete(sagemaker: SageMakerClient, deployment: Deployment) -> None:
         sagemaker.delete_endpoint_config(EndpointConfigName=config)
     for model in deployment.models:
         sagemaker.delete_model(ModelName=model)
-
-
-def _endpoints(sagemaker: SageMakerClient) -> list[str]:
-    pages = sagemaker.get_paginator("list_endpoints").paginate()
-    return [item["EndpointName"] for page in pages for item in page["Endpoints"]]
 
 
 def _configs_of(sagemaker: SageMakerClient, endpoint: str) -> tuple[set[str], set[str]]:
@@ -133,11 +115,12 @@ def _is_named_after(name: str, group: str) -> bool:
 def _models_of(sagemaker: SageMakerClient, config: str) -> set[str] | None:
     """The models of an endpoint config; None if it is gone, which an endpoint that it made outlives."""
     try:
-        variants = sagemaker.describe_endpoint_config(EndpointConfigName=config)["ProductionVariants"]
+        described = sagemaker.describe_endpoint_config(EndpointConfigName=config)
     except ClientError as error:
         if aws_errors.is_missing(error):
             return None
         raise
+    variants = [*described["ProductionVariants"], *described.get("ShadowProductionVariants", [])]
     return {variant["ModelName"] for variant in variants if "ModelName" in variant}
 
 
@@ -154,56 +137,3 @@ def _is_of_group(sagemaker: SageMakerClient, model: str, group: str) -> bool:
     return bool(packages) and all(
         f":model-package/{group}/".lower() in package.lower() for package in packages
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _arguments(argv)
-    settings = command.settings(arguments)
-    name = None if arguments.remains else command.endpoint(arguments, settings)
-    sagemaker = command.session(arguments, settings).client("sagemaker")
-    found = find(sagemaker, name, settings.model_package_group_name)
-    if not (found.endpoint or found.configs or found.models):
-        command.output.print("Nothing remains of deleted endpoints.")
-        return 0
-
-    for kind, names in (
-        ("endpoint", [found.endpoint] if found.endpoint else []),
-        ("endpoint config", found.configs),
-        ("model", found.models),
-    ):
-        for item in names:
-            command.console.print(f"{kind}: {item}")
-    if found.endpoint:
-        command.console.print(f"While the endpoint exists it costs money: {COST}.", soft_wrap=True)
-    if found.staying:
-        command.console.print(
-            f"{len(found.staying)} older endpoint configs stay: other endpoints may have had them; "
-            "--remains deletes what no endpoint needs",
-            soft_wrap=True,
-        )
-    if not command.confirm("Delete all of this?", arguments):
-        command.console.print("Nothing is deleted.")
-        return 1
-    delete(sagemaker, found)
-    command.output.print(
-        f"Deleted {found.endpoint or 'remains'}: "
-        f"{len(found.configs)} endpoint configs, {len(found.models)} models."
-    )
-    return 0
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = command.parser(__doc__ or "", SETTINGS)
-    command.add_endpoint(parser, positional=True)
-    parser.add_argument(
-        "--remains", action="store_true", help="delete, of deleted endpoints, what none needs"
-    )
-    parser.add_argument("--yes", action="store_true", help="delete without asking")
-    arguments = parser.parse_args(argv)
-    if (arguments.name or arguments.endpoint) and arguments.remains:
-        parser.error("--remains goes without the name of an endpoint")
-    return arguments
-
-
-if __name__ == "__main__":
-    command.run(main)
