@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from local.home.home import ACCOUNT
-from local.iam.policies import ALLOWED, EXPLICIT_DENY, IMPLICIT_DENY, Policy, decide
+from local.iam.policies import ALLOWED, EXPLICIT_DENY, IMPLICIT_DENY, Policy, UnknownOperator, decide
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest, HttpResponse
 from local.wire.texts import whole_number
@@ -23,6 +23,7 @@ _ACTION = "SimulatePrincipalPolicy"
 _NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 _UNDERSTOOD = re.compile(
     r"Action|Version|PolicySourceArn|(ActionNames|ResourceArns)\.member\.\d+|MaxItems|Marker"
+    r"|ContextEntries\.member\.\d+\.(ContextKeyName|ContextKeyType|ContextKeyValues\.member\.\d+)"
 )
 _MOST_ITEMS = 100  # MaxItems unless the request says otherwise (API reference)
 
@@ -51,7 +52,13 @@ def answer(request: HttpRequest) -> HttpResponse | None:
     if not pairs:
         raise ServiceError("ValidationError", "ActionNames is missing")
     start, count = _number(asked, "Marker", 0), _number(asked, "MaxItems", _MOST_ITEMS)
-    results = "".join(_result(policies, boundary, *pair) for pair in pairs[start : start + count])
+    context = _context(asked)
+    try:
+        results = "".join(
+            _result(policies, boundary, *pair, context) for pair in pairs[start : start + count]
+        )
+    except UnknownOperator as operator:
+        raise ServiceError("InvalidInput", f"the local service does not simulate {operator}") from None
     more = start + count < len(pairs)
     marker = f"<Marker>{start + count}</Marker>" if more else ""
     body = (
@@ -69,6 +76,15 @@ def _members(asked: dict[str, str], name: str) -> Iterator[str]:
     while (key := f"{name}.member.{number}") in asked:
         yield asked[key]
         number += 1
+
+
+def _context(asked: dict[str, str]) -> dict[str, list[str]]:
+    """The values of the condition keys that a request names."""
+    found, number = {}, 1
+    while key := asked.get(f"ContextEntries.member.{number}.ContextKeyName"):
+        found[key] = list(_members(asked, f"ContextEntries.member.{number}.ContextKeyValues"))
+        number += 1
+    return found
 
 
 def _number(asked: dict[str, str], member: str, default: int) -> int:
@@ -109,10 +125,12 @@ def _document(policy: Any) -> Policy:
     return document
 
 
-def _result(policies: list[Policy], boundary: Policy | None, action: str, resource: str) -> str:
-    decision, detail = decide(policies, action, resource), ""
+def _result(
+    policies: list[Policy], boundary: Policy | None, action: str, resource: str, context: dict[str, list[str]]
+) -> str:
+    decision, detail = decide(policies, action, resource, context), ""
     if boundary is not None:
-        within = decide([boundary], action, resource)
+        within = decide([boundary], action, resource, context)
         detail = (
             "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>"
             f"{str(within == ALLOWED).lower()}"

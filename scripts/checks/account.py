@@ -34,7 +34,8 @@ def credentials(subject: Subject) -> Iterator[Result]:
         yield Result(
             NAME,
             "failure",
-            f"{', '.join(others)} in pipeline.toml name another account than these credentials, {account}: {arn}",
+            f"{', '.join(others)} in pipeline.toml name another account than {account}, that of these "
+            f"credentials: {arn}",
             f"set {key} to one of account {account}, or AWS_PROFILE to a profile of {arn.split(':')[4]}",
         )
     else:

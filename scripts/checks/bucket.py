@@ -110,7 +110,7 @@ def encryption(subject: Subject) -> Iterator[Result]:
     if answer is None:
         return
     rules = answer.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
-    default = next((rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in rules), {})
+    default: dict[str, Any] = next((rule.get("ApplyServerSideEncryptionByDefault", {}) for rule in rules), {})
     algorithm = default.get("SSEAlgorithm")
     if algorithm is None:
         yield Result(
@@ -157,12 +157,13 @@ def pictures(subject: Subject) -> Iterator[Result]:
     url = subject.parameters[DATASET]
     place, _, prefix = url.removeprefix("s3://").partition("/")
     try:
-        found = subject.session.client("s3").list_objects_v2(Bucket=place, Prefix=prefix, MaxKeys=1)
+        listed = subject.session.client("s3").list_objects_v2(Bucket=place, Prefix=prefix, MaxKeys=1)
+        found = listed.get("KeyCount", 0)
     except ClientError as error:
         if _code(error) != "NoSuchBucket":
             raise
-        found = {"KeyCount": 0}
-    if found.get("KeyCount"):
+        found = 0
+    if found:
         yield Result("pictures", "ok", f"there are some in {url}")
     else:
         yield Result(

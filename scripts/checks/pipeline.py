@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import scripts.command as command
 from pipeline.definition import diff
 from scripts import debugger, schedules
-from scripts.checks.check import Result, Subject
+from scripts.checks.check import Result, State, Subject
 
 
 def definition(subject: Subject) -> Iterator[Result]:
@@ -78,7 +78,7 @@ def schedule_parameters(subject: Subject) -> Iterator[Result]:
     )
     for line in lines:
         found, _, remedy = line.partition("; ")
-        state = "failure" if line.startswith("schedule ") else "warning"
+        state: State = "failure" if line.startswith("schedule ") else "warning"
         yield Result("schedules", state, found, remedy)
     if not lines:
         yield Result("schedules", "ok", "none names a parameter that the live definition lacks")

@@ -53,7 +53,12 @@ def needs(subject: Subject) -> list[Need]:
         Need(given["ProcessingInstanceType"], "processing job usage", 1, "SplitDataset"),
         Need(given["EvaluationInstanceType"], "processing job usage", 1, "EvaluateModel"),
         Need(given["VerificationInstanceType"], "processing job usage", 1, "VerifyEndpoint"),
-        Need(given["EndpointInstanceType"], "endpoint usage", int(given["EndpointInstanceCount"]), "endpoint"),
+        Need(
+            given["EndpointInstanceType"],
+            "endpoint usage",
+            int(given["EndpointInstanceCount"]),
+            "the endpoint",
+        ),
     ]
     largest: dict[str, Need] = {}
     for need in found:
@@ -95,7 +100,10 @@ def quotas(subject: Subject) -> Iterator[Result]:
             yield _too_small(subject, need, value, code)
         elif value - used < need.count:
             yield Result(
-                NAME, "warning", told, f"wait until they are free, or {_request(subject, code, used + need.count)}"
+                NAME,
+                "warning",
+                told,
+                f"wait until they are free, or {_request(subject, code, used + need.count)}",
             )
         elif need.use == "endpoint usage" and value - used < 2 * need.count:
             # A blue/green update starts the new instances beside the old ones (developer guide, "Blue/Green

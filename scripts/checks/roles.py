@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from scripts.checks.check import Check, Result, Subject
+from scripts.checks.check import Check, Result, State, Subject
 from scripts.checks.stack import Grant, grants
-
-if TYPE_CHECKING:
-    from mypy_boto3_iam.client import IAMClient
 
 # The service that takes each role on.
 TRUSTED = {
@@ -34,7 +31,7 @@ def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result
         simulating: whether to ask for its permissions, some twenty requests.
     """
     arn: str = getattr(subject.settings, key)
-    iam = subject.session.client("iam")
+    iam: Any = subject.session.client("iam")  # type: ignore[call-overload]
     name = arn.rpartition("/")[2]
     try:
         found = iam.get_role(RoleName=name)["Role"]
@@ -49,14 +46,17 @@ def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result
             key,
             _weight(key),
             f"role {name} is {found['Arn']}, and {key} says {arn}",
-            f"set {key} = \"{found['Arn']}\" in pipeline.toml",
+            f'set {key} = "{found["Arn"]}" in pipeline.toml',
         )
         return
     service = TRUSTED[key]
     trust: Any = found["AssumeRolePolicyDocument"]  # botocore has decoded it
     if not _trusts(trust, service):
         yield Result(
-            key, _weight(key), f"role {arn} does not trust {service}, which has to take it on", _deploy(subject)
+            key,
+            _weight(key),
+            f"role {arn} does not trust {service}, which has to take it on",
+            _deploy(subject),
         )
         return
     yield Result(key, "ok", f"{name} is there, and {service} may take it on")
@@ -64,13 +64,15 @@ def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result
         yield from permissions(key, iam, subject)
 
 
-def permissions(key: str, iam: IAMClient, subject: Subject) -> Iterator[Result]:
+def permissions(key: str, iam: Any, subject: Subject) -> Iterator[Result]:
     """Whether the role allows what the stack of this checkout allows it."""
     arn: str = getattr(subject.settings, key)
     wanted = grants(subject.settings)[key]
     denied = [pair for grant in wanted for pair in _denied(iam, arn, grant)]
     if denied:
-        told = ", ".join(denied[:_LISTED]) + (f" and {len(denied) - _LISTED} more" if denied[_LISTED:] else "")
+        told = ", ".join(denied[:_LISTED]) + (
+            f" and {len(denied) - _LISTED} more" if denied[_LISTED:] else ""
+        )
         yield Result(
             f"{key}: permissions",
             _weight(key),
@@ -81,7 +83,7 @@ def permissions(key: str, iam: IAMClient, subject: Subject) -> Iterator[Result]:
         yield Result(f"{key}: permissions", "ok", "all that infra/stack.yaml of this checkout grants")
 
 
-def _denied(iam: IAMClient, arn: str, grant: Grant) -> Iterator[str]:
+def _denied(iam: Any, arn: str, grant: Grant) -> Iterator[str]:
     pages = iam.get_paginator("simulate_principal_policy").paginate(
         PolicySourceArn=arn,
         ActionNames=list(grant.actions),
@@ -107,7 +109,7 @@ def _trusts(document: Mapping[str, Any], service: str) -> bool:
     return False
 
 
-def _weight(key: str) -> Any:
+def _weight(key: str) -> State:
     """Only schedules need the scheduler's role."""
     return "warning" if key == "scheduler_role" else "failure"
 

@@ -54,7 +54,7 @@ def grants(settings: Settings, template: Path = TEMPLATE) -> dict[str, list[Gran
     Raises:
         OSError: the template cannot be read.
     """
-    return _Stack(yaml.load(template.read_text(encoding="utf-8"), _Loader), settings).grants()  # noqa: S506
+    return _Stack(yaml.load(template.read_text(encoding="utf-8"), _Loader), settings).grants()
 
 
 class _Absent(Exception):
