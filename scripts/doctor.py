@@ -21,7 +21,7 @@ import scripts.command as command
 from config.parameters import check_assignments, execution_parameters
 from config.settings import Settings
 from scripts.checks import account, bucket, endpoints, images, pipeline, quotas, roles
-from scripts.checks.check import Check, Result, Subject, perform
+from scripts.checks.check import Check, Result, Subject, perform, subject
 
 READS = tuple(item.name for item in fields(Settings))
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "red"}
@@ -46,10 +46,10 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def examine(subject: Subject, checks: Mapping[str, Check] = CHECKS) -> Iterator[Result]:
+def examine(of: Subject, checks: Mapping[str, Check] = CHECKS) -> Iterator[Result]:
     """The results of all checks, one after the other; only the first when it fails: nobody answers then."""
     for name, check in checks.items():
-        results = perform(name, check, subject)
+        results = perform(name, check, of)
         yield from results
         if name == FIRST and any(result.check == FIRST and result.state == "failure" for result in results):
             rest = ", ".join(other for other in checks if other != FIRST)
@@ -66,16 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parameters = execution_parameters(settings, "")
     given = check_assignments(parameters, arguments.parameters)
     session = command.session(arguments, settings)
-    options = [f"--local={arguments.local}"] if arguments.local else []
-    subject = Subject(
-        settings,
-        session,
-        {**{item.name: str(item.default) for item in parameters}, **given},
-        (*options, *command.same_settings(arguments, command.UPSERTED)),
-    )
+    values = {**{item.name: str(item.default) for item in parameters}, **given}
     results = []
     with command.status("looking") as line:
-        for result in examine(subject):
+        for result in examine(subject(arguments, settings, session, values)):
             results.append(result)
             line.update(Text(f"looked at {result.check}"))
     if arguments.json:

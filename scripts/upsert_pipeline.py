@@ -13,6 +13,7 @@ import base64
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +22,8 @@ import scripts.command as command
 from config.settings import Settings
 from pipeline.definition import diff, sealed
 from scripts import aws_errors, debugger, schedules, tags
+from scripts.checks import account, bucket, roles
+from scripts.checks.check import Subject, refuse, subject
 from steps import code
 from steps.wheels import WheelsError
 
@@ -68,20 +71,23 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
     ]
 
 
-def _check_bucket(client: Any, bucket: str) -> None:
-    try:
-        client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        reason = error.response["Error"]["Code"]
-        if reason == "404":
-            command.fail(
-                f"bucket {bucket} does not exist; create it with aws s3 mb s3://{bucket}, or set bucket"
-            )
-        if reason == "403":
-            command.fail(
-                f"bucket {bucket} belongs to someone else or these credentials may not use it; set bucket"
-            )
-        raise
+def _check(of: Subject) -> None:
+    """Refuse what AWS would accept now and an execution would fail at later; some ten quick requests.
+
+    Raises:
+        Failure: the bucket, the account or a role does not suit.
+    """
+    refuse(of, [bucket.bucket])
+    if not of.local:  # which has neither accounts nor roles
+        used = ("execution_role", "lambda_role")
+        refuse(
+            of,
+            [
+                account.credentials,
+                bucket.owner,
+                *(partial(roles.role, key, simulating=False) for key in used),
+            ],
+        )
 
 
 def _upsert_function(
@@ -212,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _dry_run(settings, session, definition(settings))
         return 0
     command.refuse_placeholders(settings, *command.UPSERTED)
-    _check_bucket(session.client("s3"), settings.bucket)  # before the SDK takes its time
+    _check(subject(arguments, settings, session, {}))  # before the SDK takes its time
     new = definition(settings)
     for line in upsert(settings, session, new):
         command.output.print(line, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,15 @@ class Subject:
         if self.local:
             where.append(f"--endpoint-url={self.session.client('sts').meta.endpoint_url}")
         return shlex.join(["aws", *words, *where])
+
+
+def subject(
+    arguments: argparse.Namespace, settings: Settings, session: boto3.Session, parameters: Mapping[str, str]
+) -> Subject:
+    """The deployment that a command was started for; call it after `command.session`."""
+    options = [f"--local={arguments.local}"] if arguments.local else []
+    options += command.same_settings(arguments, command.UPSERTED)
+    return Subject(settings, session, parameters, tuple(options))
 
 
 # Each result has the name of what it is about; an error of AWS ends the check.

@@ -6,13 +6,15 @@ A new account's quota is 0 for many instance types, and AWS would say so when sp
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from config.settings import Settings
 from scripts import aws_errors
 from scripts.checks.check import Result, Subject
 
@@ -65,6 +67,20 @@ def needs(subject: Subject) -> list[Need]:
         if need.quota not in largest or need.count > largest[need.quota].count:
             largest[need.quota] = need
     return list(largest.values())
+
+
+def as_upserted(settings: Settings, definition: str) -> Settings:
+    """The settings with what the live definition has of them, where it decides about instances."""
+    steps = json.loads(definition)["Steps"]
+    tuning = next((step["Arguments"] for step in steps if step["Type"] == "Tuning"), None)
+    if tuning is None:
+        return settings
+    at_once = tuning["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxParallelTrainingJobs"]
+    return replace(
+        settings,
+        use_spot=bool(tuning["TrainingJobDefinition"].get("EnableManagedSpotTraining")),
+        tuning=replace(settings.tuning, parallel_jobs=at_once),
+    )
 
 
 def limits(subject: Subject) -> Iterator[Result]:

@@ -24,14 +24,14 @@ def checks() -> dict[str, Check]:
 
 
 def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result]:
-    """Whether a role exists, trusts its service and, where that may be asked, allows what the stack would.
+    """Whether a role exists, trusts its service and allows what the stack would.
 
     Args:
         key: the setting that names it.
-        simulating: whether to ask for its permissions, some twenty requests.
+        simulating: whether to ask what it allows, some twenty requests.
     """
     arn: str = getattr(subject.settings, key)
-    iam: Any = subject.session.client("iam")  # type: ignore[call-overload]
+    iam: Any = subject.session.client("iam")
     name = arn.rpartition("/")[2]
     try:
         found = iam.get_role(RoleName=name)["Role"]
@@ -42,37 +42,26 @@ def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result
             yield Result(key, _weight(key), f"there is no role {arn}", _deploy(subject))
         return
     if found["Arn"] != arn:
-        yield Result(
-            key,
-            _weight(key),
-            f"role {name} is {found['Arn']}, and {key} says {arn}",
-            f'set {key} = "{found["Arn"]}" in pipeline.toml',
-        )
+        wrong = f"role {name} is {found['Arn']}, and {key} says {arn}"
+        yield Result(key, _weight(key), wrong, f'set {key} = "{found["Arn"]}" in pipeline.toml')
         return
     service = TRUSTED[key]
-    trust: Any = found["AssumeRolePolicyDocument"]  # botocore has decoded it
-    if not _trusts(trust, service):
-        yield Result(
-            key,
-            _weight(key),
-            f"role {arn} does not trust {service}, which has to take it on",
-            _deploy(subject),
-        )
+    if not _trusts(found["AssumeRolePolicyDocument"], service):  # botocore has decoded it
+        distrust = f"role {arn} does not trust {service}, which has to take it on"
+        yield Result(key, _weight(key), distrust, _deploy(subject))
         return
     yield Result(key, "ok", f"{name} is there, and {service} may take it on")
     if simulating:
-        yield from permissions(key, iam, subject)
+        yield from _permissions(key, iam, arn, subject)
 
 
-def permissions(key: str, iam: Any, subject: Subject) -> Iterator[Result]:
+def _permissions(key: str, iam: Any, arn: str, subject: Subject) -> Iterator[Result]:
     """Whether the role allows what the stack of this checkout allows it."""
-    arn: str = getattr(subject.settings, key)
     wanted = grants(subject.settings)[key]
     denied = [pair for grant in wanted for pair in _denied(iam, arn, grant)]
     if denied:
-        told = ", ".join(denied[:_LISTED]) + (
-            f" and {len(denied) - _LISTED} more" if denied[_LISTED:] else ""
-        )
+        more = f" and {len(denied) - _LISTED} more" if denied[_LISTED:] else ""
+        told = ", ".join(denied[:_LISTED]) + more
         yield Result(
             f"{key}: permissions",
             _weight(key),
