@@ -13,7 +13,7 @@ NAME = "account"
 def credentials(subject: Subject) -> Iterator[Result]:
     """Whether there are credentials, and whether the ARNs in the settings are of their account."""
     settings = subject.settings
-    identity = subject.session.client("sts").get_caller_identity()
+    identity = subject.client("sts").get_caller_identity()
     account = identity["Account"]
     if subject.local:
         # Nothing there looks at the account in an ARN of the settings.

@@ -21,7 +21,7 @@ def bucket(subject: Subject) -> Iterator[Result]:
     """Whether the bucket is there, may be used and is in the settings' region."""
     name, region = subject.settings.bucket, subject.settings.region
     try:
-        answer = subject.session.client("s3").head_bucket(Bucket=name)
+        answer = subject.client("s3").head_bucket(Bucket=name)
     except ClientError as error:
         code = _code(error)
         if code == "404":
@@ -55,8 +55,8 @@ def bucket(subject: Subject) -> Iterator[Result]:
 
 def owner(subject: Subject) -> Iterator[Result]:
     """Whether the bucket is the account's own, which a name alone does not tell."""
-    account = subject.session.client("sts").get_caller_identity()["Account"]
-    s3, name = subject.session.client("s3"), subject.settings.bucket
+    account = subject.client("sts").get_caller_identity()["Account"]
+    s3, name = subject.client("s3"), subject.settings.bucket
     if not _may_be_used(s3, Bucket=name):
         return  # `bucket` says why
     if _may_be_used(s3, Bucket=name, ExpectedBucketOwner=account):
@@ -157,7 +157,7 @@ def pictures(subject: Subject) -> Iterator[Result]:
     url = subject.parameters[DATASET]
     place, _, prefix = url.removeprefix("s3://").partition("/")
     try:
-        listed = subject.session.client("s3").list_objects_v2(Bucket=place, Prefix=prefix, MaxKeys=1)
+        listed = subject.client("s3").list_objects_v2(Bucket=place, Prefix=prefix, MaxKeys=1)
         found = listed.get("KeyCount", 0)
     except ClientError as error:
         if _code(error) != "NoSuchBucket":
@@ -177,9 +177,7 @@ def pictures(subject: Subject) -> Iterator[Result]:
 def _ask(subject: Subject, operation: str, none: str = "") -> dict[str, Any] | None:
     """The answer about the bucket's configuration, empty for the error `none`; None without a bucket."""
     try:
-        answer: dict[str, Any] = getattr(subject.session.client("s3"), operation)(
-            Bucket=subject.settings.bucket
-        )
+        answer: dict[str, Any] = getattr(subject.client("s3"), operation)(Bucket=subject.settings.bucket)
     except ClientError as error:
         if _code(error) == "NoSuchBucket":
             return None

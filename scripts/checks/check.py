@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -72,6 +72,13 @@ class Subject:
     session: boto3.Session
     parameters: Mapping[str, str]
     options: tuple[str, ...] = ()
+    _clients: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def client(self, service: str) -> Any:
+        """The session's client of a service; all checks have the same."""
+        if service not in self._clients:
+            self._clients[service] = self.session.client(service)  # type: ignore[call-overload]
+        return self._clients[service]
 
     @property
     def local(self) -> bool:

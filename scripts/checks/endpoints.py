@@ -15,9 +15,7 @@ def endpoints(subject: Subject) -> Iterator[Result]:
     """Each endpoint of the deployment, with its price."""
     settings = subject.settings
     default = command.default(settings, "EndpointName")
-    found = list(
-        served.of_group(subject.session.client("sagemaker"), settings.model_package_group_name, default)
-    )
+    found = list(served.of_group(subject.client("sagemaker"), settings.model_package_group_name, default))
     prices = Prices(subject.session, settings.region)
     for item in found:
         cost = "costs nothing here" if subject.local else told(item, price(prices, item))

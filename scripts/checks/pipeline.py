@@ -15,7 +15,7 @@ def definition(subject: Subject) -> Iterator[Result]:
     from scripts.upsert_pipeline import definition  # it would import this module in a circle
 
     settings = subject.settings
-    live = command.find_pipeline(subject.session.client("sagemaker"), settings)
+    live = command.find_pipeline(subject.client("sagemaker"), settings)
     upsert = subject.python("upsert_pipeline.py")
     if live is None:
         yield Result("pipeline", "warning", f"there is no pipeline {settings.pipeline_name} yet", upsert)
@@ -43,7 +43,7 @@ def debugger_access(subject: Subject) -> Iterator[Result]:
     if subject.local:
         yield Result("Debugger", "ok", "the local service has it")
         return
-    sagemaker = subject.session.client("sagemaker")
+    sagemaker = subject.client("sagemaker")
     live = command.find_pipeline(sagemaker, subject.settings)
     answer = debugger.known(sagemaker, live["PipelineArn"] if live else None)
     if answer.allowed:
@@ -67,11 +67,11 @@ def debugger_access(subject: Subject) -> Iterator[Result]:
 
 def schedule_parameters(subject: Subject) -> Iterator[Result]:
     """Whether a schedule names a parameter that the live definition lacks, so that it starts nothing."""
-    live = command.find_pipeline(subject.session.client("sagemaker"), subject.settings)
+    live = command.find_pipeline(subject.client("sagemaker"), subject.settings)
     if live is None:
         return
     lines = schedules.outdated(
-        subject.session.client("scheduler"),
+        subject.client("scheduler"),
         live["PipelineArn"],
         live["PipelineDefinition"],
         "the live definition",

@@ -99,7 +99,7 @@ def quotas(subject: Subject) -> Iterator[Result]:
     if subject.local and not values:
         yield Result(NAME, "ok", "the local service has none")
         return
-    running = _running(subject.session.client("sagemaker"))
+    running = _running(subject.client("sagemaker"))
     for need in wanted:
         if need.quota not in values:
             yield Result(
@@ -154,7 +154,7 @@ def _values(subject: Subject, names: set[str]) -> dict[str, tuple[float, str]]:
     """Value and code of quotas by name. AWS lists a quota's value only where it was applied (API reference,
     ListServiceQuotas); the others have AWS's default.
     """
-    client = subject.session.client("service-quotas")
+    client = subject.client("service-quotas")
     found: dict[str, tuple[float, str]] = {}
     for operation in ("list_service_quotas", "list_aws_default_service_quotas"):
         missing = names - found.keys()

@@ -31,7 +31,7 @@ def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result
         simulating: whether to ask what it allows, some twenty requests.
     """
     arn: str = getattr(subject.settings, key)
-    iam: Any = subject.session.client("iam")
+    iam: Any = subject.client("iam")
     name = arn.rpartition("/")[2]
     try:
         found = iam.get_role(RoleName=name)["Role"]
