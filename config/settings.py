@@ -23,6 +23,10 @@ FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's example account. The shipped file has it wherever a deployment needs its own value.
 PLACEHOLDER_ACCOUNT = "123456789012"
+# The tag by which roles, commands and people tell what belongs to a deployment; its value is the setting name.
+DEPLOYMENT_TAG = "deployment"
+# What runs as a role of its own; see Settings.
+Duty = Literal["processing", "training", "verification", "endpoint"]
 # SageMaker's default for training jobs, used for processing jobs, too; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 
@@ -54,9 +58,15 @@ class Settings(Checked):
     """All settings of a deployment. Build it with `load`, which checks it."""
 
     bucket: Annotated[str, _BUCKET]
-    execution_role: Annotated[str, _ROLE]  # the pipeline, its jobs and the endpoint
+    execution_role: Annotated[str, _ROLE]  # the pipeline, and all that has no role of its own below
     lambda_role: Annotated[str, _ROLE]  # the function that deploys
     scheduler_role: Annotated[str, _ROLE]  # EventBridge Scheduler, starting executions
+    # Who may do what (infra/stack.yaml): what opens pictures or answers requests starts and registers nothing.
+    # None: execution_role. `role` has the one in effect.
+    processing_role: Annotated[str, _ROLE] | None = None  # SplitDataset and EvaluateModel
+    training_role: Annotated[str, _ROLE] | None = None  # the trials, TrainModel and its rules
+    verification_role: Annotated[str, _ROLE] | None = None  # VerifyEndpoint
+    endpoint_role: Annotated[str, _ROLE] | None = None  # the models behind the endpoint
     name: Annotated[str, _NAME] = "image-classification"
     region: Annotated[str, _REGION] = "us-east-1"
     # None: steps are never cached. The service's cache key holds an input's URI, not its content.
@@ -85,6 +95,8 @@ class Settings(Checked):
     schedule: Schedule = field(default_factory=Schedule)
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
+        if DEPLOYMENT_TAG in self.tags:
+            raise refuse("tags", f"the tag {DEPLOYMENT_TAG} holds the setting name; take another key")
         if self.package_source == "bundle":
             # Wheels are for one Python each (steps/wheels.py).
             for key in ("training_version", "serving_version"):
@@ -111,6 +123,16 @@ class Settings(Checked):
     def schedule_name(self) -> str:
         return f"{self.name}-retraining"
 
+    def role(self, duty: Duty) -> str:
+        """The ARN of the role that a kind of job, or the endpoint, runs as."""
+        own: str | None = getattr(self, f"{duty}_role")
+        return own or self.execution_role
+
+    @property
+    def resource_tags(self) -> dict[str, str]:
+        """The tags of all that this deployment creates: its name, which the roles ask for, and `tags`."""
+        return {**self.tags, DEPLOYMENT_TAG: self.name}
+
     @property
     def account(self) -> str:
         """The AWS account, as the execution role names it."""
@@ -124,8 +146,8 @@ class Settings(Checked):
 
     def placeholders(self) -> list[str]:
         """Keys that still hold the shipped file's example account, so no AWS account can be meant."""
-        keys = ("bucket", "execution_role", "lambda_role", "scheduler_role")
-        return [key for key in keys if PLACEHOLDER_ACCOUNT in getattr(self, key)]
+        keys = ["bucket", *(item.name for item in fields(self) if item.name.endswith("_role"))]
+        return [key for key in keys if PLACEHOLDER_ACCOUNT in (getattr(self, key) or "")]
 
 
 def load(

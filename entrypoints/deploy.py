@@ -1,8 +1,8 @@
 """The Lambda function that deploys a registered model package to an endpoint, and finds the champion.
 
-It returns at once: creating an endpoint takes minutes. Names derive from the package's ARN and the instances,
-so a second run finds the same resources. A tag of the endpoint records the endpoint config that an update
-replaces, so that a second run still knows it.
+It returns at once: creating an endpoint takes minutes. Names derive from the package's ARN, the model's role and
+the instances, so a second run finds the same resources, and a change of the role takes effect. A tag of the
+endpoint records the endpoint config that an update replaces, so that a second run still knows it.
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
             MODEL_NAME: NONE,
         }
     check_instances(deployment_config, instance_count)
-    model = name_for(package, package)
-    config = name_for(package, package, instance_type, str(instance_count))
+    role = event[EXECUTION_ROLE]
+    model = name_for(package, package, role)
+    config = name_for(package, package, role, instance_type, str(instance_count))
     current = wait_until_settled(sagemaker, endpoint, config)
-    ensure_model(sagemaker, model, package, event[EXECUTION_ROLE])
+    ensure_model(sagemaker, model, package, role)
     ensure_config(sagemaker, config, model, instance_type, instance_count)
     previous = note_previous(sagemaker, current, config)
     reason = bring_up(sagemaker, endpoint, config, current, deployment_config)

@@ -108,7 +108,7 @@ def _upsert_function(
         if not aws_errors.is_missing(error):
             raise
         client.create_function(
-            FunctionName=name, Code={"ZipFile": archive}, Tags=dict(settings.tags), **config
+            FunctionName=name, Code={"ZipFile": archive}, Tags=settings.resource_tags, **config
         )
         client.get_waiter("function_active_v2").wait(FunctionName=name)
         return f"function {name}: created"
@@ -121,7 +121,7 @@ def _upsert_function(
         client.update_function_configuration(FunctionName=name, **config)
         client.get_waiter("function_updated_v2").wait(FunctionName=name)
         changed = True
-    changed |= tags.update_function(client, live["FunctionArn"], settings.tags, tags_before)
+    changed |= tags.update_function(client, live["FunctionArn"], settings.resource_tags, tags_before)
     return f"function {name}: {'updated' if changed else 'unchanged'}"
 
 
@@ -138,7 +138,7 @@ def _upsert_group(client: SageMakerClient, settings: Settings, tags_before: Mapp
             Tags=_tags(settings),
         )
         return f"model package group {name}: created"
-    if tags.update_sagemaker(client, live["ModelPackageGroupArn"], settings.tags, tags_before):
+    if tags.update_sagemaker(client, live["ModelPackageGroupArn"], settings.resource_tags, tags_before):
         return f"model package group {name}: updated, its tags"
     return f"model package group {name}: unchanged"
 
@@ -169,7 +169,7 @@ def _upsert_pipeline(
     if live["RoleArn"] != settings.execution_role:
         updated.append("its role")
     # Before the definition, from which the next upsert knows what this one put there (tags.py).
-    retagged = tags.update_sagemaker(client, live["PipelineArn"], settings.tags, tags_before)
+    retagged = tags.update_sagemaker(client, live["PipelineArn"], settings.resource_tags, tags_before)
     if updated:
         client.update_pipeline(**request)
     if retagged:
@@ -178,7 +178,7 @@ def _upsert_pipeline(
 
 
 def _tags(settings: Settings) -> Any:
-    return [{"Key": key, "Value": value} for key, value in settings.tags.items()]
+    return [{"Key": key, "Value": value} for key, value in settings.resource_tags.items()]
 
 
 def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:

@@ -34,10 +34,9 @@ class Context:
     code: Mapping[str, str]
 
     @property
-    def tags(self) -> list[dict[str, str]] | None:
-        """The settings' tags for a job; None without tags, so that the request has no such member."""
-        tags = sorted(self.settings.tags.items())
-        return [{"Key": key, "Value": value} for key, value in tags] or None
+    def tags(self) -> list[dict[str, str]]:
+        """The tags of a job."""
+        return [{"Key": key, "Value": value} for key, value in sorted(self.settings.resource_tags.items())]
 
     def output(self, *parts: str) -> Join:
         """An S3 URI under the folder of the running execution."""

@@ -32,7 +32,7 @@ def build(context: Context, registering: RegisterStep) -> LambdaStep:
             ENDPOINT_NAME: parameters["EndpointName"],
             ENDPOINT_INSTANCE_TYPE: parameters["EndpointInstanceType"],
             ENDPOINT_INSTANCE_COUNT: parameters["EndpointInstanceCount"],
-            EXECUTION_ROLE: context.settings.execution_role,
+            EXECUTION_ROLE: context.settings.role("endpoint"),
             DEPLOYMENT_CONFIG: context.settings.deployment.request,
         },
         outputs=[

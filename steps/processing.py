@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from config.settings import MAX_RUNTIME_S
+from config.settings import MAX_RUNTIME_S, Duty
 from entrypoints.contract import PROCESSING, PROCESSING_CODE
 from steps import code
 from steps.context import VOLUME_SIZE_GB, Context
@@ -26,6 +26,7 @@ def processing_step(
     inputs: dict[str, Any],
     outputs: dict[str, Any],
     arguments: list[Any],
+    duty: Duty = "processing",
     cached: bool = True,
     **step: Any,
 ) -> ProcessingStep:
@@ -33,10 +34,10 @@ def processing_step(
 
     `inputs` and `outputs` are S3 URIs by the name of their folder (`input_folder`, `output_folder`): an input
     one object, or a prefix that ends in a slash, since S3 takes "train-2/1.png" to begin with "train";
-    `cached` is whether the settings may have its results reused; `step` goes to the SDK's ProcessingStep.
+    `duty` names the role; `cached` is whether the settings may have its results reused; `step` goes to the SDK's ProcessingStep.
     """
     processor = Processor(
-        role=context.settings.execution_role,
+        role=context.settings.role(duty),
         image_uri=image,
         instance_count=1,
         instance_type=instance_type,

@@ -94,7 +94,7 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
     return {
         "training_image": images.uri("training", settings, settings.images.training_device),
         "training_input_mode": "File",
-        "role": settings.execution_role,
+        "role": settings.role("training"),
         "sagemaker_session": context.session,
         "base_job_name": settings.name,
         "compute": Compute(
@@ -124,7 +124,7 @@ def _arguments(context: Context, bundle: str, folder: str, hyperparameters: dict
             **settings.training.hyperparameters(),
             **hyperparameters,
         },
-        "tags": [{"key": tag["Key"], "value": tag["Value"]} for tag in context.tags or []] or None,
+        "tags": [{"key": tag["Key"], "value": tag["Value"]} for tag in context.tags],
     }
 
 

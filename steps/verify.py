@@ -37,6 +37,7 @@ def build(context: Context, evaluating: ProcessingStep, deploying: LambdaStep) -
             *("--timeout-s", str(context.settings.deployment.max_runtime_s + ROLLBACK_S)),
             *("--region", context.settings.region),
         ],
+        duty="verification",
         cached=False,
         name=NAME,
         display_name="Verify endpoint",

@@ -14,7 +14,16 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from local.home.home import ACCOUNT
-from local.iam.policies import ALLOWED, EXPLICIT_DENY, IMPLICIT_DENY, Policy, UnknownOperator, decide
+from local.iam.policies import (
+    ALLOWED,
+    EXPLICIT_DENY,
+    IMPLICIT_DENY,
+    Context,
+    Policy,
+    UnknownOperatorError,
+    condition_keys,
+    decide,
+)
 from local.wire.errors import ServiceError
 from local.wire.http import HttpRequest, HttpResponse
 from local.wire.texts import whole_number
@@ -44,6 +53,7 @@ def answer(request: HttpRequest) -> HttpResponse | None:
                 "InvalidInput", f"{member}: the local service simulates only a role's own policies"
             )
     policies, boundary = _policies(asked.get("PolicySourceArn", ""))
+    context = _context(asked)
     pairs = [
         (action, resource)
         for action in _members(asked, "ActionNames")
@@ -52,13 +62,12 @@ def answer(request: HttpRequest) -> HttpResponse | None:
     if not pairs:
         raise ServiceError("ValidationError", "ActionNames is missing")
     start, count = _number(asked, "Marker", 0), _number(asked, "MaxItems", _MOST_ITEMS)
-    context = _context(asked)
     try:
         results = "".join(
-            _result(policies, boundary, *pair, context) for pair in pairs[start : start + count]
+            _result(policies, boundary, context, *pair) for pair in pairs[start : start + count]
         )
-    except UnknownOperator as operator:
-        raise ServiceError("InvalidInput", f"the local service does not simulate {operator}") from None
+    except UnknownOperatorError as error:
+        raise ServiceError("InvalidInput", f"{error}: the local service does not simulate it") from None
     more = start + count < len(pairs)
     marker = f"<Marker>{start + count}</Marker>" if more else ""
     body = (
@@ -79,12 +88,13 @@ def _members(asked: dict[str, str], name: str) -> Iterator[str]:
 
 
 def _context(asked: dict[str, str]) -> dict[str, list[str]]:
-    """The values of the condition keys that a request names."""
-    found, number = {}, 1
-    while key := asked.get(f"ContextEntries.member.{number}.ContextKeyName"):
-        found[key] = list(_members(asked, f"ContextEntries.member.{number}.ContextKeyValues"))
+    """The values of each context key, whose names do not tell capital letters from small ones."""
+    entries: dict[str, list[str]] = {}
+    number = 1
+    while (name := asked.get(f"ContextEntries.member.{number}.ContextKeyName")) is not None:
+        entries[name.lower()] = list(_members(asked, f"ContextEntries.member.{number}.ContextKeyValues"))
         number += 1
-    return found
+    return entries
 
 
 def _number(asked: dict[str, str], member: str, default: int) -> int:
@@ -126,7 +136,7 @@ def _document(policy: Any) -> Policy:
 
 
 def _result(
-    policies: list[Policy], boundary: Policy | None, action: str, resource: str, context: dict[str, list[str]]
+    policies: list[Policy], boundary: Policy | None, context: Context, action: str, resource: str
 ) -> str:
     decision, detail = decide(policies, action, resource, context), ""
     if boundary is not None:
@@ -138,8 +148,12 @@ def _result(
         )
         if within == EXPLICIT_DENY or (within == IMPLICIT_DENY and decision == ALLOWED):
             decision = within
+    keys = condition_keys([*policies, boundary] if boundary is not None else policies)
+    missing = "".join(
+        f"<member>{escape(key)}</member>" for key in sorted(set(keys)) if key.lower() not in context
+    )
     return (
         f"<member><EvalActionName>{escape(action)}</EvalActionName>"
         f"<EvalResourceName>{escape(resource)}</EvalResourceName><EvalDecision>{decision}</EvalDecision>"
-        f"<MatchedStatements/><MissingContextValues/>{detail}</member>"
+        f"<MatchedStatements/><MissingContextValues>{missing}</MissingContextValues>{detail}</member>"
     )

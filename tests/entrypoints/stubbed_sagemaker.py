@@ -20,9 +20,9 @@ EVENT = {
     "endpoint_instance_count": 1,
     "execution_role": ROLE,
 }
-MODEL = deploy.name_for(PACKAGE, PACKAGE)
-CONFIG = deploy.name_for(PACKAGE, PACKAGE, "ml.m5.2xlarge", "1")
-CONFIG_OF_TWO = deploy.name_for(PACKAGE, PACKAGE, "ml.m5.2xlarge", "2")
+MODEL = deploy.name_for(PACKAGE, PACKAGE, ROLE)
+CONFIG = deploy.name_for(PACKAGE, PACKAGE, ROLE, "ml.m5.2xlarge", "1")
+CONFIG_OF_TWO = deploy.name_for(PACKAGE, PACKAGE, ROLE, "ml.m5.2xlarge", "2")
 TIME = "2026-11-22T10:00:00Z"
 
 

@@ -16,6 +16,10 @@ SETTINGS = Settings(
     execution_role="arn:aws:iam::123456789012:role/Execution",
     lambda_role="arn:aws:iam::123456789012:role/Lambda",
     scheduler_role="arn:aws:iam::123456789012:role/Scheduler",
+    processing_role="arn:aws:iam::123456789012:role/Processing",
+    training_role="arn:aws:iam::123456789012:role/Training",
+    verification_role="arn:aws:iam::123456789012:role/Verification",
+    endpoint_role="arn:aws:iam::123456789012:role/Endpoint",
     tags={"team": "vision", "project": "golden"},
 )
 # An edit of an entry point changes its digest and nothing else, so it leaves the golden file alone.

@@ -61,6 +61,39 @@ def test_a_role_may_what_its_policies_say(iam):
     assert result["PermissionsBoundaryDecisionDetail"] == {"AllowedByPermissionsBoundary": False}
 
 
+def test_what_is_known_of_the_request_decides_with_it(iam):
+    iam.create_role(RoleName="tagged", AssumeRolePolicyDocument="{}")
+    role = ROLE.replace("jobs", "tagged")
+    condition = {
+        "StringEquals": {"aws:RequestTag/team": "a"},
+        "DateLessThan": {"aws:CurrentTime": "2026-01-01"},
+    }
+    for name, tested in condition.items():
+        statement = {"Effect": "Allow", "Action": "s3:*", "Resource": f"arn:aws:s3:::{name.lower()}"}
+        document = {"Version": "2012-10-17", "Statement": {**statement, "Condition": {name: tested}}}
+        iam.put_role_policy(RoleName="tagged", PolicyName=name, PolicyDocument=json.dumps(document))
+    asked = {
+        "PolicySourceArn": role,
+        "ActionNames": ["s3:PutObject"],
+        "ResourceArns": ["arn:aws:s3:::stringequals"],
+    }
+    (result,) = iam.simulate_principal_policy(**asked)["EvaluationResults"]
+    assert result["EvalDecision"] == "implicitDeny"
+    assert result["MissingContextValues"] == ["aws:CurrentTime", "aws:RequestTag/team"]
+    entry = {"ContextKeyName": "aws:RequestTag/Team", "ContextKeyType": "string", "ContextKeyValues": ["a"]}
+    (result,) = iam.simulate_principal_policy(**asked, ContextEntries=[entry])["EvaluationResults"]
+    assert result["EvalDecision"] == "allowed"
+    assert result["MissingContextValues"] == ["aws:CurrentTime"]
+    entry = {
+        "ContextKeyName": "aws:CurrentTime",
+        "ContextKeyType": "date",
+        "ContextKeyValues": ["2026-01-01"],
+    }
+    asked["ResourceArns"] = ["arn:aws:s3:::datelessthan"]
+    with pytest.raises(ClientError, match=r"DateLessThan: the local service does not simulate it"):
+        iam.simulate_principal_policy(**asked, ContextEntries=[entry])
+
+
 def test_what_cannot_be_simulated_is_refused(iam):
     with pytest.raises(iam.exceptions.NoSuchEntityException, match="aws iam create-role --role-name other"):
         decisions(iam, "s3:PutObject", role="arn:aws:iam::123456789012:role/other")
