@@ -76,15 +76,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.output.out(json.dumps([asdict(result) for result in results], indent=2, ensure_ascii=False))
     else:
         command.output.print(_table(results))
-        for result in results:
-            if result.remedy and result.state != "ok":
-                command.output.print(f"{result.check}: {result.remedy}", soft_wrap=True)
+        for remedy, checks in _remedies(results).items():
+            command.output.print(f"{', '.join(checks)}: {remedy}", soft_wrap=True)
     failures = sum(result.state == "failure" for result in results)
     warnings = sum(result.state == "warning" for result in results)
     command.console.print(
         f"{len(results) - failures - warnings} ok, {warnings} warnings, {failures} failures"
     )
     return 1 if failures else 0
+
+
+def _remedies(results: Sequence[Result]) -> dict[str, list[str]]:
+    """What to do, each with the checks that it helps."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        if result.remedy and result.state != "ok":
+            found.setdefault(result.remedy, []).append(result.check)
+    return found
 
 
 def _table(results: Sequence[Result]) -> Table:

@@ -79,15 +79,9 @@ def _check(of: Subject) -> None:
     """
     refuse(of, [bucket.bucket])
     if not of.local:  # which has neither accounts nor roles
-        used = ("execution_role", "lambda_role")
-        refuse(
-            of,
-            [
-                account.credentials,
-                bucket.owner,
-                *(partial(roles.role, key, simulating=False) for key in used),
-            ],
-        )
+        own = partial(account.credentials, keys=command.UPSERTED)
+        used = [partial(roles.role, key, simulating=False) for key in roles.UPSERTED]
+        refuse(of, [own, bucket.owner, *used])
 
 
 def _upsert_function(

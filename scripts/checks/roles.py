@@ -7,14 +7,19 @@ from functools import partial
 from typing import Any
 
 from scripts.checks.check import Check, Result, State, Subject
-from scripts.checks.stack import Grant, grants
+from scripts.checks.stack import Grant, arn_of, grants
 
 # The service that takes each role on.
 TRUSTED = {
     "execution_role": "sagemaker.amazonaws.com",
     "lambda_role": "lambda.amazonaws.com",
+    "processing_role": "sagemaker.amazonaws.com",
+    "training_role": "sagemaker.amazonaws.com",
+    "verification_role": "sagemaker.amazonaws.com",
+    "endpoint_role": "sagemaker.amazonaws.com",
     "scheduler_role": "scheduler.amazonaws.com",
 }
+UPSERTED = tuple(key for key in TRUSTED if key != "scheduler_role")
 _LISTED = 3  # denied actions that are named
 
 
@@ -30,7 +35,7 @@ def role(key: str, subject: Subject, simulating: bool = True) -> Iterator[Result
         key: the setting that names it.
         simulating: whether to ask what it allows, some twenty requests.
     """
-    arn: str = getattr(subject.settings, key)
+    arn = arn_of(subject.settings, key)
     iam: Any = subject.client("iam")
     name = arn.rpartition("/")[2]
     try:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -57,6 +58,11 @@ def grants(settings: Settings, template: Path = TEMPLATE) -> dict[str, list[Gran
     return _Stack(yaml.load(template.read_text(encoding="utf-8"), _Loader), settings).grants()
 
 
+def arn_of(settings: Settings, key: str) -> str:
+    """The role for a duty: execution_role where the settings have no own one."""
+    return getattr(settings, key) or settings.execution_role
+
+
 class _Absent(Exception):
     """A value that only AWS knows, or that the stack leaves out."""
 
@@ -65,6 +71,7 @@ class _Stack:
     def __init__(self, document: dict[str, Any], settings: Settings) -> None:
         self._resources: dict[str, Any] = document["Resources"]
         self._conditions: dict[str, Any] = document.get("Conditions", {})
+        self._mappings: dict[str, Any] = document.get("Mappings", {})
         given = {"Name": settings.name, "BucketName": settings.bucket}
         self._values = {
             **{name: item.get("Default", "") for name, item in document["Parameters"].items()},
@@ -72,14 +79,15 @@ class _Stack:
             "AWS::Partition": settings.execution_role.split(":")[1],
             "AWS::Region": settings.region,
             "AWS::AccountId": settings.account,
+            "AWS::URLSuffix": "amazonaws.com.cn" if settings.region.startswith("cn-") else "amazonaws.com",
         }
         # The outputs say which role is which setting's: "execution_role in pipeline.toml".
         self._roles: dict[str, str] = {}
         for output in document["Outputs"].values():
             key = str(output["Description"]).split()[0]
-            if key.endswith("_role") and getattr(settings, key, None):
+            if key.endswith("_role"):
                 self._roles[output["Value"]["Fn::GetAtt"][0]] = key
-        self._arns = {name: getattr(settings, key) for name, key in self._roles.items()}
+        self._arns = {name: arn_of(settings, key) for name, key in self._roles.items()}
 
     def grants(self) -> dict[str, list[Grant]]:
         found: dict[str, list[Grant]] = {key: [] for key in self._roles.values()}
@@ -88,7 +96,12 @@ class _Stack:
                 continue
             properties = resource["Properties"]
             if resource["Type"] == "AWS::IAM::Role":
-                roles, policies = [name], properties.get("Policies", [])
+                attached = [item["Ref"] for item in properties.get("ManagedPolicyArns", [])]
+                policies = [
+                    *properties.get("Policies", []),
+                    *(self._resources[it]["Properties"] for it in attached),
+                ]
+                roles = [name]
             elif resource["Type"] == "AWS::IAM::RolePolicy":
                 roles, policies = [properties["RoleName"]["Ref"]], [properties]
             elif resource["Type"] == "AWS::IAM::ManagedPolicy":
@@ -135,8 +148,13 @@ class _Stack:
                 if argument[0] in self._arns and argument[1] == "Arn":
                     return self._arns[argument[0]]
                 raise _Absent
+            if name == "Fn::FindInMap":
+                place, first, second = map(self._value, argument)
+                return self._mappings[place][first][second]
             if name == "Fn::Sub":
-                return re.sub(r"\$\{([^!}]+)\}", lambda match: str(self._named(match[1])), str(argument))
+                text, own = argument if isinstance(argument, list) else (argument, {})
+                values = {key: self._value(item) for key, item in own.items()}
+                return re.sub(r"\$\{([^!}]+)\}", lambda match: str(self._named(match[1], values)), text)
             if name == "Fn::Join":
                 return str(argument[0]).join(map(str, self._value(argument[1])))
             if name == "Fn::If":
@@ -150,7 +168,9 @@ class _Stack:
             except _Absent:
                 continue
 
-    def _named(self, name: str) -> Any:
+    def _named(self, name: str, own: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        if name in own:
+            return own[name]
         if name.endswith(".Arn") and name.removesuffix(".Arn") in self._arns:
             return self._arns[name.removesuffix(".Arn")]
         if name in self._values:
@@ -169,7 +189,8 @@ class _Stack:
 
 def _context(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """For each key that a condition asks for, a value with which it holds."""
-    return {
+    there = {key: "x" for key, value in conditions.get("Null", {}).items() if str(value).lower() == "false"}
+    return there | {
         key: _example(str(_listed(values)[0]))
         for operator, keys in conditions.items()
         if operator.rpartition(":")[2].removesuffix("IfExists") in _POSITIVE
