@@ -8,6 +8,7 @@ package group; before that they are remains, with what a deletion that was cut o
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,26 @@ def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment
         ours = set().union(*(models_of[config] for config in configs))
     kept = set().union(*(models_of[config] for config in models_of.keys() - configs))
     return Deployment(name, *(tuple(sorted(found)) for found in (configs, ours - kept, staying)))
+
+
+def find_all(sagemaker: SageMakerClient, endpoints: Collection[str], group: str) -> Deployment:
+    """The configs and models of a group, once these endpoints are gone: all but what another endpoint has.
+
+    Raises:
+        ClientError: SageMaker refused.
+    """
+    others: set[str] = set()
+    own: set[str] = set()
+    for name in served.names(sagemaker):
+        current, previous = _configs_of(sagemaker, name)
+        (own if name in endpoints else others).update(current | previous)
+    listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | own | others}
+    models_of = {config: models for config, models in listed.items() if models is not None}
+    found = set().union(*models_of.values()) | _models(sagemaker, group)
+    ours = {model for model in found if _is_of_group(sagemaker, model, group)}
+    configs = {config for config, models in models_of.items() if models and models <= ours} - others
+    kept = set().union(*(models_of[config] for config in models_of.keys() - configs))
+    return Deployment(None, tuple(sorted(configs)), tuple(sorted(ours - kept)))
 
 
 def delete(sagemaker: SageMakerClient, deployment: Deployment) -> None:
