@@ -1,9 +1,9 @@
 """Remove everything of this deployment, after a list of it with what it costs, and after asking.
 
 Stops executions and jobs; deletes schedules and event rules, endpoints with their configs and models, the
-function, its logs, the registered versions, alarms and queue, the pipeline's own objects in the bucket and, last,
-the pipeline. Pictures stay unless --pictures names their folder. Nothing of another name is touched, and what
-CloudFormation made stays for its stack. If it is interrupted, run it again: it goes on.
+function, its logs, the registered versions, alarms and queue, the pipeline's own objects in the bucket and,
+last, the pipeline. Pictures stay unless --pictures names their folder. Nothing of another name is touched;
+what CloudFormation made stays for its stack. If it is interrupted, run it again: it goes on.
 
   teardown.py --dry-run
   teardown.py --keep models
@@ -18,7 +18,6 @@ if not __package__:
     import root  # noqa: F401
 
 import argparse
-import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -41,6 +40,7 @@ SETTINGS = (
     "schedule",
 )
 MODELS, RESULTS = "models", "results"
+_ROUNDS = 3  # an execution that is being stopped may still make something
 
 
 def everything(of: Subject, keeping: Sequence[str] = (), pictures: Sequence[str] = ()) -> Iterator[Thing]:
@@ -103,7 +103,7 @@ def what_stays(of: Subject, things: Sequence[Thing]) -> Iterator[str]:
         yield f"{folder.words(settings.bucket)}{', ' + cost if cost else ''}: " + (
             of.aws("s3", "rm", "--recursive", url) if own else asked
         )
-    yield f"the log streams of its jobs in /aws/sagemaker/TrainingJobs and its like, which all jobs share"
+    yield "the log streams of its jobs in /aws/sagemaker/TrainingJobs and its like, which all jobs share"
     if not of.local:
         yield f"roles, bucket, alarms and queue of the stack: {_delete_stack(of)}"
 
@@ -140,30 +140,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not command.confirm(f"Remove these {len(things)} things of {settings.name}?", arguments):
         command.console.print("Nothing is removed.")
         return 1
-    return _remove_all(of, things, arguments)
-
-
-def _remove_all(of: Subject, things: Sequence[Thing], arguments: argparse.Namespace) -> int:
-    failed: list[tuple[Thing, str]] = []
     try:
-        for thing in things:
-            if reason := remove(thing):
-                failed.append((thing, reason))
-                command.console.print(f"not removed: {thing.kind} {thing.name}", soft_wrap=True)
-            else:
-                command.console.print(f"removed: {thing.kind} {thing.name}", soft_wrap=True)
+        left = _remove_all(of, things, arguments)
     except KeyboardInterrupt:
         again = of.python("teardown.py", *_typed(arguments))
         raise KeyboardInterrupt(f"what was removed is gone; go on with {again}") from None
-    for thing, reason in failed:
+    for thing, reason in left:
         command.output.print(
             f"{thing.kind} {thing.name} is left: {reason}\n  {thing.by_hand}", soft_wrap=True
         )
-    if failed:
-        command.output.print(f"{len(failed)} of {len(things)} things are left.")
+    if left:
         return 1
-    command.output.print(f"{len(things)} things of {of.settings.name} are removed.")
+    command.output.print(f"Nothing of {settings.name} is left in {settings.region} but what stays.")
     return 0
+
+
+def _remove_all(
+    of: Subject, things: Sequence[Thing], arguments: argparse.Namespace
+) -> list[tuple[Thing, str]]:
+    """Remove things, then what has appeared meanwhile; what is left, and why."""
+    left: dict[str, tuple[Thing, str]] = {}
+    for _ in range(_ROUNDS):
+        for thing in things:
+            blocking = next((other for other, _ in left.values() if other.kind in thing.after), None)
+            reason = f"{blocking.kind} {blocking.name} is left" if blocking else remove(thing)
+            if reason:
+                left[thing.by_hand] = thing, reason
+            else:
+                command.console.print(f"removed: {thing.kind} {thing.name}", soft_wrap=True)
+        there = everything(of, arguments.keep, arguments.pictures)
+        things = [thing for thing in there if thing.by_hand not in left]
+        if not things:
+            break
+    return [*left.values(), *((thing, "it has appeared again") for thing in things)]
 
 
 def _typed(arguments: argparse.Namespace) -> list[str]:
@@ -186,7 +195,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="only list what would go")
     parser.add_argument(
         "--keep", choices=(MODELS, RESULTS), action="append", default=[],
-        help="models: the registered versions and their artifacts; results: what executions wrote (repeatable)",
+        help="models: the registered versions and artifacts; results: what executions wrote (repeatable)",
     )  # fmt: skip
     parser.add_argument(
         "--pictures", metavar="S3_URL", action="append", default=[],

@@ -38,6 +38,7 @@ def function(subject: Subject) -> Iterator[Thing]:
         name,
         partial(client.delete_function, FunctionName=name),
         subject.aws("lambda", "delete-function", f"--function-name={name}"),
+        after=("execution",),
     )
 
 
@@ -84,7 +85,7 @@ def _deleted(subject: Subject) -> set[str]:
 
 
 def alarms(subject: Subject) -> Iterator[Thing]:
-    """The alarms that the settings name, if their names begin with the deployment's and no stack made them."""
+    """The alarms that the settings name, if they are called after the deployment and no stack made them."""
     client, settings = subject.client("cloudwatch"), subject.settings
     names = [name for name in settings.deployment.alarms if name.startswith(settings.name)]
     found = client.describe_alarms(AlarmNames=names)["MetricAlarms"] if names else []
@@ -138,6 +139,7 @@ def pipeline(subject: Subject) -> Iterator[Thing]:
                 *("sagemaker", "delete-pipeline", f"--pipeline-name={name}"),
                 f"--client-request-token={token}",
             ),
+            after=("schedule", "event rule", "execution"),
         )
 
 

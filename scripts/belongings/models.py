@@ -54,6 +54,7 @@ def behind(subject: Subject, endpoints: Sequence[str]) -> Iterator[Thing]:
             config,
             partial(sagemaker.delete_endpoint_config, EndpointConfigName=config),
             subject.aws("sagemaker", "delete-endpoint-config", f"--endpoint-config-name={config}"),
+            after=("endpoint",),
         )
     for model in found.models:
         yield Thing(
@@ -61,6 +62,7 @@ def behind(subject: Subject, endpoints: Sequence[str]) -> Iterator[Thing]:
             model,
             partial(sagemaker.delete_model, ModelName=model),
             subject.aws("sagemaker", "delete-model", f"--model-name={model}"),
+            after=("endpoint", "endpoint config"),
         )
 
 
@@ -86,6 +88,7 @@ def versions(subject: Subject) -> Iterator[Thing]:
         group,
         partial(sagemaker.delete_model_package_group, ModelPackageGroupName=group),
         subject.aws("sagemaker", "delete-model-package-group", f"--model-package-group-name={group}"),
+        after=("model version",),
     )
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 import scripts.command as command
 from scripts.belongings.thing import Thing, is_gone
+from scripts.belongings.work import JOB_KINDS
 from scripts.checks.check import Subject
 
 CODE, RESULTS, WEIGHTS = "code/", "executions/", "weights/"
@@ -62,14 +62,10 @@ def pictures(subject: Subject, urls: Collection[str]) -> Iterator[Thing]:
     """The datasets that were asked for by name.
 
     Raises:
-        Failure: a URL is not below this deployment's prefix, beside the pipeline's own folders, or holds
-            nothing.
+        Failure: a URL is not below this deployment's prefix, beside the pipeline's own folders.
     """
     for url in urls:
-        found = list(_things(subject, _prefix_of(subject, url), ()))
-        if not found:
-            command.fail(f"--pictures {url}: nothing lies there; leave it out, or correct it")
-        yield from found
+        yield from _things(subject, _prefix_of(subject, url), ())
 
 
 def _prefix_of(subject: Subject, url: str) -> str:
@@ -98,20 +94,26 @@ def staying(subject: Subject, going: Collection[str]) -> list[Folder]:
 
 
 def _things(subject: Subject, prefix: str, kept: Collection[str]) -> Iterator[Thing]:
-    folder = Folder(prefix)
-    for key, version, size_bytes in _listed(subject, prefix):
-        if key not in kept:
-            folder.versions.append(version)
-            folder.size_bytes += size_bytes
+    folder = _folder(subject, prefix, kept)
     if folder.versions:
         bucket = subject.settings.bucket
         yield Thing(
             "objects",
             folder.words(bucket),
-            partial(_delete, subject.client("s3"), bucket, folder.versions),
+            partial(_delete, subject, prefix, kept),
             subject.aws("s3", "rm", "--recursive", f"s3://{bucket}/{prefix}"),
             cost(subject, folder.size_bytes),
+            after=("execution", *JOB_KINDS),
         )
+
+
+def _folder(subject: Subject, prefix: str, kept: Collection[str]) -> Folder:
+    folder = Folder(prefix)
+    for key, version, size_bytes in _listed(subject, prefix):
+        if key not in kept:
+            folder.versions.append(version)
+            folder.size_bytes += size_bytes
+    return folder
 
 
 def cost(subject: Subject, size_bytes: int) -> str:
@@ -141,12 +143,14 @@ def _listed(subject: Subject, prefix: str) -> Iterator[tuple[str, dict[str, str]
             yield item["Key"], {"Key": item["Key"], "VersionId": item["VersionId"]}, item.get("Size", 0)
 
 
-def _delete(s3: Any, bucket: str, versions: list[dict[str, str]]) -> None:
-    """Remove objects, 1,000 a request.
+def _delete(subject: Subject, prefix: str, kept: Collection[str]) -> None:
+    """Remove what lies below a prefix now, 1,000 objects a request: a job that was stopped has written more.
 
     Raises:
         Failure: S3 kept one of them; the message names it and why.
     """
+    s3, bucket = subject.client("s3"), subject.settings.bucket
+    versions = _folder(subject, prefix, kept).versions
     for start in range(0, len(versions), 1000):
         batch = {"Objects": versions[start : start + 1000], "Quiet": True}
         for error in s3.delete_objects(Bucket=bucket, Delete=batch).get("Errors", []):

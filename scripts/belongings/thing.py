@@ -25,6 +25,7 @@ class Thing:
         remove: takes it away, and returns when it is gone.
         by_hand: the command that a person can type instead.
         cost: a month, in words; "" for what is free.
+        after: kinds of things that must be gone before: what they are, or use, would break.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Thing:
     remove: Callable[[], object]
     by_hand: str
     cost: str = ""
+    after: tuple[str, ...] = ()
 
 
 class NotGoneError(Exception):

@@ -32,6 +32,7 @@ JOBS = (
     _Kind("processing_job", "ProcessingJob", "processing-job"),
     _Kind("transform_job", "TransformJob", "transform-job"),
 )
+JOB_KINDS = tuple(kind.words.replace("-", " ") for kind in JOBS)
 
 
 def schedules(subject: Subject, pipeline_arn: str) -> Iterator[Thing]:
