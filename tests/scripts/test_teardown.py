@@ -17,7 +17,11 @@ BUCKET = "my-flowers"
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}"
 QUEUE = f"arn:aws:sqs:us-east-1:{ACCOUNT}"
-ASLEEP = "import time; time.sleep(60)"
+ASLEEP = """
+import sys, time
+open(sys.argv[2] + "/out.txt", "w").write("half")
+time.sleep(60)
+"""
 KINDS = {
     "schedule", "event rule", "endpoint", "endpoint config", "model", "function", "log group",
     "model version", "model package group", "alarm", "queue", "objects", "pipeline",
@@ -28,7 +32,8 @@ def settings_of(name):
     return load(
         environ={},
         overrides=[
-            f"name={name}", f"bucket={BUCKET}", f"deployment.alarms={name}-errors", "deployment.termination_wait_s=60",
+            f"name={name}", f"bucket={BUCKET}", f"deployment.alarms={name}-errors",
+            "deployment.termination_wait_s=60",
             f"schedule.dead_letter_queue={QUEUE}:{name}-failures",
         ],
     )  # fmt: skip
@@ -75,7 +80,7 @@ def put(service, name):
     )
     sagemaker.create_pipeline(
         PipelineName=name,
-        PipelineDefinition=document(processing("Sleep") | {"Arguments": _sleeping(name)}),
+        PipelineDefinition=document(processing("Sleep") | {"Arguments": _step(name)}),
         ClientRequestToken=name * 8,
         RoleArn=ROLE,
     )
@@ -96,9 +101,17 @@ def put(service, name):
     function(service, f"{name}-deploy")
 
 
-def _sleeping(name):
-    request = processing_request(ASLEEP, Tags=[{"Key": "deployment", "Value": name}])
-    return {key: value for key, value in request.items() if key != "ProcessingJobName"}
+def _step(name):
+    return {key: value for key, value in _sleeping(name).items() if key != "ProcessingJobName"}
+
+
+def _sleeping(name, **members):
+    """A job's request that sleeps, and whose results are among the deployment's."""
+    request = processing_request(ASLEEP, ProcessingInputs=[], Tags=[{"Key": "deployment", "Value": name}])
+    request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] = (
+        f"s3://{BUCKET}/{name}/executions/1"
+    )
+    return request | members
 
 
 def function(service, name):
@@ -164,10 +177,7 @@ def test_everything_of_a_name_goes_and_nothing_of_another(service, typed, listed
     sagemaker.create_endpoint(EndpointName="a--b", EndpointConfigName="flowers-1")
     arn = sagemaker.start_pipeline_execution(PipelineName="flowers")["PipelineExecutionArn"]
     for name in ("flowers", "flowers-2"):
-        sagemaker.create_processing_job(
-            **processing_request(ASLEEP, ProcessingJobName=f"{name}-by-hand"),
-            Tags=[{"Key": "deployment", "Value": name}],
-        )
+        sagemaker.create_processing_job(**_sleeping(name, ProcessingJobName=f"{name}-by-hand"))
     other = listed("flowers-2")
     before = listed("flowers")
     assert {kind for kind, _ in before} == KINDS | {"execution", "processing job"}
