@@ -126,6 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse(of, [partial(account.credentials, keys=("execution_role", "lambda_role"))])
     with command.status(f"looking for what belongs to {settings.name}"):
         things = list(everything(of, arguments.keep, arguments.pictures))
+        for url in arguments.pictures:
+            if not any(thing.name.startswith(url) for thing in things):
+                command.fail(f"--pictures {url}: nothing lies there; leave it out, or correct it")
         stays = list(what_stays(of, things))
     if things:
         command.output.print(_table(things))
