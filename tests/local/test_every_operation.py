@@ -153,6 +153,9 @@ def logs_scenario(logs):
     logs.get_log_events(**group, logStreamName=stream)
     logs.filter_log_events(**group)
     logs.delete_log_group(**group)
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.delete_log_group(**group)
+    assert group["logGroupName"] not in [it["logGroupName"] for it in logs.describe_log_groups()["logGroups"]]
 
 
 def quotas_scenario(quotas):
@@ -206,7 +209,7 @@ def scheduler_scenario(scheduler):
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """The answers to each operation, and the operations that the service has for SageMaker, Logs and Quotas."""
+    """The answers to each operation, and the operations that the service has, but for Lambda and Scheduler."""
     answers, planes = {}, []
     init = ControlPlane.__init__
 
