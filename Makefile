@@ -22,6 +22,7 @@ check: $(ENVIRONMENT)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/cfn-lint infra/*.yaml
+	$(PYTHON) tests/infra/lint.py
 
 golden: $(ENVIRONMENT)
 	PYTHONPATH=. $(PYTHON) tests/golden/write.py

@@ -23,7 +23,7 @@ FILE = Path(__file__).resolve().parents[1] / "pipeline.toml"
 PREFIX = "PIPELINE_"
 # AWS's example account. The shipped file has it wherever a deployment needs its own value.
 PLACEHOLDER_ACCOUNT = "123456789012"
-# The tag by which roles, commands and people tell what belongs to a deployment; its value is the setting name.
+# The tag by which roles and commands tell what belongs to a deployment; its value is the setting name.
 DEPLOYMENT_TAG = "deployment"
 # What runs as a role of its own; see Settings.
 Duty = Literal["processing", "training", "verification", "endpoint"]
@@ -61,7 +61,7 @@ class Settings(Checked):
     execution_role: Annotated[str, _ROLE]  # the pipeline, and all that has no role of its own below
     lambda_role: Annotated[str, _ROLE]  # the function that deploys
     scheduler_role: Annotated[str, _ROLE]  # EventBridge Scheduler, starting executions
-    # Who may do what (infra/stack.yaml): what opens pictures or answers requests starts and registers nothing.
+    # Who may do what (infra/stack.yaml): what opens pictures or requests starts and registers nothing.
     # None: execution_role. `role` has the one in effect.
     processing_role: Annotated[str, _ROLE] | None = None  # SplitDataset and EvaluateModel
     training_role: Annotated[str, _ROLE] | None = None  # the trials, TrainModel and its rules

@@ -1,8 +1,8 @@
 """The Lambda function that deploys a registered model package to an endpoint, and finds the champion.
 
-It returns at once: creating an endpoint takes minutes. Names derive from the package's ARN, the model's role and
-the instances, so a second run finds the same resources, and a change of the role takes effect. A tag of the
-endpoint records the endpoint config that an update replaces, so that a second run still knows it.
+It returns at once: creating an endpoint takes minutes. Names derive from the package's ARN, the model's role
+and the instances, so a second run finds the same resources, and a change of the role takes effect. A tag of
+the endpoint records the endpoint config that an update replaces, so that a second run still knows it.
 """
 
 from __future__ import annotations

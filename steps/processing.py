@@ -34,7 +34,8 @@ def processing_step(
 
     `inputs` and `outputs` are S3 URIs by the name of their folder (`input_folder`, `output_folder`): an input
     one object, or a prefix that ends in a slash, since S3 takes "train-2/1.png" to begin with "train";
-    `duty` names the role; `cached` is whether the settings may have its results reused; `step` goes to the SDK's ProcessingStep.
+    `duty` names the role; `cached` is whether the settings may have its results reused; `step` goes to the
+    SDK's ProcessingStep.
     """
     processor = Processor(
         role=context.settings.role(duty),

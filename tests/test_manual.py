@@ -33,6 +33,7 @@ PAGES = {
         "docs/aws.md",
         "docs/endpoint.md",
         "docs/operations.md",
+        "docs/ci.md",
         "docs/pipeline.md",
         "docs/reference.md",
         "docs/troubleshooting.md",
@@ -328,8 +329,15 @@ def test_the_stack_of_the_roles_takes_its_parameters_and_gives_the_settings():
             parameter.get("AllowedPattern", "|".join(parameter.get("AllowedValues", []))), value
         )
     for name, output in template["Outputs"].items():
-        assert f"\n| `{name}` | `{output['Description'].split()[0]}`" in PAGES["docs/aws.md"]
-        assert output["Description"].split()[0] in settings
+        key, _, file = output["Description"].partition(" in ")
+        if name.endswith("Role") and file == "pipeline.toml":
+            assert f"\n| `{name}` | " in PAGES["docs/aws.md"]
+            assert key in settings
+        elif file == "pipeline.toml":
+            assert f"`{key}` |\n" in PAGES["docs/aws.md"]
+    adding = re.findall(r"`([A-Za-z]+)=[^`]*`", PAGES["docs/aws.md"].partition("## 2.")[0])
+    assert len(adding) > 8
+    assert set(adding) | given.keys() <= template["Parameters"].keys()
 
 
 def test_the_table_of_execution_parameters():

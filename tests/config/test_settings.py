@@ -2,10 +2,11 @@ import subprocess
 import sys
 from operator import attrgetter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from config.settings import FILE, load, without_effect
+from config.settings import FILE, Duty, load, without_effect
 from config.values import SettingsError
 
 REQUIRED = """
@@ -36,7 +37,8 @@ def refused(path, environ=None, overrides=()):
 
 def test_the_shipped_file_holds_placeholders_only_where_a_deployment_differs():
     settings = load(environ={})
-    assert settings.placeholders() == ["bucket", "execution_role", "lambda_role", "scheduler_role"]
+    roles = ("execution", "lambda", "scheduler", "processing", "training", "verification", "endpoint")
+    assert settings.placeholders() == ["bucket", *(f"{role}_role" for role in roles)]
     assert settings.cache_expires is None
     assert settings.debugger.enabled
 
@@ -144,9 +146,25 @@ def test_names_derive_from_the_name_and_the_execution_role(write):
     assert settings.placeholders() == []
 
 
+def test_a_duty_without_a_role_of_its_own_is_the_execution_roles(write):
+    duties = get_args(Duty)
+    settings = load(write(""), {}, ["processing_role=", "tags.team=vision"])
+    assert {settings.role(duty) for duty in duties} == {settings.execution_role}
+    own = [f"{duty}_role={settings.execution_role}-{duty}" for duty in duties]
+    settings = load(write(""), {}, own)
+    assert [settings.role(duty) for duty in duties] == [entry.partition("=")[2] for entry in own]
+
+
+def test_everything_carries_the_deployments_name_as_a_tag(write):
+    settings = load(write('name = "flowers"\n[tags]\nteam = "vision"\n'), {})
+    assert settings.resource_tags == {"team": "vision", "deployment": "flowers"}
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
+        ('[tags]\ndeployment = "mine"\n', ["tags", "deployment", "take another key"]),
+        ('endpoint_role = "mine"\n', ["endpoint_role", "a role ARN"]),
         ('name = "Flowers"\n', ["name = 'Flowers'", "lower-case letters"]),
         ("[tuning]\njob = 3\n", ["tuning.job = 3", "no such setting", "did you mean tuning.jobs?"]),
         ("[tunning]\n", ["tunning = {}", "no such setting"]),

@@ -289,6 +289,17 @@ def test_names_follow_from_package_and_instances() -> None:
     assert deploy.name_for(PACKAGE, PACKAGE).startswith("ants-and-bees-7-")
 
 
+def test_another_role_is_another_model(service: Service) -> None:
+    service.package()
+    service.endpoint("InService", CONFIG)
+    other = deploy.name_for(PACKAGE, PACKAGE, "arn:aws:iam::123456789012:role/another")
+    assert other != MODEL
+    asked = {"ModelName": other}
+    service.stub.add_client_error("describe_model", "AccessDenied", "asked", expected_params=asked)
+    with pytest.raises(ClientError, match="asked"):
+        service.deploy(execution_role="arn:aws:iam::123456789012:role/another")
+
+
 def test_the_handler_uses_the_service_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     service.package("Rejected")

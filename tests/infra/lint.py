@@ -1,7 +1,7 @@
-"""Check the policies in infra/stack.yaml with parliament: actions, resources, condition keys, and dangerous mixes.
+"""Check the policies in infra/stack.yaml with parliament: actions, resources, condition keys, mixes of them.
 
-cfn-lint knows a policy's form and the names of actions; parliament also which resources and conditions an action
-takes, from the Service Authorization Reference.
+cfn-lint knows a policy's form and the names of actions; parliament also which resources and conditions an
+action takes, from the Service Authorization Reference.
 
 PYTHONPATH=. python tests/infra/lint.py [TEMPLATE]
 """
@@ -19,7 +19,7 @@ from template import EVERYTHING, FILE, Stack
 
 
 def findings(file: Path) -> list[str]:
-    """A line for each finding about a policy of the stack with everything in it, and nothing for a clean one."""
+    """A line for each finding about a policy of the stack with everything in it."""
     stack = Stack(file, **EVERYTHING)
     lines = []
     for name, document in stack.documents():

@@ -1,4 +1,4 @@
-"""What each role of the stack may do: all that the pipeline asks of it, and none of the ways around the gate."""
+"""What each role of the stack may do: all that the pipeline asks of it, and no way around the gate."""
 
 import inspect
 import json
@@ -18,6 +18,7 @@ NAME, BUCKET = "image-classification", "golden-bucket"  # of the golden definiti
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 OBJECTS = f"arn:aws:s3:::{BUCKET}/{NAME}"
 FUNCTION = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{NAME}-deploy"
+MODEL = f"{NAME}/executions/now/train/job/output/model.tar.gz"
 EARLIER = f"{NAME}/executions/earlier/train/job/output/model.tar.gz"
 # What a key of the request holds.
 OWN = {"aws:requesttag/deployment": [NAME]}
@@ -85,13 +86,13 @@ def text(value, steps):
         return text(next(o["S3Output"]["S3Uri"] for o in outputs if o["OutputName"] == output[2]), steps)
     return {
         "Execution.PipelineExecutionId": "now",
-        "Steps.TrainModel.ModelArtifacts.S3ModelArtifacts": f"s3://{BUCKET}/{EARLIER.replace('earlier', 'now')}",
+        "Steps.TrainModel.ModelArtifacts.S3ModelArtifacts": f"s3://{BUCKET}/{MODEL}",
         "Steps.FindChampion.OutputParameters['champion_url']": f"s3://{BUCKET}/{EARLIER}",
     }[reference]
 
 
 def requests(steps):
-    """Each job's step type, request, and what it is run as: (type, request, RoleArn and the rest of a job)."""
+    """Of each job: its step's type, its request, and of that what describes one job."""
     for step in steps.values():
         if step["Type"] in JOBS:
             request = step["Arguments"]

@@ -13,8 +13,8 @@ from tests.infra.template import FILE as TEMPLATE
 LINT = Path(__file__).with_name("lint.py")
 # CloudFormation's quota of a template that is sent with the request, as docs/aws.md does.
 MAX_BYTES = 51_200
-# The Service Authorization Reference gives these no resource; its pages "Actions, resources, and condition keys for
-# ...", by service.
+# The Service Authorization Reference gives these no resource: its page "Actions, resources, and condition
+# keys for ..." of this service.
 WITHOUT_RESOURCE = {
     "ecr:GetAuthorizationToken": "Amazon Elastic Container Registry",
     "cloudwatch:PutMetricData": "Amazon CloudWatch",

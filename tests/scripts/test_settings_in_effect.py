@@ -42,7 +42,7 @@ COMMANDS = {
     "delete_endpoint": ({"name", "region"}, []),
     "predict": ({"name", "region"}, ["PICTURE"]),
     "report": ({"name", "region"}, ["latest"]),
-    "rollback": ({"name", "region", "execution_role"}, []),
+    "rollback": ({"name", "region", "execution_role", "endpoint_role"}, []),
     "run_local": (UPSERTED, []),
     "schedule_retraining": ({"name", "region"} | SCHEDULED, []),
     "start_execution": ({"name", "region"}, []),

@@ -131,7 +131,7 @@ def upsert(account, client, url, monkeypatch):
 
 
 def small_definition(settings):
-    tags = [{"Key": key, "Value": value} for key, value in settings.tags.items()]
+    tags = [{"Key": key, "Value": value} for key, value in settings.resource_tags.items()]
     hook = {"DebugHookConfig": {"S3OutputPath": "s3://own-bucket/tensors"}}
     training = {"Name": "TrainModel", "Type": "Training", "Arguments": {"Tags": tags, **hook}}
     return json.dumps({"Parameters": [{"Name": "Epochs", "Type": "Integer"}], "Steps": [training]})
@@ -168,7 +168,7 @@ def test_upserting_changes_tags_and_names_the_schedules_left_behind(upsert, clie
     capsys.readouterr()
 
     assert upsert("--set", "tags.team=vision") == 0
-    expected = {"project": NAME, "team": "vision", "cost-centre": "7"}
+    expected = {"project": NAME, "team": "vision", "deployment": NAME, "cost-centre": "7"}
     for arn in arns:
         tags = sagemaker.list_tags(ResourceArn=arn)["Tags"]
         assert {tag["Key"]: tag["Value"] for tag in tags} == expected
@@ -271,7 +271,9 @@ def test_a_tag_is_taken_away_here_too(tmp_path, monkeypatch, url):
 
     def trained(settings):
         step = training("TrainModel")
-        step["Arguments"]["Tags"] = [{"Key": key, "Value": value} for key, value in settings.tags.items()]
+        step["Arguments"]["Tags"] = [
+            {"Key": key, "Value": value} for key, value in settings.resource_tags.items()
+        ]
         return document(step)
 
     assert url  # moto, whose state belongs to the process, is empty
@@ -280,7 +282,7 @@ def test_a_tag_is_taken_away_here_too(tmp_path, monkeypatch, url):
         service.client("s3").create_bucket(Bucket="image-classification-123456789012")
         assert upsert_pipeline.main(["--local", service.url, "--set", "tags.stage=test"]) == 0
         assert upsert_pipeline.main(["--local", service.url, "--set", "tags.team=vision"]) == 0
-        expected = {"project": NAME, "team": "vision"}
+        expected = {"project": NAME, "team": "vision", "deployment": NAME}
         for resource in (f"pipeline/{NAME}", f"model-package-group/{NAME}"):
             arn = f"arn:aws:sagemaker:us-east-1:123456789012:{resource}"
             tags = service.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]

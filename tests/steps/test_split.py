@@ -9,7 +9,10 @@ def test_the_request(context, request_of, uploaded):
     assert step["DisplayName"] and step["Description"]
     arguments = step["Arguments"]
     assert arguments["RoleArn"] == "arn:aws:iam::123456789012:role/Execution"
-    assert arguments["Tags"] == [{"Key": "team", "Value": "vision"}]
+    assert arguments["Tags"] == [
+        {"Key": "deployment", "Value": made.settings.name},
+        {"Key": "team", "Value": "vision"},
+    ]
     assert "pytorch:2.13-cpu" in arguments["AppSpecification"]["ImageUri"]
     assert arguments["AppSpecification"]["ContainerEntrypoint"] == [
         "/bin/bash",
@@ -48,5 +51,6 @@ def test_retries_and_cache_follow_the_settings(context, request_of):
     assert "CacheConfig" not in bare
 
 
-def test_no_tags_are_no_member(context, request_of):
-    assert "Tags" not in request_of(split.build(context(tags={})))["Arguments"]
+def test_without_tags_of_yours_a_job_has_the_deployments(context, request_of):
+    (tag,) = request_of(split.build(context(tags={})))["Arguments"]["Tags"]
+    assert tag == {"Key": "deployment", "Value": context().settings.name}
