@@ -26,7 +26,7 @@ from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
 
-from config.parameters import execution_parameters
+from config.parameters import ENDPOINT_NAME, execution_parameters
 from config.settings import Settings, load, without_effect
 from config.values import SettingsError
 from entrypoints.program import printable
@@ -184,12 +184,15 @@ def endpoint(arguments: argparse.Namespace, settings: Settings) -> str:
     """The endpoint that was named, either way, or else the default of EndpointName.
 
     Raises:
-        Failure: two were named.
+        Failure: two were named, or none can have that name.
     """
     alone = getattr(arguments, "name", None)
     if alone and arguments.endpoint:
         fail(f"both {alone} and --endpoint {arguments.endpoint} name an endpoint; keep --endpoint")
-    return str(alone or arguments.endpoint or default(settings, "EndpointName"))
+    name = str(alone or arguments.endpoint or default(settings, "EndpointName"))
+    if not ENDPOINT_NAME.admits(name):
+        fail(f"no endpoint is called {name!r}: a name has {ENDPOINT_NAME}")
+    return name
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
@@ -228,6 +231,20 @@ def same_settings(arguments: argparse.Namespace, reads: Collection[str]) -> list
     needless = without_effect(arguments.settings, os.environ, arguments.overrides, reads)
     options = [f"--set={override}" for override in arguments.overrides if override not in needless]
     return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
+
+
+def another(
+    arguments: argparse.Namespace, script: str, *words: str, reads: Collection[str] = ("name", "region")
+) -> str:
+    """Another command as one types it, which talks to the same place with the same settings.
+
+    Args:
+        words: what follows the script.
+        reads: the settings that the other command reads.
+    """
+    local = [f"--local={arguments.local}"] if arguments.local else []
+    options = [*local, *same_settings(arguments, reads)]
+    return shlex.join(["python", f"scripts/{script}", *words, *options])
 
 
 def default(settings: Settings, name: str) -> str:

@@ -44,18 +44,18 @@ def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment
     """
     endpoints = served.names(sagemaker)
     if name is not None and name not in endpoints:
-        others = "name another one with --endpoint, or delete what no endpoint needs with --remains"
-        raise served.no_endpoint(sagemaker, name, group, "nothing is deleted", others)
+        remedy = "name another one with --endpoint, or delete what no endpoint needs with --remains"
+        raise served.no_endpoint(sagemaker, name, group, "nothing is deleted", remedy)
     needed = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in endpoints}
     current, previous = needed.pop(name) if name else (set[str](), set[str]())
     own = current | previous
     others = set().union(*(configs for both in needed.values() for configs in both))
     listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | own | others}
     models_of = {config: models for config, models in listed.items() if models is not None}
-    models = set().union(*models_of.values()) | _models(sagemaker, group)
-    ours = {model for model in models if _is_of_group(sagemaker, model, group)}
-    for config in current:
-        if foreign := models_of.get(config, set()) - ours:
+    candidates = set().union(*models_of.values()) | _models(sagemaker, group)
+    ours = {model for model in candidates if _is_of_group(sagemaker, model, group)}
+    for used in current:
+        if foreign := models_of.get(used, set()) - ours:
             command.fail(
                 f"endpoint {name} serves {', '.join(sorted(foreign))}, which is not from model package group "
                 f"{group}; delete it with the AWS CLI if it is to go"

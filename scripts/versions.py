@@ -34,9 +34,7 @@ def of_group(sagemaker: SageMakerClient, group: str) -> dict[int, Version]:
         ClientError: SageMaker refused.
     """
     try:
-        pages = list(
-            sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group)
-        )
+        pages = list(sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=group))
     except ClientError as error:
         if aws_errors.is_missing(error):
             return {}
@@ -66,13 +64,11 @@ def accuracy(sagemaker: SageMakerClient, package: str) -> str:
     return described.get("CustomerMetadataProperties", {}).get(f"test_{ACCURACY}", "")
 
 
-def to_serve(
-    versions: dict[int, Version], group: str, wanted: int | None, approving: str | None
-) -> Version:
+def to_serve(versions: dict[int, Version], group: str, wanted: int | None, approving: str | None) -> Version:
     """The version to serve: `wanted`, else the newest that is Approved.
 
     Args:
-        approving: the command that approves the version that was named, too; None if it was that command.
+        approving: the command that approves the version that was named, too; "" if it was that command.
 
     Raises:
         Failure: there is no such version, or it is not Approved.
