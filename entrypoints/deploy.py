@@ -149,7 +149,7 @@ def check_conversion(current: dict[str, Any] | None, hosting: dict[str, Any]) ->
 
 def is_serverless(endpoint: dict[str, Any]) -> bool:
     """Whether an endpoint is serverless, as DescribeEndpoint says it."""
-    return any("CurrentServerlessConfig" in variant for variant in endpoint.get("ProductionVariants", []))
+    return any(variant.get("CurrentServerlessConfig") for variant in endpoint.get("ProductionVariants", []))
 
 
 def name_for(package: str, *identity: str) -> str:
