@@ -58,9 +58,9 @@ def deploy(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def roll_back(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Put the version behind the endpoint that it served before, or the one that was named.
+    """Deploy the version that the endpoint served before, or the one that was named.
 
-    Which version it serves is asked of SageMaker. It stays on the same instances; all traffic moves at once.
+    SageMaker says which version it serves. It keeps its instances; all traffic moves at once.
     """
     session = command.session(arguments, settings)
     command.refuse_placeholders(settings, "execution_role")
@@ -79,7 +79,7 @@ def roll_back(arguments: argparse.Namespace, settings: Settings) -> int:
     version = versions.to_go_back_to(packages, current, arguments.to, before)
     _tell(name, current.group, version, current, current.hosting)
     if arguments.reject:
-        command.console.print(f"version {current.version} becomes Rejected: nothing deploys it again")
+        command.console.print(f"version {current.version} becomes Rejected, so nothing deploys it again")
     if not command.confirm("Go back?", arguments):
         command.console.print("Nothing is changed.")
         return 1

@@ -1,6 +1,6 @@
 """The endpoints of this deployment: list them, put another version behind one, go back, delete.
 
-An endpoint costs as long as it exists, asked or not. The registered versions of the model outlive it:
+An endpoint costs money as long as it exists, used or not. The registered versions of the model outlive it:
 `deploy` brings a deleted endpoint back.
 
   endpoints.py list
@@ -166,10 +166,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "The endpoint keeps its instances, and all traffic moves at once.",
     )
     command.add_endpoint(parser, positional=True)
-    parser.add_argument("--to", metavar="VERSION", type=int, help="the version to go back to")
+    parser.add_argument("--to", metavar="VERSION", type=int, help="the version to return to")
     parser.add_argument("--reject", action="store_true", help="mark the version served now as Rejected")
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
-    parser.add_argument("--yes", action="store_true", help="go back without asking")
+    parser.add_argument("--yes", action="store_true", help="roll back without asking")
     parser = add(
         "delete",
         "Delete an endpoint, with the endpoint configs and models of its deployments. The registered "
@@ -179,7 +179,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     command.add_endpoint(parser, positional=True)
     parser.add_argument(
-        "--remains", action="store_true", help="delete, of deleted endpoints, what none needs"
+        "--remains", action="store_true", help="delete what deleted endpoints left and no endpoint needs"
     )
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     arguments = commands[0].parse_args(argv)

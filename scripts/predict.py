@@ -1,14 +1,13 @@
-"""Ask the endpoint what is on pictures.
+"""Classify pictures with the endpoint.
 
 Pictures are files, all pictures in a folder and its subfolders, or one from stdin (-). Several requests
 run in parallel; the answers come in the order of the pictures, as they arrive.
 
-With --tensor each picture is transformed here and sent as a float32 tensor (application/x-npy), and the
-highest of the answered scores is the label, the way the original notebook did it. Classes and preprocessing
-then come from model.json in the model artifact that the endpoint serves: the one place that cannot disagree
-with the model.
+With --tensor each picture is transformed here and sent as a float32 tensor (application/x-npy); the label is
+the class with the highest score in the answer, as in the original notebook. Classes and preprocessing then
+come from model.json in the model artifact that the endpoint serves, so they always match the model.
 
-With --explain each picture is written to a folder, too: the redder, the more it speaks for the label.
+With --explain each picture is also written to a folder: the redder a place, the more it speaks for the label.
 
   predict.py daisy.jpg
   predict.py photos/ --format csv > photos.csv
@@ -16,7 +15,7 @@ With --explain each picture is written to a folder, too: the redder, the more it
   curl https://example.com/daisy.jpg | predict.py - --format json
 
 Exit codes: 0 every picture has its answer, 1 the endpoint refused some, 2 wrong input or environment. Files
-in folders that are no pictures are listed at the end and change nothing.
+in folders that are not pictures are listed at the end and do not change the exit code.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, pre
 
 SETTINGS = ("name", "region")
 STDIN = "-"
-LISTED = 20  # files left out that are named
-AHEAD = 4 * REQUESTS  # answers that may wait for an earlier one
+LISTED = 20  # how many left-out files are named
+AHEAD = 4 * REQUESTS  # how many answers may wait for an earlier one
 GIVE = f"give a file that is {ACCEPTED}"
 
 T = TypeVar("T")
@@ -59,11 +58,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Source:
-    """A picture to ask about; `content` is its file, or what came through a pipe."""
+    """A picture to classify; `content` is its file, or the bytes from a pipe."""
 
     name: str
     content: Path | bytes
-    named: bool = True  # by the person, not found in a folder
+    named: bool = True  # by the user, not found in a folder
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Answer:
 
 @dataclass
 class Outcome:
-    """What is told at the end."""
+    """What is reported at the end."""
 
     answered: int = 0
     refused: int = 0
@@ -87,9 +86,9 @@ class Outcome:
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """The results of a function in the order of the items, REQUESTS of them at a time in threads.
+    """A function's results in the order of the items, computed by REQUESTS threads.
 
-    Items are taken as they are needed. Whoever stops listening, by Ctrl-C perhaps, waits for no thread.
+    Items are taken as needed. A caller that stops early, perhaps by Ctrl-C, does not wait for the threads.
     """
     with ThreadPool(REQUESTS) as pool:
         waiting: deque[AsyncResult[R]] = deque()
@@ -102,10 +101,10 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def named_source(text: str) -> Source | Path:
-    """What an argument names: a picture, or a folder.
+    """The picture or folder that an argument names.
 
     Raises:
-        Failure: it is not there, cannot be read or is not a picture.
+        Failure: it does not exist, cannot be read or is not a picture.
     """
     path = Path(text)
     try:
@@ -129,7 +128,7 @@ def named_source(text: str) -> Source | Path:
 
 
 def sources(named: Iterable[Source | Path]) -> Iterator[Source]:
-    """Pictures as they were named, files of folders in the order of their names; hidden ones are ignored."""
+    """Pictures in the order of the arguments, files of folders by name; hidden ones are ignored."""
 
     def unreadable(error: OSError) -> None:
         raise error
@@ -149,7 +148,7 @@ def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer
     """The answer to one picture.
 
     Raises:
-        ClientError: it was not refused for itself: there is no endpoint, or no permission.
+        ClientError: the picture is not the reason: there is no endpoint, or no permission.
     """
     try:
         if isinstance(source.content, Path) and not source.content.is_file():
@@ -168,9 +167,9 @@ def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer
 def predictions(
     answers: Iterable[Answer], outcome: Outcome, explain: Path | None = None
 ) -> Iterator[Prediction]:
-    """Predictions with their picture's name first; what else became of pictures goes into `outcome`.
+    """Predictions, each with its picture's name first; refused and left-out pictures go into `outcome`.
 
-    Maps go into the folder `explain`, where there is one.
+    Maps go into the folder `explain`, if given.
     """
     for answer in answers:
         name = command.shown(answer.source.name)
@@ -189,10 +188,10 @@ def predictions(
 
 
 def write_map(answer: Answer, folder: Path) -> None:
-    """Write what the picture shows for its label into a folder: NAME.png, or NAME-2.png where that is taken.
+    """Write the picture with its map into a folder, as NAME.png, or NAME-2.png if that exists.
 
     Raises:
-        Failure: the model has no map, or one of a single place; or the file cannot be written.
+        Failure: the model has no map, or a map of a single place; or the file cannot be written.
     """
     assert answer.prediction is not None
     if "map" not in answer.prediction:
@@ -212,7 +211,7 @@ def write_map(answer: Answer, folder: Path) -> None:
 
 
 def _progress(output_format: str) -> Progress:
-    """Shown unless the answers themselves appear line by line on the terminal."""
+    """A progress bar, unless the answers appear line by line on the terminal."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
     )  # fmt: skip
@@ -228,11 +227,11 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _sentence(error: ClientError) -> str:
-    """What the container said: its errors are JSON, {"code": ..., "message": ...}."""
+    """The container's message: its errors are JSON, {"code": ..., "message": ...}."""
     said = str(error.response.get("OriginalMessage") or error.response["Error"]["Message"])
     try:
         return str(json.loads(said)["message"])
-    except (ValueError, KeyError, TypeError):  # another container, or SageMaker in its place
+    except (ValueError, KeyError, TypeError):  # another container, or SageMaker itself
         return said
 
 
@@ -247,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
     endpoint = command.endpoint(arguments, settings)
-    # Before the first request: a mistyped name costs nothing.
+    # Checked before the first request, so that a mistyped name costs nothing.
     named = [named_source(text) for text in arguments.pictures]
     session = command.session(arguments, settings)
     if arguments.explain:
@@ -291,10 +290,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     command.add_endpoint(parser)
     parser.add_argument("--format", choices=WRITERS, default="table", help="of the output (table)")
     parser.add_argument(
-        "--tensor", action="store_true", help="send the transformed tensor, argmax the scores"
+        "--tensor", action="store_true", help="send the transformed tensor; the label is the highest score"
     )
     parser.add_argument(
-        "--explain", type=Path, metavar="DIR", help="write each picture there with what speaks for its label"
+        "--explain", type=Path, metavar="DIR", help="also write each picture here, with its map"
     )
     arguments = parser.parse_args(argv)
     if arguments.explain and arguments.tensor:
