@@ -23,9 +23,9 @@ import scripts.command as command
 from config.parameters import INSTANCE_TYPE
 from config.settings import Settings
 from scripts import deploying, removal, served, versions
+from scripts.prices import HOURS_PER_MONTH, Prices
+from scripts.served import Hosting
 
-# https://aws.amazon.com/sagemaker/ai/pricing/, real-time inference, us-east-1, November 2026, rounded.
-COST = "an ml.m5.2xlarge costs about 0.46 USD an hour in us-east-1 (aws.amazon.com/sagemaker/ai/pricing)"
 # The settings that have an effect, by command.
 READS = {
     "list": ("name", "region"),
@@ -38,7 +38,8 @@ READS = {
 
 def list_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print a table of the endpoints that serve the deployment's model."""
-    sagemaker = command.session(arguments, settings).client("sagemaker")
+    session = command.session(arguments, settings)
+    sagemaker, prices = session.client("sagemaker"), Prices(session, settings.region)
     group = settings.model_package_group_name
     found = list(served.of_group(sagemaker, group, command.default(settings, "EndpointName")))
     if not found:
@@ -48,19 +49,41 @@ def list_endpoints(arguments: argparse.Namespace, settings: Settings) -> int:
             soft_wrap=True,
         )
         return 0
-    table = Table("endpoint", "status", "version", "accuracy", "on", "since")
+    table = Table("endpoint", "status", "version", "accuracy", "on", "costs", "since")
     for item in found:
         accuracy = versions.accuracy(sagemaker, item.package) if item.group else ""
         since = f"{item.since.astimezone():%Y-%m-%d %H:%M}"
         version = str(item.version) if item.group else item.serves
-        table.add_row(item.endpoint, item.status, version, accuracy or "–", str(item.hosting), since)
+        table.add_row(
+            item.endpoint, item.status, version, accuracy or "–", str(item.hosting),
+            cost(item.hosting, prices), since,
+        )  # fmt: skip
     command.output.print(table)
+    _note(prices)
     return 0
+
+
+def cost(hosting: Hosting, prices: Prices) -> str:
+    """What an endpoint costs while it exists, in words."""
+    if hosting.serverless:
+        return "by the request"
+    price = prices.of(hosting.instance_type, "endpoint") if hosting else None
+    if price is None:
+        return "unknown"
+    hour = price.per_hour * hosting.instance_count
+    return f"{hour:.2f} {price.currency} an hour, {hour * HOURS_PER_MONTH:.0f} a month"
+
+
+def _note(prices: Prices) -> None:
+    """Say where the prices come from, if not from AWS's price list."""
+    if prices.note:
+        command.console.print(prices.note, soft_wrap=True)
 
 
 def show(arguments: argparse.Namespace, settings: Settings) -> int:
     """Print what an endpoint serves, and the versions that it could serve."""
-    sagemaker = command.session(arguments, settings).client("sagemaker")
+    session = command.session(arguments, settings)
+    sagemaker, prices = session.client("sagemaker"), Prices(session, settings.region)
     group = settings.model_package_group_name
     name = command.endpoint(arguments, settings)
     if (item := served.find_any(sagemaker, name)) is None:
@@ -73,6 +96,7 @@ def show(arguments: argparse.Namespace, settings: Settings) -> int:
         "serves": item.serves,
         "before": f"version {before.rpartition('/')[2]}" if before and before != item.package else "",
         "on": str(item.hosting),
+        "costs": cost(item.hosting, prices),
         "endpoint config": item.config,
         "model": item.model,
     }
@@ -85,13 +109,15 @@ def show(arguments: argparse.Namespace, settings: Settings) -> int:
         table.add_row(f"{number}{serving}", version.status, versions.accuracy(sagemaker, version.arn) or "–")
     if table.row_count:
         command.output.print(table)
+    _note(prices)
     return 0
 
 
 def delete(arguments: argparse.Namespace, settings: Settings) -> int:
     """Delete an endpoint, or what deleted ones have left, after asking."""
     name = None if arguments.remains else command.endpoint(arguments, settings)
-    sagemaker = command.session(arguments, settings).client("sagemaker")
+    session = command.session(arguments, settings)
+    sagemaker = session.client("sagemaker")
     found = removal.find(sagemaker, name, settings.model_package_group_name)
     if not (found.endpoint or found.configs or found.models):
         command.output.print("Nothing remains of deleted endpoints.")
@@ -103,8 +129,10 @@ def delete(arguments: argparse.Namespace, settings: Settings) -> int:
     ):
         for item in names:
             command.console.print(f"{kind}: {item}")
-    if found.endpoint:
-        command.console.print(f"While the endpoint exists it costs money: {COST}.", soft_wrap=True)
+    if found.endpoint and (item := served.find_any(sagemaker, found.endpoint)):
+        prices = Prices(session, settings.region)
+        command.console.print(f"it costs, while it exists: {cost(item.hosting, prices)}", soft_wrap=True)
+        _note(prices)
     if found.staying:
         command.console.print(
             f"{len(found.staying)} older endpoint configs stay: other endpoints may have had them; "
