@@ -34,7 +34,7 @@ class Accuracy:
 
         low, high = wilson(self.right, self.pictures)
         return (
-            f"accuracy {percent(self.right / self.pictures)} of {self.pictures:,} pictures in folders named as "
-            f"classes (95 % interval {percent(low)} to {percent(high)}); of those that the model was trained on "
-            "it says nothing"
+            f"accuracy {percent(self.right / self.pictures)} of {self.pictures:,} pictures in folders named "
+            f"as classes (95 % interval {percent(low)} to {percent(high)}); pictures that the model was trained "
+            "on make it too high"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from config.parameters import INSTANCE_TYPE
 from config.settings import Settings
 from entrypoints import contract
 from scripts import aws_errors, served, versions
@@ -204,3 +205,17 @@ def _wait(session: boto3.Session, endpoint: str, config: str, look: str) -> str:
         return wait_for_endpoint(session, endpoint, config, POLL_S)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the deployment goes on without this command; look with {look}") from None
+
+
+def instance_type(text: str) -> str:
+    """An option's instance type, as argparse takes it."""
+    if not INSTANCE_TYPE.admits(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {INSTANCE_TYPE}")
+    return text
+
+
+def count(text: str) -> int:
+    """An option's number of things, as argparse takes it."""
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from rich.table import Table
 
 import scripts.command as command
-from config.parameters import INSTANCE_TYPE
 from config.settings import Settings
 from scripts import deploying, removal, served, versions
 from scripts.prices import HOURS_PER_MONTH, Prices
@@ -129,9 +128,9 @@ def delete(arguments: argparse.Namespace, settings: Settings) -> int:
     ):
         for item in names:
             command.console.print(f"{kind}: {item}")
-    if found.endpoint and (item := served.find_any(sagemaker, found.endpoint)):
+    if found.endpoint and (endpoint := served.find_any(sagemaker, found.endpoint)):
         prices = Prices(session, settings.region)
-        command.console.print(f"it costs, while it exists: {cost(item.hosting, prices)}", soft_wrap=True)
+        command.console.print(f"it costs, while it exists: {cost(endpoint.hosting, prices)}", soft_wrap=True)
         _note(prices)
     if found.staying:
         command.console.print(
@@ -183,9 +182,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", type=int, metavar="N", help="the version (the newest Approved one)")
     parser.add_argument("--approve", action="store_true", help="approve the version first, if it is not")
     parser.add_argument(
-        "--instance-type", type=_instance_type, metavar="TYPE", help="as it is, or the default"
+        "--instance-type", type=deploying.instance_type, metavar="TYPE", help="as it is, or the default"
     )
-    parser.add_argument("--instance-count", type=_count, metavar="N", help="as it is, or the default")
+    parser.add_argument(
+        "--instance-count", type=deploying.count, metavar="N", help="as it is, or the default"
+    )
     parser.add_argument("--yes", action="store_true", help="deploy without asking")
     parser = add(
         "rollback",
@@ -214,18 +215,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.command == "delete" and (arguments.name or arguments.endpoint) and arguments.remains:
         parser.error("--remains goes without the name of an endpoint")
     return arguments
-
-
-def _instance_type(text: str) -> str:
-    if not INSTANCE_TYPE.admits(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {INSTANCE_TYPE}")
-    return text
-
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

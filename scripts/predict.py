@@ -36,8 +36,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import scripts.command as command
 from entrypoints.image import ImageError, decode
 from scripts import aws_errors, maps
-from scripts.formats import WRITERS, both_terminals
 from scripts.accuracy import Accuracy
+from scripts.formats import WRITERS, both_terminals
 from scripts.invoke import Prediction, connect, model_card, predict_picture, predict_tensor
 from scripts.pictures import GIVE, STDIN, Source, in_order, named_source, sources
 

@@ -5,6 +5,7 @@ Its size grows with the pictures, and this process's memory does not.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 import scripts.command as command
 
-FILE = "scoring.sqlite"
+FILE, LOCK = "scoring.sqlite", "scoring.lock"
 _TABLES = """
 create table if not exists notes (name text primary key, value text not null) without rowid;
 create table if not exists pictures (
@@ -65,12 +66,18 @@ class Ledger:
         """Open the ledger of a folder, or begin it.
 
         Raises:
-            Failure: the file is not a ledger.
+            Failure: the file is not a ledger, or another process has it.
             OSError: the folder cannot be made.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / FILE
         self._lock = threading.RLock()
+        self._holder = (folder / LOCK).open("w")
+        try:
+            fcntl.flock(self._holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._holder.close()
+            command.fail(f"another score.py works in {folder}; wait for it, or name another --output")
         # Nothing is lost by a kill of this process; a power failure may cost the last answers, which S3 has.
         self._database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         try:
@@ -78,11 +85,13 @@ class Ledger:
             self._database.execute("pragma synchronous = normal")
             self._database.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
-            self._database.close()
+            self.close()
             command.fail(f"{self._path} is damaged or in use ({error}); name another --output")
 
     def close(self) -> None:
+        """Let others use the folder."""
         self._database.close()
+        self._holder.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -98,6 +107,10 @@ class Ledger:
         """Note or replace values."""
         for name, value in values.items():
             self._do("insert or replace into notes values (?, ?)", name, value)
+
+    def forget(self, name: str) -> None:
+        """Remove a note."""
+        self._do("delete from notes where name = ?", name)
 
     def begin(self) -> int:
         """The number of this start; `end_of_list` forgets pictures that it does not find."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,17 +99,15 @@ def read_in_place(bucket: str, prefix: str, s3: S3Client, ledger: Ledger) -> Ite
     ledger.end_of_list(number)
 
 
-def deepest(s3: S3Client, bucket: str, prefix: str) -> str:
-    """The prefix, closed with a slash; S3 would also take "flowers-2" for "flowers".
+def require(s3: S3Client, bucket: str, prefix: str) -> None:
+    """Refuse a prefix under which there is nothing.
 
     Raises:
-        Failure: nothing is there.
+        Failure: it is so.
         ClientError: S3 refused.
     """
-    closed = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-    if next(_listed(s3, bucket, closed), None) is None:
-        command.fail(f"nothing is in s3://{posixpath.join(bucket, closed)}; name a prefix with pictures")
-    return closed
+    if next(_listed(s3, bucket, prefix), None) is None:
+        command.fail(f"nothing is in s3://{bucket}/{prefix}; name a prefix with pictures")
 
 
 def _listed(s3: S3Client, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
