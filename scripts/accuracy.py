@@ -35,6 +35,6 @@ class Accuracy:
         low, high = wilson(self.right, self.pictures)
         return (
             f"accuracy {percent(self.right / self.pictures)} of {self.pictures:,} pictures in folders named "
-            f"as classes (95 % interval {percent(low)} to {percent(high)}); pictures that the model was trained "
-            "on make it too high"
+            f"as classes (95 % interval {percent(low)} to {percent(high)}); it is too high if the model was "
+            "trained on them"
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import boto3
 
 # Results are looked for at growing intervals, so that a long job is asked no more than it matters.
-POLL_S, SLOWEST_POLL_S, POLL_SHARE = 1.0, 15.0, 0.05
+POLL_S, SLOWEST_POLL_S, POLL_SHARE = 0.5, 15.0, 0.05
 # CloudWatch has the last lines of a log some time after the job has ended.
 LOG_TRIES, LOG_POLL_S = 5, 5.0
 
