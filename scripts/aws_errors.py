@@ -57,7 +57,7 @@ def is_denied(error: ClientError) -> bool:
 
 
 def explain(error: BotoCoreError | ClientError) -> str:
-    """One line for an error of boto3: what happened, where, and what to do where that is known."""
+    """One line for an error of boto3: what happened, where, and, if known, what to do."""
     if isinstance(error, ClientError):
         details = error.response.get("Error", {})
         code = details.get("Code", "Unknown")

@@ -1,4 +1,4 @@
-"""What --help lists: the execution parameters and the settings, from the very lists that check them."""
+"""What --help lists: the execution parameters and the settings, from the same lists that check them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config.values import words
 
 
 def parameters(width: int) -> list[str]:
-    """Every execution parameter in lines of `width` letters: its name, meaning and default as shipped."""
+    """Every execution parameter, in lines of `width` letters: its name, its meaning, the shipped default."""
     shipped = Settings(bucket="BUCKET", execution_role="", lambda_role="", scheduler_role="")
     rows = [(item.name, item.meaning, item.default) for item in execution_parameters(shipped, "")]
     return _lines([(name, f"{said}{_shown(default)}") for name, said, default in rows], width)

@@ -1,7 +1,7 @@
-"""What every command shares: options, the AWS session, errors of one line, exit codes.
+"""What all commands share: options, the AWS session, one-line errors, exit codes.
 
-Exit codes: 0 done, 1 the answer is no (a gate, a refused question), 2 wrong input or environment,
-130 interrupted. Results go to stdout, progress and errors to stderr.
+Exit codes: 0 done, 1 the answer is no (a failed gate, a refused request), 2 wrong input or environment, 130
+interrupted. Results go to stdout, progress and errors to stderr.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
 
-from config.parameters import execution_parameters
+from config.parameters import ENDPOINT_NAME, execution_parameters
 from config.settings import Settings, load, without_effect
 from config.values import SettingsError
 from entrypoints.program import printable
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 
 class _Console(Console):
-    """Shows names of files and classes as they are, without markup (they may hold brackets) and emoji, but
-    escapes what the terminal would obey.
+    """Prints names of files and classes literally: no markup, since they may hold brackets, and no emoji.
+    Escapes control characters.
     """
 
     def __init__(self, stderr: bool = False) -> None:
@@ -58,16 +58,16 @@ Subcommands = tuple[argparse.ArgumentParser, "argparse._SubParsersAction[Any]"]
 console = _Console(stderr=True)
 output = _Console()
 
-# The settings that upsert_pipeline.py puts into AWS: all but what the schedule alone needs.
+# The settings that upsert_pipeline.py puts into AWS: all except those of the schedule.
 UPSERTED = tuple(item.name for item in fields(Settings) if item.name not in {"scheduler_role", "schedule"})
 
 
 class Failure(Exception):
-    """Something a person can put right; the message is one line: what, where and what to do."""
+    """An error that the user can fix; the message is one line: what, where and what to do."""
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fits a description's paragraphs to the terminal; indented ones, the examples, stay as they are."""
+    """Wraps a description's paragraphs to the terminal's width; indented ones (examples) stay as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.strip().split("\n\n")
@@ -81,7 +81,7 @@ class _Formatter(argparse.HelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
-        """With the names that --parameter and --set take, a line each."""
+        """The usual help, and the names that --parameter and --set take, one a line."""
         lines, width = [], shutil.get_terminal_size().columns - 2  # as argparse does
         if any(action.dest == "parameters" for action in self._actions):
             lines += ["", "execution parameters (--parameter), with their defaults:"]
@@ -93,7 +93,7 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help() + "\n".join(lines) + "\n"
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """An argument that is empty, as a shell variable that is not set, must not stand for a default."""
+        """An empty argument, perhaps from an unset shell variable, must not mean the default."""
         given = sys.argv[1:] if args is None else list(args)
         if any(argument == "" or re.fullmatch("--[a-z-]+=", argument) for argument in given):
             self.error(
@@ -114,17 +114,22 @@ def fail(message: str) -> NoReturn:
     raise Failure(message)
 
 
+def plain_parser(description: str) -> argparse.ArgumentParser:
+    """A parser for a command that reads no settings and sends nothing to AWS."""
+    return _Parser(description=description, formatter_class=_Formatter)
+
+
 def parser(
     description: str,
     reads: Collection[str],
     local_help: str = "talk to a running local service instead of AWS",
 ) -> argparse.ArgumentParser:
-    """A parser with the options that every command has: --local, --set and --settings.
+    """A parser with the options that other commands share: --local, --set and --settings.
 
     Args:
-        reads: the settings, keys and sections, that have an effect at this command; see `settings`.
+        reads: the settings (keys and sections) that this command uses; see `settings`.
     """
-    return _with_environment(_Parser(description=description, formatter_class=_Formatter), reads, local_help)
+    return _with_environment(plain_parser(description), reads, local_help)
 
 
 def commands(description: str) -> Subcommands:
@@ -132,7 +137,7 @@ def commands(description: str) -> Subcommands:
 
     Without any, as with --help, it prints the list of them.
     """
-    parser = _Parser(description=description, formatter_class=_Formatter)
+    parser = plain_parser(description)
     return parser, parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
 
 
@@ -174,33 +179,36 @@ def add_parameters(to: argparse.ArgumentParser) -> None:
 
 
 def add_endpoint(to: argparse.ArgumentParser, positional: bool = False) -> None:
-    """Add --endpoint NAME, and with `positional` also its old spelling, a NAME alone; see `endpoint`."""
+    """Add --endpoint NAME, and with `positional` also its old spelling, a bare NAME; see `endpoint`."""
     to.add_argument("--endpoint", metavar="NAME", help="the endpoint (the default of EndpointName)")
     if positional:
         to.add_argument("name", metavar="NAME", nargs="?", help=argparse.SUPPRESS)
 
 
 def endpoint(arguments: argparse.Namespace, settings: Settings) -> str:
-    """The endpoint that was named, either way, or else the default of EndpointName.
+    """The endpoint named in either way, else the default of EndpointName.
 
     Raises:
-        Failure: two were named.
+        Failure: two were named, or none can have that name.
     """
     alone = getattr(arguments, "name", None)
     if alone and arguments.endpoint:
         fail(f"both {alone} and --endpoint {arguments.endpoint} name an endpoint; keep --endpoint")
-    return str(alone or arguments.endpoint or default(settings, "EndpointName"))
+    name = str(alone or arguments.endpoint or default(settings, "EndpointName"))
+    if not ENDPOINT_NAME.admits(name):
+        fail(f"no endpoint is called {name!r}: a name has {ENDPOINT_NAME}")
+    return name
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
     """The settings after file, environment and --set.
 
-    File and environment serve all commands; --set serves this one, which has to read what it sets. Says which
-    of those that it reads were adjusted to others.
+    File and environment apply to all commands. --set applies to this one, which must use what it sets.
+    Reports used settings that were adjusted to fit others.
 
     Raises:
         SettingsError: one of them is wrong; `run` prints it.
-        Failure: --set gives one that has no effect at this command; the message names the one that takes it.
+        Failure: --set gives one that this command does not use; the message names the command that does.
     """
 
     def say(key: str, line: str) -> None:
@@ -224,10 +232,24 @@ def settings(arguments: argparse.Namespace) -> Settings:
 
 
 def same_settings(arguments: argparse.Namespace, reads: Collection[str]) -> list[str]:
-    """The options that give another command, which reads the settings `reads`, the same ones."""
+    """The options that give another command, which uses the settings `reads`, the same values."""
     needless = without_effect(arguments.settings, os.environ, arguments.overrides, reads)
     options = [f"--set={override}" for override in arguments.overrides if override not in needless]
     return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
+
+
+def another(
+    arguments: argparse.Namespace, script: str, *words: str, reads: Collection[str] = ("name", "region")
+) -> str:
+    """Another command as one types it, which talks to the same place with the same settings.
+
+    Args:
+        words: what follows the script.
+        reads: the settings that the other command reads.
+    """
+    local = [f"--local={arguments.local}"] if arguments.local else []
+    options = [*local, *same_settings(arguments, reads)]
+    return shlex.join(["python", f"scripts/{script}", *words, *options])
 
 
 def default(settings: Settings, name: str) -> str:
@@ -242,7 +264,7 @@ def session(arguments: argparse.Namespace, settings: Settings) -> boto3.Session:
     Raises:
         Failure: the URL of --local is not http://host:port.
     """
-    import boto3  # a fifth of a second that --help need not wait for
+    import boto3  # takes 0.2 s, which --help does not need
 
     if arguments.local:
         _use_local_service(arguments.local)
@@ -270,9 +292,7 @@ def _is_url(text: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """The name of a file or a class in one line; what a terminal would obey is escaped, and bytes that are no
-    UTF-8 are.
-    """
+    """The name of a file or class in one line; escapes control characters and bytes that are not UTF-8."""
     return printable(name).replace("\n", "\\n")
 
 
@@ -282,7 +302,7 @@ def status(text: str) -> Status:
 
 
 def refuse_placeholders(settings: Settings, *keys: str) -> None:
-    """Refuse to send AWS the example account of the shipped settings; call it after `session`.
+    """Refuse to send AWS the example account of the shipped settings; call this after `session`.
 
     Raises:
         Failure: one of `keys` is a placeholder, and no local service is used.
@@ -296,7 +316,7 @@ def refuse_placeholders(settings: Settings, *keys: str) -> None:
 
 
 def is_local() -> bool:
-    """Whether a local service stands for AWS; call it after `session`."""
+    """Whether a local service is used instead of AWS; call this after `session`."""
     return bool(os.environ.get("AWS_ENDPOINT_URL"))
 
 
@@ -315,7 +335,7 @@ def find_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePip
 
 
 def live_pipeline(sagemaker: SageMakerClient, settings: Settings) -> DescribePipelineResponseTypeDef:
-    """The same of a pipeline that must be there.
+    """The same for a pipeline that must exist.
 
     Raises:
         Failure: it was never upserted.
@@ -343,11 +363,11 @@ def confirm(question: str, arguments: argparse.Namespace) -> bool:
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run a command and exit with its code; what a person can put right becomes one line.
+    """Run a command and exit with its code; errors that the user can fix become one line.
 
-    A KeyboardInterrupt that carries a message (what was kept, how to go on) is printed with it.
+    A KeyboardInterrupt that carries a message (what was kept, how to continue) is printed with it.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so far, see scripts/root.py
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by scripts/root.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main(None)
@@ -361,7 +381,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         _say(explain(error))
         code = 2
     except BrokenPipeError:
-        # The reader of stdout, `head` perhaps, has had enough; nothing may be flushed into it at exit.
+        # The reader of stdout, perhaps `head`, has closed it; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:

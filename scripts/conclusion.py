@@ -18,7 +18,7 @@ REGISTERED = "RegisterModel"  # the step that follows the gate's yes
 
 
 def tell(summary: dict[str, Any], ways: Sequence[Way]) -> None:
-    """Print what a run gave, where it lies and what can be done next.
+    """Print a run's results, where they are and what to do next.
 
     Args:
         summary: what `Results.summary` found, with endpoint_prediction and seconds.
@@ -44,9 +44,9 @@ def tell(summary: dict[str, Any], ways: Sequence[Way]) -> None:
 
 
 def _verdict(summary: dict[str, Any]) -> Text | None:
-    """Whether the model passed, with its accuracy and what that is worth; None where no gate was asked."""
+    """Whether the model passed, its accuracy and how certain that is; None if there was no gate."""
     if summary["refused"]:
-        # The option that would let it pass is among the ways on.
+        # The option that would let it pass is among the next steps.
         said, _, _ = summary["refused"].partition("; --")
         return Text.assemble(("Refused", "bold red"), f": {said}")
     if summary["test_accuracy"] is None or not any(step["name"] == REGISTERED for step in summary["steps"]):
@@ -57,7 +57,7 @@ def _verdict(summary: dict[str, Any]) -> Text | None:
     return Text.assemble(
         ("Accepted", "bold green"),
         f": test accuracy {percent(summary['test_accuracy'])} of {pictures} pictures{few};"
-        f" of others like them {percent(low)} to {percent(high)} (95 % interval)",
+        f" for pictures like these {percent(low)} to {percent(high)} (95 % interval)",
     )
 
 
@@ -70,13 +70,13 @@ def _details(summary: dict[str, Any]) -> Iterator[str]:
     if summary["test_accuracy"] is not None:
         if summary["test_known"] is not None:
             known = percent(summary["test_known"])
-            yield f"known: {known} of the test pictures are like those of the training"
+            yield f"known: {known} of the test pictures resemble the training pictures"
         yield f"champion: {summary['champion']}"
     if prediction := summary["endpoint_prediction"]:
         sure = percent(prediction["probabilities"][prediction["label"]])
         true = Path(prediction["file"]).parent.name
         name = summary["endpoint_name"]
-        yield f"the endpoint {name} says of a picture of {true}: {prediction['label']} ({sure})"
+        yield f"the endpoint {name} classifies a picture of {true} as {prediction['label']} ({sure})"
     if summary["suspect_labels"]:
         listed = shlex.quote(summary["artifacts"]["suspects"])
         yield (
@@ -97,16 +97,16 @@ def after_success(home: Path, pages: Sequence[str], own: bool) -> list[Way]:
     """What to do after a run whose model serves.
 
     Args:
-        home: where everything lies, as it was typed.
-        pages: the pages of its endpoints; none: nothing serves.
-        own: whether the pictures were a person's own.
+        home: the home folder, as it was typed.
+        pages: the pages of its endpoints; empty: nothing serves.
+        own: whether the pictures were the user's own.
     """
     ways = []
     if pages:
         serve = f"python -m local --home {shlex.quote(str(home))}"
-        ways.append(Way("serve the model, in a browser, too, until Ctrl-C", serve))
+        ways.append(Way("serve the model, also in a browser, until Ctrl-C", serve))
         ask = f"python scripts/predict.py --local {LOCAL_URL} PICTURE"
-        ways.append(Way("meanwhile, ask it about your own pictures", ask))
+        ways.append(Way("classify your own pictures, in another terminal", ask))
     if not own:
         run = "python scripts/run_local.py --data FOLDER --weights imagenet"
         ways.append(Way("train on your own pictures, a folder for each class", run))
@@ -114,7 +114,7 @@ def after_success(home: Path, pages: Sequence[str], own: bool) -> list[Way]:
 
 
 def open_report(path: str) -> None:
-    """Show a report in the browser, or say where it lies."""
+    """Show a report in the browser, or say where it is."""
     url = Path(path).absolute().as_uri()
     if not webbrowser.open(url):
         command.console.print(f"--open: no browser can be started here; open {url}", soft_wrap=True)

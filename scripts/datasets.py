@@ -12,8 +12,8 @@ from local.home.files import close_tree_to_others, make_folder
 from scripts.download import download
 
 HYMENOPTERA_URL = "https://download.pytorch.org/tutorial/hymenoptera_data.zip"
-# Over the names and contents of the 398 files of the tutorial, one of them a stray GIF, see `folder_digest`:
-# unlike the archive's own checksum it does not change when somebody packs them again.
+# Over the names and contents of the tutorial's 398 files, one of them a stray GIF; see `folder_digest`.
+# Unlike the archive's own checksum it does not change when the files are packed again.
 HYMENOPTERA_SHA256 = "09b2329aa6956906521686a682b4c4793592134e6d718c3e9769e005ec240417"
 _DIGITS_PX = 64
 
@@ -45,7 +45,7 @@ def hymenoptera(folder: Path, url: str = HYMENOPTERA_URL, sha256: str = HYMENOPT
     """The ants and bees of the PyTorch transfer-learning tutorial, downloaded once.
 
     Raises:
-        Failure: the archive cannot be had, or does not hold what it should.
+        Failure: the archive cannot be downloaded, or does not hold what it should.
     """
     if folder.is_dir():
         return folder

@@ -1,8 +1,8 @@
 """Whether AWS lets this account use SageMaker Debugger, which is closed to new customers since 2026-07-30.
 
-How AWS refuses it is not published, and TrainModel would find out when split and trials are paid for. So the
-training jobs that this account ran are looked at before; on request AWS is asked, with one that is stopped at
-once.
+AWS does not publish how it refuses, and TrainModel would find out after split and trials are paid for. So
+this module looks at the account's earlier training jobs; on request it asks AWS, with a training job that it
+stops at once.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ PROBE_HELP = (
     "ask AWS whether this account may use Debugger, with a training job that is stopped at once (a cent)"
 )
 TAG = "debugger-probe"  # of the pipeline: "accepted 2026-11-29"
-# The newest training jobs that are looked at: 51 requests at most, about 0.1 s each, which cost nothing.
+# How many of the newest training jobs to look at: at most 51 requests, about 0.1 s each, free of charge.
 MAX_JOBS = 50
 # The smallest of the family that the pipeline trains on; about 0.12 USD an hour in us-east-1
-# (aws.amazon.com/sagemaker/ai/pricing, November 2026), of which nobody pays for more than these seconds.
+# (aws.amazon.com/sagemaker/ai/pricing, November 2026), billed for at most these seconds.
 PROBE_INSTANCE = "ml.m5.large"
 PROBE_RUNTIME_S = 60
-PROBE_TIMEOUT_S = 600.0  # until a stopped job has ended; minutes where an instance is being found
+PROBE_TIMEOUT_S = 600.0  # until a stopped job has ended; takes minutes while SageMaker looks for an instance
 POLL_S = 2.0
-# What CreateTrainingJob may say where it does not want Debugger. Other errors, such as a quota's, say nothing
-# about it.
+# What CreateTrainingJob may say if it refuses Debugger. Other errors, such as a quota's, say nothing about
+# it.
 REFUSALS = {"ValidationException", "AccessDeniedException", "AccessDenied"}
 ENDED = {"Completed", "Failed", "Stopped"}
 EXECUTION_ID = {"Get": "Execution.PipelineExecutionId"}
@@ -44,13 +44,13 @@ EXECUTION_ID = {"Get": "Execution.PipelineExecutionId"}
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether this account may use Debugger, None where nobody knows, and how that is known."""
+    """Whether this account may use Debugger (None: unknown), and how that is known."""
 
     allowed: bool | None
     reason: str
 
     def advice(self) -> str:
-        """What to tell a person who has upserted a pipeline with Debugger."""
+        """What to tell a user who has upserted a pipeline with Debugger."""
         if self.allowed:
             return f"Debugger is on, and this account may use it: {self.reason}."
         if self.allowed is None:
@@ -72,8 +72,8 @@ def ask(sagemaker: SageMakerClient, pipeline_arn: str, training: dict[str, Any],
     """Whether this account may use Debugger.
 
     Args:
-        training: what `training_step` gives.
-        probing: whether to ask AWS with a training job; a tag of the pipeline keeps what it says.
+        training: what `training_step` returns.
+        probing: whether to ask AWS with a training job; a tag of the pipeline keeps the answer.
 
     Raises:
         ClientError: AWS refused, for another reason than Debugger or a missing permission.
@@ -89,7 +89,7 @@ def ask(sagemaker: SageMakerClient, pipeline_arn: str, training: dict[str, Any],
 
 
 def known(sagemaker: SageMakerClient, pipeline_arn: str | None) -> Answer:
-    """What the answer of an earlier probe and the account's newest training jobs tell; starts nothing.
+    """What an earlier probe's answer and the account's newest training jobs tell; starts nothing.
 
     Args:
         pipeline_arn: None where there is no pipeline yet, which could have kept an answer.
@@ -136,15 +136,15 @@ def _used(sagemaker: SageMakerClient) -> Answer:
 
 
 def probe(sagemaker: SageMakerClient, request: dict[str, Any]) -> Answer:
-    """Ask AWS with a training job that has Debugger; if it is refused, with one that has not.
+    """Ask AWS with a training job that has Debugger; if that is refused, with one that does not.
 
-    So a role, an image or a permission that AWS does not like is not taken for Debugger.
+    So a refused role, image or permission is not mistaken for a refusal of Debugger.
 
     Args:
         request: of the training step.
 
     Raises:
-        ClientError: AWS refused with another error than those by which it may refuse Debugger.
+        ClientError: AWS refused with an error that does not concern Debugger.
         Failure: the job does not end.
     """
     plain = _smallest(request)
@@ -163,7 +163,7 @@ def probe(sagemaker: SageMakerClient, request: dict[str, Any]) -> Answer:
 
 
 def _smallest(request: dict[str, Any]) -> dict[str, Any]:
-    """The request, on the smallest instance, with nothing to read and a program that only ends."""
+    """The request, on the smallest instance, without inputs and with a program that ends at once."""
     return {
         "TrainingJobName": f"{TAG}-{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(3)}",
         "AlgorithmSpecification": {
@@ -180,10 +180,10 @@ def _smallest(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A text of the request, with the probe's name for the id of an execution.
+    """A text of the request, with the probe's name in place of an execution's id.
 
     Raises:
-        Failure: it refers to something else, which only an execution knows.
+        Failure: it refers to something else that only an execution knows.
     """
     if isinstance(value, str):
         return value
@@ -196,7 +196,7 @@ def _text(value: Any) -> str:
 
 
 def _refusal(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
-    """Run a training job, stopped at once; what AWS said against it, or an empty string."""
+    """Run a training job and stop it at once; return AWS's refusal, or an empty string."""
     name = request["TrainingJobName"]
     try:
         sagemaker.create_training_job(**request)
@@ -214,8 +214,8 @@ def _refusal(sagemaker: SageMakerClient, request: dict[str, Any]) -> str:
     while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] not in ENDED:
         if time.monotonic() > deadline:
             command.fail(
-                f"training job {name} is still {job['TrainingJobStatus']}; look why with "
-                f"aws sagemaker describe-training-job --training-job-name {name}"
+                f"training job {name} is still {job['TrainingJobStatus']}; see why with aws sagemaker "
+                f"describe-training-job --training-job-name {name}"
             )
         time.sleep(POLL_S)
     failed = job["TrainingJobStatus"] == "Failed"

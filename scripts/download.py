@@ -1,4 +1,4 @@
-"""Downloads: with a progress bar, checked, and never half a file."""
+"""Downloads with a progress bar, checked, and never half a file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def download(url: str, target: Path, sha256: str = "", instead: str = "give a fo
     """Fetch `url` into the file `target`, unless it is there already.
 
     Args:
-        sha256: the hexadecimal digest, or its beginning; the file appears only if it fits.
-        instead: what to do without a network.
+        sha256: the hexadecimal digest, or its beginning; the file appears only if it matches.
+        instead: what the user can do without a network.
 
     Raises:
         Failure: the server cannot be reached, refuses, or sends something else.

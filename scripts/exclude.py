@@ -1,7 +1,7 @@
 """--exclude: the pictures that a list leaves out of a dataset.
 
 The list is a training's suspects.json, the output.tar.gz that holds it, or a text file with a path per line.
-Edit it first: what is deleted from it stays in the dataset.
+Edit it first: entries that you delete stay in the dataset.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from entrypoints.folders import DatasetError, relative
 from entrypoints.layout import CLASSES
 
 HELP = f"leave out the pictures that {SUSPECTS} of a training names, or a text file, a path per line"
-NAMED = 5  # pictures that a refusal names
+NAMED = 5  # how many pictures a refusal names
 
 
 class Listed(NamedTuple):
-    """A picture of a list: its path, and, of suspects.json, its split and the digest of its file."""
+    """A picture of a list: its path and, from suspects.json, its split and its file's digest."""
 
     file: str
     split: str = ""
@@ -38,10 +38,11 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def exclude(dataset: Dataset, file: Path) -> Dataset:
-    """The dataset less the pictures that `file` lists; how many of each class they are is said.
+    """The dataset without the pictures that `file` lists; prints how many are left out of each class.
 
     Raises:
-        Failure: it is not such a list, names what the dataset lacks, or leaves a class too few pictures.
+        Failure: it is not such a list, names pictures that the dataset lacks, or leaves a class too few
+        pictures.
     """
     listed = list(dict.fromkeys(_read(file)))
     found = _find(dataset, listed)
@@ -88,7 +89,7 @@ def _find(dataset: Dataset, listed: list[Listed]) -> dict[Listed, Path]:
             part = _part(dataset, entry.split)
             place = names.get((part, entry.file))
             if place is None or dataset.looks[place].digest != entry.digest:
-                # The split gives a number to names that some file systems cannot tell apart.
+                # The split adds a number to names that some file systems cannot tell apart.
                 place = contents.get((part, entry.file.partition("/")[0], entry.digest))
         if place is not None:
             found[entry] = place
@@ -99,12 +100,12 @@ def _part(dataset: Dataset, split: str) -> str:
     """The part of the dataset that a split's pictures came from."""
     if dataset.layout == CLASSES:
         return CLASSES
-    # Where no test pictures are published, those of the published validation are the test (split.plan).
+    # If no test pictures are published, the published validation pictures are the test split (split.plan).
     return split if TEST in dataset.images and split in dataset.images else TRAIN
 
 
 def _read(file: Path) -> Iterator[Listed]:
-    """What a list lists."""
+    """The entries of a list."""
     try:
         text = read_member(file) if file.name.endswith(".tar.gz") else file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -134,7 +135,7 @@ def _listed(entry: Mapping[str, Any]) -> Listed:
 
 
 def read_member(archive: Path) -> str | None:
-    """The text of suspects.json in an output.tar.gz; None where an earlier version of the training wrote it.
+    """The text of suspects.json in an output.tar.gz; None if an earlier version of the training wrote it.
 
     Raises:
         OSError, UnsafeArchive: it cannot be read.

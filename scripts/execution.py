@@ -1,4 +1,4 @@
-"""Following a pipeline execution: its steps on the terminal until it, and its endpoint, are done."""
+"""Follow a pipeline execution: show its steps on the terminal until it and its endpoint are done."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _STYLES = {
     "Executing": "cyan",
     "Starting": "cyan",
 }
-# What the outcome of a condition of the gate answers.
+# What each condition of the gate asks.
 _CONDITIONS = {
     "CheckAccuracy": "accuracy is enough",
     "CheckGuessing": "better than guessing",
     "CheckChampion": "not worse than what serves",
 }
 _REFRESH_PER_S = 4
-_POLLS_PER_LOG = 6  # looks at the service for each look at the logs of what trains
+_POLLS_PER_LOG = 6  # requests to the service for each reading of the training jobs' logs
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Execution:
 
     @property
     def refused(self) -> str:
-        """What the Fail step said, if the execution ended in one: the gate's no; else an empty string."""
+        """The Fail step's message (the gate's no) if the execution ended in one, else an empty string."""
         messages = [
             step["Metadata"]["Fail"]["ErrorMessage"]
             for step in self.steps
@@ -72,10 +72,10 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     """Show the steps of an execution until it ends.
 
     Args:
-        poll_s: seconds between two looks at the service.
+        poll_s: seconds between requests to the service.
 
     Raises:
-        KeyboardInterrupt: interrupted; the message says that the execution goes on and how to stop it.
+        KeyboardInterrupt: interrupted; the message says that the execution continues and how to stop it.
     """
     sagemaker = session.client("sagemaker")
     definition = json.loads(
@@ -83,7 +83,7 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     )
     types = dict(planned(definition["Steps"]))
     details: dict[str, str] = {}
-    told: set[tuple[str, Any]] = set()  # steps that have ended, whose details stay
+    told: set[tuple[str, Any]] = set()  # steps that have ended, whose details no longer change
     steps: list[dict[str, Any]] = []
     live = LiveProgress(session, _POLLS_PER_LOG * poll_s)
     estimates: dict[str, tuple[float, str]] = {}
@@ -121,7 +121,7 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
 
 @contextlib.contextmanager
 def _display(table: Callable[[], Table]) -> Iterator[Callable[[list[dict[str, Any]], dict[str, str]], None]]:
-    """On a terminal the table, live; into a file or a pipe a line whenever something changes."""
+    """On a terminal the live table; in a file or pipe a line for each change."""
     if command.console.is_terminal:
         with Live(console=command.console, refresh_per_second=_REFRESH_PER_S, get_renderable=table):
             yield lambda _steps, _details: None
@@ -142,9 +142,9 @@ def _display(table: Callable[[], Table]) -> Iterator[Callable[[list[dict[str, An
 
 
 def wait_for_endpoint(session: boto3.Session, name: str, config: str, poll_s: float) -> str:
-    """Wait until an endpoint serves an endpoint config; why it never will, or an empty string.
+    """Wait until an endpoint serves an endpoint config; return why it never will, or an empty string.
 
-    An update that fails leaves the endpoint InService with the config that it had before.
+    A failed update leaves the endpoint InService with its previous config.
     """
     sagemaker = session.client("sagemaker")
     with command.status(f"waiting for endpoint {name} to be InService") as line:
@@ -211,7 +211,7 @@ def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Tuning:
-    """How many of a tuning job's trials have ended, of how many, and that in words with the best of them."""
+    """How many of a tuning job's trials have ended, of how many, and a sentence with the best one."""
 
     ended: int
     total: int
@@ -238,12 +238,12 @@ def _tuning(sagemaker: Any, step: dict[str, Any]) -> _Tuning | None:
 
 
 def _left(step: dict[str, Any], total: int, done: float, estimates: dict[str, tuple[float, str]]) -> str:
-    """How long a tuning step goes on, in words, if its trials go on as those before; "" if nobody can tell.
+    """How long a tuning step will take, in words, if its trials take as long as those before; "" if unknown.
 
     Args:
-        done: the trials that are done, parts of running ones included.
-        estimates: by step, what was done when it was last estimated, and the words for it; kept here, so that
-            the words change only when something has happened.
+        done: the trials done so far, including parts of running ones.
+        estimates: by step, what was done at the last estimate, and its words; kept here so that the words
+        change only after progress.
     """
     name = step["StepName"]
     if step["StepStatus"] != "Executing" or not 0 < done < total:
@@ -258,10 +258,10 @@ def _holds(step: dict[str, Any]) -> bool:
 
 
 def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
-    """What a person wants to know of a step beside its status."""
+    """What users want to know about a step besides its status."""
     metadata = step.get("Metadata", {})
     if step["StepStatus"] == "Failed":
-        # On AWS a failure's reason only points to the log; VerifyEndpoint leaves its own.
+        # On AWS a failure's reason only points to the log; VerifyEndpoint writes its own.
         return _exit_message(sagemaker, metadata) or str(step.get("FailureReason", ""))
     if "Condition" in metadata:
         return f"{_CONDITIONS.get(step['StepName'], 'so it is')}: {'yes' if _holds(step) else 'no'}"
@@ -276,7 +276,7 @@ def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
 
 
 def _exit_message(sagemaker: Any, metadata: dict[str, Any]) -> str:
-    """What the program of a step's processing job left as its last word; empty if there is none."""
+    """The exit message of a step's processing job; empty if there is none."""
     if "ProcessingJob" not in metadata:
         return ""
     name = metadata["ProcessingJob"]["Arn"].rpartition("/")[2]
@@ -284,7 +284,7 @@ def _exit_message(sagemaker: Any, metadata: dict[str, Any]) -> str:
 
 
 def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:
-    """The training jobs that a step has running, and how each is called beside it."""
+    """A step's running training jobs, and the name that each is shown by."""
     metadata = step.get("Metadata", {})
     if step["StepStatus"] != "Executing":
         return {}
@@ -297,7 +297,7 @@ def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:
         StatusEquals="InProgress",
         SortBy="Name",
         SortOrder="Ascending",
-        MaxResults=100,  # as many may run at once
+        MaxResults=100,  # the most that may run at once
     )["TrainingJobSummaries"]
     # SageMaker names a trial <tuning job>-<number>-<random>.
     names = [trial["TrainingJobName"] for trial in trials]
@@ -305,9 +305,9 @@ def _training(sagemaker: Any, step: dict[str, Any]) -> dict[str, str]:
 
 
 def _rows(steps: list[dict[str, Any]], started: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Name and type of the steps that a person may still expect, or that have started, in order.
+    """Name and type of the steps that have started or may still start, in order.
 
-    Of a condition that has decided, the branch that it took; before, what follows its yes.
+    Of a condition, the branch that it took; before it has decided, the branch of its yes.
     """
     for step in steps:
         yield step["Name"], step["Type"]

@@ -1,4 +1,4 @@
-"""Predictions as a table for people, as JSON or as CSV: each printed as soon as it is there."""
+"""Predictions as a table for people, as JSON or as CSV, each printed as soon as it arrives."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from entrypoints.program import UNPRINTABLE
 from scripts.invoke import Prediction
 
 SHOWN = 3  # classes in the table's row of a picture
-# What begins a formula (OWASP ASVS 5.0, 1.2.10); of that list, tabs and NUL are escaped before.
+# Characters that begin a formula (OWASP ASVS 5.0, 1.2.10); that list's tabs and NUL are escaped earlier.
 FORMULA = ("=", "+", "-", "@")
-LEAST_NAME = 24  # letters of a file's name that are shown however narrow the terminal is
+LEAST_NAME = 24  # letters of a file's name shown even on the narrowest terminal
 PAGE = 200  # rows of a table; more pictures make more tables
 
 
 def write_json(rows: Iterator[Prediction]) -> None:
-    """A list with a line per picture, closed whatever comes between."""
+    """A list with a line per picture, closed even if something interrupts it."""
     first = next(rows, None)
     if first is None:
         print("[]")
@@ -48,11 +48,11 @@ def _line(row: Prediction) -> str:
 def write_csv(rows: Iterator[Prediction]) -> None:
     """file, label, probability, known and score where the model has them, probability_CLASS of every class.
 
-    A name that a spreadsheet would take for a formula has an apostrophe before it, as OWASP wants it: it is
-    text then.
+    A name that a spreadsheet would take for a formula gets an apostrophe in front, as OWASP recommends, and
+    so stays text.
 
     Raises:
-        Failure: the classes changed, since another model was deployed meanwhile.
+        Failure: the classes changed because another model was deployed meanwhile.
     """
     writer: csv.DictWriter[str] | None = None
     for row in rows:
@@ -60,7 +60,7 @@ def write_csv(rows: Iterator[Prediction]) -> None:
         label = row["label"]
         known: dict[str, str] = {name: str(row[name]).lower() for name in ("known", "score") if name in row}
         probability = row["probabilities"][label]
-        first = {"file": _cell(row["file"]), "label": _cell(command.shown(label)), "probability": probability}
+        first = {"file": cell(row["file"]), "label": cell(command.shown(label)), "probability": probability}
         cells: dict[str, Any] = {**first, **known, **scores}
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
@@ -71,7 +71,7 @@ def write_csv(rows: Iterator[Prediction]) -> None:
         sys.stdout.flush()
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
@@ -98,12 +98,12 @@ def _print_table(rows: Sequence[Prediction]) -> None:
         others = ", ".join(f"{command.shown(name)} {value:.1%}" for name, value in ranked[1:SHOWN])
         sure = f"{row['probabilities'][row['label']]:.1%}"
         table.add_row(_Name(row["file"]), command.shown(row["label"]), sure, others, _known(row))
-    # On a terminal that shows the progress, too, whatever draws it must know.
+    # If the terminal also shows the progress, the code that draws it must know.
     (command.console if both_terminals() else command.output).print(table)
 
 
 class _Name:
-    """A file's name, of which a narrow column keeps the end: there names of one folder differ."""
+    """A file's name; a narrow column keeps its end, where names in one folder differ."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -121,14 +121,14 @@ class _Name:
 
 
 def _known(row: Prediction) -> str:
-    """Whether the picture is like the training's; models of earlier versions do not say."""
+    """Whether the picture is like the training pictures; models of earlier versions do not say."""
     if "known" not in row:
         return "–"
     return "yes" if row["known"] else f"no: {row['score']:.2g} x as far as is known"
 
 
 def both_terminals() -> bool:
-    """Whether progress and answers go to the terminal."""
+    """Whether progress and answers both go to the terminal."""
     return command.console.is_terminal and command.output.is_terminal
 
 

@@ -1,4 +1,4 @@
-"""A picture's way to an endpoint and back: as the file that it is, or as the network's input."""
+"""Send a picture to an endpoint, as its file or as the network's input, and read the answer."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
     from mypy_boto3_sagemaker_runtime.client import SageMakerRuntimeClient
 
-REQUESTS = 8  # at a time
-# How files begin whose content type is sent (WEBP: with a length between, see `_content_type`).
+REQUESTS = 8  # in parallel
+# First bytes of files whose content type is sent (WEBP has a length between, see `_content_type`).
 SIGNATURES = {b"\xff\xd8\xff": JPEG, b"\x89PNG\r\n\x1a\n": PNG}
 HEAD_BYTES = 12
 
@@ -42,7 +42,7 @@ Prediction = dict[str, Any]
 
 
 def connect(session: boto3.Session) -> SageMakerRuntimeClient:
-    """A client for many requests at a time, which slows down and tries again where it is told to."""
+    """A client for parallel requests; it slows down and tries again when the service asks it to."""
     from botocore.config import Config  # as slow to import as boto3
 
     config = Config(
@@ -56,17 +56,17 @@ def connect(session: boto3.Session) -> SageMakerRuntimeClient:
 def predict_picture(
     source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient, explain: bool = False
 ) -> Prediction:
-    """What the endpoint says of a picture, as answer.py reads it; with `explain` its map, too.
+    """The endpoint's answer to a picture, as answer.py reads it; with `explain`, also its map.
 
-    Files are sent as they are, but for those of BMP and TIFF that are larger than an endpoint takes: as PNG.
+    Files are sent as they are, except BMP and TIFF files larger than an endpoint takes, which become PNG.
 
     Raises:
         ImageError: not a picture, or larger than an endpoint takes.
         OSError: the file cannot be read.
-        ClientError: the endpoint refused or is not there.
+        ClientError: the endpoint refused or does not exist.
         Failure: the endpoint serves no model of this pipeline.
     """
-    body, content_type = _body(source)
+    body, content_type = body_of(source)
     accept = EXPLAINED_JSON if explain else JSON
     answer = runtime.invoke_endpoint(
         EndpointName=endpoint, ContentType=content_type, Accept=accept, Body=body
@@ -81,12 +81,12 @@ def predict_picture(
 def predict_tensor(
     source: Path | bytes, endpoint: str, runtime: SageMakerRuntimeClient, card: Mapping[str, Any]
 ) -> Prediction:
-    """The same answer by way of a tensor; `card` is the content of the artifact's model.json.
+    """The same answer, with the picture sent as a tensor; `card` is the content of the artifact's model.json.
 
     Raises:
         ImageError: not a picture.
         OSError: the file cannot be read.
-        ClientError: the endpoint refused or is not there.
+        ClientError: the endpoint refused or does not exist.
         Failure: the endpoint's answer is not a row of scores for the card's classes.
     """
     body = BytesIO()
@@ -118,7 +118,7 @@ def _unknown(endpoint: str, content: bytes) -> command.Failure:
 
 
 def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """The network's input for a picture, float32 of shape 1 x 3 x H x W: resized, cropped, normalised.
+    """The network's input for a picture, float32 of shape 1 x 3 x H x W: resized, cropped, normalized.
 
     Raises:
         ImageError: not a picture.
@@ -130,7 +130,7 @@ def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDA
 
 
 def check(source: Path | bytes) -> None:
-    """Refuse what is not a picture; of JPEG, PNG and WebP only the first bytes are read.
+    """Refuse what is not a picture; of JPEG, PNG and WebP files only the first bytes are read.
 
     Raises:
         ImageError: not a picture.
@@ -156,24 +156,24 @@ def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[
         container = described["InferenceSpecification"]["Containers"][0]
     url = container["ModelDataUrl"]
     bucket, _, key = url.removeprefix("s3://").partition("/")
-    # Read as it comes, and no further than model.json.
+    # Read as it arrives, and only as far as model.json.
     answer = s3.get_object(Bucket=bucket, Key=key)
     try:
         with answer["Body"] as body:
             for _, content in read_members(body, answer["ContentLength"], [MODEL_CARD]):
                 card: dict[str, Any] = json.loads(content)
                 if not isinstance(card, dict) or not {"classes", "preprocessing"} <= card.keys():
-                    raise ValueError(f"its {MODEL_CARD} is not one of this pipeline")
+                    raise ValueError(f"its {MODEL_CARD} is not this pipeline's")
                 return card
-    except (ValueError, RecursionError) as error:  # UnsafeArchive among them, and what json raises
+    except (ValueError, RecursionError) as error:  # includes UnsafeArchive and json's errors
         raise command.Failure(
             f"{url} cannot be read ({error}); deploy a whole model artifact, or leave out --tensor"
         ) from None
-    raise command.Failure(f"{url} holds no {MODEL_CARD}: it is not of this pipeline; leave out --tensor")
+    raise command.Failure(f"{url} holds no {MODEL_CARD}: it is not from this pipeline; leave out --tensor")
 
 
-def _body(source: Path | bytes) -> tuple[bytes, str]:
-    """What is sent for a picture, and its content type."""
+def body_of(source: Path | bytes) -> tuple[bytes, str]:
+    """The request's body for a picture, and its content type."""
     content_type = _content_type(_head(source))
     picture = image.decode(source) if content_type is None else None
     if isinstance(source, bytes):
@@ -198,7 +198,7 @@ def _head(source: Path | bytes) -> bytes:
 
 
 def _content_type(head: bytes) -> str | None:
-    """The content type of a file that begins so; None if more of it has to be read to know."""
+    """The content type of a file that begins with `head`; None if more of the file is needed."""
     if head.startswith(b"RIFF") and head.endswith(b"WEBP"):
         return WEBP
     return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)

@@ -1,8 +1,8 @@
-"""How far running training jobs are, read from their logs: the epoch, its metrics, the time that is left.
+"""The progress of running training jobs, read from their logs: the epoch, its metrics, the time left.
 
-CloudWatch's metrics have one value a minute, which may mix epochs; in the log the numbers of one epoch stand
-in one line, beside the number of the epoch. Reading a log is free, while GetMetricData is billed by the
-metric (aws.amazon.com/cloudwatch/pricing).
+CloudWatch's metrics have one value a minute, which may mix epochs; in the log the numbers of one epoch are in
+one line, with the epoch's number. Reading a log is free, while GetMetricData is billed by the metric
+(aws.amazon.com/cloudwatch/pricing).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import boto3
 
 # Group and streams: developer guide, "Log groups and streams that Amazon SageMaker AI sends to CloudWatch
-# Logs". Of several instances the first one prints the metrics (entrypoints/train.py).
+# Logs". With several instances, the first one prints the metrics (entrypoints/train.py).
 GROUP = "/aws/sagemaker/TrainingJobs"
 STREAM = "{job}/algo-1-"
 _EPOCH = re.compile(r"\bepoch=(\d+)\b")
@@ -33,9 +33,9 @@ _LOSS, _ACCURACY = (re.compile(METRIC_REGEXES[name]) for name in (TRAIN_LOSS, VA
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: its last whole epoch (from 1), of `epochs` (0 where nobody knows), and its metrics.
+    """A job's progress: its last complete epoch (from 1), of `epochs` (0: unknown), and its metrics.
 
-    `seconds_left` is an estimate made when that epoch had ended, None before the second one.
+    `seconds_left` is an estimate made when that epoch ended; None before the second one.
     """
 
     epoch: int
@@ -58,12 +58,12 @@ class Progress:
 
 @dataclass
 class _Log:
-    """Where the reading of a job's log stands."""
+    """How far a job's log has been read."""
 
     epochs: int
     stream: str
     token: str | None = None
-    first: tuple[int, int] | None = None  # an epoch, and when it had ended in Unix milliseconds
+    first: tuple[int, int] | None = None  # an epoch, and when it ended, in Unix milliseconds
     progress: Progress | None = None
 
     def read(self, events: Sequence[Any]) -> None:
@@ -74,7 +74,7 @@ class _Log:
                 continue
             number, ended = int(epoch[1]), int(event["timestamp"])
             if self.progress and number <= self.progress.epoch:
-                continue  # at its end a training repeats the line of the epoch that it keeps
+                continue  # at the end, a training repeats the line of the epoch that it keeps
             left = None
             if self.first is None:
                 self.first = number, ended
@@ -85,11 +85,11 @@ class _Log:
 
 
 class LiveProgress:
-    """How far running training jobs are, asked for every `every_s` seconds at most."""
+    """The progress of running training jobs, read at most every `every_s` seconds."""
 
     def __init__(self, session: boto3.Session, every_s: float) -> None:
         self._session = session
-        self._clients: dict[str, Any] = {}  # making one takes a tenth of a second
+        self._clients: dict[str, Any] = {}  # creating one takes 0.1 s
         self._every_s = every_s
         self._asked = -every_s
         self._logs: dict[str, _Log] = {}
@@ -133,7 +133,7 @@ class LiveProgress:
         log.token = answer["nextForwardToken"]
 
     def _open(self, job: str) -> bool:
-        """Find a job's log; False where there is none yet."""
+        """Find a job's log; False if there is none yet."""
         found = self._client("logs").describe_log_streams(
             logGroupName=GROUP, logStreamNamePrefix=STREAM.format(job=job)
         )["logStreams"]
@@ -152,7 +152,7 @@ class LiveProgress:
 
 
 def about(seconds: float) -> str:
-    """A duration that nobody knows exactly: about 20 s, about 3 min, about 1 h 10 min."""
+    """An estimated duration: about 20 s, about 3 min, about 1 h 10 min."""
     if seconds < 55:
         return f"about {max(1, -(-int(seconds) // 10)) * 10} s"
     minutes = round(seconds / 60)

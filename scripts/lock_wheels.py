@@ -1,7 +1,7 @@
-"""Write which files the images lack: the lists that a deployment with package_source = "bundle" fetches by.
+"""Write the lists of packages that the images lack, from which package_source = "bundle" fetches.
 
-For whoever changes entrypoints/requirements/ or constraints.txt. Asks the package index, through pip, for the
-versions of constraints.txt, and writes entrypoints/requirements/wheels-PYTHON.txt with their sha256.
+Run it after changing entrypoints/requirements/ or constraints.txt. It asks the package index, through pip,
+for the versions in constraints.txt, and writes entrypoints/requirements/wheels-PYTHON.txt with their sha256.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 if not __package__:
     import root  # noqa: F401
 
-import argparse
 import hashlib
 import subprocess
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 import scripts.command as command
 from steps import wheels
 
-# constraints.txt leaves out what only builds; smdebug imports pkg_resources, which setuptools 81 dropped.
+# constraints.txt leaves out build tools; smdebug imports pkg_resources, which setuptools 81 dropped.
 BESIDES = {"setuptools": "80.9.0", "wheel": "0.45.1"}
 
 
@@ -51,7 +50,7 @@ def lock(python: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    argparse.ArgumentParser(description=__doc__).parse_args(argv)
+    command.plain_parser(__doc__ or "").parse_args(argv)
     for python in (wheels.TRAINING_PYTHON, wheels.SERVING_PYTHON):
         path = wheels.list_for(python)
         path.write_text(lock(python), "utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 COLOR = (230, 40, 20)
-# Of the color, where the map is highest (0..1), and of the picture's own colors anywhere.
+# Weight (0..1) of the map's color where the map is highest, and of the picture's own colors everywhere.
 STRONGEST = 0.65
 COLORFUL = 0.35
 
@@ -16,17 +16,17 @@ Rows = Sequence[Sequence[float]]
 
 
 def tells(rows: Rows) -> bool:
-    """Whether a map has more than one place, so that it can tell one from another."""
+    """Whether a map has more than one place, so that it can show differences."""
     return len(rows) * len(rows[0]) > 1
 
 
 def draw(picture: Image.Image, rows: Rows, side: float) -> Image.Image:
-    """A copy of an RGB picture, its colors faded, with a map over it.
+    """A copy of an RGB picture with faded colors and a map over it.
 
     Args:
-        rows: the answer's "map". Its least place stays as it is, and so does what speaks against the label,
-            which is below 0.
-        side: the answer's "map_side": the part of the shorter side (0..1) that it covers, around the middle.
+        rows: the answer's "map". Its lowest place gets no color, nor do places below 0, which speak against
+        the label.
+        side: the answer's "map_side": the share (0..1) of the shorter side that the map covers, centered.
     """
     heat = np.maximum(np.array(rows, np.float32), 0)
     heat -= heat.min()

@@ -1,9 +1,9 @@
-"""Which dataset an object in S3 belongs to, so that none gets into another.
+"""Which dataset an object in S3 belongs to, so that datasets are not mixed.
 
-A prefix holds all that lies below it: where one dataset lies in another, the outer one is trained on with
-both. So an upload notes the prefix of its dataset in the user metadata of each object. An object without a
-note came from another tool or from an earlier version of this project: where it lies then says whose it may
-be. In case of doubt an upload is refused, and nothing is deleted.
+A prefix includes everything below it: if one dataset lies inside another, training on the outer one uses
+both. So an upload notes its dataset's prefix in the user metadata of each object. An object without a note
+came from another tool or from an earlier version of this project; then its place suggests its owner. If in
+doubt, uploads are refused and nothing is deleted.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import scripts.command as command
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-WORKERS = 8  # below botocore's ten connections per client
+WORKERS = 8  # fewer than botocore's ten connections per client
 SAMPLED = 5  # objects of a folder, pictures first
 
 
 def note(url: str) -> dict[str, str]:
     """The user metadata of an object of the dataset at `url`, s3://bucket/prefix/."""
-    # botocore refuses other than ASCII (handlers.py, validate_ascii_metadata).
+    # botocore accepts only ASCII (handlers.py, validate_ascii_metadata).
     return {"dataset": quote(url, safe=":/")}
 
 
 def owner(s3: S3Client, bucket: str, key: str) -> str | None:
-    """The URL of the dataset that an object belongs to; None if nothing notes it.
+    """The URL of the dataset that an object belongs to; None if it has no note.
 
-    A copy keeps its note, and belongs to that dataset only below that dataset's prefix.
+    A copied object keeps its note, but belongs to that dataset only below the dataset's prefix.
     """
     noted = unquote(s3.head_object(Bucket=bucket, Key=key)["Metadata"].get("dataset", ""))
     return noted if noted and f"s3://{bucket}/{key}".startswith(noted) else None
 
 
 def owned(s3: S3Client, bucket: str, keys: Sequence[str], url: str) -> list[str]:
-    """Those of the keys that uploads to `url` put there."""
+    """The keys among these that uploads to `url` created."""
     with ThreadPoolExecutor(WORKERS) as pool:
         return [key for key, found in _owners(pool, s3, bucket, keys) if found == url]
 
@@ -48,26 +48,26 @@ def owned(s3: S3Client, bucket: str, keys: Sequence[str], url: str) -> list[str]
 def refuse_nesting(
     s3: S3Client, url: str, folder: str, wanted: Collection[str], there: Collection[str]
 ) -> None:
-    """Refuse to put a dataset above another one or into it.
+    """Refuse to put a dataset above or inside another one.
 
-    Looks at one object of each folder below `url`, and at a few of each folder beside it and beside its
-    parents, up to the bucket's top.
+    Reads one object of each folder below `url`, and a few of each folder beside it and beside its parents, up
+    to the bucket's root.
 
     Args:
         url: s3://bucket/prefix/ of the dataset.
         folder: the name of the dataset's folder.
         wanted: the keys of its objects.
-        there: the keys that are there already below `url`.
+        there: the keys that already exist below `url`.
 
     Raises:
         Failure: one would lie in the other; the message names the other dataset, or what looks like one.
-        ClientError: S3 refused, perhaps to list what lies beside `url`.
+        ClientError: S3 refused, perhaps to list the folders beside `url`.
     """
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     root = f"s3://{bucket}/"
     classes = {key[len(prefix) :].partition("/")[0] for key in wanted}
     samples: dict[str, str] = {}
-    for key in sorted(there, key=lambda key: key in wanted):  # rather one that the upload does not replace
+    for key in sorted(there, key=lambda key: key in wanted):  # prefers keys that stay
         samples.setdefault(key.rpartition("/")[0], key)
     parents = [prefix[: at + 1] for at, letter in enumerate(prefix[:-1]) if letter == "/"]
     beside = [
@@ -80,7 +80,7 @@ def refuse_nesting(
         for key, found in _owners(pool, s3, bucket, list(samples.values())):
             if found is None:
                 first, *rest = key[len(prefix) :].split("/")
-                # Deeper than a class's pictures usually lie, so that `first` may hold classes itself.
+                # Deeper than a class's pictures usually are, so `first` may itself hold classes.
                 if first not in classes and len(rest) > 1:
                     _refuse_above(url, folder, there, f"{root}{key}, which seems to be another dataset's")
             elif found != url and url.startswith(found):
@@ -96,10 +96,11 @@ def refuse_nesting(
 def refuse_another(url: str, wanted: Collection[str], there: Collection[str]) -> None:
     """Refuse to mix a dataset with one of other classes at the same prefix.
 
-    One that shares a class with what is there is a later version of it. Arguments as for `refuse_nesting`.
+    A dataset that shares a class with the existing one is a later version of it. Arguments as for
+    `refuse_nesting`.
 
     Raises:
-        Failure: no class is the same.
+        Failure: they have no class in common.
     """
     old, new = ({key.rpartition("/")[0].rpartition("/")[2] for key in keys} for keys in (there, wanted))
     if old and not old & new:
@@ -116,7 +117,7 @@ def _owners(
 
 
 def _shows_dataset(s3: S3Client, bucket: str, parent: str, folder: str) -> str:
-    """How a folder shows that its parent is a dataset; "" if it does not."""
+    """Evidence in a folder that its parent is a dataset; "" if there is none."""
     url = f"s3://{bucket}/{parent}"
     page = s3.list_objects_v2(Bucket=bucket, Prefix=folder)
     keys = [item["Key"] for item in page.get("Contents", [])]
@@ -124,7 +125,8 @@ def _shows_dataset(s3: S3Client, bucket: str, parent: str, folder: str) -> str:
         found = owner(s3, bucket, key)
         if found is not None:
             return f"in the dataset {url} (it holds s3://{bucket}/{key})" if found == url else ""
-        # Pictures right in a folder make it a class of its parent; a folder "train" makes it a split dataset.
+        # Pictures directly in a folder make it a class of its parent; a folder "train" makes it a split
+        # dataset.
         in_class = "/" not in key[len(folder) :] or folder == f"{parent}train/"
         if in_class and _is_picture(key):
             return f"in {url}, which seems to be a dataset (it holds s3://{bucket}/{key})"

@@ -1,14 +1,13 @@
-"""Ask the endpoint what is on pictures.
+"""Classify pictures with the endpoint.
 
 Pictures are files, all pictures in a folder and its subfolders, or one from stdin (-). Several requests
 run in parallel; the answers come in the order of the pictures, as they arrive.
 
-With --tensor each picture is transformed here and sent as a float32 tensor (application/x-npy), and the
-highest of the answered scores is the label, the way the original notebook did it. Classes and preprocessing
-then come from model.json in the model artifact that the endpoint serves: the one place that cannot disagree
-with the model.
+With --tensor each picture is transformed here and sent as a float32 tensor (application/x-npy); the label is
+the class with the highest score in the answer, as in the original notebook. Classes and preprocessing then
+come from model.json in the model artifact that the endpoint serves, so they always match the model.
 
-With --explain each picture is written to a folder, too: the redder, the more it speaks for the label.
+With --explain each picture is also written to a folder: the redder a place, the more it speaks for the label.
 
   predict.py daisy.jpg
   predict.py photos/ --format csv > photos.csv
@@ -16,7 +15,7 @@ With --explain each picture is written to a folder, too: the redder, the more it
   curl https://example.com/daisy.jpg | predict.py - --format json
 
 Exit codes: 0 every picture has its answer, 1 the endpoint refused some, 2 wrong input or environment. Files
-in folders that are no pictures are listed at the end and change nothing.
+in folders that are not pictures are listed at the end and do not change the exit code.
 """
 
 from __future__ import annotations
@@ -26,44 +25,24 @@ if not __package__:
 
 import argparse
 import json
-import os
-import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
-from typing import TypeVar
 
 from botocore.exceptions import ClientError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scripts.command as command
-from entrypoints.contract import MAX_BODY_BYTES
-from entrypoints.folders import is_litter
-from entrypoints.image import ACCEPTED, ImageError, decode
+from entrypoints.image import ImageError, decode
 from scripts import aws_errors, maps
+from scripts.accuracy import Accuracy
 from scripts.formats import WRITERS, both_terminals
-from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
+from scripts.invoke import Prediction, connect, model_card, predict_picture, predict_tensor
+from scripts.pictures import GIVE, STDIN, Source, in_order, named_source, sources
 
 SETTINGS = ("name", "region")
-STDIN = "-"
-LISTED = 20  # files left out that are named
-AHEAD = 4 * REQUESTS  # answers that may wait for an earlier one
-GIVE = f"give a file that is {ACCEPTED}"
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A picture to ask about; `content` is its file, or what came through a pipe."""
-
-    name: str
-    content: Path | bytes
-    named: bool = True  # by the person, not found in a folder
+LISTED = 20  # how many left-out files are named
 
 
 @dataclass(frozen=True)
@@ -78,78 +57,20 @@ class Answer:
 
 @dataclass
 class Outcome:
-    """What is told at the end."""
+    """What is reported at the end."""
 
     answered: int = 0
     refused: int = 0
     left_out: int = 0
     listed: list[str] = field(default_factory=list)
-
-
-def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """The results of a function in the order of the items, REQUESTS of them at a time in threads.
-
-    Items are taken as they are needed. Whoever stops listening, by Ctrl-C perhaps, waits for no thread.
-    """
-    with ThreadPool(REQUESTS) as pool:
-        waiting: deque[AsyncResult[R]] = deque()
-        for item in items:
-            waiting.append(pool.apply_async(function, (item,)))
-            if len(waiting) == AHEAD:
-                yield waiting.popleft().get()
-        while waiting:
-            yield waiting.popleft().get()
-
-
-def named_source(text: str) -> Source | Path:
-    """What an argument names: a picture, or a folder.
-
-    Raises:
-        Failure: it is not there, cannot be read or is not a picture.
-    """
-    path = Path(text)
-    try:
-        if text == STDIN:
-            if sys.stdin.isatty():
-                command.fail("- reads a picture from stdin; send one there with a pipe or with < FILE")
-            source = Source(text, sys.stdin.buffer.read(MAX_BODY_BYTES + 1))
-        elif path.is_dir():
-            return path
-        elif path.is_file():
-            source = Source(text, path)
-        else:  # a pipe, unless it is missing
-            with path.open("rb") as pipe:
-                source = Source(text, pipe.read(MAX_BODY_BYTES + 1))
-        check(source.content)
-    except ImageError as error:
-        command.fail(f"{command.shown(text)} {error}; {GIVE}")
-    except OSError as error:
-        command.fail(f"{command.shown(text)} cannot be read ({error.strerror}); {GIVE} or a folder")
-    return source
-
-
-def sources(named: Iterable[Source | Path]) -> Iterator[Source]:
-    """Pictures as they were named, files of folders in the order of their names; hidden ones are ignored."""
-
-    def unreadable(error: OSError) -> None:
-        raise error
-
-    for item in named:
-        if isinstance(item, Source):
-            yield item
-            continue
-        for folder, folders, files in os.walk(item, onerror=unreadable):
-            folders[:] = sorted(name for name in folders if not is_litter(name))
-            for name in sorted(name for name in files if not is_litter(name)):
-                path = Path(folder, name)
-                yield Source(str(path), path, named=False)
+    accuracy: Accuracy = field(default_factory=Accuracy)
 
 
 def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer:
     """The answer to one picture.
 
     Raises:
-        ClientError: it was not refused for itself: there is no endpoint, or no permission.
+        ClientError: the picture is not the reason: there is no endpoint, or no permission.
     """
     try:
         if isinstance(source.content, Path) and not source.content.is_file():
@@ -160,7 +81,9 @@ def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer
     except OSError as error:
         return Answer(source, reason=f"cannot be read ({error.strerror})")
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ModelError":
+        # 413, Content Too Large: a serverless endpoint takes 4 MB.
+        too_large = error.response["ResponseMetadata"].get("HTTPStatusCode") == 413
+        if error.response["Error"]["Code"] != "ModelError" and not too_large:
             raise
         return Answer(source, reason=_sentence(error), refused=True)
 
@@ -168,14 +91,18 @@ def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer
 def predictions(
     answers: Iterable[Answer], outcome: Outcome, explain: Path | None = None
 ) -> Iterator[Prediction]:
-    """Predictions with their picture's name first; what else became of pictures goes into `outcome`.
+    """Predictions, each with its picture's name first; refused and left-out pictures go into `outcome`.
 
-    Maps go into the folder `explain`, where there is one.
+    Maps go into the folder `explain`, if given.
     """
     for answer in answers:
         name = command.shown(answer.source.name)
         if answer.prediction is not None:
             outcome.answered += 1
+            if isinstance(answer.source.content, Path):
+                outcome.accuracy.count(
+                    answer.source.name, answer.prediction["label"], answer.prediction["probabilities"]
+                )
             if explain:
                 write_map(answer, explain)
             yield {"file": name, **answer.prediction}
@@ -189,10 +116,10 @@ def predictions(
 
 
 def write_map(answer: Answer, folder: Path) -> None:
-    """Write what the picture shows for its label into a folder: NAME.png, or NAME-2.png where that is taken.
+    """Write the picture with its map into a folder, as NAME.png, or NAME-2.png if that exists.
 
     Raises:
-        Failure: the model has no map, or one of a single place; or the file cannot be written.
+        Failure: the model has no map, or a map of a single place; or the file cannot be written.
     """
     assert answer.prediction is not None
     if "map" not in answer.prediction:
@@ -212,7 +139,7 @@ def write_map(answer: Answer, folder: Path) -> None:
 
 
 def _progress(output_format: str) -> Progress:
-    """Shown unless the answers themselves appear line by line on the terminal."""
+    """A progress bar, unless the answers appear line by line on the terminal."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
     )  # fmt: skip
@@ -228,11 +155,11 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _sentence(error: ClientError) -> str:
-    """What the container said: its errors are JSON, {"code": ..., "message": ...}."""
+    """The container's message: its errors are JSON, {"code": ..., "message": ...}."""
     said = str(error.response.get("OriginalMessage") or error.response["Error"]["Message"])
     try:
         return str(json.loads(said)["message"])
-    except (ValueError, KeyError, TypeError):  # another container, or SageMaker in its place
+    except (ValueError, KeyError, TypeError):  # another container, or SageMaker itself
         return said
 
 
@@ -241,13 +168,15 @@ def _tell(outcome: Outcome) -> None:
         command.console.print(line, soft_wrap=True)
     if more := outcome.left_out - len(outcome.listed):
         command.console.print(f"left out: {more:,} more")
+    if said := outcome.accuracy.sentence():
+        command.console.print(said, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
     endpoint = command.endpoint(arguments, settings)
-    # Before the first request: a mistyped name costs nothing.
+    # Checked before the first request, so that a mistyped name costs nothing.
     named = [named_source(text) for text in arguments.pictures]
     session = command.session(arguments, settings)
     if arguments.explain:
@@ -291,10 +220,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     command.add_endpoint(parser)
     parser.add_argument("--format", choices=WRITERS, default="table", help="of the output (table)")
     parser.add_argument(
-        "--tensor", action="store_true", help="send the transformed tensor, argmax the scores"
+        "--tensor", action="store_true", help="send the transformed tensor; the label is the highest score"
     )
     parser.add_argument(
-        "--explain", type=Path, metavar="DIR", help="write each picture there with what speaks for its label"
+        "--explain", type=Path, metavar="DIR", help="also write each picture here, with its map"
     )
     arguments = parser.parse_args(argv)
     if arguments.explain and arguments.tensor:

@@ -1,7 +1,7 @@
-"""What to try after the gate's no: the next commands, filled in.
+"""What to try after the gate refused a model: the next commands, filled in.
 
-The Fail step names the option that would let the model pass: --parameter Name=value or --set key=value. What
-would make the model better comes first.
+The Fail step names the option that would let the model pass: --parameter Name=value or --set key=value.
+Commands that would improve the model come first.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     import boto3
 
 _OPTION = re.compile(r"--(parameter|set) (\w[\w.]*=[\w.-]*\w)")
-# The parameters that the gate and the steps behind it read: a selective execution gives all others no say.
+# The parameters that the gate and the steps after it read; a selective execution ignores all others.
 TAIL = (
     *("AccuracyThreshold", "ReplaceWorse", "ModelApprovalStatus", "EndpointName"),
     *("EndpointInstanceType", "EndpointInstanceCount", "VerificationInstanceType"),
 )
 GATE, TUNING = "CheckAccuracy", "TuneHyperparameters"
-# A class with this many times the pictures of another drowns it.
+# A class with this many times another's pictures dominates it.
 IMBALANCE = 2
-LOCAL_URL = "http://127.0.0.1:4566"  # where python -m local answers unless it is told otherwise
+LOCAL_URL = "http://127.0.0.1:4566"  # the default URL of python -m local
 
 
 @dataclass(frozen=True)
 class Way:
-    """Something to try, in a few words, and the command for it."""
+    """Something to try, in a few words, and its command."""
 
     what: str
     command: str
@@ -48,8 +48,8 @@ class Refused:
 
     Args:
         sentence: what the Fail step said.
-        parameters: the execution's, by name; what is a default may be missing.
-        pictures: training pictures by class, empty where nobody knows.
+        parameters: the execution's, by name; defaults may be missing.
+        pictures: training pictures by class, empty if unknown.
     """
 
     sentence: str
@@ -72,8 +72,8 @@ def ways_of_run(refused: Refused, settings: Settings, typed: Sequence[str], home
     """What to try after a refused run of run_local.py.
 
     Args:
-        typed: the command that was typed; with --resume, which knows no pictures, only its home counts.
-        home: where everything lies.
+        typed: the command that was typed; with --resume only its home is used.
+        home: the home folder.
     """
     if not _OPTION.search(refused.sentence):
         return []
@@ -99,11 +99,11 @@ def ways_of_start(
 ) -> list[Way]:
     """What to try after a refused execution that start_execution.py, Studio or a schedule started.
 
-    The pictures are split already: what changes the training begins at TuneHyperparameters.
+    The pictures are already split, so whatever changes the training starts at TuneHyperparameters.
 
     Args:
         options: those that find the pipeline.
-        served: the command that has to run meanwhile, if any.
+        served: the command that must run meanwhile, if any.
     """
     if not _OPTION.search(refused.sentence):
         return []
@@ -138,9 +138,9 @@ def ways_of_start(
 
 
 def parameters(session: boto3.Session, arn: str, settings: Settings) -> dict[str, str]:
-    """An execution's parameters by name, with those of its source where it left the default.
+    """An execution's parameters by name; where it has the default, its source's value.
 
-    What a selective execution takes from an earlier one was made with that one's parameters.
+    Results that a selective execution takes from an earlier one were made with that one's parameters.
     """
     own = parameters_of(session, arn)
     described = session.client("sagemaker").describe_pipeline_execution(PipelineExecutionArn=arn)
@@ -157,7 +157,7 @@ def parameters(session: boto3.Session, arn: str, settings: Settings) -> dict[str
 
 
 def _without(typed: Sequence[str], option: str, value: str) -> list[str]:
-    """What was typed, less this option with a value that begins so, in either spelling."""
+    """The typed command without this option, in either spelling, where its value begins with `value`."""
     rest: list[str] = []
     items = iter(typed)
     for item in items:
@@ -170,7 +170,7 @@ def _without(typed: Sequence[str], option: str, value: str) -> list[str]:
 
 
 def _changes(refused: Refused, settings: Settings) -> list[_Change]:
-    """What may make the model better, the surest first."""
+    """What may improve the model, the most promising first."""
     changes = []
     if _is_random(refused.parameters.get(WEIGHTS, "")):
         changes.append(_Change("start from pretrained weights", pretrained=True))
@@ -180,20 +180,24 @@ def _changes(refused: Refused, settings: Settings) -> list[_Change]:
         counts = sorted(refused.pictures.items(), key=lambda item: item[1])
         sets = ["training.class_weights=true"]
         if not counts:
-            changes.append(_Change("if some classes have few pictures: let each count the same", sets=sets))
+            changes.append(
+                _Change("if some classes have few pictures: give all classes the same weight", sets=sets)
+            )
         elif counts[-1][1] >= IMBALANCE * counts[0][1]:
             (few, least), (many, most) = counts[0], counts[-1]
             uneven = f"{most} pictures of {many!r}, {least} of {few!r} in training"
-            changes.append(_Change(f"let each class count the same ({uneven})", sets=sets))
+            changes.append(_Change(f"give all classes the same weight ({uneven})", sets=sets))
     return changes
 
 
 def _accept(refused: Refused, settings: Settings, options: Sequence[str], served: str) -> Way:
-    """How the model passes as it is: the gate again, and what follows, with the results that there are."""
+    """How to accept the model as it is: run the gate and all that follows again, on the existing results."""
     found = _OPTION.search(refused.sentence)
     assert found
     defaults, given = _defaults(settings), refused.parameters
-    kept = {name: given[name] for name in TAIL if name in given and given[name] != defaults[name]}
+    # An endpoint that has become serverless lacks the parameters of instances.
+    asked = [name for name in TAIL if name in given and name in defaults]
+    kept = {name: given[name] for name in asked if given[name] != defaults[name]}
     if found[1] == "parameter":
         name, _, value = found[2].partition("=")
         kept[name] = value
@@ -201,7 +205,7 @@ def _accept(refused: Refused, settings: Settings, options: Sequence[str], served
     if found[1] == "set":
         upsert = shlex.join(["python", "scripts/upsert_pipeline.py", *options, "--set", found[2]])
         command = f"{upsert} && {command}"
-    return Way("take this model all the same" + (f", while {served} runs" if served else ""), command)
+    return Way("accept this model anyway" + (f", while {served} runs" if served else ""), command)
 
 
 def _start(first: str, arn: str, parameters: Mapping[str, str], options: Sequence[str]) -> str:

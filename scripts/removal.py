@@ -1,9 +1,9 @@
 """Deleting an endpoint, with the endpoint configs and models of its deployments.
 
 SageMaker does not record which endpoint an endpoint config was made for. Known are the config that an
-endpoint uses, the one that it is being updated to, and the previous one, which a rollback goes back to: they
-go with their endpoint unless another one has them, too. Older configs go with the last endpoint of the model
-package group; before that they are remains, with what a deletion that was cut off has left.
+endpoint uses, the one that it is being updated to, and the previous one, to which a rollback returns. These
+are deleted with their endpoint unless another endpoint has them. Older configs are deleted with the last
+endpoint of the model package group, or earlier as remains, with what an interrupted deletion left.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What goes: an endpoint with configs and models, or, without an endpoint, what none needs."""
+    """What to delete: an endpoint with its configs and models, or what no endpoint needs."""
 
     endpoint: str | None
     configs: tuple[str, ...]
     models: tuple[str, ...]
-    staying: tuple[str, ...] = ()  # configs that may be of another endpoint's earlier deployments
+    staying: tuple[str, ...] = ()  # configs that may belong to another endpoint's earlier deployments
 
 
 def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment:
     """The endpoint, and the configs and models that the deploying function left; None: the remains.
 
-    The function names configs and models after the model package and not after the endpoint
-    (entrypoints/deploy.py), so that endpoints share them. Ours are those whose models were made from packages
-    of the model package group `group`, less what another endpoint uses or would go back to. While another
-    endpoint serves the group, configs that `name` is not known to have had may be that one's, and stay.
+    The function names configs and models after the model package, not after the endpoint
+    (entrypoints/deploy.py), so that endpoints share them. This pipeline's are those whose models were made
+    from packages of the model package group `group`, except what another endpoint uses or would return to.
+    While another endpoint serves the group, configs that `name` is not known to have had may belong to that
+    one, and stay.
 
     Raises:
         Failure: there is no such endpoint, or it serves a model that is not of the group.
@@ -45,18 +46,18 @@ def find(sagemaker: SageMakerClient, name: str | None, group: str) -> Deployment
     """
     endpoints = served.names(sagemaker)
     if name is not None and name not in endpoints:
-        others = "name another one with --endpoint, or delete what no endpoint needs with --remains"
-        raise served.no_endpoint(sagemaker, name, group, "nothing is deleted", others)
+        remedy = "name another one with --endpoint, or delete what no endpoint needs with --remains"
+        raise served.no_endpoint(sagemaker, name, group, "nothing is deleted", remedy)
     needed = {endpoint: _configs_of(sagemaker, endpoint) for endpoint in endpoints}
     current, previous = needed.pop(name) if name else (set[str](), set[str]())
     own = current | previous
     others = set().union(*(configs for both in needed.values() for configs in both))
     listed = {config: _models_of(sagemaker, config) for config in _configs(sagemaker, group) | own | others}
     models_of = {config: models for config, models in listed.items() if models is not None}
-    models = set().union(*models_of.values()) | _models(sagemaker, group)
-    ours = {model for model in models if _is_of_group(sagemaker, model, group)}
-    for config in current:
-        if foreign := models_of.get(config, set()) - ours:
+    candidates = set().union(*models_of.values()) | _models(sagemaker, group)
+    ours = {model for model in candidates if _is_of_group(sagemaker, model, group)}
+    for used in current:
+        if foreign := models_of.get(used, set()) - ours:
             command.fail(
                 f"endpoint {name} serves {', '.join(sorted(foreign))}, which is not from model package group "
                 f"{group}; delete it with the AWS CLI if it is to go"
@@ -92,7 +93,7 @@ def find_all(sagemaker: SageMakerClient, endpoints: Collection[str], group: str)
 
 
 def delete(sagemaker: SageMakerClient, deployment: Deployment) -> None:
-    """Delete it all, the endpoint first: that ends the costs.
+    """Delete everything, the endpoint first: that ends the costs.
 
     Raises:
         ClientError: SageMaker refused, e.g. while the endpoint is being created or updated.
@@ -106,8 +107,8 @@ def delete(sagemaker: SageMakerClient, deployment: Deployment) -> None:
 
 
 def _configs_of(sagemaker: SageMakerClient, endpoint: str) -> tuple[set[str], set[str]]:
-    """The config that an endpoint uses with the one that it is being updated to; and the one noted before."""
-    from entrypoints.deploy import noted_previous  # it imports boto3, which --help need not wait for
+    """An endpoint's config, with the one that it is being updated to; and the previous one, from a tag."""
+    from entrypoints.deploy import noted_previous  # imports boto3, which --help does not need
 
     described = sagemaker.describe_endpoint(EndpointName=endpoint)
     pending = described.get("PendingDeploymentSummary")
@@ -129,12 +130,12 @@ def _models(sagemaker: SageMakerClient, group: str) -> set[str]:
 
 
 def _is_named_after(name: str, group: str) -> bool:
-    # ARNs, and what is named after them, may have lost the group's capitals.
+    # ARNs, and names derived from them, may have lost the group's capitals.
     return name.lower().startswith(f"{group.lower()}-")
 
 
 def _models_of(sagemaker: SageMakerClient, config: str) -> set[str] | None:
-    """The models of an endpoint config; None if it is gone, which an endpoint that it made outlives."""
+    """The models of an endpoint config; None if it is gone: its endpoint may outlive it."""
     try:
         described = sagemaker.describe_endpoint_config(EndpointConfigName=config)
     except ClientError as error:

@@ -1,7 +1,7 @@
-"""Write a report about a pipeline execution: one HTML file that needs nothing else.
+"""Write a report about a pipeline execution: one self-contained HTML file.
 
-Data, tuning, training, evaluation and endpoint of an execution in whatever state, on AWS or on the laptop,
-from what SageMaker and S3 hold. Sections without data explain why.
+It shows data, tuning, training, evaluation and endpoint of an execution in any state, on AWS or on the
+laptop, from what SageMaker and S3 hold. Sections without data explain why.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = command.settings(arguments)
     session = command.session(arguments, settings)
     with command.status("reading the execution"):
-        # They bring matplotlib, which --help need not wait for.
+        # They import matplotlib, which --help does not need.
         from scripts.reporting import page, sources
         from scripts.reporting.parts import Missing
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             html = page.render(found, ways)
         except ClientError as error:
             if aws_errors.is_missing(error):
-                if arguments.execution == LATEST:  # there is no pipeline, and this says so
+                if arguments.execution == LATEST:  # fails if there is no pipeline, and says so
                     command.live_pipeline(session.client("sagemaker"), settings)
                 command.fail(
                     f"there is no execution {arguments.execution} of {settings.pipeline_name}"
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(path: Path, html: str) -> None:
-    """Write the page, whole or not at all, and say where it lies."""
+    """Write the page, whole or not at all, and say where it is."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(html.encode(errors="replace"))  # a name may hold half a surrogate pair
     partial.replace(path)
@@ -77,7 +77,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     parser.add_argument("execution", metavar="EXECUTION", help="an execution's ARN, or latest")
     parser.add_argument("--output", metavar="FILE", type=Path, help="the file (report-ID.html)")
-    # run_local.py tells how it was called, for what can be tried after a refusal.
+    # run_local.py passes its own command line, for the suggestions after a refusal.
     parser.add_argument("--typed", help=argparse.SUPPRESS)
     parser.add_argument("--home", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

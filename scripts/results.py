@@ -1,4 +1,4 @@
-"""What a local execution left behind."""
+"""The results of a local execution."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """What an execution left behind, read from the service and its S3 folder."""
+    """An execution's results, read from the service and its S3 folder."""
 
     def __init__(self, home: Home, session: boto3.Session, execution: Execution) -> None:
         self._home = home
@@ -37,7 +37,7 @@ class Results:
         return metadata["Arn"].rpartition("/")[2] if metadata else None
 
     def output(self, step: str, name: str) -> Path | None:
-        """The folder of a processing step's output, None if it is not there."""
+        """The folder of a processing step's output; None if it does not exist."""
         job = self._job(step, "ProcessingJob")
         if job is None:
             return None
@@ -50,7 +50,7 @@ class Results:
         return path if path.exists() else None
 
     def trials(self) -> list[dict[str, Any]]:
-        """Every trial's hyperparameters and objective, best first."""
+        """All trials' hyperparameters and objectives, best first."""
         job = self._job("TuneHyperparameters", "TuningJob")
         if job is None:
             return []
@@ -76,7 +76,7 @@ class Results:
         return path if path.exists() else None
 
     def suspects(self) -> tuple[Path, int] | None:
-        """The archive with TrainModel's suspects.json, and how many labels it suspects; None without."""
+        """The archive with TrainModel's suspects.json, and its number of suspect labels; None without one."""
         job = self._job("TrainModel", "TrainingJob")
         if job is None:
             return None
@@ -87,7 +87,7 @@ class Results:
             return None
         try:
             content = json.loads(read_member(path) or "{}")
-        except (OSError, ValueError) as error:  # UnsafeArchive among them
+        except (OSError, ValueError) as error:  # includes UnsafeArchive
             command.fail(f"{path} cannot be read ({error}); train again, or look at what wrote it")
         return (path, content["found"]) if "found" in content else None
 
@@ -101,7 +101,7 @@ class Results:
         return {"model_package_arn": arn, "model_approval_status": package["ModelApprovalStatus"]}
 
     def summary(self) -> dict[str, Any]:
-        """Everything `--summary` holds but the time and the prediction."""
+        """All of `--summary` except the time and the prediction."""
         evaluation = self.output("EvaluateModel", "evaluation")
         split = self.output("SplitDataset", "summary")
         trials = self.trials()
@@ -155,17 +155,17 @@ class Results:
 
 
 def write_report(home: Home, arn: str, options: Sequence[str]) -> Path | None:
-    """Write an execution's report into the home; None, and a line that says why, if that fails.
+    """Write an execution's report into the home; if that fails, print why and return None.
 
-    In a process of its own: plots and pictures take memory that nobody needs afterwards.
+    Runs in its own process: plots and pictures take memory that is not needed afterwards.
 
     Args:
-        options: those of report.py that say where it finds the execution.
+        options: report.py's options for finding the execution.
     """
     folder = home.root / "reports"
     try:
         make_folder(folder)
-        sweep(folder.glob(".*.partial"))  # of a run that was killed
+        sweep(folder.glob(".*.partial"))  # left by a killed run
     except OSError as error:
         command.console.print(f"no report: {folder}: {error.strerror}", soft_wrap=True)
         return None

@@ -1,11 +1,11 @@
 """Imported by a command that runs as a file: puts the project's root first on sys.path.
 
-`python scripts/x.py` puts this folder there. The root belongs there, before site-packages, since PyPI has a
-package named `entrypoints`; this folder does not, or its modules could hide others. Imported as `scripts.x`
-(tests, mypy, import-linter, `python -m scripts.x`), a command needs none of this.
+`python scripts/x.py` puts this folder there. The root must be there instead, before site-packages, since PyPI
+has a package named `entrypoints`; this folder must not, since its modules could hide others. Imported as
+`scripts.x` (tests, mypy, import-linter, `python -m scripts.x`), a command does not need this.
 
-A .pth file in the environment would do it without a line in the commands, and would let every job on this
-machine import the whole project, which no container holds.
+A .pth file in the environment would do the same without a line in each command, but jobs on this machine
+could then import the whole project, which no container holds.
 """
 
 import signal

@@ -5,17 +5,16 @@
   run_local.py
 
 The first trains on your own pictures: flowers holds a folder for each class. The last takes scikit-learn's
-handwritten digits, of which there are enough for random weights. A few hundred pictures need pretrained ones:
-imagenet is torchvision's file (45 MB), downloaded once, or taken from torch's cache. Without a network give
-the file, --weights resnet18-f37072fd.pth, which another machine has fetched from
-https://download.pytorch.org/models/.
+handwritten digits, which are enough for random weights. A few hundred pictures need pretrained ones: imagenet
+is torchvision's file (45 MB), downloaded once, or taken from torch's cache. Without a network, fetch it on
+another machine from https://download.pytorch.org/models/ and give the file: --weights resnet18-f37072fd.pth.
 
-Starts the local service, uploads the pictures, upserts the very definition that upsert_pipeline.py would
-send to AWS, starts an execution, shows its steps and asks the endpoint about a test picture. Everything
-lies under the home folder and stays there.
+It starts the local service, uploads the pictures, upserts the same definition that upsert_pipeline.py would
+send to AWS, starts an execution, shows its steps and has the endpoint classify a test picture. Everything is
+kept under the home folder.
 
---resume goes on with the latest run of that home that was interrupted, killed or failed: what was finished
-is kept, trials included.
+--resume continues the home's latest run that was interrupted, killed or failed. Finished steps and trials are
+kept.
 """
 
 from __future__ import annotations
@@ -72,9 +71,9 @@ FEW_FOR_RANDOM_WEIGHTS = 5000
 
 @contextlib.contextmanager
 def dry_run(service: LocalService, arguments: argparse.Namespace) -> Iterator[Callable[[], str]]:
-    """Build the definition in a process of its own, meanwhile; the function given waits for it.
+    """Build the definition in its own process, in parallel; the returned function waits for it.
 
-    The SDK's 200 MiB and 4 s are gone by the time that training needs them.
+    So the SDK's 200 MiB and 4 s do not burden the training.
     """
     program = Path(__file__).with_name("upsert_pipeline.py")
     with start_process(
@@ -133,10 +132,10 @@ def begin(
 
 
 def go_on(session: boto3.Session, settings: Settings) -> str:
-    """Go on with the latest execution, if it has not succeeded; its ARN.
+    """Resume the latest execution, if it has not succeeded; return its ARN.
 
     Raises:
-        Failure: there is nothing to go on with.
+        Failure: there is nothing to resume.
     """
     sagemaker = session.client("sagemaker")
     pipeline = settings.pipeline_name
@@ -151,7 +150,7 @@ def go_on(session: boto3.Session, settings: Settings) -> str:
         retry(sagemaker, arn)
     elif status in ENDED:
         command.fail(f"--resume: {arn} is {status}, nothing is left to do; start a new run without --resume")
-    command.console.print(f"{arn}\ngoes on with what was finished", soft_wrap=True)
+    command.console.print(f"{arn}\ncontinues from what was finished", soft_wrap=True)
     return arn
 
 
@@ -161,14 +160,14 @@ def run(
     settings: Settings,
     start: Callable[[LocalService, boto3.Session], str],
 ) -> int:
-    """Start an execution or go on with one, follow it, predict, tell; the command's exit code."""
+    """Start or resume an execution, follow it, predict, report; return the command's exit code."""
     began = time.monotonic()
     arguments.local = service.url
     session = command.session(arguments, settings)
     arn = start(service, session)
     execution = follow(session, arn, POLL_S)
     results = Results(service.home, session, execution)
-    # A refusal is told at the end, with the ways on.
+    # A refusal is reported at the end, with the next steps.
     code = 1 if execution.refused else report(session, execution, POLL_S, lambda _: ())
     summary = results.summary()
     summary["endpoint_prediction"] = None
@@ -205,9 +204,9 @@ def run(
 
 
 def keep_serving(service: LocalService) -> None:
-    """Answer until Ctrl-C."""
+    """Serve until Ctrl-C."""
     example = f"python scripts/predict.py --local {service.url} PICTURE"
-    command.console.print(f"{service.url} goes on answering until Ctrl-C: {example}", soft_wrap=True)
+    command.console.print(f"{service.url} keeps serving until Ctrl-C: {example}", soft_wrap=True)
     for page in service.pages():
         command.console.print(f"in a browser: {page}", soft_wrap=True)
     while True:
@@ -229,20 +228,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help=f"imagenet: torchvision's, downloaded once; none: random; or a {contract.BACKBONE} file (none)",
     )
-    parser.add_argument("--home", type=Path, default=HOME, help=f"where everything lies ({HOME})")
+    parser.add_argument("--home", type=Path, default=HOME, help=f"the folder that keeps everything ({HOME})")
     parser.add_argument(
         "--server", choices=SERVERS, default=UVICORN, help="what serves the endpoint (uvicorn)"
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the latest run that did not succeed"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue the latest run that did not succeed")
     parser.add_argument("--open", action="store_true", help="show the report in the browser at the end")
-    parser.add_argument("--keep-serving", action="store_true", help="go on answering until Ctrl-C")
+    parser.add_argument("--keep-serving", action="store_true", help="keep serving until Ctrl-C")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="write the results as JSON")
     arguments = parser.parse_args(argv)
     arguments.typed = sys.argv[1:] if argv is None else list(argv)
     if arguments.local:
-        parser.error("run_local.py starts a service of its own; with --local use start_execution.py")
+        parser.error("run_local.py starts its own service; with --local use start_execution.py")
     begins = {
         "--data": arguments.data,
         "--weights": arguments.weights,
@@ -250,7 +247,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--exclude": arguments.exclude,
     }
     if arguments.resume and (given := [name for name, value in begins.items() if value]):
-        parser.error(f"--resume goes on with what was started: leave out {' and '.join(given)}")
+        parser.error(f"--resume continues what was started: leave out {' and '.join(given)}")
     if arguments.summary and not arguments.summary.absolute().parent.is_dir():
         parser.error(f"--summary {arguments.summary}: there is no such folder")
     if arguments.summary and arguments.summary.is_dir():
@@ -264,12 +261,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     home: Path = arguments.home.resolve()
     try:
-        Home(home).check()  # before anything is put there
+        Home(home).check()  # before anything is written there
     except UnfitHome as error:
         command.fail(str(error))
     if arguments.resume:
         if not home.is_dir():
-            command.fail(f"--resume: there is no {home}; name the --home of the run to go on with")
+            command.fail(f"--resume: there is no {home}; name the --home of the run to continue")
 
         def first(_: LocalService, session: boto3.Session) -> str:
             return go_on(session, settings)
@@ -309,11 +306,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"everything that was finished is kept in {home}; {shlex.join(resume)} goes on with it"
+            f"everything that was finished is kept in {home}; {shlex.join(resume)} continues from there"
         ) from None
     return code
 
 
 if __name__ == "__main__":
-    leave_on_signals()  # the first one through the service's stop()
+    leave_on_signals()  # the first through the service's stop()
     command.run(main)

@@ -4,7 +4,7 @@
   schedule_retraining.py --cron "0 3 ? * MON *" --timezone Europe/Berlin
   schedule_retraining.py --disable
 
-What is not named stays as it is. Without an option the schedule is shown.
+Settings that you do not name stay as they are. Without options, the command shows the schedule.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
 
 SETTINGS = ("name", "region", "scheduler_role", "schedule")
-# Retraining is in no hurry: this window lets the service spread its load.
+# Retraining is not urgent; this window lets the service spread its load.
 WINDOW_MINUTES = 15
-# What UpdateSchedule, which replaces the whole schedule, takes of GetSchedule's answer.
+# The members of GetSchedule's answer that UpdateSchedule takes; it replaces the whole schedule.
 KEPT = (
     "ActionAfterCompletion", "Description", "EndDate", "FlexibleTimeWindow", "GroupName", "KmsKeyArn", "Name",
     "ScheduleExpression", "ScheduleExpressionTimezone", "StartDate", "State", "Target",
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         scheduler.update_schedule(**schedule)
     _show(schedule)
     if arguments.local:
-        command.console.print("`python -m local` starts it, while it runs, at the begin of the window.")
+        command.console.print("`python -m local`, while it runs, starts it at the beginning of the window.")
     return 0
 
 
@@ -164,14 +164,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     when = parser.add_mutually_exclusive_group()
     when.add_argument(
-        "--rate", metavar="N UNIT", help='how often from now on, e.g. "7 days"; the first at once'
+        "--rate", metavar="N UNIT", help='how often from now on, e.g. "7 days"; the first time at once'
     )
     when.add_argument("--cron", metavar="FIELDS", help="minutes hours day-of-month month day-of-week year")
     parser.add_argument("--timezone", metavar="ZONE", help="of --cron, e.g. Europe/Berlin (UTC)")
     command.add_parameters(parser)
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--disable", dest="state", action="store_const", const="DISABLED", help="pause it")
-    state.add_argument("--enable", dest="state", action="store_const", const="ENABLED", help="go on with it")
+    state.add_argument("--enable", dest="state", action="store_const", const="ENABLED", help="resume it")
     state.add_argument("--delete", action="store_true", help="remove it")
     arguments = parser.parse_args(argv)
     if arguments.delete and (arguments.rate or arguments.cron or arguments.timezone or arguments.parameters):
@@ -191,7 +191,7 @@ def _target(
 ) -> dict[str, Any]:
     """The schedule's target: `live` with the pipeline, what the settings say and these parameters on top.
 
-    A dead-letter queue or a retry policy of the live target stays where the settings have none.
+    The live target's dead-letter queue and retry policy stay if the settings have none.
     """
     merged = {entry["Name"]: entry["Value"] for entry in pipeline_parameters(live)} | dict(parameters)
     values = [{"Name": name, "Value": value} for name, value in merged.items()]

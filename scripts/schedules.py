@@ -1,4 +1,4 @@
-"""The EventBridge Scheduler schedules that start the pipeline, whoever made them."""
+"""The EventBridge Scheduler schedules that start the pipeline, whoever created them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts import aws_errors
 if TYPE_CHECKING:
     from mypy_boto3_scheduler.client import EventBridgeSchedulerClient
 
-MAX_LISTED = 1000  # of an account's schedules; ten requests, a second or two
+MAX_LISTED = 1000  # an account's schedules; ten requests, 1 to 2 s
 
 
 def outdated(
@@ -24,8 +24,8 @@ def outdated(
 ) -> list[str]:
     """A line for each schedule of the pipeline that names a parameter which the definition lacks.
 
-    StartPipelineExecution refuses such a parameter, so that schedule starts nothing any more. What could not
-    be looked at has a line, too.
+    StartPipelineExecution refuses such a parameter, so that schedule no longer starts anything. What could
+    not be checked also gets a line.
 
     Args:
         which: what the lines call the definition.
@@ -61,7 +61,7 @@ def outdated(
             raise
         return [*lines, f"the schedules' parameters are not checked: {aws_errors.explain(error)}"]
     if "NextToken" in listed:
-        lines.append(f"of the account's schedules only {MAX_LISTED} were looked at")
+        lines.append(f"of the account's schedules only {MAX_LISTED} were checked")
     return lines
 
 

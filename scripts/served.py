@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,24 @@ from scripts import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """On what an endpoint runs: instances, or a ServerlessConfig. False where nobody knows."""
+
+    instance_type: str = ""
+    instance_count: int = 0
+    serverless: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.instance_type or self.serverless)
+
+    def __str__(self) -> str:
+        if self.serverless:
+            memory, at_once = self.serverless["MemorySizeInMB"], self.serverless["MaxConcurrency"]
+            return f"serverless, {memory} MB, at most {at_once} requests at once"
+        return f"{self.instance_count} {self.instance_type}" if self else "unknown instances"
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,7 @@ class Served:
     config: str
     model: str  # "" if the endpoint config is gone
     package: str  # its ARN; "" for a model without one
-    instance_type: str  # "" for a serverless endpoint
-    instance_count: int
-    serverless: dict[str, Any]  # its ServerlessConfig; empty on instances
+    hosting: Hosting
 
     @property
     def group(self) -> str:
@@ -45,16 +61,11 @@ class Served:
         return int(self.package.rpartition("/")[2])
 
     @property
-    def hosting(self) -> str:
-        """On what it runs, in words."""
-        if self.serverless:
-            return words(self.serverless)
-        return f"{self.instance_count} {self.instance_type}" if self.instance_type else "unknown"
-
-
-def words(serverless: dict[str, Any]) -> str:
-    """A ServerlessConfig in words."""
-    return f"serverless, {serverless['MemorySizeInMB']} MB, at most {serverless['MaxConcurrency']} at once"
+    def serves(self) -> str:
+        """What it serves, in words."""
+        if self.group:
+            return f"version {self.version} of {self.group}"
+        return f"model {self.model}, of no version" if self.model else "what nobody knows"
 
 
 def names(sagemaker: SageMakerClient) -> list[str]:
@@ -86,23 +97,30 @@ def find(sagemaker: SageMakerClient, endpoint: str) -> Served:
         config=config,
         model=variant.get("ModelName", ""),
         package=package,
-        instance_type=variant.get("InstanceType", ""),
-        instance_count=variant.get("InitialInstanceCount", 0),
-        serverless=dict(variant.get("ServerlessConfig", {})),
+        hosting=Hosting(
+            variant.get("InstanceType", ""),
+            variant.get("InitialInstanceCount", 0),
+            dict(variant.get("ServerlessConfig", {})),
+        ),
     )
+
+
+def find_any(sagemaker: SageMakerClient, endpoint: str) -> Served | None:
+    """The same; None if there is no such endpoint."""
+    try:
+        return find(sagemaker, endpoint)
+    except ClientError as error:
+        if aws_errors.is_missing(error):
+            return None
+        raise
 
 
 def of_group(sagemaker: SageMakerClient, group: str, default: str) -> Iterator[Served]:
     """The endpoints that serve a model package group, and the one named `default`, whatever it serves."""
     for name in names(sagemaker):
-        try:
-            found = find(sagemaker, name)
-        except ClientError as error:
-            if aws_errors.is_missing(error):  # deleted meanwhile
-                continue
-            raise
+        found = find_any(sagemaker, name)  # None: deleted meanwhile
         # ARNs may have lost the group's capitals.
-        if name == default or found.group.lower() == group.lower():
+        if found and (name == default or found.group.lower() == group.lower()):
             yield found
 
 

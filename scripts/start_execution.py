@@ -1,8 +1,8 @@
 """Start an execution of the pipeline, and with --wait follow it until its endpoint is InService.
 
---from STEP runs that step and all that follow it, with the results of an earlier execution for the rest:
-the service's selective execution. --retry goes on with an execution that failed or was stopped, under its
-own ARN, from the steps that failed. Exit code 1: the gate said no, or a step failed.
+--from STEP runs that step and all that follow it, and takes the rest from an earlier execution: the service's
+selective execution. --retry continues an execution that failed or was stopped, under its own ARN, from the
+steps that failed. Exit code 1: the gate said no, or a step failed.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.client import SageMakerClient
     from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
-# The rest is in the definition that was upserted. `deployment` has its say in the check of
-# EndpointInstanceCount, but how an update moves traffic is in the definition, too.
+# The rest is in the upserted definition. `deployment` matters for the check of EndpointInstanceCount; how an
+# update moves traffic is also in the definition.
 SETTINGS = ("name", "region")
 POLL_S = 5.0
 RETRIED = ("Failed", "Stopped")
 LATEST = "latest"
-# Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
+# Not in a path, nor in the line in which a training says that it continues without (entrypoints/debugger.py).
 _MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
 CHAMPION, EVALUATION = "FindChampion", "EvaluateModel"
 DEBUGGER_REMEDY = (
@@ -85,12 +85,12 @@ def start(
 def steps_from(definition: str, first: str) -> list[str]:
     """`first` and every step that needs it, directly or not; after a condition the steps of its branches.
 
-    FindChampion comes with EvaluateModel: SageMaker takes the outputs of steps that are not selected from the
-    earlier execution, a function's too, and what served then need not serve now. (Developer guide,
-    "Selective execution of pipeline steps".)
+    FindChampion is selected with EvaluateModel: SageMaker takes the outputs of unselected steps, including
+    functions, from the earlier execution, and the model that served then may no longer serve. (Developer
+    guide, "Selective execution of pipeline steps".)
 
     Raises:
-        Failure: there is no such step, or it lies in a branch, which is chosen with its condition.
+        Failure: there is no such step, or it is in a branch, which is chosen with its condition.
     """
     steps = json.loads(definition)["Steps"]
     names = [step["Name"] for step in steps]
@@ -99,7 +99,7 @@ def steps_from(definition: str, first: str) -> list[str]:
         reason = f"it goes with {branches[first]}" if first in branches else "no such step"
         command.fail(f"--from {first!r}: {reason}; choose one of {', '.join(names)}")
     chosen: list[str] = []
-    for step in steps[names.index(first) :]:  # a definition lists a step after those it needs
+    for step in steps[names.index(first) :]:  # a definition lists a step after those that it needs
         text, needed = json.dumps(step), step.get("DependsOn", [])
         if step["Name"] == first or any(f'"Steps.{name}.' in text or name in needed for name in chosen):
             chosen += [name for name, _ in planned([step])]
@@ -111,10 +111,10 @@ def steps_from(definition: str, first: str) -> list[str]:
 def report(
     session: boto3.Session, execution: Execution, poll_s: float, ways_on: Callable[[str], Sequence[Way]]
 ) -> int:
-    """Say how an execution ended, waiting for its endpoint; the command's exit code.
+    """Wait for an execution's endpoint and report how it ended; return the command's exit code.
 
     Args:
-        ways_on: what to try after what the gate said.
+        ways_on: what to try after the gate's refusal.
     """
     say = command.output.print
     if execution.refused:
@@ -149,7 +149,7 @@ def needed(definition: str, selected: Collection[str]) -> set[str]:
 
 
 def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
-    """The ARN of the newest execution that can serve as a source: it is over, and these steps succeeded.
+    """The ARN of the newest execution that can be a source: it has ended, and these steps succeeded.
 
     Raises:
         Failure: there is none.
@@ -170,7 +170,7 @@ def latest(sagemaker: SageMakerClient, pipeline: str, needs: set[str]) -> str:
 
 
 def retry(sagemaker: SageMakerClient, arn: str) -> None:
-    """Go on with an execution that failed or was stopped.
+    """Continue an execution that failed or was stopped.
 
     Raises:
         ClientError: AWS refused.
@@ -179,7 +179,7 @@ def retry(sagemaker: SageMakerClient, arn: str) -> None:
 
 
 def to_retry(sagemaker: SageMakerClient, live: DescribePipelineResponseTypeDef, named: str) -> str:
-    """The ARN of the execution to go on with: an ARN, an execution's id, or the latest.
+    """The ARN of the execution to continue: an ARN, an execution's id, or the latest.
 
     Raises:
         Failure: there is none, or it neither failed nor was stopped.
@@ -195,7 +195,7 @@ def to_retry(sagemaker: SageMakerClient, live: DescribePipelineResponseTypeDef, 
         arn = named if named.startswith("arn:") else f"{live['PipelineArn']}/execution/{named}"
     status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
     if status not in RETRIED:
-        command.fail(f"--retry: {arn} is {status}; only an execution that is Failed or Stopped goes on")
+        command.fail(f"--retry: {arn} is {status}; only a Failed or Stopped execution can continue")
     return arn
 
 
@@ -205,10 +205,10 @@ def check_debugger(
     selected: Sequence[str],
     arguments: argparse.Namespace,
 ) -> None:
-    """Refuse a start that would train under Debugger where AWS may not let this account use it.
+    """Refuse to start a training with Debugger if this account may not be allowed to use it.
 
     Raises:
-        Failure: it does not, or nobody knows; the split and every trial would be paid for in vain.
+        Failure: it is not allowed, or that is unknown; the split and all trials would be paid for in vain.
     """
     training = debugger.training_step(live["PipelineDefinition"])
     if training is None or (selected and training["Name"] not in selected):
@@ -262,19 +262,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="EXECUTION",
         nargs="?",
         const=LATEST,
-        help="go on with an execution, by ARN or id, from the steps that failed (default: the latest)",
+        help="continue an execution, by ARN or id, from the steps that failed (default: the latest)",
     )
     unsure = parser.add_mutually_exclusive_group()
     unsure.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
     unsure.add_argument(
-        "--assume-debugger", action="store_true", help="start without knowing whether it may use Debugger"
+        "--assume-debugger",
+        action="store_true",
+        help="start without knowing whether Debugger is allowed",
     )
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
     arguments = parser.parse_args(argv)
     if arguments.source and not arguments.first:
         parser.error("--source goes with --from")
     if arguments.retry and (arguments.first or arguments.parameters):
-        parser.error("--retry goes on with what was started: leave out --from and --parameter")
+        parser.error("--retry continues what was started: leave out --from and --parameter")
     return arguments
 
 
@@ -327,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"the execution goes on; stop it with aws sagemaker stop-pipeline-execution"
+            f"the execution continues; stop it with aws sagemaker stop-pipeline-execution"
             f" --pipeline-execution-arn {arn}"
         ) from None
 

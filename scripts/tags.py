@@ -1,4 +1,4 @@
-"""The tags that upserting puts on what it makes. Tags that others put there stay."""
+"""The tags that upserting puts on what it creates. Tags from others stay."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Tags = Mapping[str, str]
 
 
 def upserted_before(definition: str | None) -> dict[str, str]:
-    """The tags that an earlier upsert put there: its definition, the live one, has them at every job.
+    """The tags that an earlier upsert added: the live definition has them at every job.
 
-    So they can be told from the tags of others (a cost-allocation tool, CloudFormation, the answer that
-    debugger.py keeps); and the definition changes last, so that an upsert that was cut off is made good.
+    So they can be told from others' tags (a cost-allocation tool's, CloudFormation's, the answer that
+    debugger.py keeps). The definition changes last, so that the next upsert repairs an interrupted one.
     """
     steps = json.loads(definition)["Steps"] if definition else []
     jobs = [step["Arguments"] for step in steps if step["Type"] in {"Processing", "Tuning", "Training"}]
@@ -31,13 +31,13 @@ def upserted_before(definition: str | None) -> dict[str, str]:
 
 
 def update_sagemaker(client: SageMakerClient, arn: str, wanted: Tags, before: Tags) -> bool:
-    """Give a SageMaker resource the wanted tags instead of those that the upsert before gave it.
+    """Give a SageMaker resource the wanted tags in place of those from the previous upsert.
 
     Returns:
-        whether there was something to do.
+        whether anything changed.
 
     Raises:
-        ClientError: AWS refused; where the settings' tags are those of before, a permission may be missing.
+        ClientError: AWS refused. If the settings' tags have not changed, a missing permission is accepted.
     """
 
     def live() -> Tags:
@@ -63,7 +63,8 @@ def update_function(client: LambdaClient, arn: str, wanted: Tags, before: Tags) 
 
 
 def _changes(read: Callable[[], Tags], wanted: Tags, before: Tags) -> tuple[dict[str, str], list[str]]:
-    """The tags to add; the keys to remove: those of the upsert before, unless somebody changed the value."""
+    """The tags to add, and the keys to remove: those of the previous upsert, unless somebody changed the
+    value."""
     if not wanted and not before:
         return {}, []
     try:
@@ -71,7 +72,7 @@ def _changes(read: Callable[[], Tags], wanted: Tags, before: Tags) -> tuple[dict
     except ClientError as error:
         if not aws_errors.is_denied(error) or wanted != before:
             raise
-        command.console.print(f"tags are not looked at: {aws_errors.explain(error)}", soft_wrap=True)
+        command.console.print(f"tags are not checked: {aws_errors.explain(error)}", soft_wrap=True)
         return {}, []
     added = {key: value for key, value in wanted.items() if live.get(key) != value}
     removed = [key for key, value in before.items() if key not in wanted and live.get(key) == value]

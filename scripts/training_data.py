@@ -1,4 +1,4 @@
-"""The pictures that a run on this machine trains on: found, checked, and put into its bucket."""
+"""The pictures that a local run trains on: found, checked, and put into its bucket."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from scripts.upload_dataset import delete, look, split_url, upload, what, what_t
 if TYPE_CHECKING:
     import boto3
 
-# The digits are small and plain: fewer pixels and epochs than the parameters' defaults are enough.
+# The digits are small and simple: fewer pixels and epochs than the defaults are enough.
 DIGITS_PARAMETERS = {"Epochs": "4", "ImageSize": "32"}
 
 
 def find_dataset(
     data: str | None, home: Path, settings: Settings, excluded: Path | None = None
 ) -> tuple[Dataset, dict[str, str]]:
-    """The dataset that --data names, checked, less what --exclude lists, and the parameters that suit it.
+    """The dataset that --data names, checked and without what --exclude lists, and suitable parameters.
 
-    Says what the split will make of copies in a person's own folder. The datasets known by name have none
-    that it would refuse, and the look at them, which the split takes again, costs seconds.
+    Prints what the split will do with copies in a user's own folder. The datasets known by name have no
+    copies that the split would refuse, and checking them here, as the split does again, would cost seconds.
 
     Raises:
-        Failure: it cannot be had or cannot be trained on.
+        Failure: it cannot be read or downloaded, or cannot be trained on.
     """
     parameters: dict[str, str] = {}
     if data is None:
@@ -43,7 +43,7 @@ def find_dataset(
     else:
         folder = Path(data)
     try:
-        with command.status(f"looking at every picture of {folder}"):
+        with command.status(f"checking every picture of {folder}"):
             dataset = look(folder, settings)
             if excluded:
                 dataset = exclude(dataset, excluded)
@@ -56,7 +56,7 @@ def find_dataset(
 
 
 def dataset_name(data: str | None, dataset: Dataset) -> str:
-    """The name of the prefix for what --data names: two folders with the same name have two."""
+    """The prefix's name for a dataset: two folders of the same name have different ones."""
     if data is None or data == "hymenoptera":
         return dataset.root.name
     return f"{dataset.root.name}-{hashlib.sha256(bytes(dataset.root)).hexdigest()[:8]}"
@@ -66,7 +66,7 @@ def put_dataset(session: boto3.Session, dataset: Dataset, url: str) -> None:
     """Make the objects under `url` the pictures of the dataset.
 
     Raises:
-        Failure: something else put objects there, which are not for a run to delete.
+        Failure: something else put objects there, which a run must not delete.
     """
     s3 = session.client("s3")
     bucket, _ = split_url(url)

@@ -1,8 +1,8 @@
 """Upload a folder of pictures, one folder per class, to where the pipeline reads it.
 
-The dataset is checked first, by the rules of the split: what cannot be trained on is refused, a file that is
-not a picture is listed and left out, and what the split will make of copies is told. A picture that is there
-already is not sent again, so an interrupted upload goes on where it stopped.
+The command first checks the dataset by the split's rules: it refuses what cannot be trained on, lists and
+leaves out files that are not pictures, and says what the split will do with copies. Pictures that are already
+there are not sent again, so an interrupted upload continues where it stopped.
 
 A dataset has a prefix of its own: one above another dataset, or inside it, is refused. --delete removes only
 what uploads to the same prefix put there.
@@ -35,15 +35,16 @@ from scripts.owners import WORKERS, note, owned, refuse_another, refuse_nesting
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-# The user metadata that proves an object's content. An ETag does not: it is not an MD5 under KMS keys.
+# User metadata that proves an object's content. An ETag does not: with KMS keys it is not an MD5.
 SHA256 = "sha256"
 SETTINGS = ("bucket", "name", "region", "split")
-LISTED = 10  # names printed of a longer list
+LISTED = 10  # how many names are printed of a longer list
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What an upload did: numbers of pictures sent and already there, keys that the dataset lacks."""
+    """What an upload did: how many pictures it sent, how many were already there, keys that the dataset
+    lacks."""
 
     sent: int
     kept: int
@@ -53,11 +54,11 @@ class Upload:
 def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replaces: bool = False) -> Upload:
     """Put the usable pictures of a dataset under s3://bucket/prefix, each at its path in the dataset.
 
-    An object with the same size and SHA-256 (kept as user metadata) is not sent again; one that cannot
-    prove its content, or carries no note of its dataset, is.
+    Objects with the same size and SHA-256 (in their user metadata) are not sent again. Objects without that
+    proof, or without a note of their dataset, are.
 
     Args:
-        replaces: whether it takes the place of whatever dataset is there.
+        replaces: whether it replaces whatever dataset is there.
 
     Raises:
         Failure: the URL or a file's name does not suit S3, a file cannot be read, or another dataset lies
@@ -83,10 +84,10 @@ def upload(dataset: Dataset, url: str, s3: S3Client, progress: Progress, replace
             job.result()
             progress.advance(task)
     except KeyboardInterrupt:
-        executor.shutdown(cancel_futures=True)  # and wait for those under way
+        executor.shutdown(cancel_futures=True)  # and wait for those in progress
         there = sum(not job.cancelled() and job.exception() is None for job in jobs)
         raise KeyboardInterrupt(
-            f"{there} of {len(keys)} pictures are in {url} and stay there; run the command again to go on"
+            f"{there} of {len(keys)} pictures are in {url} and stay there; run the command again to continue"
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)
@@ -133,13 +134,13 @@ def _keys(dataset: Dataset, prefix: str) -> dict[str, Path]:
     """What goes to S3, by key: the pictures, and the tables that name their classes."""
     files = [file for part in dataset.images.values() for own in part.values() for file in own]
     names = {prefix + _relative(file, dataset.root): file for file in [*files, *dataset.tables]}
-    # Composed, as most systems write it: the same picture has the same key whoever uploads it. Where two have
-    # the name, each keeps its own form.
+    # Composed, as most systems write it, so that a picture has the same key whoever uploads it. If two
+    # pictures have that name, each keeps its own form.
     return {nfc(name) if nfc(name) not in names else name: file for name, file in names.items()}
 
 
 def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
-    """Key -> size in bytes of what lies under the prefix, without the console's empty folder objects."""
+    """Key -> size in bytes of the objects under the prefix, without the console's empty folder objects."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     objects = (item for page in pages for item in page.get("Contents", []))
     return {item["Key"]: item["Size"] for item in objects if not item["Key"].endswith("/")}
@@ -148,7 +149,7 @@ def _list(s3: S3Client, bucket: str, prefix: str) -> dict[str, int]:
 def _put(
     s3: S3Client, bucket: str, key: str, path: Path, sizes: Mapping[str, int], noted: Mapping[str, str]
 ) -> bool:
-    """Send one file, with what is noted of it, unless it is there already; whether it was sent."""
+    """Send one file with its metadata, unless it is already there; return whether it was sent."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -166,13 +167,13 @@ def _put(
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     if arguments.to:
-        arguments.reads = ("region", "split")  # the others make the default of --to
+        arguments.reads = ("region", "split")  # the others form the default of --to
     settings = command.settings(arguments)
     url = arguments.to or command.default(settings, "InputDataUrl")
     bucket, prefix = split_url(url)
     url = f"s3://{bucket}/{prefix}"
     try:
-        with command.status(f"looking at every picture of {arguments.folder}"):
+        with command.status(f"checking every picture of {arguments.folder}"):
             dataset = look(arguments.folder, settings)
             if arguments.exclude:
                 dataset = exclude(dataset, arguments.exclude)
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if regex := settings.split.label_regex:
         upsert = shlex.join(["python", "scripts/upsert_pipeline.py", "--set", f"split.label_regex={regex}"])
         command.console.print(
-            f"the pipeline has to know, too, what names the classes: {upsert}", soft_wrap=True
+            f"the pipeline also needs to know what names the classes: {upsert}", soft_wrap=True
         )
     if done.extra:
         delete_or_tell(s3, url, done.extra, arguments)
@@ -237,7 +238,7 @@ def add_label_regex(to: argparse.ArgumentParser) -> None:
 
 
 def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
-    """What the split will find of copies and groups, and leave out for that, a line each.
+    """The copies and groups that the split will find, and what it will leave out, one a line.
 
     Raises:
         DatasetError: what the split refuses.
@@ -259,7 +260,7 @@ def what_the_split_does(dataset: Dataset, settings: Settings) -> list[str]:
 
 
 def delete_or_tell(s3: S3Client, url: str, extra: Sequence[str], arguments: argparse.Namespace) -> None:
-    """Delete what is in S3 and not in the dataset, or say that the pipeline will train on it."""
+    """Delete objects that the dataset lacks, or warn that the pipeline will train on them."""
     bucket, _ = split_url(url)
     for key in extra[:LISTED]:
         command.console.print(f"not in the dataset: s3://{bucket}/{key}", soft_wrap=True)

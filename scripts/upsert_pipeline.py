@@ -1,6 +1,6 @@
-"""Create or update the pipeline, the function that deploys and the model package group.
+"""Create or update the pipeline, the deploying function and the model package group.
 
-Nothing is executed: start executions in Studio or with scripts/start_execution.py. --dry-run sends nothing;
+Nothing is executed: start executions in Studio or with scripts/start_execution.py. --dry-run changes nothing;
 it prints the definition on stdout and what would change in the live one on stderr.
 """
 
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribePipelineResponseTypeDef
 
 RUNTIME = "python3.12"
-# The function waits up to 90 s for an endpoint that is being deleted, and three times up to 30 s for what it
-# has just created; the rest is a few calls. A Lambda step may take 600 s (developer guide, "Lambda step").
+# The function waits up to 90 s for an endpoint that is being deleted, and three times up to 30 s for
+# resources that it has just created; the rest is a few calls. A Lambda step may take 600 s (developer guide,
+# "Lambda step").
 TIMEOUT_S = 240
 MEMORY_MB = 256
 
 
 def definition(settings: Settings) -> str:
-    """The pipeline's definition, canonical; asks nobody."""
+    """The pipeline's canonical definition; needs no network."""
     with command.status("building the definition"):
         from pipeline.pipeline import build_pipeline, pipeline_session  # 4 s: the SDK
 
@@ -49,11 +50,11 @@ def definition(settings: Settings) -> str:
 
 
 def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
-    """Put the code, the function, the group and the pipeline in place; what was done, a line each.
+    """Create or update code, function, group and pipeline; yield what was done, one a line.
 
     Raises:
         ClientError: AWS refused.
-        Failure: a wheel that the bundles bring cannot be fetched.
+        Failure: a wheel that the bundles include cannot be fetched.
     """
     bundles = code.bundles(package_source=settings.package_source)
     try:
@@ -162,7 +163,7 @@ def _upsert_pipeline(
         updated.append(f"{lines} lines of its definition")
     if live["RoleArn"] != settings.execution_role:
         updated.append("its role")
-    # Before the definition, from which the next upsert knows what this one put there (tags.py).
+    # Before the definition, which tells the next upsert what this one added (tags.py).
     retagged = tags.update_sagemaker(client, live["PipelineArn"], settings.resource_tags, tags_before)
     if updated:
         client.update_pipeline(**request)
@@ -180,7 +181,7 @@ def _dry_run(settings: Settings, session: boto3.Session, new: str) -> None:
     say = command.console.print
     try:
         live = command.find_pipeline(session.client("sagemaker"), settings)
-    except (BotoCoreError, ClientError) as error:  # the definition is worth having without an account
+    except (BotoCoreError, ClientError) as error:  # the definition is useful even without an account
         say(f"not compared with the live pipeline: {aws_errors.explain(error)}", soft_wrap=True)
         return
     if live is None:
@@ -212,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _dry_run(settings, session, definition(settings))
         return 0
     command.refuse_placeholders(settings, *command.UPSERTED)
-    _check(subject(arguments, settings, session, {}))  # before the SDK takes its time
+    _check(subject(arguments, settings, session, {}))  # before the slow import of the SDK
     new = definition(settings)
     for line in upsert(settings, session, new):
         command.output.print(line, soft_wrap=True)

@@ -68,7 +68,7 @@ def to_serve(versions: dict[int, Version], group: str, wanted: int | None, appro
     """The version to serve: `wanted`, else the newest that is Approved.
 
     Args:
-        approving: the command that approves the version that was named, too; None if it was that command.
+        approving: the command that approves the version that was named, too; "" if it was that command.
 
     Raises:
         Failure: there is no such version, or it is not Approved.
@@ -95,13 +95,13 @@ def to_serve(versions: dict[int, Version], group: str, wanted: int | None, appro
 def to_go_back_to(
     versions: dict[int, Version], current: Served, wanted: int | None, before: str = ""
 ) -> Version:
-    """The version to go back to: `wanted`, else `before`, else the newest before the current one.
+    """The version to return to: `wanted`, else `before`, else the newest before the current one.
 
-    `before` is the ARN of what was served before; a version between it and the current may have been put back
-    by VerifyEndpoint. All have to be approved.
+    `before` is the ARN of the version served before; VerifyEndpoint may have rolled back a version between it
+    and the current. All must be approved.
 
     Raises:
-        Failure: there is no such version, or it is served already.
+        Failure: there is no such version, or it is already served.
     """
     approved = {number: version for number, version in versions.items() if version.status == APPROVED}
     if wanted == current.version:
@@ -124,14 +124,14 @@ def to_go_back_to(
 
 
 def served_before(sagemaker: SageMakerClient, endpoint_arn: str) -> str:
-    """The ARN of the model package that the last deployment of another one replaced; "" if nobody knows."""
-    from entrypoints.deploy import noted_previous  # it imports boto3, which --help need not wait for
+    """The ARN of the model package that the last deployment of another one replaced; "" if unknown."""
+    from entrypoints.deploy import noted_previous  # imports boto3, which --help does not need
 
     config = noted_previous(sagemaker, endpoint_arn)
     try:
         return behind(sagemaker, config)[1] if config else ""
     except ClientError as error:
-        if aws_errors.is_missing(error):  # cleaned up meanwhile
+        if aws_errors.is_missing(error):  # deleted meanwhile
             return ""
         raise
 

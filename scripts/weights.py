@@ -1,9 +1,9 @@
-"""Check a file of pretrained weights, as a training job would, before anything is started or uploaded.
+"""Check a file of pretrained weights as a training job would, before you start or upload anything.
 
   weights.py resnet18-f37072fd.pth
 
-Exit codes: 0 it can be given as run_local.py --weights, or uploaded and named by PretrainedWeightsUrl; 2 it
-cannot, and one line says why.
+Exit codes: 0 you can give it to run_local.py --weights, or upload it and name it with PretrainedWeightsUrl; 2
+you cannot, and one line says why.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 if not __package__:
     import root  # noqa: F401
 
-import argparse
 import hashlib
 import json
 import os
@@ -49,10 +48,10 @@ _ZIP = "a zip archive"
 def find_weights(named: str, home: Path) -> Path | None:
     """The file that --weights names, checked; None for random weights.
 
-    "imagenet" is torchvision's file: in the home, in torch's own cache, or else downloaded into the home.
+    "imagenet" is torchvision's file, from the home or torch's own cache, else downloaded into the home.
 
     Raises:
-        Failure: there is no such file, it cannot be downloaded, or no training could begin with it.
+        Failure: there is no such file, it cannot be downloaded, or a training could not start from it.
     """
     if named == NONE:
         return None
@@ -71,7 +70,7 @@ def find_weights(named: str, home: Path) -> Path | None:
         )
     path = Path(named)
     check_file(path)
-    with command.status(f"looking at the weights in {path}"):
+    with command.status(f"checking the weights in {path}"):
         _check_network(path)
     return path
 
@@ -84,10 +83,10 @@ def put_weights(session: boto3.Session, settings: Settings, weights: Path) -> st
 
 
 def check_file(path: Path) -> None:
-    """Refuse, by its name and its first bytes, what cannot be a file of weights; torch is not imported.
+    """Refuse what cannot be a file of weights, by its name and first bytes; does not import torch.
 
     Raises:
-        Failure: there is no such file, or its content is none that training jobs read.
+        Failure: there is no such file, or training jobs cannot read its content.
     """
     name = command.shown(str(path))
     if path.is_dir():
@@ -110,9 +109,9 @@ def check_file(path: Path) -> None:
 
 
 def check_url(s3: S3Client, url: str) -> None:
-    """Refuse a PretrainedWeightsUrl that every trial would refuse; of a file only the first bytes are read.
+    """Refuse a PretrainedWeightsUrl that every trial would refuse; reads only a file's first bytes.
 
-    Where these credentials may not look, the jobs' role may: then the trials are asked.
+    If these credentials lack the permission, the jobs' role may have it: then the trials will tell.
 
     Raises:
         Failure: it holds no weights, several files of them, or something else under their name.
@@ -121,7 +120,7 @@ def check_url(s3: S3Client, url: str) -> None:
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
     try:
         listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
-        folder = prefix[: prefix.rfind("/") + 1]  # of which a job looks at the files, and not further down
+        folder = prefix[: prefix.rfind("/") + 1]  # a job reads its files, not its subfolders
         keys = {item["Key"].removeprefix(folder): item["Key"] for item in listed}
         names = {name: key for name, key in keys.items() if "/" not in name and not name.startswith(".")}
         found = [name for name in names if name.lower().endswith(contract.WEIGHTS_SUFFIXES)]
@@ -151,7 +150,7 @@ def check_url(s3: S3Client, url: str) -> None:
 
 
 def _content(path: Path) -> str:
-    """What a file holds: "torch", "safetensors", or anything else in words."""
+    """What a file holds: "torch", "safetensors", or a description of something else."""
     with path.open("rb") as file:
         kind = _kind(file.read(_HEAD_BYTES))
     if kind != _ZIP:
@@ -167,7 +166,7 @@ def _content(path: Path) -> str:
 
 
 def _kind(head: bytes) -> str:
-    """What a file holds that begins so: _ZIP, which torch.save writes among others, or as `_content` says."""
+    """What a file that begins so holds: _ZIP, which torch.save and others write, or as for `_content`."""
     if not head:
         return "empty"
     if head.startswith(b"PK\x03\x04"):
@@ -182,7 +181,7 @@ def _kind(head: bytes) -> str:
         return "the pointer of Git LFS; run git lfs pull"
     try:
         text = head.decode()
-    except UnicodeDecodeError as error:  # a letter may be cut in two at the end
+    except UnicodeDecodeError as error:  # the last letter may be cut in two
         text = head[: error.start].decode() if error.start > len(head) - 4 else ""
     if text and all(character.isprintable() or character.isspace() for character in text):
         return f"text that begins {json.dumps(text.strip()[:40], ensure_ascii=False)}"
@@ -190,10 +189,10 @@ def _kind(head: bytes) -> str:
 
 
 def _check_network(path: Path) -> None:
-    """Load the file into the network as a job does, in a process of its own: torch takes 200 MiB and seconds.
+    """Load the file into the network as a job does, in its own process: torch takes 200 MiB and seconds.
 
     Raises:
-        Failure: it cannot be read, is of another network, or holds NaN.
+        Failure: it cannot be read, belongs to another network, or holds NaN.
     """
     done = subprocess.run(
         [sys.executable, __file__, str(path)], capture_output=True, text=True, check=False, errors="replace"
@@ -204,9 +203,9 @@ def _check_network(path: Path) -> None:
 
 
 def _cached(name: str) -> Path | None:
-    """torchvision's file where torch.hub keeps its downloads, whole; None if it is not there.
+    """torchvision's file among torch.hub's downloads, if complete; else None.
 
-    Source: torch.hub.get_dir, which the documentation of torch.hub describes.
+    Source: torch.hub.get_dir, as documented in torch.hub's reference.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser()
@@ -220,9 +219,7 @@ def _digest(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.plain_parser(__doc__ or "")
     parser.add_argument("file", metavar="FILE", type=Path, help=f"a state dict of {BACKBONE.name}")
     path: Path = parser.parse_args(argv).file
     check_file(path)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from scripts import aws_errors, removal, served
 from scripts.belongings.thing import Thing, is_gone, wait_until
 from scripts.checks.check import Subject
-from scripts.checks.endpoints import price, told
+from scripts.endpoints import cost
 from scripts.prices import Prices
 
 
@@ -20,13 +20,12 @@ def endpoints(subject: Subject) -> Iterator[Thing]:
     sagemaker, settings = subject.client("sagemaker"), subject.settings
     prices = Prices(subject.session, settings.region)
     for item in served.of_group(sagemaker, settings.model_package_group_name, ""):
-        cost = "" if subject.local else told(item, price(prices, item))
         yield Thing(
             "endpoint",
             item.endpoint,
             partial(_delete_endpoint, sagemaker, item.endpoint),
             subject.aws("sagemaker", "delete-endpoint", f"--endpoint-name={item.endpoint}"),
-            cost,
+            "" if subject.local else cost(item.hosting, prices),
         )
 
 

@@ -245,7 +245,7 @@ class Records:
         record = self._execution.step(step)
         status = record["StepStatus"] if record else ""
         if record is None and self._execution.status not in ENDED:
-            return f"{step} has not started yet; the execution goes on."
+            return f"{step} has not started yet; the execution is still running."
         if record is None and self._execution.status == "Succeeded":
             return f"{step} was no part of this execution."
         if record is None:

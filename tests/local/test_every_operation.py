@@ -209,7 +209,7 @@ def scheduler_scenario(scheduler):
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """The answers to each operation, and the operations that the service has, but for Lambda and Scheduler."""
+    """The answers to each operation, and the operations of the services with a control plane."""
     answers, planes = {}, []
     init = ControlPlane.__init__
 

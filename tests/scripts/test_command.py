@@ -22,7 +22,7 @@ def client_error(code: str, message: str = "No.", **details: str) -> ClientError
 
 @pytest.fixture
 def run(tmp_path):
-    """Each command here is a process of its own, begun as a person begins it."""
+    """Each command here is a process of its own, started as a user starts it."""
 
     def run(script, *arguments, **extra):
         return subprocess.run(
@@ -47,9 +47,16 @@ def test_help_needs_no_environment(run, script):
     assert completed.stderr == ""
 
 
-def test_help_fits_the_terminal_and_keeps_the_examples(run):
-    lines = run("schedule_retraining.py", "--help", COLUMNS="60").stdout.splitlines()
-    assert '  schedule_retraining.py --rate "7 days" --parameter Epochs=10' in lines
+@pytest.mark.parametrize(
+    ("script", "example"),
+    [
+        ("schedule_retraining.py", '  schedule_retraining.py --rate "7 days" --parameter Epochs=10'),
+        ("weights.py", "  weights.py resnet18-f37072fd.pth"),
+    ],
+)
+def test_help_fits_the_terminal_and_keeps_the_examples(run, script, example):
+    lines = run(script, "--help", COLUMNS="60").stdout.splitlines()
+    assert example in lines
     assert max(map(len, lines)) <= 72  # the examples are the longest
     assert not [line for line in lines if len(line) > 60 and not line.startswith("  ")]
 

@@ -31,12 +31,10 @@ def test_the_verdict_comes_first_then_where_to_look_then_what_to_do(capsys):
     tell(SUMMARY, [Way("serve it", "python -m local")])
     assert (
         capsys.readouterr().out
-        == """
-Accepted: test accuracy 99.25 % of 269 pictures; of others like them 97.33 % to 99.79 % (95 % interval)
-best of 2 trials: batch_size 32, learning_rate 0.01235
-known: 95 % of the test pictures are like those of the training
-champion: Not compared
-the endpoint flowers says of a picture of ants: bees (99.99 %)
+        == """ Accepted: test accuracy 99.25 % of 269 pictures; for pictures like these 97.33 % to 99.79 % (95
+        % interval) best of 2 trials: batch_size 32, learning_rate 0.01235 known: 95 % of the test pictures
+        resemble the training pictures champion: Not compared the endpoint flowers classifies a picture of
+        ants as bees (99.99 %)
 
 Where to look
   report: file:///a%20home/reports/x.html
@@ -64,7 +62,7 @@ def test_a_refusal_is_told_without_the_option_that_is_among_the_ways_on(capsys):
 def test_few_pictures_are_said_to_be_few(capsys):
     tell(SUMMARY | {"test_images": 4}, [])
     out = capsys.readouterr().out
-    assert "Accepted: test accuracy 99.25 % of 4 pictures, too few to be sure; of others" in out
+    assert "Accepted: test accuracy 99.25 % of 4 pictures, too few to be sure; for pictures like these" in out
 
 
 @pytest.mark.parametrize("own", [True, False])

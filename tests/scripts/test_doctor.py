@@ -153,7 +153,7 @@ def test_an_account_in_which_the_pipeline_can_work(aws):
     )
     assert "ml.m5.xlarge for processing job usage: 8, of which 2 are in use" in found
     assert (
-        "image-classification is InService on 1 ml.m5.2xlarge: about 0.46 USD an hour, 337 a month" in found
+        "image-classification is InService on 1 ml.m5.2xlarge: 0.46 USD an hour, 337 a month" in found
     )
 
 

@@ -173,8 +173,8 @@ UNREADABLE = {
         for kind, content, words in (
             ("no JSON", b"{", "cannot be read (Expecting property name"),
             ("deep JSON", b"[" * 100_000, "cannot be read ("),
-            ("a list", b"[]", "its model.json is not one of this pipeline"),
-            ("no classes", b'{"classes": []}', "its model.json is not one of this pipeline"),
+            ("a list", b"[]", "its model.json is not this pipeline's"),
+            ("no classes", b'{"classes": []}', "its model.json is not this pipeline's"),
         )
     },
 }

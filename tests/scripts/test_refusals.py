@@ -36,10 +36,10 @@ def test_after_a_run_what_makes_the_model_better_comes_first(settings):
     assert ways == {
         "start from pretrained weights": f"{typed} --weights imagenet",
         "train longer": f"{typed} --parameter Epochs=8",
-        "let each class count the same (60 pictures of 'ants', 7 of 'bees' in training)": (
+        "give all classes the same weight (60 pictures of 'ants', 7 of 'bees' in training)": (
             f"{typed} --set training.class_weights=true"
         ),
-        "take this model all the same, while python -m local --home 'a home' runs": (
+        "accept this model anyway, while python -m local --home 'a home' runs": (
             "python scripts/start_execution.py --local=http://127.0.0.1:4566 --from CheckAccuracy"
             f" --source {ARN} --parameter AccuracyThreshold=0.68 --wait"
         ),
@@ -65,7 +65,7 @@ def test_what_is_done_already_is_not_said_again(settings):
     weighted = load(environ={}, overrides=["training.class_weights=true"])
     refused = Refused(LOW, ARN, {"PretrainedWeightsUrl": OWN}, {"ants": 60, "bees": 7})
     said = [way.what.partition(",")[0] for way in ways_of_run(refused, weighted, TYPED, "home")]
-    assert said == ["train longer", "take this model all the same"]
+    assert said == ["train longer", "accept this model anyway"]
     even = Refused(LOW, ARN, {"PretrainedWeightsUrl": OWN}, {"ants": 13, "bees": 7})
     assert "class" not in str(ways_of_run(even, settings, TYPED, "home"))
 
@@ -89,7 +89,7 @@ def test_after_a_start_the_split_is_kept_and_what_was_given_is_given_again(setti
         f" && {START} {kept} --parameter PretrainedWeightsUrl={place}resnet18-f37072fd.pth --wait"
     )
     upsert = "python scripts/upsert_pipeline.py --set=training.class_weights=true"
-    weighted = ways["if some classes have few pictures: let each count the same"]
+    weighted = ways["if some classes have few pictures: give all classes the same weight"]
     assert weighted == f"{upsert} && {START} {kept} --wait"
 
 

@@ -101,7 +101,7 @@ def test_wrong_arguments(run, refused, arguments, words):
 
 
 def test_a_report_that_fails_is_a_line_and_no_file(tmp_path, capsys):
-    """run_local.py goes on without it."""
+    """run_local.py continues without it."""
     assert write_report(Home(tmp_path), EXECUTION, ["--local=http://127.0.0.1:9"]) is None
     assert "no report: report.py: " in capsys.readouterr().err
     assert list((tmp_path / "reports").iterdir()) == []

@@ -194,7 +194,7 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run, tmp_
         said, *ways = done.stdout.splitlines()[1:]
         assert said.startswith("Refused. Test accuracy ")
         assert " is below AccuracyThreshold 0.99; --parameter AccuracyThreshold=" in said
-        assert ways[-2] == "take this model all the same:"
+        assert ways[-2] == "accept this model anyway:"
         way_on = ways[-1].strip()
         assert way_on.startswith("python scripts/start_execution.py --local=http://")
         assert "--parameter Epochs=2 " in ways[ways.index("train longer:") + 1]

@@ -63,8 +63,8 @@ def test_an_interrupted_run_leaves_no_process_and_says_what_was_kept(tmp_path, s
     assert last.startswith("run_local.py: interrupted: ") and str(home) in last
     assert "Traceback" not in errors
     assert not [p for p in family[1:] if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert last.endswith(f"python scripts/run_local.py --home={home} --resume goes on with it")
-    # What was kept can be read: the execution is there, and this service does not go on with it.
+    assert last.endswith(f"python scripts/run_local.py --home={home} --resume continues from there")
+    # What was kept can be read: the execution is there, and this service does not resume it.
     with LocalService(home, resume=False) as service:
         sagemaker = service.client("sagemaker")
         found = sagemaker.list_pipeline_executions(PipelineName="image-classification")
@@ -146,7 +146,7 @@ def test_a_disk_that_is_full_when_a_job_begins_ends_the_run_with_what_to_do(tmp_
     assert "SplitDataset Failed" in errors
     assert re.search(MESSAGE, output), output
     assert "Traceback" not in output + errors
-    # There is room again. That it failed was never written: a service that resumes would go on with it.
+    # There is room again. The failure was never written: a service that resumes would continue it.
     with LocalService(tmp_path / "home", resume=False) as service:
         found = service.client("sagemaker").list_pipeline_executions(PipelineName="image-classification")
     assert [e["PipelineExecutionStatus"] for e in found["PipelineExecutionSummaries"]] == ["Stopped"]

@@ -68,5 +68,5 @@ def test_an_account_with_very_many_is_looked_at_in_part(stub):
             {"MaxResults": 100, **more},
         )
     assert outdated(stub.client, PIPELINE, DEFINITION) == [
-        "of the account's schedules only 1000 were looked at"
+        "of the account's schedules only 1000 were checked"
     ]

@@ -40,6 +40,14 @@ UPSERTED = SETTINGS.keys() - SCHEDULED
 # What each command does something with, and the arguments that it cannot go without.
 COMMANDS = {
     "delete_endpoint": ({"name", "region"}, []),
+    "endpoints delete": ({"name", "region"}, ["delete"]),
+    "endpoints deploy": (
+        {"name", "region", "execution_role", *(key for key in SETTINGS if key.startswith("deployment."))},
+        ["deploy"],
+    ),
+    "endpoints list": ({"name", "region"}, ["list"]),
+    "endpoints rollback": ({"name", "region", "execution_role"}, ["rollback"]),
+    "endpoints show": ({"name", "region"}, ["show"]),
     "predict": ({"name", "region"}, ["PICTURE"]),
     "report": ({"name", "region"}, ["latest"]),
     "rollback": ({"name", "region", "execution_role", "endpoint_role"}, []),
@@ -60,7 +68,10 @@ class Taken(Exception):
 
 def test_these_are_all_the_commands():
     commands = {path.stem for path in SCRIPTS.glob("*.py") if "command.run(main)" in path.read_text()}
-    assert commands == COMMANDS.keys() | {"lock_wheels", "weights"}  # which take no settings
+    assert commands == {name.partition(" ")[0] for name in COMMANDS} | {
+        "lock_wheels",
+        "weights",
+    }  # which take no settings
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -72,7 +83,7 @@ def test_a_setting_has_an_effect_or_is_refused(monkeypatch, name):
         raise Taken
 
     monkeypatch.setattr(command, "settings", settings)
-    main = importlib.import_module(f"scripts.{name}").main
+    main = importlib.import_module(f"scripts.{name.partition(' ')[0]}").main
     reads, arguments = COMMANDS[name]
     for key, value in SETTINGS.items():
         given = f"{key}={value}"

@@ -60,7 +60,7 @@ def test_without_tags_nobody_is_asked(stub):
 def test_a_permission_is_missed_only_where_tags_have_changed(stub, capsys):
     stub.add_client_error("list_tags", "AccessDeniedException", "no ListTags")
     assert not tags.update_sagemaker(stub.client, ARN, {"a": "1"}, {"a": "1"})
-    assert "tags are not looked at: AWS refused ListTags" in " ".join(capsys.readouterr().err.split())
+    assert "tags are not checked: AWS refused ListTags" in " ".join(capsys.readouterr().err.split())
     stub.add_client_error("list_tags", "AccessDeniedException", "no ListTags")
     with pytest.raises(ClientError, match="no ListTags"):
         tags.update_sagemaker(stub.client, ARN, {"a": "2"}, {"a": "1"})

@@ -151,7 +151,7 @@ def test_a_running_execution(account, collect):
     assert (
         report.evaluation.reason == "EvaluateModel is still running; make the report again when it has ended."
     )
-    assert report.package.reason == "RegisterModel has not started yet; the execution goes on."
+    assert report.package.reason == "RegisterModel has not started yet; the execution is still running."
     assert "still running" in page.headline(report.run, report.evaluation).sentence
 
 
@@ -159,7 +159,7 @@ def test_an_execution_without_a_step(account, collect):
     account.steps().clear()
     account.answers["DescribePipelineExecution"][EXECUTION]["PipelineExecutionStatus"] = "Executing"
     report = collect()
-    assert report.data == Missing("SplitDataset has not started yet; the execution goes on.")
+    assert report.data == Missing("SplitDataset has not started yet; the execution is still running.")
     assert "No step has started." in page.render(report)
 
 
