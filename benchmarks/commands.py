@@ -27,7 +27,9 @@ DEFINITION_GOAL_S = 1.0
 # --help runs a command's top-level imports. The goal is for commands that need neither the SageMaker SDK
 # nor torch.
 COMMANDS = {
+    "cost": HELP_GOAL_S,
     "delete_endpoint": HELP_GOAL_S,
+    "executions": HELP_GOAL_S,
     "predict": HELP_GOAL_S,
     "schedule_retraining": HELP_GOAL_S,
     "start_execution": HELP_GOAL_S,

@@ -1,4 +1,4 @@
-"""How fast training pictures are prepared, stage by stage, as shares of a full fine-tuning step.
+"""The speed of preparing training pictures, stage by stage, as shares of a full fine-tuning step.
 
 ResNet18 at 224 px in batches of 32, all layers training, on this machine's processor. Pictures that are
 kept in memory are cropped, stacked and normalized at every step; others are decoded and resized before.
@@ -47,7 +47,7 @@ def median_s(action: Callable[[], object]) -> float:
 
 
 def training_step() -> Callable[[], None]:
-    """One step of full fine-tuning, from the normalized pixels to the changed weights, as in train.py."""
+    """One step of full fine-tuning, from normalized pixels to changed weights, as in train.py."""
     trained = cut(NETWORK, build(NETWORK, 2, None), "all")[1][1:].train()
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(trained.parameters(), fused=True)

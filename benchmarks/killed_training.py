@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +21,10 @@ from entrypoints.checkpoint import CONFIG_VARIABLE
 from entrypoints.contract import MODEL_WEIGHTS, RANDOM_WEIGHTS
 
 PICTURES = {"train": 9, "validation": 3}  # of each class
-ARGUMENTS = ["--epochs=10", "--batch_size=32", "--image_size=32", "--engines=0"]
+EPOCHS = 10
+ARGUMENTS = [f"--epochs={EPOCHS}", "--batch_size=32", "--image_size=32", "--engines=0"]
 STATE = "checkpoints"
+LOOK_S = 0.02
 
 
 def measure(
@@ -28,29 +32,28 @@ def measure(
 ) -> Counts:
     """Kill trainings of ResNet18 at random moments, that often in all.
 
-    An undisturbed training comes first: the others' weights are compared with its weights, and the kills are
-    spread over its duration, counted from each start. After `within_s` no other training begins.
+    An undisturbed training comes first: the others' weights are compared with its weights. Each kill falls
+    into a phase drawn from those that are left: the first epoch with what precedes it, another epoch, or what
+    follows the last one. There it waits a random share of the time that the phase took undisturbed. After
+    `within_s` no other training begins.
     """
     began_all = time.monotonic()
     rng, counts = random.Random(seed), Counts()
     _channels(folder)
-    began = time.monotonic()
-    if _start(folder, folder / "undisturbed", "undisturbed").wait() != 0:
-        raise RuntimeError("the undisturbed training failed")
-    span_s = time.monotonic() - began
-    expected = (folder / "undisturbed" / "model" / MODEL_WEIGHTS).read_bytes()
+    undisturbed = folder / "undisturbed"
+    took_s = _phases(_start(folder, undisturbed, "undisturbed"), undisturbed)
+    expected = (undisturbed / "model" / MODEL_WEIGHTS).read_bytes()
     while counts.kills < kills and time.monotonic() - began_all < within_s:
         counts.executions += 1
         outputs = folder / f"training-{counts.executions}"
         for attempt in range(kills + 1):
             began_at = time.time()
+            phase = rng.randint(_epochs(outputs), EPOCHS)
+            wait_s = rng.uniform(0, took_s[phase])
             process = _start(folder, outputs, f"attempt-{attempt}")
-            try:
-                process.wait(rng.uniform(0, span_s) if counts.kills < kills else None)
-                break
-            except subprocess.TimeoutExpired:
-                process.kill()
+            if counts.kills == kills or not _killed(process, outputs, phase, wait_s):
                 process.wait()
+                break
             counts.kills += 1
             saved_at = [path.stat().st_mtime for path in (outputs / STATE).glob("checkpoint-*")]
             counts.lost_s.append(time.time() - max([began_at, *saved_at]))
@@ -66,6 +69,40 @@ def measure(
         counts.failures += [f"half-written: {path}" for path in half]
         shutil.rmtree(outputs)
     return counts
+
+
+def _epochs(outputs: Path) -> int:
+    """How many epochs the attempts have ended."""
+    log = outputs / "log"
+    lines = (
+        re.findall(r"^epoch=(\d+) ", log.read_text(encoding="utf-8"), re.MULTILINE) if log.exists() else []
+    )
+    return max(map(int, lines), default=0)
+
+
+def _phases(process: subprocess.Popen[bytes], outputs: Path) -> list[float]:
+    """The seconds of each phase of a training: until its first epoch ends, the other epochs, what follows."""
+    moments = [time.monotonic()]
+    while process.poll() is None:
+        moments += [time.monotonic()] * (_epochs(outputs) + 1 - len(moments))
+        time.sleep(LOOK_S)
+    moments.append(time.monotonic())
+    if process.returncode != 0 or len(moments) != EPOCHS + 2:
+        raise RuntimeError("the undisturbed training failed")
+    return [later - earlier for earlier, later in itertools.pairwise(moments)]
+
+
+def _killed(process: subprocess.Popen[bytes], outputs: Path, phase: int, wait_s: float) -> bool:
+    """Kill a training that long after a phase began; False if it ended before."""
+    while process.poll() is None and _epochs(outputs) < phase:
+        time.sleep(LOOK_S)
+    try:
+        process.wait(wait_s)
+        return False
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
 
 
 def _channels(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The project's programs as child processes: their time and their memory."""
+"""Run the project's programs as child processes; measure their time and memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 SAMPLE_EVERY_S = 0.2
 MIB = 1 << 20
-# Runs a program's main() and prints its seconds, without those of starting Python and importing torch.
+# Runs a program's main() and prints its seconds, without starting Python and importing torch.
 TIMED = """
 import importlib, sys, time
 program = importlib.import_module(f"entrypoints.{sys.argv[1]}")
@@ -37,8 +37,8 @@ print(time.perf_counter() - began)
 class Peak:
     """The most memory that a process and all its descendants used at one time, in bytes.
 
-    `rss` counts a page that several processes share once for each of them; `pss` (Linux) divides it.
-    `processes` is how many there were at the peak of rss.
+    `rss` counts a page that several processes share once for each of them; `pss` (Linux) divides it among
+    them. `processes` is how many there were at the peak of rss.
     """
 
     rss: int = 0
@@ -47,7 +47,7 @@ class Peak:
 
 
 def sample(root: psutil.Process, peak: Peak) -> None:
-    """Take one look at a process and its descendants; those that end meanwhile are left out."""
+    """Sample a process and its descendants once; processes that end meanwhile are left out."""
     rss = pss = count = 0
     try:
         family = [root, *root.children(recursive=True)]
@@ -70,7 +70,7 @@ def watch(command: Sequence[str], **options: Any) -> tuple[float, Peak]:
     """Run a command to its end; return its seconds and its memory. `options` are subprocess.Popen's.
 
     Raises:
-        SystemExit: it failed, and has printed why; or it was interrupted.
+        SystemExit: it failed and has printed why, or it was interrupted.
     """
     began = time.perf_counter()
     child = subprocess.Popen(command, **options)
@@ -85,7 +85,7 @@ def watch(command: Sequence[str], **options: Any) -> tuple[float, Peak]:
     try:
         code = child.wait()
     except KeyboardInterrupt:
-        code = child.wait()  # it gets the interrupt, too, and ends what it started
+        code = child.wait()  # it also gets the interrupt, and ends what it started
     finally:
         ended.set()
         watcher.join()
@@ -95,10 +95,10 @@ def watch(command: Sequence[str], **options: Any) -> tuple[float, Peak]:
 
 
 def run(program: str, arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[float, Peak]:
-    """Run a program of entrypoints/; the seconds of its main(), and its memory.
+    """Run a program of entrypoints/; return the seconds of its main(), and its memory.
 
     Raises:
-        SystemExit: as `watch`.
+        SystemExit: like `watch`.
     """
     with tempfile.TemporaryFile("w+") as output:
         _, peak = watch(
@@ -119,11 +119,11 @@ def train(
 ) -> tuple[float, Peak, list[dict[str, Any]]]:
     """Run the training program on `folders` (channel -> folder), from random weights if there are none.
 
-    Its seconds, its memory and its record of each epoch. The unpacked model artifact stays at `artifact`, the
-    record at `measured`, where it appears epoch by epoch.
+    Returns its seconds, its memory and its record of each epoch. The unpacked model artifact stays at
+    `artifact`, the record at `measured`, where it grows epoch by epoch.
 
     Raises:
-        SystemExit: as `watch`.
+        SystemExit: like `watch`.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         job = Path(name)

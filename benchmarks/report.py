@@ -1,6 +1,6 @@
-"""How long `scripts/report.py` takes for a large test set, how much memory, and how large its page becomes.
+"""Time and memory of `scripts/report.py` for a large test set, and the size of its page.
 
-The execution is made up, in an account like that of the tests: S3 as files, laid out as AWS leaves it.
+The execution is generated, in an account like the tests': S3 as files, laid out as on AWS.
 
   python -m benchmarks.report --json report.json
 """

@@ -1,7 +1,9 @@
-"""From the bytes of a JPEG picture to the answer, over HTTP on the loopback: the model here and its peers.
+"""From a JPEG picture's bytes to the answer, over HTTP on the loopback: this project's endpoint and its
+peers.
 
-The servers take turns, each started again in every round, and get the same pictures and weights; figures are
-medians over the rounds. What cannot run here (no Java, no environment) is left out, and the table says why.
+The servers take turns, are restarted in every round, and get the same pictures and weights; figures are
+medians over the rounds. Servers that cannot run here (no Java, no environment) are left out, and the table
+says why.
 
   bash benchmarks/peers/environment.sh
   python -m benchmarks.serving --data hymenoptera_data --json serving.json
@@ -68,10 +70,10 @@ def middle(rounds: Sequence[Figures]) -> Figures:
 
 
 def alone(processes: int, *arguments: object, path: Path | None = None) -> list[float]:
-    """The figures of several processes of alone.py that work at the same time.
+    """The figures of several processes of alone.py that run in parallel.
 
     Raises:
-        SystemExit: one failed, and has said why.
+        SystemExit: one failed and has printed why.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(path or "")}
     command = [sys.executable, str(ROOT / "benchmarks" / "alone.py"), *map(str, arguments)]
@@ -94,7 +96,7 @@ def alone(processes: int, *arguments: object, path: Path | None = None) -> list[
 
 
 def limits(place: Place, pictures: Path) -> Figures:
-    """What decoding and the model alone allow, and with VNNI what the processor allows the model.
+    """The limits set by decoding and the model alone and, with VNNI, by the processor's speed.
 
     Without it torch has no fast product of int8, and its time says nothing.
     """
@@ -210,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     option = parser.add_argument
     option("--model", type=Path, metavar="FILE", help="a model archive; without it one is trained")
-    option("--data", type=Path, metavar="DIR", help="send the JPEG files below it, not generated ones")
+    option("--data", type=Path, metavar="DIR", help="send this folder's JPEG files instead of generated ones")
     option("--seconds", type=float, default=3.0, help="of each load (3)")
     option("--rounds", type=int, default=3, help="(3)")
     option("--only", nargs="+", choices=list(SERVERS), default=list(SERVERS), metavar="SERVER")
@@ -224,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"{arguments.data} holds no JPEG files; give --data a folder that does")
     if arguments.rounds < 1 or arguments.seconds <= 0 or arguments.soak < 0:
         parser.error("--rounds must be at least 1, --seconds above 0, --soak 0 or more")
-    # As Ctrl-C does: every server that runs is ended.
+    # Like Ctrl-C, so that all running servers are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         place, pictures = prepare(arguments, Path(name))

@@ -1,4 +1,4 @@
-"""What serving.py measured, as tables."""
+"""Tables of serving.py's figures."""
 
 from __future__ import annotations
 

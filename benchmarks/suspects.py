@@ -1,10 +1,10 @@
-"""Whether wrong labels are found: 5 % of them are flipped, and the training has to tell which.
+"""Whether the training finds wrong labels after 5 % of the labels are flipped.
 
-scikit-learn's digits from random weights and, where --data and --weights are given, ants and bees. The
-pictures of the training split are ranked by how suspect their labels are: as the training does it
-(entrypoints/suspects.py), by each of its judges alone, by the plain softmax of the trained network, and by
-other folds on features of the network as it was before. Of the first 5 %, precision and recall; also of
-suspects.json, which a rule ends; and the time that it adds to the training.
+It trains on scikit-learn's digits from random weights and, with --data and --weights, on ants and bees. It
+ranks the training pictures by how suspect their labels are: as the training does (entrypoints/suspects.py),
+by each of the training's judges alone, by the trained network's plain softmax, and by other folds on the
+untrained network's features. It reports precision and recall of the first 5 % and of suspects.json, whose
+length a rule decides, and the time that this adds to the training.
 
   python -m benchmarks.suspects --data hymenoptera_data --weights resnet18.pth --json suspects.json
 """
@@ -50,7 +50,7 @@ from entrypoints.serving import predictor
 from entrypoints.train import train
 from scripts.datasets import digits
 
-SHARE = 0.05  # of the labels: how many are flipped, and how many are looked at
+SHARE = 0.05  # share of the labels that are flipped, and of the pictures that are examined
 GOAL_TIME = 0.10
 HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 32, "epochs": 4},
@@ -63,7 +63,7 @@ Figures = dict[str, Any]
 
 
 def flip(source: Path, folder: Path, seed: int) -> set[str]:
-    """Copy the splits, some labels flipped; the files with a wrong one, as SPLIT/CLASS/NAME."""
+    """Copy the splits with some labels flipped; return the files with a wrong label, as SPLIT/CLASS/NAME."""
     random = np.random.default_rng(seed)
     wrong = set()
     for split in (TRAIN, VALIDATION):
@@ -98,7 +98,7 @@ class Clock:
 
 
 def trained(folder: Path, weights: Path | None, hp: Hyperparameters) -> tuple[float, float, suspects.Seen]:
-    """Train in this process: all seconds, those that suspects add, and what there was to judge labels by."""
+    """Train in this process; return all seconds, those that suspects add, and the evidence on labels."""
     (folder / PRETRAINED).mkdir()
     if weights:
         shutil.copy(weights, folder / PRETRAINED)
@@ -126,14 +126,14 @@ def trained(folder: Path, weights: Path | None, hp: Hyperparameters) -> tuple[fl
         for name, original in originals.items():
             setattr(suspects.Watched, name, original)
     seconds = time.perf_counter() - began
-    # The validation pictures are answered once more.
+    # Suspects predict the validation pictures once more.
     epochs = (folder / "output" / "epochs.csv").read_text().splitlines()
     again = float(epochs[-1].split(",")[epochs[0].split(",").index("validation_s")])
     return seconds, clock.seconds + again, kept[0]
 
 
 def untrained(files: Sequence[Path], classes: int, weights: Path | None, hp: Hyperparameters) -> Floats:
-    """What the network makes of pictures before it is trained."""
+    """The untrained network's features of pictures."""
     torch.manual_seed(hp.seed)
     backbone = BACKBONES[BACKBONE]
     network = build(backbone, classes, weights)
@@ -157,7 +157,7 @@ def softmax(model: predictor.Model, files: Sequence[Path]) -> Floats:
 
 
 def scored(probabilities: Floats, labels: npt.NDArray[np.int64], wrong: npt.NDArray[np.bool_]) -> Figures:
-    """Precision and recall of the pictures whose label is least probable beside another one."""
+    """Precision and recall of the pictures whose label is least probable compared with another one."""
     rows = np.arange(len(labels))
     others = probabilities.copy()
     others[rows, labels] = -1
@@ -204,7 +204,7 @@ def measure(name: str, source: Path, weights: Path | None, seed: int) -> Figures
 
 
 def split(data: Path, folder: Path) -> Path:
-    """A dataset's splits."""
+    """Split a dataset, unless that is done."""
     if not folder.is_dir():
         options = [f"--{name}={folder / name}" for name in (TRAIN, VALIDATION, TEST)]
         run("split", [f"--input={data}", *options, f"--summary={folder / 'summary'}"], {})
@@ -232,7 +232,7 @@ def table(name: str, found: Figures) -> Table:
     for way, row in found["ways"].items():
         result.add_row(f"first {SHARE:.0%} by {way}", f"{row['precision']:.0%}", f"{row['recall']:.0%}")
     row = found["listed"]
-    listed = f"the {row['suspects']:.0f} suspects of suspects.json, validation's too"
+    listed = f"the {row['suspects']:.0f} suspects of suspects.json, including validation pictures"
     result.add_row(listed, f"{row['precision']:.0%}", f"{row['recall']:.0%}")
     return result
 
@@ -242,8 +242,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="ants and bees, or other photographs")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="what --data is trained from")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each, with other labels flipped")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="initial weights for --data")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each, with different flipped labels"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
     keep_freed_memory()

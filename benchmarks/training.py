@@ -1,4 +1,4 @@
-"""Fine-tuning here against what people do: the PyTorch tutorial's loop, and a plain loop that is tuned well.
+"""Fine-tuning compared with common practice: the PyTorch tutorial's loop, and a plain, well-tuned loop.
 
 Each starts from the same weights and sees the same pictures. The floor is what the processor's convolutions
 alone would need for full fine-tuning.
@@ -44,7 +44,7 @@ WORKERS = 2
 # Both were chosen in a cross-validation of hymenoptera's training split (4 folds, 3 seeds): 93.0 %, where
 # 0.0015 in 12 epochs had 90.9 % and learning rates from 0.0002 to 0.0007 had 92.4 % or more.
 RECIPE: dict[str, Any] = {"epochs": 10, "learning_rate": 0.0003}
-# The peers write nothing that serves a model, and so do we not.
+# The peers write no engines for serving, so neither does this run.
 WITHOUT_ENGINES = {"engines": 0}
 FLOOR_BATCH = 32
 FLOOR_RUNS = 10
@@ -68,7 +68,8 @@ class Folder(Dataset[tuple[torch.Tensor, int]]):
 
 
 def usable(data: Path, folder: Path) -> Path:
-    """A folder with train and val that holds the pictures of `data`, and not what splitting would reject.
+    """A folder with train and val that holds the pictures of `data`, without those that splitting would
+    reject.
 
     Raises:
         DatasetError: `data` is not a dataset.
@@ -76,7 +77,7 @@ def usable(data: Path, folder: Path) -> Path:
     dataset = check_dataset(data)
     for part, name in ((TRAIN, "train"), (VALIDATION, "val")):
         for label, files in dataset.images[part].items():
-            copy(dataset, files, folder / name / label)
+            list(copy(dataset, files, folder / name / label))  # a generator
     return folder
 
 
@@ -129,12 +130,12 @@ def loop(data: Path, weights: Path, seed: int, epochs: int, plan: int, tuned: bo
 
 
 def ours(data: Path, weights: Path, seed: int, hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """Run the training program: its seconds, last accuracy, and median epoch's seconds but for validation.
+    """Run the training program: its seconds, last accuracy, and median epoch's seconds without validation.
 
     Starting Python and torch does not count.
 
     Raises:
-        SystemExit: it failed, and has said why.
+        SystemExit: it failed and has printed why.
     """
     folders = {TRAIN: data / "train", VALIDATION: data / "val"}
     seconds, _, history = train(folders, weights, {**hyperparameters, **WITHOUT_ENGINES, "seed": seed})
@@ -153,7 +154,7 @@ def work(images: int, validation_images: int) -> tuple[float, float]:
     everything = cut(NETWORK, build(NETWORK, 2, None), "all")[1]
 
     def count(layers: Sequence[nn.Module], pixels: int, backward: bool = False) -> float:
-        """For one picture: through all layers, of which only the last one trains."""
+        """For one picture through all layers, of which only the last one trains."""
         inputs = torch.zeros(2, 3, pixels, pixels, dtype=torch.uint8)
         for layer in layers[:-1]:
             inputs = layer(inputs)
@@ -177,7 +178,7 @@ def work(images: int, validation_images: int) -> tuple[float, float]:
 
 
 def floor_images_per_s() -> float:
-    """Images/s of full fine-tuning, were all of it as fast as a 3x3 convolution of 256 channels."""
+    """Images/s of full fine-tuning if all of it were as fast as a 3x3 convolution of 256 channels."""
     dtype = torch.bfloat16 if supports_bfloat16(torch.device("cpu")) else torch.float32
     convolution = (
         nn.Conv2d(256, 256, 3, padding=1, bias=False).to(dtype).to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
 """A tuning job through the local service: its wall time, and each trial's time that is not training.
 
-That is the time from the trial's creation to its end, when its model is in S3, less the time inside the
-training program's main(), which the program prints. Beside it the same trials, each started by the
+That is the time from the trial's creation to its end, when its model is in S3, minus the time inside the
+training program's main(), which the program prints. It is compared with the same trials started by the
 sagemaker-training toolkit.
 
   python -m benchmarks.tuning --data hymenoptera_data --weights resnet18.pth --json tuning.json
@@ -62,7 +62,7 @@ def fill(service: LocalService, data: Path, weights: Path) -> None:
 
 
 def request(name: str, trials: int, hyperparameters: dict[str, str]) -> dict[str, Any]:
-    """CreateHyperParameterTuningJob's request; of the same trials whoever starts them."""
+    """CreateHyperParameterTuningJob's request, with the same trials for both ways to start them."""
     regexes = {**METRIC_REGEXES, PROGRAM_SECONDS: rf"{PROGRAM_SECONDS}=([0-9.]+)"}
     return {
         "HyperParameterTuningJobName": name,
@@ -112,7 +112,7 @@ def request(name: str, trials: int, hyperparameters: dict[str, str]) -> dict[str
 
 
 def tune(sagemaker: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """Run a tuning job to its end; its figures.
+    """Run a tuning job to its end; return its figures.
 
     Raises:
         SystemExit: a trial failed.
@@ -164,7 +164,7 @@ def measure(data: Path, weights: Path, trials: int, epochs: int) -> dict[str, An
 
 
 def by_the_toolkit(sagemaker: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """As `tune`, with a service that forks no job."""
+    """Like `tune`, with a service that forks no jobs."""
     with patch.object(forks, "_forkable", return_value=False):
         return tune(sagemaker, asked)
 

@@ -1,13 +1,13 @@
-"""What the numbers beside a label are worth: probabilities, what is called unknown, and maps.
+"""How good the numbers next to a label are: probabilities, recognition of unknown pictures, and maps.
 
-Three models answer their test pictures and pictures of other things: scikit-learn's digits and generated
-shapes, trained from random weights, and ants and bees. Others are letters in the digits' own raster, blank
-pictures, the other models' pictures, and parts of photographs: of textures in scikit-image (`pip install
-scikit-image`), of a flower in scikit-learn.
+Three models classify their test pictures and pictures of other things: scikit-learn's digits and generated
+shapes, trained from random weights, and ants and bees. The other things are letters in the digits' raster,
+blank pictures, the other models' pictures, and parts of photographs: of textures in scikit-image (`pip
+install scikit-image`), of a flower in scikit-learn.
 
   python -m benchmarks.unknown --data hymenoptera_data --weights resnet18.pth --folder build/unknown
 
-What lies in --folder already (NAME/train, NAME/validation, NAME/test, NAME/model) is not made again.
+Splits and models that exist in --folder (NAME/train, NAME/validation, NAME/test, NAME/model) are reused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from scripts.datasets import digits
 
 GOAL_ECE, GOAL_AUROC, GOAL_TIME = 0.03, 0.95, 0.03
 OTHERS = 60  # pictures of each kind
-EXPLAINED = 40  # test pictures whose places are deleted
+EXPLAINED = 40  # test pictures whose places are blanked
 DRAWS = 1000
 REPEATS = 30
 SHAPES = ("circle", "cross", "square", "triangle")
@@ -56,7 +56,7 @@ Figures = dict[str, Any]
 
 
 def shapes(folder: Path, count: int = 250, side_px: int = 64) -> Path:
-    """White shapes of any size and turn, under as much noise as makes some hard to tell."""
+    """White shapes of any size and rotation, with enough noise to make some of them hard to recognize."""
     random = np.random.default_rng(0)
     outlines = {
         "cross": [
@@ -83,7 +83,7 @@ def shapes(folder: Path, count: int = 250, side_px: int = 64) -> Path:
 
 
 def letters() -> list[Image.Image]:
-    """Letters as the digits are: 8 x 8 pixels of 17 grey levels, enlarged."""
+    """Letters in the digits' form: 8 x 8 pixels of 17 gray levels, enlarged."""
     random = np.random.default_rng(0)
     folder = Path(matplotlib.get_data_path()) / "fonts/ttf"
     fonts = sorted(folder.glob("DejaVuSans*.ttf")) + sorted(folder.glob("DejaVuSerif*.ttf"))
@@ -102,7 +102,7 @@ def letters() -> list[Image.Image]:
 
 
 def blanks() -> list[Image.Image]:
-    """One grey each; every other one with a camera's noise."""
+    """One gray each; every other one with a camera's noise."""
     random = np.random.default_rng(1)
     pictures = []
     for number in range(OTHERS):
@@ -113,7 +113,7 @@ def blanks() -> list[Image.Image]:
 
 
 def parts(files: Sequence[Path], side_px: int = 200) -> list[Image.Image]:
-    """Squares out of large pictures, at random places."""
+    """Squares from random places of large pictures."""
     random = np.random.default_rng(2)
     pictures = [image.decode(file) for file in files]
     cut = []
@@ -125,7 +125,7 @@ def parts(files: Sequence[Path], side_px: int = 200) -> list[Image.Image]:
 
 
 def photographs() -> dict[str, list[Image.Image]]:
-    """Parts of photographs that packages bring."""
+    """Parts of photographs that packages contain."""
     flower = Path(sklearn.datasets.__file__).parent / "images" / "flower.jpg"
     found = {"a flower": parts([flower])}
     skimage = importlib.util.find_spec("skimage")
@@ -136,7 +136,7 @@ def photographs() -> dict[str, list[Image.Image]]:
 
 
 def prepare(folder: Path, source: Callable[[], Path], weights: Path | None, kind: str) -> Path:
-    """A dataset split below `folder`, and a model trained on it, where they are not there yet."""
+    """Split a dataset below `folder`, and train a model on it, unless they exist."""
     splits = (TRAIN, VALIDATION, TEST)
     if not (folder / TEST).is_dir():
         options = [f"--{name}={folder / name}" for name in splits]
@@ -148,7 +148,7 @@ def prepare(folder: Path, source: Callable[[], Path], weights: Path | None, kind
 
 
 def pictures_of(folder: Path, count: int) -> tuple[list[Image.Image], npt.NDArray[np.int64]]:
-    """Pictures of a split and their classes, spread evenly where there are more than `count`."""
+    """At most `count` pictures of a split and their classes, evenly spread."""
     _, files = read_split(folder)
     chosen = spread(files, count)
     return [image.decode(file) for file, _ in chosen], np.array([label for _, label in chosen])
@@ -160,7 +160,7 @@ def inputs(model: predictor.Model, pictures: Sequence[Image.Image]) -> predictor
 
 
 def ask(model: predictor.Model, pictures: Sequence[Image.Image]) -> tuple[predictor.Scores, Floats]:
-    """The scores of the classes, and how far each picture is from what is known."""
+    """The classes' scores, and each picture's distance from the training pictures."""
     scores, far = [], []
     for start in range(0, len(pictures), predictor.BATCH):
         batch = inputs(model, pictures[start : start + predictor.BATCH])
@@ -199,7 +199,7 @@ def unknown(
     test: tuple[predictor.Scores, Floats],
     others: dict[str, list[Image.Image]],
 ) -> Figures:
-    """AUROC and the share that passes as known, by the distance and by the highest probability."""
+    """AUROC and the share called known, by the distance and by the highest probability."""
 
     def doubt(scores: predictor.Scores) -> Floats:
         result: Floats = 1 - probabilities(scores, 1.0).max(axis=1)
@@ -259,7 +259,7 @@ def blanked(
 
 
 def seconds(model: predictor.Model) -> Figures:
-    """The least of several predictions on one thread, and what distance and map add, as shares of it."""
+    """The fastest of several predictions on one thread, and what distance and map add, as shares of it."""
     one = np.random.default_rng(0).normal(size=(1, 3, model.image_size, model.image_size)).astype(np.float32)
     ways: dict[str, Callable[[], object]] = {
         "scores": lambda: predictor.describe(model, predictor.predict(model, one)),
@@ -267,7 +267,7 @@ def seconds(model: predictor.Model) -> Figures:
         "map": lambda: predictor.recognize(model, one, explain=True),
     }
     least = dict.fromkeys(ways, float("inf"))
-    for _ in range(REPEATS):  # in turns, so that a busy moment hits all of them
+    for _ in range(REPEATS):  # in turns, so that busy moments affect all of them
         for name, way in ways.items():
             began = time.perf_counter()
             way()
@@ -337,8 +337,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="ants and bees, or other photographs")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="what --data is trained from (random)")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="where models and splits stay")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="initial weights for --data (random)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="folder for models and splits")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as passing:

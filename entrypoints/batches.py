@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from entrypoints import depth
 from entrypoints.depth import MAX_VALUE
 from entrypoints.folders import DatasetError
-from entrypoints.image import ImageError, decode, largest_value, preprocess
+from entrypoints.image import JPEG_RESERVE, ImageError, decode, largest_value, preprocess
 from entrypoints.program import in_threads
 
 # Pictures are cropped to at most this aspect ratio before they are kept.
@@ -86,7 +86,7 @@ class Pictures:
         return [read[number] if number in read else self.kept[number] for number in numbers]
 
     def _read(self, file: Path) -> torch.Tensor:
-        image = _decode(file, self.max_value)
+        image = _decode(file, self.resize, self.max_value)
         short, long = min(image.size), max(image.size)
         if long > short * MAX_ASPECT:
             excess = int(long - short * MAX_ASPECT)
@@ -103,7 +103,7 @@ def read_squares(
     """Pictures as serving sees them: uint8 of shape N x 3 x image_size x image_size."""
 
     def read(file: Path) -> torch.Tensor:
-        return torch.from_numpy(preprocess(_decode(file, max_value), image_size, resize))
+        return torch.from_numpy(preprocess(_decode(file, resize, max_value), image_size, resize))
 
     return torch.stack(_map(read, files))
 
@@ -154,8 +154,8 @@ def steps_per_epoch(count: int, batch_size: int, processes: int = 1) -> int:
     return max(1, min(-(-count // batch_size), count // (2 * processes)))
 
 
-def _decode(file: Path, max_value: int) -> Image.Image:
-    return _read(file, partial(decode, max_value=max_value))
+def _decode(file: Path, resize: int, max_value: int) -> Image.Image:
+    return _read(file, partial(decode, max_value=max_value, least_side=resize * JPEG_RESERVE))
 
 
 def _read(file: Path, look: Callable[[bytes], Seen]) -> Seen:

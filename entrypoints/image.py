@@ -9,16 +9,16 @@ import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pi_heif
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from entrypoints import depth
 from entrypoints.depth import MAX_VALUE
@@ -29,6 +29,9 @@ from entrypoints.depth import MAX_VALUE
 FORMATS = ("AVIF", "BMP", "HEIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 ACCEPTED = "AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP"  # their usual names
 MAX_PIXELS = 100_000_000
+# New models decode a large JPEG picture at 1/2, 1/4 or 1/8 of its size if its shorter side keeps at least
+# this many times the pixels that it is then resized to. benchmarks/decoding.py measures what that changes.
+JPEG_RESERVE = 4
 
 # First bytes of files that Pillow reads if they are complete, and of files often mistaken for pictures.
 _DAMAGED = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"RIFF": "WebP", b"BM": "BMP"}
@@ -85,7 +88,13 @@ class ImageError(ValueError):
     """Bytes that are not an accepted picture; the message completes "FILE ..."."""
 
 
-def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
+def least_side(preprocessing: Mapping[str, Any]) -> int:
+    """`decode`'s argument for a model, from model.json; models of earlier versions decode in full."""
+    pixels: int = preprocessing["resize"] * preprocessing.get("jpeg_reserve", 0)
+    return pixels
+
+
+def decode(source: bytes | Path, max_value: int | None = None, least_side: int = 0) -> Image.Image:
     """Decode a picture completely, turn it upright and convert it to RGB. Its bytes decide its format.
 
     Transparent pixels are laid over white.
@@ -93,6 +102,8 @@ def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
     Args:
         max_value: the 16-bit value that becomes 255, see depth.py. None: the smallest full scale that holds
         this picture's values, for display and comparisons.
+        least_side: if above 0, JPEG pictures in gray or RGB are decoded at the smallest of 1/1, 1/2, 1/4 and
+        1/8 of their size whose shorter side has at least this many pixels.
 
     Raises:
         ImageError: not a picture, truncated, not in FORMATS, above MAX_PIXELS, or its pixels are not gray or
@@ -100,6 +111,8 @@ def decode(source: bytes | Path, max_value: int | None = None) -> Image.Image:
         OSError: the file cannot be read.
     """
     with _opened(source) as image:
+        if least_side and min(image.size) >= 2 * least_side:
+            _shrink(image, least_side)
         # With several bands Pillow reads the upper 8 bits.
         wide = None if max_value == MAX_VALUE and not image.mode.startswith("I") else _values(image, source)
         if wide is None:
@@ -244,6 +257,12 @@ def _values(image: ImageFile.ImageFile, source: bytes | Path) -> depth.Values | 
         return depth.values(image, lambda: Image.open(again))
     except depth.RangeError as error:
         raise ImageError(str(error)) from None
+
+
+def _shrink(image: ImageFile.ImageFile, least_side: int) -> None:
+    """Have libjpeg decode at a fraction of the size: it skips most of the inverse transform's work."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode in ("L", "RGB"):
+        image.draft(None, (least_side, least_side))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -45,6 +45,7 @@ from entrypoints.debugger import Debugger
 from entrypoints.depth import MAX_VALUE
 from entrypoints.folders import DatasetError
 from entrypoints.hyperparameters import Hyperparameters, parse
+from entrypoints.image import JPEG_RESERVE
 from entrypoints.inputs import Inputs, Splits, class_balance, read_splits
 from entrypoints.journal import Journal
 from entrypoints.model import WeightsError, build, cut, find_weights, write_artifact
@@ -235,6 +236,7 @@ def train(hp: Hyperparameters) -> None:
             "image_size": hp.image_size,
             "resize": hp.resize,
             "max_value": max_value,
+            "jpeg_reserve": JPEG_RESERVE,
             "interpolation": "bilinear",
             "mean": list(backbone.mean),
             "std": list(backbone.std),

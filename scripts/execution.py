@@ -87,10 +87,10 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
     steps: list[dict[str, Any]] = []
     live = LiveProgress(session, _POLLS_PER_LOG * poll_s)
     estimates: dict[str, tuple[float, str]] = {}
-    with _display(lambda: _table(definition["Steps"], steps, details)) as show:
+    with _display(lambda: table_of(definition["Steps"], steps, details)) as show:
         while True:
             answer = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-            steps[:] = _steps(sagemaker, arn)
+            steps[:] = steps_of(sagemaker, arn)
             running = {step["StepName"]: _training(sagemaker, step) for step in steps}
             progress = live.of([job for jobs in running.values() for job in jobs])
             for step in steps:
@@ -108,7 +108,7 @@ def follow(session: boto3.Session, arn: str, poll_s: float) -> Execution:
                         )
                         head += _left(step, tuning.total, done, estimates)
                     else:
-                        head = _detail(sagemaker, step)
+                        head = detail(sagemaker, step)
                     details[name] = "\n".join([*filter(None, [head]), *lines])
                 if step["StepStatus"] in ENDED:
                     told.add(ending)
@@ -189,7 +189,7 @@ def planned(steps: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def succeeded(sagemaker: SageMakerClient, arn: str) -> set[str]:
     """The names of the steps that succeeded in an execution so far."""
-    return {step["StepName"] for step in _steps(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
+    return {step["StepName"] for step in steps_of(sagemaker, arn) if step["StepStatus"] == "Succeeded"}
 
 
 def parameters_of(session: boto3.Session, arn: str) -> dict[str, str]:
@@ -202,7 +202,8 @@ def parameters_of(session: boto3.Session, arn: str) -> dict[str, str]:
     return {item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]}
 
 
-def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
+def steps_of(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
+    """An execution's steps that have begun, in that order; each as ListPipelineExecutionSteps answers it."""
     pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
         PipelineExecutionArn=arn, SortOrder="Ascending"
     )
@@ -257,8 +258,8 @@ def _holds(step: dict[str, Any]) -> bool:
     return str(step["Metadata"]["Condition"]["Outcome"]).lower() == "true"
 
 
-def _detail(sagemaker: Any, step: dict[str, Any]) -> str:
-    """What users want to know about a step besides its status."""
+def detail(sagemaker: Any, step: dict[str, Any]) -> str:
+    """What a person wants to know of a step beside its status."""
     metadata = step.get("Metadata", {})
     if step["StepStatus"] == "Failed":
         # On AWS a failure's reason only points to the log; VerifyEndpoint writes its own.
@@ -318,7 +319,7 @@ def _rows(steps: list[dict[str, Any]], started: Mapping[str, dict[str, Any]]) ->
             yield from _rows(step["Arguments"].get(branch, []), started)
 
 
-def _table(planned: list[dict[str, Any]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
+def table_of(planned: list[dict[str, Any]], steps: list[dict[str, Any]], details: dict[str, str]) -> Table:
     started = {step["StepName"]: step for step in steps}
     table = Table(box=None, pad_edge=False)
     table.add_column("step", no_wrap=True)

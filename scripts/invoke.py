@@ -124,7 +124,7 @@ def transform(source: Path | bytes, preprocessing: Mapping[str, Any]) -> npt.NDA
         ImageError: not a picture.
         OSError: the file cannot be read.
     """
-    picture = image.decode(source, depth.of(preprocessing))
+    picture = image.decode(source, depth.of(preprocessing), image.least_side(preprocessing))
     pixels = image.preprocess(picture, preprocessing["image_size"], preprocessing["resize"])
     return image.normalize(pixels, preprocessing["mean"], preprocessing["std"])[np.newaxis]
 

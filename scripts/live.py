@@ -133,13 +133,15 @@ class LiveProgress:
         log.token = answer["nextForwardToken"]
 
     def _open(self, job: str) -> bool:
-        """Find a job's log; False if there is none yet."""
+        """Find a job's log; False where there is none yet."""
+        answer = self._client("sagemaker").describe_training_job(TrainingJobName=job)
+        # A step names its job by its ARN, in lower case (recorded); the log is called by the job's own name.
         found = self._client("logs").describe_log_streams(
-            logGroupName=GROUP, logStreamNamePrefix=STREAM.format(job=job)
+            logGroupName=GROUP, logStreamNamePrefix=STREAM.format(job=answer["TrainingJobName"])
         )["logStreams"]
         if not found:
             return False
-        given = self._client("sagemaker").describe_training_job(TrainingJobName=job)["HyperParameters"]
+        given = answer.get("HyperParameters", {})
         epochs = given.get("epochs", "").strip('"')
         self._logs[job] = _Log(int(epochs) if epochs.isdecimal() else 0, found[-1]["logStreamName"])
         return True

@@ -111,7 +111,7 @@ def ways_of_start(
     given = {
         name: value
         for name, value in refused.parameters.items()
-        if name in defaults and value != defaults[name] and not (name == WEIGHTS and _is_random(value))
+        if name in defaults and value != defaults[name] and not (name == WEIGHTS and is_random(value))
     }
     meanwhile = f", while {served} runs" if served else ""
     ways = []
@@ -151,7 +151,7 @@ def parameters(session: boto3.Session, arn: str, settings: Settings) -> dict[str
     chosen = {
         name: value
         for name, value in own.items()
-        if name in TAIL or not (value == defaults.get(name) or (name == WEIGHTS and _is_random(value)))
+        if name in TAIL or not (value == defaults.get(name) or (name == WEIGHTS and is_random(value)))
     }
     return {**parameters(session, source, settings), **chosen}
 
@@ -172,7 +172,7 @@ def _without(typed: Sequence[str], option: str, value: str) -> list[str]:
 def _changes(refused: Refused, settings: Settings) -> list[_Change]:
     """What may improve the model, the most promising first."""
     changes = []
-    if _is_random(refused.parameters.get(WEIGHTS, "")):
+    if is_random(refused.parameters.get(WEIGHTS, "")):
         changes.append(_Change("start from pretrained weights", pretrained=True))
     epochs = 2 * int(refused.parameters.get("Epochs", _defaults(settings)["Epochs"]))
     changes.append(_Change("train longer", {"Epochs": str(epochs)}))
@@ -219,6 +219,6 @@ def _defaults(settings: Settings) -> dict[str, str]:
     return {item.name: str(item.default) for item in execution_parameters(settings, "")}
 
 
-def _is_random(url: str) -> bool:
+def is_random(url: str) -> bool:
     """Whether PretrainedWeightsUrl stands for random weights: no default but the marker's (steps/code.py)."""
     return not url or "/code/random_weights/" in url or url.endswith(RANDOM_WEIGHTS)

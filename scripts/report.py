@@ -14,53 +14,39 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from botocore.exceptions import ClientError
-
 import scripts.command as command
 from entrypoints.contract import TRAIN
-from scripts import aws_errors, refusals
+from scripts import execution_names, refusals
 from scripts.refusals import LOCAL_URL, Refused, ways_of_run, ways_of_start
 
-LATEST = "latest"
 SETTINGS = ("name", "region")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
+    execution_names.check(arguments.execution)
     session = command.session(arguments, settings)
     with command.status("reading the execution"):
         # They import matplotlib, which --help does not need.
         from scripts.reporting import page, sources
         from scripts.reporting.parts import Missing
 
-        try:
-            arn = (
-                sources.newest(session, settings.pipeline_name)
-                if arguments.execution == LATEST
-                else arguments.execution
-            )
-            found = sources.collect(session, arn)
-            options = command.same_settings(arguments, SETTINGS)
-            counts = {} if isinstance(found.data, Missing) else found.data.counts.get(TRAIN, {})
-            given = refusals.parameters(session, arn, settings) if found.run.refusal else {}
-            refused = Refused(found.run.refusal, arn, given, counts)
-            if arguments.typed:
-                ways = ways_of_run(refused, settings, shlex.split(arguments.typed), arguments.home)
-            elif found.run.here:
-                ways = ways_of_start(refused, settings, [f"--local={LOCAL_URL}", *options], "python -m local")
-            else:
-                ways = ways_of_start(refused, settings, options)
-            html = page.render(found, ways)
-        except ClientError as error:
-            if aws_errors.is_missing(error):
-                if arguments.execution == LATEST:  # fails if there is no pipeline, and says so
-                    command.live_pipeline(session.client("sagemaker"), settings)
-                command.fail(
-                    f"there is no execution {arguments.execution} of {settings.pipeline_name}"
-                    f" in {settings.region}; give the ARN that start_execution.py printed, or latest"
-                )
-            raise
+        arn = execution_names.find(session.client("sagemaker"), settings, arguments.execution)[
+            "PipelineExecutionArn"
+        ]
+        found = sources.collect(session, arn)
+        options = command.same_settings(arguments, SETTINGS)
+        counts = {} if isinstance(found.data, Missing) else found.data.counts.get(TRAIN, {})
+        given = refusals.parameters(session, arn, settings) if found.run.refusal else {}
+        refused = Refused(found.run.refusal, arn, given, counts)
+        if arguments.typed:
+            ways = ways_of_run(refused, settings, shlex.split(arguments.typed), arguments.home)
+        elif found.run.here:
+            ways = ways_of_start(refused, settings, [f"--local={LOCAL_URL}", *options], "python -m local")
+        else:
+            ways = ways_of_start(refused, settings, options)
+        html = page.render(found, ways)
     write(arguments.output or Path(f"report-{arn.rpartition('/')[2]}.html"), html)
     return 0
 
@@ -75,14 +61,12 @@ def write(path: Path, html: str) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
-    parser.add_argument("execution", metavar="EXECUTION", help="an execution's ARN, or latest")
+    parser.add_argument("execution", metavar="EXECUTION", help=execution_names.NAMES)
     parser.add_argument("--output", metavar="FILE", type=Path, help="the file (report-ID.html)")
     # run_local.py passes its own command line, for the suggestions after a refusal.
     parser.add_argument("--typed", help=argparse.SUPPRESS)
     parser.add_argument("--home", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.execution != LATEST and not arguments.execution.startswith("arn:"):
-        parser.error(f"EXECUTION is {arguments.execution!r}; give an execution's ARN, or latest")
     if arguments.output and not arguments.output.absolute().parent.is_dir():
         parser.error(f"--output {arguments.output}: there is no such folder")
     if arguments.output and arguments.output.is_dir():

@@ -13,6 +13,7 @@ if not __package__:
 import argparse
 import json
 import re
+import shlex
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import scripts.command as command
 from config.parameters import WEIGHTS, check_assignments, execution_parameters
 from config.settings import Settings
-from scripts import debugger, refusals
+from scripts import debugger, estimate, execution_names, refusals
 from scripts.checks import quotas
 from scripts.checks.check import refuse, subject
 from scripts.execution import (
@@ -31,6 +32,7 @@ from scripts.execution import (
     succeeded,
     wait_for_endpoint,
 )
+from scripts.execution_names import LATEST
 from scripts.refusals import Refused, Way, ways_of_start
 from scripts.weights import check_url
 
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
 SETTINGS = ("name", "region")
 POLL_S = 5.0
 RETRIED = ("Failed", "Stopped")
-LATEST = "latest"
-# Not in a path, nor in the line in which a training says that it continues without (entrypoints/debugger.py).
+# Not in a path, nor in the line by which a training says that it goes on without (entrypoints/debugger.py).
 _MENTIONS_DEBUGGER = re.compile(r"(?<![\w/\\.~-])(?:sm)?debugger(?!\S*/)(?! records nothing)", re.IGNORECASE)
 CHAMPION, EVALUATION = "FindChampion", "EvaluateModel"
 DEBUGGER_REMEDY = (
@@ -178,24 +179,19 @@ def retry(sagemaker: SageMakerClient, arn: str) -> None:
     sagemaker.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=uuid.uuid4().hex)
 
 
-def to_retry(sagemaker: SageMakerClient, live: DescribePipelineResponseTypeDef, named: str) -> str:
-    """The ARN of the execution to continue: an ARN, an execution's id, or the latest.
+def to_retry(sagemaker: SageMakerClient, settings: Settings, named: str, option: str = "--retry") -> str:
+    """The ARN of the execution to go on with: an ARN, an execution's id, or the latest.
+
+    Args:
+        option: where it was named.
 
     Raises:
         Failure: there is none, or it neither failed nor was stopped.
     """
-    if named == LATEST:
-        found = sagemaker.list_pipeline_executions(
-            PipelineName=live["PipelineName"], SortBy="CreationTime", SortOrder="Descending", MaxResults=1
-        )["PipelineExecutionSummaries"]
-        if not found:
-            command.fail(f"--retry: pipeline {live['PipelineName']} has no execution yet")
-        arn = found[0]["PipelineExecutionArn"]
-    else:
-        arn = named if named.startswith("arn:") else f"{live['PipelineArn']}/execution/{named}"
-    status = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"]
+    found = execution_names.find(sagemaker, settings, named, option)
+    arn, status = found["PipelineExecutionArn"], found["PipelineExecutionStatus"]
     if status not in RETRIED:
-        command.fail(f"--retry: {arn} is {status}; only a Failed or Stopped execution can continue")
+        command.fail(f"{option}: {arn} is {status}; only an execution that is Failed or Stopped goes on")
     return arn
 
 
@@ -254,15 +250,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from", metavar="STEP", dest="first", help="run from this step on only")
     parser.add_argument(
         "--source",
-        metavar="ARN",
-        help="with --from: the execution whose results to use (default: the latest)",
+        metavar="EXECUTION",
+        help="with --from: the execution whose results to use, by id or ARN (default: the latest that fits)",
     )
     parser.add_argument(
         "--retry",
         metavar="EXECUTION",
         nargs="?",
         const=LATEST,
-        help="continue an execution, by ARN or id, from the steps that failed (default: the latest)",
+        help="go on with an execution, by id or ARN, from the steps that failed (default: the latest)",
     )
     unsure = parser.add_mutually_exclusive_group()
     unsure.add_argument("--probe-debugger", action="store_true", help=debugger.PROBE_HELP)
@@ -271,10 +267,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="start without knowing whether Debugger is allowed",
     )
+    parser.add_argument(
+        "--estimate", action="store_true", help="say what it would cost, step by step, and start nothing"
+    )
     parser.add_argument("--wait", action="store_true", help="follow it until the endpoint is InService")
     arguments = parser.parse_args(argv)
     if arguments.source and not arguments.first:
         parser.error("--source goes with --from")
+    if arguments.estimate and (arguments.retry or arguments.wait):
+        parser.error("--estimate is about a new execution and starts nothing: leave out --retry and --wait")
     if arguments.retry and (arguments.first or arguments.parameters):
         parser.error("--retry continues what was started: leave out --from and --parameter")
     return arguments
@@ -283,6 +284,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     settings = command.settings(arguments)
+    for option in ("source", "retry"):
+        if named := getattr(arguments, option):
+            execution_names.check(named, f"--{option}")
     values = check_assignments(execution_parameters(settings, ""), arguments.parameters)
     session = command.session(arguments, settings)
     sagemaker = session.client("sagemaker")
@@ -292,7 +296,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.first:
         selected = steps_from(live["PipelineDefinition"], arguments.first)
         needs = needed(live["PipelineDefinition"], selected)
-        source = arguments.source or (latest(sagemaker, settings.pipeline_name, needs) if needs else None)
+        if arguments.source and arguments.source != LATEST:
+            found = execution_names.find(sagemaker, settings, arguments.source, "--source")
+            source = found["PipelineExecutionArn"]
+        elif needs:
+            source = latest(sagemaker, settings.pipeline_name, needs)
         rest = f"; the rest comes from {source}" if source else ""
         command.console.print(f"running {', '.join(selected)}{rest}", soft_wrap=True)
         if EVALUATION in needs:
@@ -301,8 +309,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "serves now",
                 soft_wrap=True,
             )
+    if arguments.estimate:
+        estimate.of_new(session, settings, live["PipelineDefinition"], values, selected)
+        return 0
     if arguments.retry:
-        arn = to_retry(sagemaker, live, arguments.retry)
+        arn = to_retry(sagemaker, settings, arguments.retry)
         retry(sagemaker, arn)
     else:
         if WEIGHTS in values:
@@ -314,11 +325,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     command.output.print(arn, soft_wrap=True)
     if not arguments.wait:
         return 0
+    options = command.same_settings(arguments, SETTINGS)
+    if arguments.local:
+        options = [f"--local={arguments.local}", *options]
     try:
         execution = follow(session, arn, POLL_S)
-        options = command.same_settings(arguments, SETTINGS)
-        if arguments.local:
-            options = [f"--local={arguments.local}", *options]
+        if execution.status != "Succeeded" and not execution.refused:
+            show = shlex.join(
+                ["python", "scripts/executions.py", "show", execution_names.id_of(arn), *options]
+            )
+            command.console.print(f"the log of what failed: {show}", soft_wrap=True)
         return report(
             session,
             execution,
@@ -328,10 +344,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             ),
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"the execution continues; stop it with aws sagemaker stop-pipeline-execution"
-            f" --pipeline-execution-arn {arn}"
-        ) from None
+        stop = shlex.join(["python", "scripts/executions.py", "stop", execution_names.id_of(arn), *options])
+        raise KeyboardInterrupt(f"the execution goes on; stop it with {stop}") from None
 
 
 if __name__ == "__main__":

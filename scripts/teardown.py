@@ -35,7 +35,6 @@ SETTINGS = (
     "bucket",
     "execution_role",
     "lambda_role",
-    "scheduler_role",
     "deployment",
     "schedule",
 )

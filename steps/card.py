@@ -1,4 +1,4 @@
-"""The model package's card: what RegisterModel says of the model, in AWS's schema.
+"""The model package's card: RegisterModel's facts about the model, in AWS's schema.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry-details.html#model-card-schema
 """
@@ -33,7 +33,7 @@ NOT_STATED = "Not stated: set model_card.{} in pipeline.toml"
 
 @dataclass(frozen=True)
 class Text:
-    """A reference to a text that is JSON already."""
+    """A reference to a text that is already JSON."""
 
     value: Any
 
@@ -43,8 +43,8 @@ def content(
 ) -> Join:
     """The card as JSON on one line, which is what the member's pattern allows.
 
-    The member takes 100,000 characters, and this has at most 70,000 (tests/entrypoints/test_card.py). Of
-    Std:Join and Std:JsonGet no limit is published.
+    The member takes 100,000 characters; this has at most 70,000 (tests/entrypoints/test_card.py). No limit of
+    Std:Join and Std:JsonGet is published.
     """
     stated = context.settings.model_card
     card = {
@@ -89,10 +89,10 @@ def content(
 
 
 def json_text(value: Any) -> Join:
-    """A value as JSON that is put together when it runs.
+    """A value as JSON that is composed when the step runs.
 
-    A reference in it stands for a string; what it refers to must need no escape in JSON, such as an ARN or a
-    URL that the pipeline makes.
+    A reference in it becomes a string; its value must need no escaping in JSON, like the pipeline's ARNs and
+    URLs.
     """
     pieces: list[Any] = []
     for piece in _pieces(value):

@@ -1,4 +1,4 @@
-"""FindChampion: the deploying function finds the model that a new one has to be as good as."""
+"""FindChampion: the deploying function finds the model with which a new one is compared."""
 
 from entrypoints.contract import (
     CHAMPION,
@@ -15,7 +15,7 @@ NAME = "FindChampion"
 
 
 def build(context: Context, training: TrainingStep) -> LambdaStep:
-    """An invocation of the deploying function, after the training: what serves may change meanwhile."""
+    """An invocation of the deploying function, after the training: the serving model may change meanwhile."""
     return LambdaStep(
         name=NAME,
         display_name="Find champion",

@@ -1,7 +1,7 @@
-"""How entrypoints/ gets to the containers: as bundles with the digest of their files as S3 key.
+"""Pack entrypoints/ for the containers, in bundles whose S3 key is the digest of their files.
 
-The same bytes always have the same key, so building a definition computes addresses without any
-request, and `upload` puts only what is missing. Needs no SageMaker SDK.
+The same bytes always have the same key, so building a definition computes addresses without any request, and
+`upload` sends only missing bundles. Needs no SageMaker SDK.
 """
 
 import ast
@@ -29,7 +29,7 @@ TRAINING_PROGRAM = f"{PACKAGE}/train.py"
 LAUNCHER = "run.sh"
 FUNCTION_HANDLER = f"{PACKAGE}.deploy.handler"
 
-# Bundle -> its program, how it travels, and the requirements that its image lacks.
+# Bundle -> its program, its form in S3, and the requirements that its image lacks.
 _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]] = {
     "split": ("split", "files", ("split.txt",)),
     "tune": ("train", "tar", ("tune.txt",)),
@@ -45,8 +45,8 @@ _PROGRAMS: dict[str, tuple[str, Literal["tar", "files", "zip"], tuple[str, ...]]
 class Bundle:
     """Files by their paths in the container, and their form in S3.
 
-    `locks` are the wheels that are added, by folder. The files include the text of each lock, so the
-    digest covers the wheels, too.
+    `locks` are the added wheels, by folder. The files include each lock's text, so the digest also covers the
+    wheels.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Bundle:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over sorted paths and bytes, not over an archive: its bytes depend on the compressor."""
+        """sha256 over sorted paths and bytes, not over an archive, whose bytes depend on the compressor."""
         digest = hashlib.sha256()
         for path, content in sorted(self.files.items()):
             for part in (path.encode(), content):
@@ -76,11 +76,11 @@ class Bundle:
 
 
 def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bundle]:
-    """Every bundle by name: those of the programs, and the markers random_weights and no_champion.
+    """All bundles by name: the programs', and the markers random_weights and no_champion.
 
-    `package_source` is the setting: packages that the images lack come with them ("bundle") or are installed
-    from the package index.
-    Raises FileNotFoundError when a program or a requirements file is missing under `root`.
+    `package_source` is the setting: bundles include the packages that the images lack ("bundle"), or jobs
+    install them from the package index. Raises FileNotFoundError if a program or a requirements file is
+    missing under `root`.
     """
     made = {}
     for name, (program, form, requirements) in _PROGRAMS.items():
@@ -104,9 +104,9 @@ def bundles(root: Path = ROOT, *, package_source: str = "index") -> dict[str, Bu
 
 
 def _with_wheels(bundle: Bundle, root: Path) -> Bundle:
-    """The bundle with the packages that its image lacks; TrainModel's also with those for the artifact.
+    """The bundle with the packages that its image lacks; TrainModel's also has those for the artifact.
 
-    The trials' artifacts are never served.
+    Trials' artifacts are never served.
     """
     locks = {"wheels": wheels.locked(bundle.name, root)}
     offline = {"requirements.txt": wheels.offline(bundle.files["requirements.txt"])}
@@ -130,11 +130,11 @@ def url(settings: Settings, name: str, digest: str) -> str:
 
 
 def upload(s3_client: Any, settings: Settings, all_bundles: Iterable[Bundle]) -> list[str]:
-    """Upload what is missing in the settings' bucket; return the URIs of the new objects.
+    """Upload the bundles that the settings' bucket lacks; return the URIs of the new objects.
 
-    `s3_client` is boto3's. The deploying function's zip is left out: Lambda takes it directly.
-    Raises botocore's ClientError when the bucket is missing or may not be used, and WheelsError when the
-    package index does not give what a bundle brings.
+    `s3_client` is boto3's. The deploying function's zip is left out: Lambda takes it directly. Raises
+    botocore's ClientError if the bucket is missing or may not be used, and WheelsError if the package index
+    lacks a wheel of a bundle.
     """
     uploaded = []
 
@@ -165,7 +165,7 @@ def _exists(s3_client: Any, bucket: str, key: str) -> bool:
 
 
 def _serving_files(root: Path) -> set[str]:
-    """The files that training copies into the artifact, without stray ones such as an editor's backups."""
+    """The files that training copies into the artifact, without strays such as an editor's backups."""
     names = {
         path.name
         for path in (root / PACKAGE / "serving").iterdir()
@@ -188,9 +188,9 @@ def _with_imports(root: Path, paths: set[str]) -> set[str]:
     return done
 
 
-@cache  # most modules are in most bundles
+@cache  # cached: most modules are in most bundles
 def _imports(module: bytes) -> frozenset[str]:
-    """Where the modules of the package that one of them imports, anywhere in it, may lie."""
+    """Possible files of the package's modules that a module imports, anywhere in its code."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(module)):
         if isinstance(node, ast.ImportFrom) and node.module:

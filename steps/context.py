@@ -50,7 +50,7 @@ class Context:
         )
 
     def step_retries(self) -> list[RetryPolicy]:
-        """For every step with retries: faults of the service."""
+        """For all steps with retries: faults of the service."""
         retries = self.settings.retries
         if retries.max_attempts == 0:
             return []
@@ -58,7 +58,7 @@ class Context:
         return [StepRetryPolicy(types, retries.backoff_rate, retries.interval_s, retries.max_attempts)]
 
     def job_retries(self, internal_errors: bool = True) -> list[RetryPolicy]:
-        """For steps that start a job: also missing and lost instances."""
+        """For steps that start a job: also unavailable and lost instances."""
         retries = self.settings.retries
         if retries.max_attempts == 0:
             return []

@@ -21,7 +21,7 @@ NAME = "DeployEndpoint"
 
 
 def build(context: Context, registering: RegisterStep) -> LambdaStep:
-    """An invocation of the deploying function, which exists under its ARN before the pipeline runs."""
+    """An invocation of the deploying function, which exists before the pipeline runs."""
     parameters, deployment = context.parameters, context.settings.deployment
     hosting = (
         {SERVERLESS_CONFIG: deployment.serverless}

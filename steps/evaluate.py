@@ -1,4 +1,4 @@
-"""EvaluateModel: predict the test images with the code that will serve."""
+"""EvaluateModel: classify the test images with the code that will serve."""
 
 from config import images
 from entrypoints.contract import (
@@ -26,7 +26,7 @@ CARD = PropertyFile(name="ModelCard", output_name=OUTPUT, path=PACKAGE_CARD)
 def build(
     context: Context, splitting: ProcessingStep, training: TrainingStep, finding: LambdaStep
 ) -> ProcessingStep:
-    """A processing job in the serving image, so it measures what users get."""
+    """A processing job in the serving image, so that it measures what users will get."""
     champion, gate = finding.properties.Outputs, context.settings.gate
     return processing_step(
         context,
@@ -75,5 +75,5 @@ def report_url(step: ProcessingStep) -> Join:
 
 
 def samples_url(step: ProcessingStep) -> Join:
-    """The S3 prefix of a few test pictures and what the evaluation answered, as a reference."""
+    """The S3 prefix of a few test pictures and the evaluation's answers, as a reference."""
     return Join(on="/", values=[output_url(step, OUTPUT), f"{SAMPLES}/"])

@@ -1,7 +1,8 @@
-"""The gate: good enough, better than guessing, as good as the serving model -> the given steps; else failure.
+"""The gate: a model that is good enough, better than guessing and as good as the serving one goes on; others
+fail.
 
-Nested conditions, so that each failure is one sentence and Studio shows which one it was. scripts/refusals.py
-turns the option in a Fail step's message (--parameter or --set) into a command.
+The conditions are nested, so that each failure is one sentence and Studio shows which one it was.
+scripts/refusals.py turns the option in a Fail step's message (--parameter or --set) into a command.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ NOTHING_DONE = "Nothing was registered or deployed"
 
 
 def build(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """The conditions that decide between `passed` and a Fail step of each."""
+    """The conditions that lead to the steps `passed`, or each to its own Fail step."""
     passed = [check_champion(context, evaluating, passed)]
     if context.settings.gate.better_than_guessing:
         passed = [check_guessing(evaluating, passed)]
@@ -52,7 +53,7 @@ def build(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) 
 
 
 def check_threshold(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """gate.metric, and with gate.lower_bound its interval's lower bound, >= AccuracyThreshold."""
+    """gate.metric, or with gate.lower_bound its interval's lower bound, >= AccuracyThreshold."""
     threshold, gate = context.parameters[THRESHOLD], context.settings.gate
     names = [METRIC_VALUE, METRIC_LOWER_BOUND] if gate.lower_bound else [METRIC_VALUE]
     text = evaluate.result(evaluating, METRIC_LOWER_BOUND_TEXT if gate.lower_bound else METRIC_VALUE_TEXT)
@@ -60,7 +61,7 @@ def check_threshold(context: Context, evaluating: ProcessingStep, passed: Sequen
     return _condition(
         NAME,
         "Check accuracy",
-        f"Goes on only if the test {gate.metric} reaches {THRESHOLD}",
+        f"Continues only if the test {gate.metric} reaches {THRESHOLD}",
         [
             ConditionGreaterThanOrEqualTo(left=evaluate.result(evaluating, name), right=threshold)
             for name in names
@@ -76,11 +77,11 @@ def check_threshold(context: Context, evaluating: ProcessingStep, passed: Sequen
 
 
 def check_guessing(evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """The accuracy's lower bound > the accuracy of always answering the most frequent class."""
+    """The accuracy's lower bound > the accuracy of always choosing the most frequent class."""
     return _condition(
         "CheckGuessing",
         "Check guessing",
-        "Goes on only if the model is surely better than always the most frequent class",
+        "Continues only if the model is certainly better than always choosing the most frequent class",
         [
             ConditionGreaterThan(
                 left=evaluate.result(evaluating, ACCURACY_LOWER_BOUND),
@@ -98,13 +99,13 @@ def check_guessing(evaluating: ProcessingStep, passed: Sequence[Step]) -> Condit
 
 
 def check_champion(context: Context, evaluating: ProcessingStep, passed: Sequence[Step]) -> ConditionStep:
-    """The bound of the difference to the champion >= -gate.margin; or there is none; or ReplaceWorse."""
+    """The bound of the difference from the champion >= -gate.margin; or no champion; or ReplaceWorse."""
     margin = -context.settings.gate.margin
     difference = evaluate.result(evaluating, DIFFERENCE_BOUND)
     return _condition(
         "CheckChampion",
         "Check champion",
-        "Goes on only if the model is not worse than the one that serves",
+        "Continues only if the model is not worse than the one that serves",
         [
             ConditionOr(
                 conditions=[
@@ -144,7 +145,7 @@ def _condition(
 
 
 def _refusal(name: str, display_name: str, *sentence: Any) -> FailStep:
-    """A Fail step with a message that is composed when it runs."""
+    """A Fail step whose message is composed when it runs."""
     return FailStep(
         name=name,
         display_name=display_name,

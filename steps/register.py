@@ -14,7 +14,7 @@ NAME = "RegisterModel"
 class RegisterStep(ConfigurableRetryStep):  # type: ignore[misc]
     """A CreateModelPackage request as a step.
 
-    The SDK's ModelStep wants a ModelBuilder, which adds environment variables of its own framework
+    The SDK's ModelStep needs a ModelBuilder, which adds environment variables for its own framework
     containers and probes this machine for an instance type.
     """
 
@@ -37,7 +37,7 @@ def build(
 ) -> RegisterStep:
     """A version in the model package group, with the serving image, evaluation.json and the model's card.
 
-    It names no instance types, which versions need not (API reference, InferenceSpecification):
+    It names no instance types, which are optional (API reference, InferenceSpecification), so
     EndpointInstanceType may be any.
     """
     request = {
@@ -58,14 +58,14 @@ def build(
                 "Statistics": {"ContentType": JSON, "S3Uri": evaluate.report_url(evaluating)},
             }
         },
-        # Studio lists it with the version. Steps take what JsonGet finds in a property file: "Pipeline
-        # Functions" in the SDK's guide (doc/amazon_sagemaker_model_building_pipeline.rst), whose example sets
-        # a hyperparameter so.
+        # Studio lists it with the version. Steps accept values that JsonGet finds in a property file:
+        # "Pipeline Functions" in the SDK's guide (doc/amazon_sagemaker_model_building_pipeline.rst), whose
+        # example sets a hyperparameter this way.
         "CustomerMetadataProperties": {
             f"test_{name}": evaluate.result(evaluating, f"{METADATA}.{name}") for name in GATE_METRICS
         },
-        # Known to the step since https://github.com/aws/sagemaker-python-sdk/pull/4726. Whoever reads a draft
-        # approves it.
+        # The step supports it since https://github.com/aws/sagemaker-python-sdk/pull/4726. A draft is for
+        # people to read and approve.
         "ModelCard": {
             "ModelCardContent": card.content(context, splitting, training, evaluating),
             "ModelCardStatus": "Draft",

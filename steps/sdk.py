@@ -1,8 +1,8 @@
 """The only module that imports the SageMaker SDK for the steps and the pipeline.
 
-The SDK is made for a notebook in AWS: as it is, importing it and building a definition fail without a
-region, look for credentials over the network, read the machine's files and configure its logging.
-This module prevents all of that.
+The SDK is made for notebooks in AWS: importing it and building a definition fail without a region, look for
+credentials over the network, read the machine's files and configure logging. This module prevents all of
+that.
 """
 
 import logging
@@ -17,7 +17,7 @@ from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 
 def offline_boto_session(region: str) -> boto3.Session:
-    """A boto3 session without look-ups: a region, and credentials that are never sent."""
+    """A boto3 session without look-ups, with a region and credentials that are never sent."""
     return boto3.Session(region_name=region, aws_access_key_id="none", aws_secret_access_key="none")
 
 
@@ -38,7 +38,7 @@ def _import_without_traces() -> Iterator[None]:
 # The SDK would ask IAM whether the role is valid; the service itself checks it at CreatePipeline.
 os.environ["SAGEMAKER_VALIDATE_ROLE"] = "false"
 
-# What a pipeline is for, told as warnings at every step.
+# Warnings at every step about what a pipeline does anyway.
 warnings.filterwarnings("ignore", message="Running within a PipelineSession")
 warnings.filterwarnings("ignore", message="Lambda function won't be updated")
 
@@ -107,21 +107,21 @@ with _import_without_traces():
     from sagemaker.train import ModelTrainer
     from sagemaker.train.tuner import HyperparameterTuner
 
-# Some fifty look-ups each check the configuration, and before it the schema of configurations against
-# the schema of schemas, 0.1 s a time. The configuration is enough.
+# Each of some fifty look-ups validates the configuration, and before that its schema against the schema of
+# schemas, which takes 0.1 s. The configuration is enough.
 SageMakerConfig.validate_sagemaker_config = staticmethod(
     validator_for(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA)(SAGEMAKER_PYTHON_SDK_CONFIG_SCHEMA).validate
 )
 
-# A processing step makes a client for local mode, with a session of its own, to read a method's name.
+# A processing step creates a client for local mode, with its own session, only to read a method's name.
 workflow_steps.LocalSagemakerClient = partial(object.__new__, LocalSagemakerClient)
 
 
 class OfflineSession(PipelineSession):  # type: ignore[misc]
     """A session to build definitions with: a region, a bucket, and no client that could reach AWS.
 
-    The SDK's own creates its default bucket when asked for the name, reads configuration files of
-    the machine and reports each use to Amazon.
+    The SDK's session creates its default bucket when asked for its name, reads the machine's configuration
+    files and reports each use to Amazon.
     """
 
     def __init__(self, region: str, bucket: str) -> None:

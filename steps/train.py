@@ -1,4 +1,4 @@
-"""TrainModel: one training job with the best hyperparameters, under Debugger and Profiler."""
+"""TrainModel: one training job with the best hyperparameters, with Debugger and Profiler."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NAME = "TrainModel"
 
 
 def build(context: Context, splitting: ProcessingStep, tuning: TuningStep) -> TrainingStep:
-    """A training job; `debugger.enabled` decides whether Debugger and Profiler take part."""
+    """A training job; `debugger.enabled` switches Debugger and Profiler."""
     hyperparameters = {name: tune.best(tuning, name) for name in tune.SEARCHED}
     make_trainer = debugged_trainer if context.settings.debugger.enabled else plain_trainer
     trainer = make_trainer(context, "train", hyperparameters).with_metric_definitions(METRIC_DEFINITIONS)

@@ -41,14 +41,14 @@ PROFILER_RULES = {
     "LowGPUUtilization": rule_configs.LowGPUUtilization,
     "GPUMemoryIncrease": rule_configs.GPUMemoryIncrease,
 }
-# What differs from AWS's defaults. Overfit: a first epoch's validation loss may be far off, since batch norm
+# Differences from AWS's defaults. Overfit: the first epoch's validation loss may be far off, since batch norm
 # has seen few pictures; three epochs in a row are a finding.
 RULE_PARAMETERS = {"Overfit": {"patience": "3"}}
 METRIC_DEFINITIONS = [{"name": name, "regex": regex} for name, regex in METRIC_REGEXES.items()]
 
 
 class DebuggedTrainer(ModelTrainer):  # type: ignore[misc]
-    """A ModelTrainer whose request carries `debugger_request`; the SDK's own has no Debugger argument."""
+    """A ModelTrainer that adds `debugger_request` to its request; the SDK's has no Debugger argument."""
 
     debugger_request: dict[str, Any]
 
@@ -57,12 +57,12 @@ class DebuggedTrainer(ModelTrainer):  # type: ignore[misc]
 
 
 def plain_trainer(context: Context, bundle: str, hyperparameters: dict[str, Any]) -> ModelTrainer:
-    """A trainer without Debugger; `bundle`, tune or train, also names the folder of its jobs' outputs."""
+    """A trainer without Debugger; `bundle` (tune or train) also names the folder of its jobs' outputs."""
     return ModelTrainer(**_arguments(context, bundle, bundle, hyperparameters))
 
 
 def debugged_trainer(context: Context, folder: str, hyperparameters: dict[str, Any]) -> DebuggedTrainer:
-    """The same, but it records losses (and the settings' collections), profiles, and evaluates rules."""
+    """The same, but it records losses (and the settings' collections), profiles and evaluates rules."""
     arguments = _arguments(context, "train_debugged", folder, hyperparameters)
     return DebuggedTrainer(**arguments, debugger_request=_debugger_request(context, folder))
 
@@ -77,7 +77,7 @@ def channels(context: Context, splitting: ProcessingStep) -> list[Channel]:
     return [
         Channel(
             channel_name=name,
-            # Weights are one file, read in jumps.
+            # Weights are one file that is read in jumps.
             input_mode="File" if name == PRETRAINED else context.settings.input_mode,
             data_source=DataSource(
                 s3_data_source=S3DataSource(
@@ -149,7 +149,7 @@ def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
     ]
     reports = [ProfilerRule.sagemaker(PROFILER_RULES[name]()) for name in names if name in PROFILER_RULES]
     for rule in (*rules, *reports):
-        # The SDK leaves the literal DEFAULT_RULE_EVALUATOR_IMAGE, which the service refuses.
+        # The SDK leaves the literal DEFAULT_RULE_EVALUATOR_IMAGE here, which the service refuses.
         rule.image_uri = images.uri("rules", context.settings)
     return {
         "DebugHookConfig": hook._to_request_dict(),
@@ -160,10 +160,10 @@ def _debugger_request(context: Context, folder: str) -> dict[str, Any]:
 
 
 def _collections(debugger: Debugger) -> dict[str, dict[str, str]]:
-    """What the hook saves, and how often: losses, tensors that the rules read, the settings' collections."""
+    """What the hook saves, and how often: losses, the rules' tensors, the settings' collections."""
     interval = {"save_interval": str(debugger.tensor_interval_steps)}
     collections = {
-        # The validation loss comes once per epoch, at whatever step: any longer interval would miss it.
+        # The validation loss comes once per epoch, at any step; a longer interval would miss it.
         "losses": {"save_interval": str(debugger.save_interval_steps), "eval.save_interval": "1"}
     }
     if {"VanishingGradient", "PoorWeightInitialization"} & set(debugger.rules):
@@ -171,7 +171,7 @@ def _collections(debugger: Debugger) -> dict[str, dict[str, str]]:
     if "PoorWeightInitialization" in debugger.rules:
         collections["relu_input"] = {"train.save_steps": "0", "eval.end_step": "0"}
     collections |= dict.fromkeys(debugger.collections, interval)
-    # Not collections of smdebug for PyTorch: without a pattern for one it records nothing at all.
+    # Not collections of smdebug for PyTorch: without a pattern it records nothing for them.
     return {
         name: {"include_regex": f".*{name}", **values} if name.startswith("relu_") else values
         for name, values in collections.items()

@@ -19,8 +19,8 @@ from steps.trainer import METRIC_DEFINITIONS, channels, plain_trainer
 
 NAME = "TuneHyperparameters"
 
-# What is searched: a hyperparameter of entrypoints/hyperparameters.py, and its range as the settings have it.
-# TrainModel gets the best value of each.
+# The searched hyperparameters (entrypoints/hyperparameters.py) and their ranges from the settings. TrainModel
+# gets the best value of each.
 SEARCHED: dict[str, Callable[[Tuning], Any]] = {
     "learning_rate": lambda tuning: ContinuousParameter(
         tuning.learning_rate_min, tuning.learning_rate_max, scaling_type="Logarithmic"
@@ -30,7 +30,7 @@ SEARCHED: dict[str, Callable[[Tuning], Any]] = {
 
 
 def build(context: Context, splitting: ProcessingStep) -> TuningStep:
-    """A tuning job over a plain trainer: its trials never carry Debugger."""
+    """A tuning job over a plain trainer: its trials never use Debugger."""
     tuning = context.settings.tuning
     tuner = HyperparameterTuner(
         # Trials are never served, so they leave the engines out.
@@ -54,7 +54,7 @@ def build(context: Context, splitting: ProcessingStep) -> TuningStep:
         description="Searches learning rate and batch size for the best validation accuracy",
         step_args=tuner.tune(inputs=channels(context, splitting)),
         cache_config=context.cache(),
-        # Pipelines does not know internal errors of a tuning job.
+        # Pipelines cannot retry on a tuning job's internal errors.
         retry_policies=context.job_retries(internal_errors=False),
     )
 

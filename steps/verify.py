@@ -1,4 +1,4 @@
-"""VerifyEndpoint: the endpoint answers as the evaluation did, or its previous endpoint config comes back."""
+"""VerifyEndpoint: restore the previous endpoint config unless the endpoint answers as the evaluation did."""
 
 from config import images
 from entrypoints.contract import (
@@ -14,12 +14,12 @@ from steps.processing import input_folder, processing_step
 from steps.sdk import LambdaStep, ProcessingStep
 
 NAME = "VerifyEndpoint"
-# Time for SageMaker to roll back an update that exceeded deployment.max_runtime_s.
+# Time for SageMaker to roll back an update that took longer than deployment.max_runtime_s.
 ROLLBACK_S = 1800
 
 
 def build(context: Context, evaluating: ProcessingStep, deploying: LambdaStep) -> ProcessingStep:
-    """A processing job (a Lambda step ends after ten minutes), in the image that certainly has boto3."""
+    """A processing job (Lambda steps end after ten minutes), in the image that certainly has boto3."""
     answer = deploying.properties.Outputs
     return processing_step(
         context,
@@ -41,5 +41,5 @@ def build(context: Context, evaluating: ProcessingStep, deploying: LambdaStep) -
         cached=False,
         name=NAME,
         display_name="Verify endpoint",
-        description="Asks the endpoint about test pictures; the previous one returns if it errs",
+        description="Checks the endpoint on test pictures; on errors restores the previous config",
     )

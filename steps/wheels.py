@@ -1,8 +1,8 @@
-"""Packages that the images lack, as files beside the code, so jobs and endpoints need no package index.
+"""Packages that the images lack, as files next to the code, so that jobs and endpoints need no package index.
 
-entrypoints/requirements/wheels-PYTHON.txt names the version and the sha256 of each, in pip's own form, so a
-bundle's digest needs no download. pip fetches them when a bundle is uploaded, wherever that happens, for the
-image's Python on x86_64. scripts/lock_wheels.py writes these lists.
+entrypoints/requirements/wheels-PYTHON.txt names each one's version and sha256 in pip's own form, so a
+bundle's digest needs no download. When a bundle is uploaded, on any machine, pip fetches them for the image's
+Python on x86_64. scripts/lock_wheels.py writes these lists.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _ENGINES = ("flatbuffers", "onnxruntime")
 _PICTURES = ("pi-heif",)
 _TRAINING = ("onnx", "safetensors", *_ENGINES, *_PICTURES)
 # pyinstrument_cext is source only. The training image has a compiler, Python's headers and, here, setuptools;
-# pip before 24 wants wheel besides.
+# pip before 24 also needs wheel.
 _DEBUGGER = (
     *("numpy", "pandas", "protobuf", "pyinstrument", "pyinstrument_cext", "pytz", "setuptools", "smdebug"),
     *("tzdata", "wheel"),
 )
-# What the bundles and the artifact (`serving`) install -> the image's Python, and the distributions that the
-# image lacks or has in another version. All others that these need are in the image.
+# Bundles, and the artifact (`serving`) -> the image's Python, and the distributions that the image lacks or
+# has in another version. All their other dependencies are in the image.
 LACKING: dict[str, tuple[str, tuple[str, ...]]] = {
     "split": (TRAINING_PYTHON, _PICTURES),
     "tune": (TRAINING_PYTHON, ("safetensors", *_PICTURES)),
@@ -85,15 +85,15 @@ def list_for(python: str, root: Path = ROOT) -> Path:
 
 
 def offline(requirements: bytes) -> bytes:
-    """Requirements that pip takes only from the folder wheels/ beside their file."""
+    """Requirements that pip takes only from the folder wheels/ next to their file."""
     return b"--no-index\n--find-links wheels\n" + requirements
 
 
 def fetch(lock: Lock, cache: Path = CACHE) -> dict[str, bytes]:
-    """The files of a lock by name, from the cache or else from the package index.
+    """The files of a lock by name, from the cache, else from the package index.
 
     Raises:
-        WheelsError: pip could not get one, or it is not the one that the lock names.
+        WheelsError: pip could not get one, or it is not the file that the lock names.
     """
     cache.mkdir(parents=True, exist_ok=True)
     folders = {line: cache / line.rpartition("sha256:")[2] for line in lock.lines}
@@ -108,7 +108,7 @@ def fetch(lock: Lock, cache: Path = CACHE) -> dict[str, bytes]:
 
 
 def _download(lines: Sequence[str], python: str, folder: Path) -> list[Path]:
-    """The files that pip gets for lines of a lock; it has compared their digests."""
+    """The files that pip fetches for lines of a lock; pip compares their digests."""
     requirements = folder / "requirements.txt"
     requirements.write_text("\n".join(lines), "utf-8")
     asked = ("--require-hashes", "--requirement", str(requirements))
@@ -125,7 +125,7 @@ def _download(lines: Sequence[str], python: str, folder: Path) -> list[Path]:
 
 
 def download_command(python: str, folder: os.PathLike[str]) -> list[str]:
-    """A pip command that downloads files for an image's Python, whatever Python runs this."""
+    """A pip command that downloads files for an image's Python, independent of the running one."""
     return [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
         *("--implementation", "cp", "--python-version", python),

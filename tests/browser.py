@@ -24,13 +24,19 @@ OPTIONS = (
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
 KEYS = {"Tab": 9, "Enter": 13, " ": 32}
+# Chromium's answer about a page that made way for another one meanwhile.
+NAVIGATED = "Inspected target navigated or closed"
+
+
+class Navigated(Exception):
+    """The page that was asked is no longer there."""
 
 
 class Browser:
-    """One page; `events` holds what Chromium told of it: requests, console, exceptions, file choosers.
+    """One page; `events` holds Chromium's events: requests, console, exceptions, file choosers.
 
     Args:
-        options: of Chromium, besides OPTIONS.
+        options: Chromium's options, besides OPTIONS.
     """
 
     def __init__(self, profile: Path, *options: str) -> None:
@@ -77,6 +83,8 @@ class Browser:
         while True:
             message = self._next()
             if message.get("id") == self._number:
+                if message.get("error", {}).get("message") == NAVIGATED:
+                    raise Navigated
                 assert "error" not in message, (method, message)
                 result: dict[str, Any] = message["result"]
                 return result
@@ -106,17 +114,23 @@ class Browser:
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, of a promise what it resolves to."""
+        """The value of a JavaScript expression; of a promise, the value that it resolves to."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true, of this page or the one that comes after it."""
         deadline = time.monotonic() + TIMEOUT_S
-        while not self.evaluate(expression):
+        while not self._is_true(expression):
             assert time.monotonic() < deadline, f"{expression}: {self.evaluate('document.body.innerText')}"
             time.sleep(0.02)
+
+    def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except Navigated:
+            return False
 
     def press(self, key: str) -> None:
         """Press a key of KEYS."""
@@ -126,14 +140,14 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def drop(self, files: list[Path], x: int, y: int) -> None:
-        """Drag files from outside to a point of the page and let them go."""
+        """Drag files from outside to a point of the page and drop them."""
         data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def told(self, *methods: str) -> list[dict[str, Any]]:
         """The parameters of the events of these kinds, since the page was opened."""
-        self.evaluate("0")  # takes in what has come
+        self.evaluate("0")  # reads the events so far
         return [event["params"] for event in self.events if event["method"] in methods]
 
     def complaints(self) -> list[dict[str, Any]]:
@@ -141,7 +155,7 @@ class Browser:
         return self.told("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
 
     def requests(self) -> list[str]:
-        """The addresses that the page asked for, its own among them."""
+        """The addresses that the page requested, including its own."""
         found = [event["request"]["url"] for event in self.told("Network.requestWillBeSent")]
         return [url for url in found if not url.startswith(("data:", "blob:"))]
 

@@ -1,4 +1,4 @@
-"""What a fork runs: it becomes `python COMMAND...`. forked.py gives it the names that nobody defines here."""
+"""The code of a fork, which becomes `python COMMAND...`. forked.py sets the names that are undefined here."""
 
 import atexit
 import logging
@@ -20,7 +20,7 @@ for descriptor, name in enumerate([os.devnull, *given["streams"]]):
     os.dup2(file, descriptor)
     os.close(file)
 
-# What Python makes of its command and of PYTHONPATH; this folder is there for preload.py only.
+# sys.path as Python builds it from its command and PYTHONPATH; this folder was there only for preload.py.
 kind = given["command"][0]
 alone = kind not in ("-m", "-c")
 sys.argv = given["command"] if alone else given["command"][1:]
@@ -30,7 +30,7 @@ folder = str(Path(__file__).parent)
 sys.path[:] = [first, *named, *(entry for entry in sys.path if entry not in {"", folder})]
 
 runpy.run_path(str(Path(__file__).with_name("scripts") / "prefixes.py"))["guard"]()
-# What importing the SDK left, and what torch read before.
+# Leftovers of importing the SDK, and what torch read earlier.
 logging.root.handlers.clear()
 logging.root.setLevel(logging.WARNING)
 boto3.DEFAULT_SESSION = None
@@ -46,4 +46,4 @@ try:
         code, sys.argv[0] = sys.argv[0], "-c"
         exec(compile(code, "<string>", "exec"), vars(module))
 finally:
-    atexit._run_exitfuncs()  # which a fork of multiprocessing leaves out
+    atexit._run_exitfuncs()  # which multiprocessing's forks leave out

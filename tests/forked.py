@@ -1,9 +1,9 @@
 """Python programs as forks of a process that has imported their libraries.
 
-Importing the SageMaker SDK costs 5 s of CPU, torch and torchvision 6 s, boto3 half a second: for the hundreds
-of programs that the tests run that was a large part of the suite. Libraries are all that is there already
-(preload.py). A program finds what `python ARGUMENTS...` gives it: `__main__`, arguments, path, environment,
-folder and output.
+Importing the SageMaker SDK costs 5 s of CPU, torch and torchvision 6 s, boto3 0.5 s: with hundreds of
+programs, that was a large part of the suite's time. Only libraries are imported in advance (preload.py). A
+program finds what `python ARGUMENTS...` would give it: `__main__`, arguments, path, environment, folder and
+output.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 
 CHILD = Path(__file__).resolve().with_name("fork.py")
 FORKS: Any = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["preload"])  # beside this file; some library is called "tests", too
-# What the process that forks begins with. The SDK makes boto3 clients when it is imported.
+FORKS.set_forkserver_preload(["preload"])  # next to this file; some library is also called "tests"
+# The initial environment of the forking process. The SDK creates boto3 clients when it is imported.
 PRELOADING = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "none",
@@ -33,7 +33,7 @@ PRELOADING = {
 
 
 class Program:
-    """A program that runs, without input; the part of subprocess.Popen that the tests use."""
+    """A running program without input; the part of subprocess.Popen that the tests use."""
 
     def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         """Start `python COMMAND...`: a file, -m and a module, or -c and code; then arguments."""
@@ -50,18 +50,18 @@ class Program:
             "streams": [str(path) for path in self._streams],
         }
         self._process = FORKS.Process(target=runpy.run_path, args=(str(CHILD), what))
-        with _environment(PRELOADING):  # the first starts the process that forks
+        with _environment(PRELOADING):  # the first one starts the forking process
             self._process.start()
         self.pid: int = self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """As Popen's: None while it runs, negative for a signal."""
+        """Like Popen's: None while it runs, negative for a signal."""
         code: int | None = self._process.exitcode
         return code
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until it has ended; subprocess.TimeoutExpired if it has not by then."""
+        """Wait until it has ended; raises subprocess.TimeoutExpired if that takes too long."""
         self._process.join(timeout_s)
         if self.returncode is None:
             raise subprocess.TimeoutExpired(self._command, timeout_s)
@@ -70,7 +70,7 @@ class Program:
         os.kill(self.pid, signal.SIGKILL)
 
     def lines(self) -> Iterator[str]:
-        """The lines of its output as they come, until it has ended."""
+        """The lines of its output as they arrive, until it has ended."""
         with self._streams[0].open(encoding="utf-8") as stream:
             text, ended = "", False
             while not ended:

@@ -1,7 +1,7 @@
-"""What the process that forks has before it forks (forked.py): libraries, and AWS's service models.
+"""What the forking process imports before it forks (forked.py): libraries, and AWS's service models.
 
-A module of its own, since multiprocessing's fork server can only be told to import. Of the project's modules
-none is imported.
+A separate module, since multiprocessing's fork server can only import. It imports none of the project's
+modules.
 """
 
 import boto3

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md draws the house as it is."""
+"""CONTRIBUTING.md's list of modules matches the folders."""
 
 import tomllib
 from pathlib import Path
@@ -13,7 +13,7 @@ FOLDERS = ("config", "entrypoints", "local", "pipeline", "scripts", "steps")
 
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, set[str]]:
-    """The words that the picture has for each folder."""
+    """The words in the list for each folder."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     picture = text.partition("Module by module:\n\n```\n")[2].partition("```")[0]
     words: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""README.md and docs/: their commands run as they stand, and their tables say what the code says."""
+"""README.md and docs/: their commands run as written, and their tables agree with the code."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ PAGES = {
         "docs/datasets.md",
         "docs/laptop.md",
         "docs/aws.md",
+        "docs/costs.md",
         "docs/endpoint.md",
         "docs/operations.md",
         "docs/ci.md",
@@ -68,7 +69,7 @@ SHADES = {"daisies": (240, 240, 200), "roses": (200, 20, 40), "tulips": (230, 12
 
 
 class Template(yaml.SafeLoader):
-    """Reads a CloudFormation template; what !Sub and its like give is of no interest here."""
+    """Reads a CloudFormation template; the values of !Sub and similar tags do not matter here."""
 
 
 Template.add_multi_constructor("!", lambda loader, suffix, node: None)  # noqa: ARG005
@@ -103,7 +104,7 @@ def deployment() -> dict[str, str]:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A clone of the project, as far as its commands go, with pictures beside it."""
+    """A clone of the parts of the project that its commands need, with pictures next to it."""
     for name in FOLDERS:
         (tmp_path / name).symlink_to(ROOT / name)
     for name, shade in SHADES.items():
@@ -135,7 +136,7 @@ class Terminal:
         self.service: subprocess.Popen[str] | None = None
 
     def run(self, command: str) -> str:
-        """What the command prints; it must succeed."""
+        """The command's output; it must succeed."""
         if "run_local.py" in command or "start_execution.py" in command:
             command += QUICK_PARAMETERS
         completed = subprocess.run(
@@ -152,7 +153,7 @@ class Terminal:
         return completed.stdout
 
     def run_on(self, command: str) -> None:
-        """Start the local service, on a free port, and let it stand for AWS from now on."""
+        """Start the local service on a free port, and use it in place of AWS from now on."""
         self.service = subprocess.Popen(
             [*shlex.split(command.replace("python", sys.executable, 1)), "--port", "0"],
             cwd=self.folder,
@@ -222,7 +223,7 @@ def test_the_commands_run_as_written(terminal):
         for command in block.commands:
             if block.mark == STAYS:
                 terminal.run_on(command)
-            elif command not in printed:  # one that stands on two pages runs once
+            elif command not in printed:  # a command on two pages runs once
                 printed[command] = terminal.run(command)
 
     summary = json.loads((terminal.folder / "summary.json").read_text())
@@ -241,10 +242,17 @@ def test_the_commands_run_as_written(terminal):
     assert len(csv.splitlines()) == 1 + 8
     (answers,) = [text for command, text in predicted.items() if "--format json" in command]
     assert [answer["file"] for answer in json.loads(answers)] == ["-"]
-    started = [text for command, text in printed.items() if "start_execution.py" in command]
+    starts = {command: text for command, text in printed.items() if "start_execution.py" in command}
+    (estimate,) = [starts.pop(command) for command in list(starts) if "--estimate" in command]
+    assert "then the endpoint flower-classifier (1 x ml.m5.2xlarge): 336.53 USD a month" in estimate
+    started = list(starts.values())
     assert len(started) == 2
     for text in started:
         assert "Succeeded; endpoint flower-classifier is InService" in text
+    (bill,) = [text for command, text in printed.items() if "cost.py" in command]
+    assert "endpoint flower-classifier (1 x ml.m5.2xlarge, InService) costs 0.461 USD an hour" in bill
+    (listed,) = [text for command, text in printed.items() if command.endswith("executions.py")]
+    assert len(listed.splitlines()) >= 3
     (back,) = [text for command, text in printed.items() if "rollback.py" in command]
     assert "version 2" in back
     sagemaker = terminal.client("sagemaker")
@@ -283,7 +291,7 @@ def remains(terminal: Terminal) -> set[str]:
 
 
 def test_the_commands_that_are_not_run_exist():
-    """`make` targets stand in the Makefile, options in a script's --help."""
+    """`make` targets are in the Makefile, options in a script's --help."""
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     commands = [
         command for block in blocks("sh") if block.mark.startswith(NOT_RUN) for command in block.commands

@@ -1,7 +1,7 @@
-"""Run every bundle in replicas of AWS's containers, as these would, and the artifact under Ray Serve.
+"""Run every bundle in replicas of AWS's containers, as AWS would, and the artifact under Ray Serve.
 
-Each starts in a fresh copy of its environment, installs what its requirements name and runs on small
-pictures: once from the package index and once, as with package_source = "bundle", with none in reach.
+Each starts in a fresh copy of its environment, installs its requirements and runs on small pictures: once
+with the package index and once, as with package_source = "bundle", without one.
 benchmarks/replicas/environment.sh makes the environments.
 """
 
@@ -49,7 +49,7 @@ from steps import code
 # In the container: 8000 for Ray Serve, 8080 for the adapter.
 RAY_PORT, PORT, GCS_PORT = 8000, 8080, 6379
 CLASSES, PICTURES = 3, 40
-ARTIFACT = "artifact"  # what TrainModel leaves, served; no bundle, but a row beside them
+ARTIFACT = "artifact"  # TrainModel's artifact, served; not a bundle, but has a row
 HYPERPARAMETERS = {
     "sagemaker_program": code.TRAINING_PROGRAM,
     "sagemaker_torch_distributed_enabled": "true",
@@ -75,7 +75,7 @@ class Result:
 
 @dataclass
 class Replicas:
-    """Where the checks of one package source work; each takes what the ones before it left."""
+    """The folder for the checks of one package source; each uses the results of those before it."""
 
     folder: Path
     source: str
@@ -99,7 +99,7 @@ class Replicas:
         )
 
     def train(self, container: Container, bundle: str) -> None:
-        """Through the image's toolkit: it unpacks the bundle, installs its requirements, runs torchrun."""
+        """With the image's toolkit, which unpacks the bundle, installs its requirements and runs torchrun."""
         ml = container.folder / "ml"
         config = ml / "input" / "config"
         config.mkdir(parents=True)
@@ -165,7 +165,7 @@ class Replicas:
         expect(output / GATE, output / EVALUATION, output / SAMPLES / "answers.json")
 
     def serve(self, container: Container, then: Callable[[], None]) -> None:
-        """The image's entrypoint, command by command; `then` runs while the artifact is served."""
+        """The image's entrypoint, command by command; `then` runs while it serves the artifact."""
         model = container.folder / "model"
         with tarfile.open(self.folder / "model" / MODEL_ARCHIVE) as tar:
             tar.extractall(model, filter="data")
@@ -176,7 +176,7 @@ class Replicas:
             "RAY_ADDRESS": f"127.0.0.1:{GCS_PORT}",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        # Ray puts sockets there, whose paths must stay below 108 characters.
+        # Ray puts sockets there; their paths must be shorter than 108 characters.
         scratch = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
         head = ("start", "--head", "--block", f"--port={GCS_PORT}", f"--temp-dir={scratch.name}")
         url = f"http://127.0.0.1:{PORT}"
@@ -215,7 +215,7 @@ class Replicas:
             then()
 
     def verify(self, container: Container) -> None:
-        """The evaluation's questions, asked of the artifact that is served meanwhile."""
+        """Sends the evaluation's test pictures to the artifact while it is served."""
         with account(f"http://127.0.0.1:{PORT}") as url:
             message = container.folder / "message"
             arguments = ("--endpoint", ENDPOINT, "--config", CONFIG, "--previous-config", "-")
@@ -224,7 +224,7 @@ class Replicas:
             self._process(container, "verify", *arguments, *questions, *rest, **aws(url))
 
     def deploy(self, container: Container) -> None:
-        """The function's zip, its handler called as Lambda does, by Python 3.12 with boto3."""
+        """The function's zip: Python 3.12 with boto3 calls its handler as Lambda does."""
         archive = container.folder / "function.zip"
         archive.write_bytes(self.bundles["deploy"].archive())
         module, _, name = code.FUNCTION_HANDLER.rpartition(".")
@@ -244,7 +244,7 @@ class Replicas:
             container.run(container.python, "-c", program, **aws(url))
 
     def _process(self, container: Container, bundle: str, *arguments: str | Path, **variables: str) -> None:
-        """As a processing container starts: the bundle's files in a folder, bash on run.sh."""
+        """As in a processing container: the bundle's files in a folder, started with bash run.sh."""
         folder = container.folder / "code"
         for path, content in self.bundles[bundle].contents().items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -259,7 +259,7 @@ def aws(url: str) -> dict[str, str]:
 
 
 def expect(*paths: Path) -> None:
-    """Raises CheckError when one of them is not there."""
+    """Raises CheckError if one of them is missing."""
     if missing := [str(path) for path in paths if not path.exists()]:
         raise CheckError(f"it left no {', '.join(missing)}")
 
@@ -279,7 +279,7 @@ def answers(url: str) -> bool:
 
 
 def check_all(folder: Path, source: str, pictures: Path) -> Iterator[Result]:
-    """Every bundle and the artifact with one package source; a row as soon as it is known."""
+    """All bundles and the artifact with one package source; yields each row when it is ready."""
     replicas = Replicas(folder, source, pictures)
     rows: list[Result] = []
 
@@ -290,11 +290,11 @@ def check_all(folder: Path, source: str, pictures: Path) -> Iterator[Result]:
             work(container)
         except CheckError as failure:
             error = str(failure)
-        except (OSError, ValueError) as failure:  # no answer, or what an earlier check would have left
+        except (OSError, ValueError) as failure:  # no answer, or an earlier check's results are missing
             error = f"{type(failure).__name__}: {failure}".splitlines()[0]
         seconds = time.monotonic() - began
         row = Result(bundle, source, ran, not error, round(seconds, 1), container.versions(), error)
-        # What failed leaves its files and its log.
+        # Failed checks keep their files and logs.
         shutil.rmtree(container.folder if row.ok else container.folder / "environment", ignore_errors=True)
         return row
 
@@ -345,7 +345,7 @@ def table(results: Sequence[Result], when: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replicas", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
     parser.add_argument(
         "--source", choices=("index", "bundle"), action="append", help="only with this package source"
     )
@@ -357,7 +357,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for port in (RAY_PORT, PORT, GCS_PORT):
         if listens(port):
             print(
-                f"replicas: port {port} is in use, and the serving container needs it; free it",
+                f"replicas: port {port} is in use, but the serving container needs it; free it",
                 file=sys.stderr,
             )
             return 2

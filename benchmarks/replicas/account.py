@@ -1,4 +1,4 @@
-"""As much of an AWS account as the bundles `verify` and `deploy` ask about: an endpoint, a model package."""
+"""The parts of an AWS account that the bundles `verify` and `deploy` need: an endpoint, a model package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 
 @contextlib.contextmanager
 def account(container_url: str) -> Iterator[str]:
-    """Answer SageMaker, and hand InvokeEndpoint to the container; the URL for AWS_ENDPOINT_URL."""
+    """Answer SageMaker, and pass InvokeEndpoint to the container; yields the URL for AWS_ENDPOINT_URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,8 +1,8 @@
-"""What SageMaker's serving container has on port 8080, in front of Ray Serve: adapter.py RAY_PORT PORT.
+"""The server on port 8080 of SageMaker's serving container, in front of Ray Serve: adapter.py RAY_PORT PORT.
 
 After scripts/docker/ray/sagemaker_serve.py in aws/deep-learning-containers: /ping asks /-/healthz; POST
-/invocations goes to POST /, with Content-Type, Accept and X-Amzn-SageMaker-* and no other header, both ways.
-Runs in the replica's environment.
+/invocations goes to POST /, with only the headers Content-Type, Accept and X-Amzn-SageMaker-*, in both
+directions. Runs in the replica's environment.
 """
 
 from __future__ import annotations

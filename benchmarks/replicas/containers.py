@@ -1,4 +1,4 @@
-"""A container as a copy of a replica's environment: what a bundle installs there is gone after it."""
+"""A container: a copy of a replica's environment, deleted with the packages that a bundle installs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 900.0
-# Of a person's environment: how pip reaches an index, where a package comes from one.
+# Variables of the user's environment by which pip reaches an index, if packages come from one.
 INDEX_VARIABLES = ("PIP_", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 NOWHERE = "http://127.0.0.1:9"
-# What of the installed packages is worth a line in the result.
+# The installed packages that the result names.
 SHOWN = ("torch", "torchvision", "numpy", "protobuf", "onnx", "onnxruntime", "safetensors", "smdebug", "ray")
 VERSIONS = """
 import importlib.metadata, platform, sys
@@ -39,7 +39,7 @@ class CheckError(Exception):
 
 @dataclass(frozen=True)
 class Container:
-    """A folder for what its programs write, log.txt among it, and the environment that they run in."""
+    """A folder for its programs' files, including log.txt, and the environment that they run in."""
 
     folder: Path
     environment: Path
@@ -50,7 +50,7 @@ class Container:
         return self.environment / "bin" / "python"
 
     def variables(self, extra: Mapping[str, str]) -> dict[str, str]:
-        """A program's environment variables: none of this process's, but for how pip reaches an index."""
+        """A program's environment variables: of this process's only those by which pip reaches an index."""
         given = {
             "PATH": os.pathsep.join([str(self.python.parent), "/usr/local/bin", "/usr/bin", "/bin"]),
             "HOME": os.environ.get("HOME", str(self.folder)),
@@ -59,7 +59,7 @@ class Container:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
         if self.offline:
-            # Neither the index nor what a person's pip is told; any request would fail here.
+            # No index and none of the user's pip settings; any request would fail here.
             given |= {"PIP_CONFIG_FILE": os.devnull, "HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE}
             given |= {"PIP_RETRIES": "0", "NO_PROXY": "127.0.0.1,localhost"}
         else:
@@ -87,7 +87,7 @@ class Container:
 
     @contextlib.contextmanager
     def running(self, *command: str | Path, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A program that runs on; it and all that it started end with the context."""
+        """A program in the background; it and all processes that it started end with the context."""
         with (self.folder / "log.txt").open("ab") as output:
             process = self._start(command, output.fileno(), extra)
             try:
@@ -96,7 +96,7 @@ class Container:
                 end(process)
 
     def versions(self) -> str:
-        """What is installed now."""
+        """The packages that are installed now."""
         command = [str(self.python), "-c", VERSIONS, *SHOWN]
         return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
 
@@ -115,9 +115,9 @@ class Container:
 
 
 def start(environment: Path, folder: Path, *, offline: bool, installs: bool) -> Container:
-    """A fresh container; where it installs something, in a copy of the environment.
+    """A fresh container; if it installs something, in a copy of the environment.
 
-    The copy is hard links: pip replaces files and never edits them.
+    The copy consists of hard links: pip replaces files and never edits them.
     """
     folder.mkdir(parents=True)
     if not installs:
@@ -138,7 +138,7 @@ def _link(source: str, target: str) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a program and all its descendants; those that began sessions of their own, as Ray's do, too."""
+    """End a program and all its descendants, including those with their own sessions, like Ray's."""
     try:
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -154,7 +154,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for(what: str, ready: Iterator[bool], timeout_s: float = 180.0) -> None:
-    """Look until `ready` gives True.
+    """Wait until `ready` returns True.
 
     Raises:
         CheckError: it did not within `timeout_s`.

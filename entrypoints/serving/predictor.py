@@ -48,6 +48,7 @@ class Model:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_value: int = depth.MAX_VALUE  # the full scale of 16-bit values
+    least_side: int = 0  # for image.decode; 0: decode in full
     temperature: float = 1.0  # divides scores before they become probabilities
     known: Known | None = None  # recognizes pictures unlike the training's, if the artifact can
 
@@ -89,6 +90,7 @@ def load(folder: Path, engine: str | None = None) -> Model:
         mean=tuple(how["mean"]),
         std=tuple(how["std"]),
         max_value=depth.of(how),
+        least_side=image.least_side(how),
         temperature=temperature,
         known=known.load(folder, model_card, engine),
     )
@@ -256,7 +258,7 @@ def _read(model: Model, content: bytes, content_type: str) -> tuple[Inputs, bool
 
 def _read_picture(model: Model, content: bytes, name: str) -> Inputs:
     try:
-        picture = image.decode(content, model.max_value)
+        picture = image.decode(content, model.max_value, model.least_side)
     except image.ImageError as error:
         raise InputError("invalid_image", f"{name} {error}.") from None
     return image.normalize(image.preprocess(picture, model.image_size, model.resize), model.mean, model.std)

@@ -1,4 +1,4 @@
-"""What EvaluateModel left: confusion matrix, calibration and the worst mistakes."""
+"""EvaluateModel's results: confusion matrix, calibration and the worst mistakes."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ SIDE_PX = 160
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class's pictures, precision and recall (0..1); None where there is nothing to divide by.
+    """A class's pictures, precision and recall (0..1); None if the divisor is 0.
 
-    `interval` is the recall's 95 % interval, None where it is not known.
+    `interval` is the recall's 95 % interval, None if unknown.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ClassRow:
 
     @property
     def f1(self) -> float | None:
-        """The harmonic mean of precision and recall; None where one of them is."""
+        """The harmonic mean of precision and recall; None if either is None."""
         if self.precision is None or self.recall is None:
             return None
         both = self.precision + self.recall
@@ -62,10 +62,10 @@ class ClassRow:
 
 
 def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Missing) -> Evaluation:
-    """The evaluation, from the outputs of EvaluateModel; the mistakes' pictures from those of SplitDataset.
+    """The evaluation, from EvaluateModel's outputs; the mistakes' pictures are from SplitDataset's.
 
     Raises:
-        Unavailable: evaluation.json is not there, or is not one.
+        Unavailable: evaluation.json is missing, or cannot be used.
     """
     folder = outputs["evaluation"].rstrip("/")
     uri = f"{folder}/{EVALUATION}"
@@ -78,7 +78,7 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
         )
         accuracy = float(metrics["accuracy"]["value"])
         baseline = float(metrics["accuracy_best_constant_classifier"]["value"])
-        # Evaluations of an earlier version say nothing of their worth.
+        # Evaluations of earlier versions have no intervals.
         found = content.get("worth")
         low, high = (
             (found["accuracy"]["low"], found["accuracy"]["high"])
@@ -119,14 +119,14 @@ def read(store: Store, outputs: Mapping[str, str], split: Mapping[str, str] | Mi
 def predictions(
     store: Store, uri: str, classes: Sequence[str], split: Mapping[str, str] | Missing
 ) -> Predictions:
-    """Calibration and the mistakes of which the model was surest.
+    """Calibration, and the mistakes of which the model was most certain.
 
     Raises:
-        Unavailable: predictions.json is not there, or is not one.
+        Unavailable: predictions.json is missing, or cannot be used.
     """
 
     def compact(record: dict[str, Any]) -> Any:
-        """Probabilities as an array while they are read: a dict takes ten times the memory."""
+        """Turn probabilities into an array while reading: a dict takes ten times the memory."""
         if isinstance(record.get("file"), str):
             return record
         return np.array([record[name] for name in classes], np.float32)
@@ -167,7 +167,7 @@ def predictions(
 
 
 def above(confidence: Floats, right: npt.NDArray[np.bool_]) -> Thresholds:
-    """For each percent as a threshold: the share of the answers that reach it, and how many are right."""
+    """For each percent as a threshold: the share of answers that reach it, and how many of them are right."""
     thresholds: Floats = np.arange(101) / 100
     kept = confidence[None, :] >= thresholds[:, None]
     counts = kept.sum(axis=1)
@@ -177,7 +177,7 @@ def above(confidence: Floats, right: npt.NDArray[np.bool_]) -> Thresholds:
 
 
 def _map(record: Mapping[str, Any]) -> Map | None:
-    """A prediction's map, None where it has none or one that tells nothing."""
+    """A prediction's map; None if it has none, or one that shows nothing."""
     if "map" not in record or not maps.tells(record["map"]):
         return None
     return record["map"], float(record["map_side"])
@@ -193,7 +193,7 @@ def _pictures(
 
 
 def class_rows(evaluation: Evaluation) -> list[ClassRow]:
-    """Every class's row, the lowest recall first, classes without test pictures last."""
+    """A row for each class, the lowest recall first, classes without test pictures last."""
     hits = evaluation.matrix.diagonal()
     actual, predicted = evaluation.matrix.sum(axis=1), evaluation.matrix.sum(axis=0)
 

@@ -1,4 +1,4 @@
-"""From the parts of a report to one HTML page that needs nothing else."""
+"""Turn the parts of a report into one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from scripts.reporting.parts import Dataset, Evaluation, Missing, Report, Run, T
 
 FOLDER = Path(__file__).resolve().parent
 TABLE_CLASSES = 15  # up to this number a confusion matrix is a table of numbers, above it a heat map
-HALF_CLASSES = 10  # up to this number it takes half of the width
-UPRIGHT_LETTERS = 48  # names of this length or more stand upright above its columns
+HALF_CLASSES = 10  # up to this number it takes half the width
+UPRIGHT_LETTERS = 48  # names of this length or more are vertical above its columns
 PAIRS = 12
-MAX_ROWS = 300  # of a table that grows with the dataset
+MAX_ROWS = 300  # rows of a table that grows with the dataset
 MAX_REJECTED = 100
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -32,7 +32,7 @@ _BAD = {"Failed", "Rejected", "IssuesFound", "Error"}
 
 
 def render(report: Report, ways: Sequence[Way] = ()) -> str:
-    """The whole page; `ways` are what to try after a refusal."""
+    """The whole page; `ways` are the suggestions after a refusal."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -67,7 +67,7 @@ def render(report: Report, ways: Sequence[Way] = ()) -> str:
 
 
 class Headline(NamedTuple):
-    """The verdict: its tone, a few words, one sentence more, and why a step failed."""
+    """The verdict: its tone, a few words, a sentence, and why a step failed."""
 
     tone: str
     words: str
@@ -76,7 +76,7 @@ class Headline(NamedTuple):
 
 
 def headline(run: Run, evaluation: Evaluation | Missing) -> Headline:
-    """What has become of the model; of a model that passed first whether its test says much."""
+    """What became of the model; if it passed, first whether its test is large enough."""
     failed = next((step for step in run.steps if step.status == "Failed"), None)
     if run.passed is False:
         # Cut, not rounded: 0.89999 is below 0.9.
@@ -103,7 +103,7 @@ def headline(run: Run, evaluation: Evaluation | Missing) -> Headline:
 
 
 def timeline(run: Run) -> list[dict[str, Any]]:
-    """The steps with their place in the execution's time, in percent of it."""
+    """The steps with their place in the execution's time, in percent."""
     whole = max(run.seconds, 1e-9)
     return [
         {
@@ -118,7 +118,7 @@ def timeline(run: Run) -> list[dict[str, Any]]:
 
 
 def data(dataset: Dataset) -> dict[str, Any]:
-    """Classes with their pictures, totals, and how uneven the classes are."""
+    """Each class's pictures, the totals, and how uneven the classes are."""
     totals = {split: sum(dataset.counts.get(split, {}).values()) for split in SPLITS}
     per_class = {
         name: sum(dataset.counts.get(split, {}).get(name, 0) for split in SPLITS) for name in dataset.classes
@@ -169,7 +169,7 @@ def training(training: Training) -> dict[str, Any]:
 
 
 def phases(training: Training) -> list[dict[str, Any]]:
-    """Seconds and share of each phase of the training, in the order in which they come."""
+    """Seconds and share of each phase of the training, in order."""
     steps, epochs = training.steps, training.epochs
     assert not isinstance(steps, Missing)
     seconds = {
@@ -205,7 +205,7 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
         ]
         if small
         else [],
-        # Many columns need the whole width, and long names have to stand upright.
+        # Many columns need the whole width, and long names must be vertical.
         "wide": small and len(classes) > HALF_CLASSES,
         "upright": small and len(classes) * max(map(len, classes)) > UPRIGHT_LETTERS,
         "heat": None if small else plots.confusion(matrix, classes),
@@ -222,12 +222,12 @@ def evaluated(evaluated: Evaluation) -> dict[str, Any]:
 
 
 def percent(value: float | None) -> str:
-    """0.984 -> 98.4 %; a dash for nothing."""
+    """0.984 -> 98.4 %; None -> a dash."""
     return "–" if value is None else f"{100 * value:.1f}{SPACE}%"
 
 
 def percent_cut(value: float) -> str:
-    """What is compared with a threshold, as the terminal has it: cut and not rounded."""
+    """A value that is compared with a threshold, as on the terminal: cut, not rounded."""
     return verdict.percent(value).replace(" ", SPACE)
 
 
@@ -237,7 +237,7 @@ def size(size_bytes: int) -> str:
 
 
 def number(value: float | str | None) -> str:
-    """Four significant digits; what is not a number stays as it is."""
+    """Four significant digits; anything but a number stays as it is."""
     if value is None:
         return "–"
     try:
@@ -248,7 +248,7 @@ def number(value: float | str | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 0.4 s, 45 s, 7 min 25 s, 2 h 5 min."""
+    """A duration for people: 0.4 s, 45 s, 7 min 25 s, 2 h 5 min."""
     if seconds is None:
         return "–"
     if seconds < 10:
@@ -267,5 +267,5 @@ def moment(when: datetime) -> str:
 
 
 def tone(status: str) -> str:
-    """good, bad or open: how a status is coloured."""
+    """good, bad or open: a status's color."""
     return "good" if status in _GOOD else "bad" if status in _BAD else "open"

@@ -1,6 +1,6 @@
-"""The parts of a report as plain values: what is read on one side, what is drawn on the other.
+"""The parts of a report as plain values: some modules read them, others draw them.
 
-A part whose source is missing is a `Missing`, which says why.
+If a part's source is missing, the part is a `Missing`, which says why.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Missing:
-    """A part that cannot be shown, and why, in one sentence."""
+    """A part that cannot be shown; one sentence says why."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the execution; `note` is why it failed, or that its result was reused."""
+    """A step of the execution; `note` says why it failed, or that its result was reused."""
 
     name: str
     status: str
@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """The execution itself. `passed` is the gate's answer, None if it was not asked.
+    """The execution itself. `passed` is the gate's answer, None if the gate did not run.
 
     `here` says that it ran on this machine, against a local service.
     """
@@ -58,9 +58,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Card:
-    """The main facts of a model package's card, as it is now: people may have edited it in Studio.
+    """The main facts of a model package's card in its current state: it may have been edited in Studio.
 
-    `uses` are what only people know, `facts` what the pipeline put there; texts by the schema's names.
+    `uses` were written by people, `facts` by the pipeline; texts by the schema's names.
     """
 
     status: str
@@ -100,7 +100,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that are in one split because they belong together: how many, why, and some of them."""
+    """Pictures kept in one split because they belong together: how many, why, and some of them."""
 
     pictures: int
     why: Sequence[str]
@@ -110,9 +110,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Copies:
-    """What SplitDataset found: pictures that have copies, by kind; groups, the largest ones; conflicts.
+    """What SplitDataset found: pictures with copies, by kind; the largest groups; conflicts.
 
-    `held` pictures are in `groups` groups. Conflicts are copies under two classes, each with its kind.
+    `held` pictures are in `groups` groups. Conflicts are copies in two classes, each with its kind.
     """
 
     counts: Mapping[str, int]
@@ -124,8 +124,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What SplitDataset did: counts by split and class, how it read the folder, files left out and why,
-    copies, sample pictures."""
+    """What SplitDataset did: counts by split and class, the layout, left-out files, copies, samples."""
 
     classes: Sequence[str]
     counts: Mapping[str, Mapping[str, int]]
@@ -147,10 +146,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A tuning job; its trials best first.
+    """A tuning job, with its trials, best first.
 
-    `ranges` are the hyperparameters that were searched: True for those that had values to choose from, False
-    for those between two limits.
+    `ranges` are the searched hyperparameters: True if chosen from a list of values, False if between two
+    limits.
     """
 
     job: str
@@ -162,13 +161,13 @@ class Tuning:
 
     @property
     def best(self) -> Trial | None:
-        """The trial whose hyperparameters TrainModel took; None if no trial has an objective."""
+        """The trial whose hyperparameters TrainModel used; None if no trial has an objective."""
         return None if self.trials[0].objective is None else self.trials[0]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule's finding; `step` is the step of the training at which it fired, if that is known."""
+    """A rule's finding; `step` is the training step at which it fired, if known."""
 
     name: str
     status: str
@@ -184,8 +183,8 @@ class Rule:
 class Losses:
     """The training loss as Debugger recorded it, by step of the training.
 
-    Debugger, and so its rules, count the batches of the validation as steps, too: `trained` are the steps of
-    the training until each of Debugger's `recorded` ones.
+    Debugger and its rules also count validation batches as steps: `trained` are the training steps up to each
+    of Debugger's `recorded` ones.
     """
 
     steps: Counts
@@ -210,7 +209,7 @@ class System:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A picture whose label may be wrong: what other pictures say of that label, and of another (0..1)."""
+    """A picture whose label may be wrong: how well other pictures support that label, and another (0..1)."""
 
     picture: Picture
     file: str
@@ -222,9 +221,9 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Suspects:
-    """How many of the pictures were judged, how many labels may be wrong, how that is told, the first.
+    """How many pictures were judged, how many labels may be wrong, how that was decided, and the first ones.
 
-    All that are listed are in suspects.json of the archive, an S3 URI.
+    `archive`, an S3 URI, has the whole list in suspects.json.
     """
 
     archive: str
@@ -237,9 +236,9 @@ class Suspects:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the model was made with, so that it can be made again; `best_epoch` is the one that was kept.
+    """What the model was made with, so that it can be made again; `best_epoch` is the epoch that was kept.
 
-    `code` is the SHA-256 of the training's code, empty where its address has none, `size_bytes` the model
+    `code` is the SHA-256 of the training's code, empty if its address has none; `size_bytes` is the model
     artifact's size.
     """
 
@@ -273,8 +272,8 @@ class Mistake:
 
     `file` is the picture's name below the split.
 
-    `explained` says that the picture shows what spoke for the predicted class, `known` that it is like the
-    training's as far as the model can tell.
+    `explained`: the picture shows what spoke for the predicted class. `known`: the model takes it for a
+    picture like those of the training.
     """
 
     picture: Picture
@@ -289,9 +288,10 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What becomes of the answers if those of which the model is less sure than a threshold are left out.
+    """The effect of leaving out answers of which the model is less certain than a threshold.
 
-    `shares` of the pictures (0..1) still get an answer, of which `accuracies` are right; NaN where none does.
+    `shares` of the pictures (0..1) still get an answer; `accuracies` of these are right, NaN if there are
+    none.
     """
 
     thresholds: Floats
@@ -318,7 +318,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine of the artifact on the test pictures; `agreement` is the share that it answers as PyTorch."""
+    """An engine on the test pictures; `agreement` is the share of answers equal to PyTorch's."""
 
     name: str
     accuracy: float

@@ -1,4 +1,4 @@
-"""Pictures of S3 as small thumbnails inside the page."""
+"""Pictures in S3 as small thumbnails inside the page."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from scripts import maps
 from scripts.reporting.parts import Picture
 from scripts.reporting.store import Store, Unavailable, parallel
 
-# Below this side a picture is kept as it is, pixel by pixel.
+# Smaller pictures are kept as they are, pixel by pixel.
 TINY_PX = 48
 
 
-# A prediction's map: its rows, and the part of the picture's shorter side that they cover (maps.py).
+# A prediction's map: its rows, and the share of the picture's shorter side that they cover (maps.py).
 Map = tuple[maps.Rows, float]
 
 
 def thumbnails(
     store: Store, uris: Sequence[str], side_px: int, square: bool, drawn: Sequence[Map | None] = ()
 ) -> list[Picture]:
-    """One thumbnail per URI, no larger than `side_px`; `square` cuts out the middle.
+    """One thumbnail per URI, at most `side_px`; `square` crops the middle.
 
-    `drawn` are maps to draw over them, one per URI. A picture that is gone or damaged has an empty URI.
+    `drawn` are maps to draw over them, one per URI. Missing or damaged pictures have an empty URI.
     """
 
     def fetch(item: tuple[str, Map | None]) -> Picture:
@@ -51,7 +51,7 @@ def data_uri(picture: Image.Image, side_px: int, square: bool) -> str:
     else:
         picture.thumbnail((side_px, side_px))
     file = BytesIO()
-    picture.info = {}  # no colour profile, no EXIF: neither size nor secrets
+    picture.info = {}  # no color profile and no EXIF, which take space and may hold secrets
     if max(picture.size) <= TINY_PX:
         kind = "png"
         picture.save(file, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""The report's plots; each gives an <svg> element."""
+"""The report's plots; each returns an <svg> element."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
 SIZE_IN = (4.8, 2.75)
-POINTS = 500  # of a curve; more are averaged
+POINTS = 500  # points of a curve; more are averaged
 CORES = 8  # more curves than this are drawn as a band
-CELLS = 300  # of a side of the confusion matrix; more are added up
+CELLS = 300  # cells of a side of the confusion matrix; more are added up
 
 
 def objective(trials: Sequence[Trial], hyperparameter: str, choice: bool, label: str, name: str) -> Markup:
-    """Every trial's objective against one hyperparameter, the best one filled.
+    """All trials' objectives against one hyperparameter, the best one filled.
 
     Args:
-        choice: its values are names to choose from, even where they look like numbers.
+        choice: its values are a list of names, even if they look like numbers.
         label: of the objective.
         name: as in `inline`.
     """
@@ -71,9 +71,9 @@ def objective(trials: Sequence[Trial], hyperparameter: str, choice: bool, label:
 
 
 def loss(training: Training) -> Markup:
-    """The training loss by step, the validation loss at the ends of the epochs, and where rules fired.
+    """The training loss by step, the validation loss at each epoch's end, and the steps where rules fired.
 
-    Debugger records some steps; behind its curve is that of all steps, from the training's own file.
+    Debugger records some steps; the curve of all steps, from the training's own file, is behind it.
     """
     steps, epochs, losses = training.steps, training.epochs, training.losses
     with style():
@@ -106,7 +106,7 @@ def loss(training: Training) -> Markup:
 
 
 def accuracy(epochs: Mapping[str, Floats], best: int | None) -> Markup:
-    """The validation accuracy by epoch, the one that was kept marked."""
+    """The validation accuracy by epoch; the kept epoch is marked."""
     with style():
         figure, axes = _axes()
         axes.plot(epochs["epoch"], epochs["validation_accuracy"], "o-", ms=4, color=SERIES[1])
@@ -137,7 +137,7 @@ def learning_rate(steps: Mapping[str, Floats]) -> Markup:
 
 
 def cpu(system: System) -> Markup:
-    """Utilisation of each core over time; of many cores the mean, and the band between least and most."""
+    """Utilisation of each core over time; with many cores, the mean and the band from least to most."""
     with style(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an interval in which nothing was measured
         figure, axes = _axes()
@@ -166,12 +166,12 @@ def memory(system: System) -> Markup:
 
 
 def confusion(matrix: Counts, classes: Sequence[str]) -> Markup:
-    """The confusion matrix of many classes as a heat map, each row scaled to its pictures."""
+    """The confusion matrix of many classes as a heat map, each row scaled to its number of pictures."""
     size = -(-len(classes) // CELLS)
     sums = np.add.reduceat(np.add.reduceat(matrix, np.arange(0, len(classes), size), 0),
                            np.arange(0, len(classes), size), 1)  # fmt: skip
     shares = sums / np.maximum(1, sums.sum(axis=1, keepdims=True))
-    # The square root makes rare confusions visible beside the diagonal.
+    # The square root makes rare confusions visible next to the diagonal.
     pixels = np.zeros((*shares.shape, 4))
     with style():
         figure, axes = _axes((4.8, 4.6))
@@ -193,7 +193,7 @@ def confusion(matrix: Counts, classes: Sequence[str]) -> Markup:
 
 
 def reliability(calibration: Reliability) -> Markup:
-    """Share of right predictions by their probability: on the diagonal a model is as sure as it is right."""
+    """Share of right predictions by their probability; a perfectly calibrated model is on the diagonal."""
     width = calibration.edges[1]
     middles = calibration.edges[:-1] + width / 2
     with style():
@@ -216,7 +216,7 @@ def reliability(calibration: Reliability) -> Markup:
 
 
 def thresholds(found: Thresholds) -> Markup:
-    """Accuracy of the answers that are at least so sure, and which share of the pictures they are of."""
+    """By threshold of confidence: accuracy of the answers that reach it, and their share of the pictures."""
     with style():
         figure, axes = _axes((4.8, 3.3))
         axes.plot(found.thresholds, found.accuracies, color=SERIES[0], label="right of the answers")
@@ -235,7 +235,7 @@ def _axes(size_in: tuple[float, float] = SIZE_IN) -> tuple[Figure, Axes]:
 
 
 def _legend(axes: Axes) -> None:
-    """A legend above the axes, where no curve and no finding can be below it."""
+    """A legend above the axes, where it hides no curve and no finding."""
     labels = axes.get_legend_handles_labels()[1]
     if labels:
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=min(3, len(labels)), columnspacing=1.2)
@@ -280,7 +280,7 @@ def _mark(axes: Axes, rules: Sequence[Rule]) -> None:
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """A curve of at most POINTS points, each the mean of its neighbours."""
+    """A curve of at most POINTS points, each a mean of neighbors."""
     if len(x) <= POINTS:
         return x, y
     parts = [(np.mean(a), np.mean(b)) for a, b in

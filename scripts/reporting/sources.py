@@ -1,4 +1,4 @@
-"""From the records of AWS's APIs to the parts of a report."""
+"""Read the parts of a report from AWS's APIs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-import scripts.command as command
 from scripts import aws_errors
 from scripts.execution import ENDED, Execution, deployment, seconds
 from scripts.reporting import evaluation, splits, training
@@ -32,30 +31,13 @@ from scripts.reporting.store import Store, Unavailable, part
 if TYPE_CHECKING:
     import boto3
 
-# Kinds of metadata whose results stay valid in a later execution.
+# Kinds of step metadata whose results stay valid in a later execution.
 _JOBS = {"ProcessingJob", "TrainingJob", "TuningJob"}
-THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}  # where a local service answers
-
-
-def newest(session: boto3.Session, pipeline: str) -> str:
-    """The ARN of the pipeline's newest execution.
-
-    Raises:
-        Failure: there is none.
-        ClientError: there is no such pipeline, or AWS refused.
-    """
-    answer = session.client("sagemaker").list_pipeline_executions(
-        PipelineName=pipeline, SortBy="CreationTime", SortOrder="Descending", MaxResults=1
-    )
-    for summary in answer["PipelineExecutionSummaries"]:
-        return summary["PipelineExecutionArn"]
-    raise command.Failure(
-        f"pipeline {pipeline} has no execution yet; start one with python scripts/start_execution.py"
-    )
+THIS_MACHINE = {"127.0.0.1", "localhost", "::1"}  # of a local service
 
 
 def collect(session: boto3.Session, arn: str) -> Report:
-    """Everything a report shows of the execution, whatever its state.
+    """Everything that a report shows of an execution, in any state.
 
     Raises:
         ClientError: there is no such execution, or AWS refused.
@@ -79,7 +61,7 @@ def collect(session: boto3.Session, arn: str) -> Report:
 
 @dataclass(frozen=True)
 class _Kind:
-    """How the API calls a kind of job."""
+    """The API's names for a kind of job."""
 
     metadata: str
     describe: str
@@ -92,7 +74,7 @@ _TUNING = _Kind("TuningJob", "describe_hyper_parameter_tuning_job", "HyperParame
 
 
 class Records:
-    """What SageMaker says of one execution. Where a method's source is missing it raises Unavailable."""
+    """What SageMaker knows about one execution. Methods raise Unavailable if their source is missing."""
 
     def __init__(self, sagemaker: Any, arn: str) -> None:
         self._sagemaker = sagemaker
@@ -125,14 +107,14 @@ class Records:
             seconds=(ended - answer["CreationTime"]).total_seconds(),
             parameters={item["Name"]: item["Value"] for page in pages for item in page["PipelineParameters"]},
             steps=[self._step(step) for step in execution.steps],
-            # What follows the gate's last condition tells that there is no other one.
+            # Steps that follow the gate's last condition show that there is no other.
             passed=False if refused else True if execution.step("RegisterModel") else None,
             refusal=execution.refused,
             here=self._here,
         )
 
     def outputs(self, step: str) -> dict[str, str]:
-        """The S3 URIs of a processing step's outputs, by name; only a job that completed has all of them."""
+        """The S3 URIs of a processing step's outputs, by name; only a completed job has all of them."""
         job = self._job(step, _PROCESSING)
         if job["ProcessingJobStatus"] != "Completed":
             raise Unavailable(self._why(step))
@@ -166,7 +148,7 @@ class Records:
 
         def rank(trial: Trial) -> tuple[bool, bool, float]:
             value = trial.objective or 0.0
-            # Of equal objectives the service has chosen one.
+            # If objectives are equal, the service has chosen one.
             return trial.name != best, trial.objective is None, -value if maximize else value
 
         return Tuning(
@@ -193,7 +175,7 @@ class Records:
         return ModelPackage(arn, answer["ModelApprovalStatus"], part(lambda: _card(answer)))
 
     def endpoint(self, region: str) -> Endpoint:
-        """The endpoint that DeployEndpoint created or updated, as it is now."""
+        """The current state of the endpoint that DeployEndpoint created or updated."""
         answer = deployment(self._execution)
         if not answer:
             raise Unavailable(self._why("DeployEndpoint"))
@@ -203,7 +185,7 @@ class Records:
         return Endpoint(name, region, self._ask("describe_endpoint", EndpointName=name)["EndpointStatus"])
 
     def verification(self) -> Verification:
-        """What VerifyEndpoint found out about the endpoint."""
+        """VerifyEndpoint's findings about the endpoint."""
         job = self._job("VerifyEndpoint", _PROCESSING)
         if not job.get("ExitMessage"):
             raise Unavailable(self._why("VerifyEndpoint"))
@@ -218,7 +200,7 @@ class Records:
         return Step(record["StepName"], record["StepStatus"], record.get("StartTime"), seconds(record), note)
 
     def _failure(self, record: dict[str, Any]) -> str:
-        """Why a step failed: on AWS its reason only points to a log; VerifyEndpoint leaves its own."""
+        """Why a step failed: on AWS its reason only points to a log; VerifyEndpoint writes its own."""
         said = ""
         if "ProcessingJob" in record.get("Metadata", {}):
             job = part(lambda: self._job(record["StepName"], _PROCESSING))
@@ -241,23 +223,23 @@ class Records:
             raise
 
     def _why(self, step: str) -> str:
-        """Why there is nothing of a step."""
+        """Why a step has no results."""
         record = self._execution.step(step)
         status = record["StepStatus"] if record else ""
         if record is None and self._execution.status not in ENDED:
             return f"{step} has not started yet; the execution is still running."
         if record is None and self._execution.status == "Succeeded":
-            return f"{step} was no part of this execution."
+            return f"{step} was not part of this execution."
         if record is None:
             return f"{step} did not run: the execution ended before it ({self._execution.status})."
         if status == "Failed":
             return f"{step} failed: {self._failure(record).rstrip('.')}."
         if status in {"Starting", "Executing", "Stopping"}:
             return f"{step} is still running; make the report again when it has ended."
-        return f"{step} is {status} and left nothing behind."
+        return f"{step} is {status} and left no results."
 
     def _steps(self, arn: str) -> list[dict[str, Any]]:
-        """The execution's steps as they began, before them those whose results it took from its source."""
+        """The execution's steps by start time, after those whose results it took from its source."""
         pages = self._pages("list_pipeline_execution_steps", PipelineExecutionArn=arn, SortOrder="Ascending")
         steps = [step for page in pages for step in page["PipelineExecutionSteps"]]
         source = self._answer.get("SelectiveExecutionConfig", {}).get("SourcePipelineExecutionArn")
@@ -297,7 +279,7 @@ def _card(package: Any) -> Card:
     """The card in DescribeModelPackage's answer.
 
     Raises:
-        Unavailable: it has none, or one that is not in AWS's schema.
+        Unavailable: it has no card, or one that is not in AWS's schema.
     """
     card = package.get("ModelCard", {})
     if not card.get("ModelCardContent"):

@@ -1,4 +1,4 @@
-"""What SplitDataset left: counts, rejected files, and a few pictures of each class."""
+"""SplitDataset's results: counts, rejected files, and a few pictures of each class."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scripts.reporting.pictures import thumbnails
 from scripts.reporting.store import Store, Unavailable, parallel, part, spread
 
 SIDE_PX = 112
-# Pictures in all and per class; of more classes than MAX_CLASSES only the first are shown.
+# Pictures in all and per class; only the first MAX_CLASSES classes are shown.
 MAX_PICTURES, MAX_PER_CLASS, MAX_CLASSES = 100, 6, 150
 MAX_GROUPS = 8
-UNSEARCHED = "An earlier version of the split, which looked for none."
-# Objects of a class that its samples are chosen from: one page of S3's listing.
+UNSEARCHED = "An earlier version of the split did not look for copies."
+# A class's samples are chosen from this many objects: one page of S3's listing.
 PAGE = 1000
 
 
@@ -23,7 +23,7 @@ def read(store: Store, outputs: Mapping[str, str]) -> Dataset:
     """The dataset, from the outputs of SplitDataset.
 
     Raises:
-        Unavailable: summary.json is not there, or is not one.
+        Unavailable: summary.json is missing, or cannot be used.
     """
     uri = f"{outputs['summary'].rstrip('/')}/{SPLIT_SUMMARY}"
     summary = store.read_json(uri)
@@ -31,7 +31,7 @@ def read(store: Store, outputs: Mapping[str, str]) -> Dataset:
         classes = list(summary["classes"])
         counts = {split: dict(counts) for split, counts in summary["counts"].items()}
         rejected = [(entry["file"], entry["reason"]) for entry in summary["rejected"]]
-        notes = list(summary.get("notes", []))  # earlier versions of the split took none
+        notes = list(summary.get("notes", []))  # earlier versions of the split had none
         found = copies(store, outputs, summary) if "copies" in summary else Missing(UNSEARCHED)
     except (TypeError, KeyError, AttributeError) as error:
         raise Unavailable(f"{uri} is not what SplitDataset writes ({error!r}).") from error
@@ -39,7 +39,7 @@ def read(store: Store, outputs: Mapping[str, str]) -> Dataset:
 
 
 def copies(store: Store, outputs: Mapping[str, str], summary: Mapping[str, Any]) -> Copies:
-    """What was found of copies and groups, with thumbnails of the largest groups."""
+    """The copies and groups found, with thumbnails of the largest groups."""
     shown = summary["largest_groups"][:MAX_GROUPS]
     files = [group["files"][:MAX_PER_CLASS] for group in shown]
     uris = []

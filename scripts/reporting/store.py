@@ -1,4 +1,4 @@
-"""S3 for a report: an object that is not there is a sentence, not an error."""
+"""S3 for a report: a missing object becomes a sentence, not an error."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _REFUSED = {"AccessDenied", "403", "InvalidObjectState"}
 
 
 class Unavailable(Exception):
-    """The source of a part cannot be read; the message is the sentence that stands in its place."""
+    """The source of a part cannot be read; the message is the sentence to show instead."""
 
 
 def part(read: Callable[[], T]) -> T | Missing:
-    """What `read` gives, or why it cannot."""
+    """What `read` returns, or why it fails."""
     try:
         return read()
     except Unavailable as reason:
@@ -49,7 +49,7 @@ class Store:
         return content
 
     def open(self, uri: str, **given: str) -> tuple[Any, int]:
-        """An object's body, to be read as it comes, and how many bytes it has."""
+        """An object's body, to be read as a stream, and its length in bytes."""
         bucket, key = _split(uri)
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key, **given)  # type: ignore[arg-type]
@@ -65,7 +65,7 @@ class Store:
             raise Unavailable(f"{uri} is not JSON ({error}); its upload may be incomplete.") from error
 
     def list(self, uri: str, limit: int | None = None) -> list[tuple[str, int]]:
-        """URI and size of the objects below a prefix, in S3's order, no more than `limit`."""
+        """URI and size of at most `limit` objects below a prefix, in S3's order."""
         bucket, prefix = _split(uri.rstrip("/") + "/")
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig={"MaxItems": limit} if limit else {}
@@ -81,13 +81,13 @@ class Store:
 
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
-    """`work` for each item, in order, several at a time."""
+    """The results of `work` for each item, in order, computed in parallel."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, items))
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly spaced, the first and the last among them."""
+    """At most `count` of the items, evenly spaced, including the first and the last."""
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / max(1, count - 1))] for i in range(count)]
@@ -103,5 +103,5 @@ def _unavailable(error: ClientError, uri: str) -> Exception:
     if code in _ABSENT:
         return Unavailable(f"{uri} is not in S3: it was never uploaded, or has been deleted.")
     if code in _REFUSED:
-        return Unavailable(f"S3 does not give {uri} ({code}); check what the credentials in use may read.")
+        return Unavailable(f"S3 refuses {uri} ({code}); check what the credentials in use may read.")
     return error

@@ -1,4 +1,4 @@
-"""What TrainModel left on labels that may be wrong."""
+"""TrainModel's findings on labels that may be wrong."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHOWN = 24
 def read(
     store: Store, archive: str, files: Mapping[str, bytes] | Missing, split: Mapping[str, str] | Missing
 ) -> Suspects:
-    """The suspects among the files of a training's archive; the pictures from the outputs of SplitDataset.
+    """The suspects from a training's archive; their pictures are from SplitDataset's outputs.
 
     Raises:
-        Unavailable: the training left none, and why.
+        Unavailable: the training left none; the message says why.
     """
     if isinstance(files, Missing):
         raise Unavailable(files.reason)

@@ -1,4 +1,4 @@
-"""matplotlib's figures as inline SVG that takes its colours from the page's CSS, in light and in dark."""
+"""matplotlib's figures as inline SVG, with colors from the page's CSS for light and dark mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colours that matplotlib draws with, and what the page reads in their place.
+# Colors that matplotlib draws with, and what replaces them in the page.
 INK, MUTED, LINE = "#010201", "#010202", "#010203"
 SERIES = ("#010211", "#010212", "#010213", "#010214")
 WARNING = "#010221"
@@ -65,7 +65,7 @@ _STYLE = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """matplotlib in the report's style, for making a figure and for `inline`."""
+    """matplotlib in the report's style; use it to make a figure and for `inline`."""
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
@@ -74,8 +74,8 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
     """A figure as an <svg> element for a page.
 
     Args:
-        name: of ASCII letters; sets its ids apart from those of the page's other figures.
-        description: what it shows, for those who cannot see it.
+        name: of ASCII letters; distinguishes its ids from those of the page's other figures.
+        description: what it shows, for screen readers.
     """
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
@@ -108,7 +108,7 @@ def inline(figure: Figure, name: str, description: str) -> Markup:
 def printable(text: str, limit: int = 22) -> str:
     """A name as a label: XML takes no control characters, and a plot has little room.
 
-    It is cut in its middle: names that begin alike often differ at their ends.
+    It is shortened in the middle: names that begin alike often differ at the end.
     """
     clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     if len(clean) <= limit:

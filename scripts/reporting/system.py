@@ -15,8 +15,8 @@ from scripts.reporting.store import Store, Unavailable, parallel, spread
 from scripts.reporting.tensors import light_smdebug
 
 INTERVALS = 120
-# Profiler writes about 150 bytes a metric: so much is enough for every plot, and what is beyond is left out
-# minute by minute.
+# Profiler writes about 150 bytes a metric. This is enough for every plot; of more data, some minutes are left
+# out.
 MAX_BYTES = 24 * 2**20
 
 
@@ -24,7 +24,7 @@ def read(store: Store, prefix: str, status: str) -> System:
     """The metrics below `prefix`, a job's profiler-output/system.
 
     Raises:
-        Unavailable: there are none (yet), or they cannot be read.
+        Unavailable: there are no metrics (yet), or they cannot be read.
     """
     files = [(uri, size) for uri, size in store.list(prefix) if uri.endswith(".json")]
     if not files:
@@ -66,7 +66,7 @@ def summarize(events: Iterable[Any]) -> System:
     series: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for event in events:
         kind, name = _series(event)
-        # Of several instances' memory the average is shown.
+        # With several instances, the plot shows the average of their memory.
         name = f"{event.node_id} {name}" if several and name else name
         series[kind, name].append((float(event.timestamp), float(event.value)))
     series.pop(("", ""), None)
@@ -74,7 +74,7 @@ def summarize(events: Iterable[Any]) -> System:
         raise Unavailable("The system metrics hold neither CPU nor memory.")
     times = [time for values in series.values() for time, _ in values]
     first, last = min(times), max(times)
-    # At least two samples each, if they come evenly; intervals without any are left out below.
+    # At least two samples each, if evenly spaced; intervals without samples are left out below.
     count = max(1, min(INTERVALS, max(map(len, series.values())) // 2))
     edges = np.linspace(first, max(last, first + 1), count + 1)
 
@@ -100,7 +100,7 @@ def summarize(events: Iterable[Any]) -> System:
 
 
 def _series(event: Any) -> tuple[str, str]:
-    """Which curve an event belongs to; two empty strings: none."""
+    """The curve that an event belongs to; two empty strings: none."""
     if event.dimension == "CPUUtilization":
         return "cpu", event.name
     if event.dimension == "GPUUtilization":

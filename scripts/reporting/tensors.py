@@ -18,18 +18,17 @@ import numpy as np
 from scripts.reporting.parts import Losses
 from scripts.reporting.store import Store, Unavailable, parallel, spread
 
-# Of more steps than a plot has room for some are left out.
+# If a plot has no room for all steps, some are left out.
 MAX_STEPS = 400
 # smdebug.core.access_layer.utils.END_OF_JOB_FILENAME
 END_OF_JOB = "training_job_end.ts"
-# What smdebug's readers run into where bytes are not the tensors that they should be; besides SMDebugError.
+# Errors of smdebug's readers on damaged tensors, besides SMDebugError.
 DAMAGE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
 
 
 @contextmanager
 def light_smdebug() -> Iterator[None]:
-    """Import smdebug without its log, which it writes to stdout, and without torch, which it wants only in a
-    training: half a gigabyte and some seconds."""
+    """Import smdebug without torch (half a gigabyte, seconds) and without its log, which goes to stdout."""
     os.environ.setdefault("SMDEBUG_LOG_LEVEL", "critical")
     absent = "torch" not in sys.modules
     if absent:
@@ -67,7 +66,7 @@ def read(store: Store, prefix: str, status: str) -> Losses:
 
 
 def thinned(index: list[str], count: int) -> list[str]:
-    """The index files of at most `count` steps; a step has one of each worker, and is complete with all."""
+    """The index files of at most `count` steps; a complete step has one from each worker."""
 
     def step(uri: str) -> str:
         return uri.rpartition("/")[2].partition("_")[0]
@@ -84,12 +83,12 @@ def copy(
     sizes: Mapping[str, int],
     folder: Path,
 ) -> None:
-    """Copy the losses, and of other tensors nothing: files are sparse, their offsets those of S3's."""
+    """Copy only the losses: the files are sparse, with S3's offsets."""
     losses = store.read_json(collections[0])["collections"]["losses"]
     wanted = re.compile("|".join([*losses["include_regex"], *map(re.escape, losses["tensor_names"])]))
     for uri in collections:
         _write(folder, uri.removeprefix(prefix), 0, store.read(uri))
-    # Nothing more will come: smdebug would wait for what is missing.
+    # Tells smdebug that nothing more will come; otherwise it would wait.
     _write(folder, END_OF_JOB, 0, b"")
 
     def fetch(uri: str) -> None:
@@ -113,7 +112,7 @@ def losses(folder: Path) -> Losses:
     """The training losses of a local debug-output.
 
     Raises:
-        Unavailable: there are none.
+        Unavailable: there are no losses.
     """
     with light_smdebug():
         from smdebug.core.modes import ModeKeys

@@ -1,4 +1,4 @@
-"""What TrainModel left: its own metrics, Debugger's losses and the rules' findings."""
+"""TrainModel's results: its own metrics, Debugger's losses and the rules' findings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from scripts.reporting.parts import Floats, Losses, Missing, Recipe, Rule, Train
 from scripts.reporting.store import Store, Unavailable, part
 
 OUTPUT_ARCHIVE = "output.tar.gz"
-# How a rule says where it fired, e.g. "Evaluation of the rule Overfit at step 120 resulted in ...".
+# A rule's words for where it fired, e.g. "Evaluation of the rule Overfit at step 120 resulted in ...".
 _FIRED_AT = re.compile(r"\bat step (\d+)")
-# Code lies at an address that names its SHA-256.
+# The code's address contains its SHA-256.
 _CODE = re.compile(r"/code/[^/]+/([0-9a-f]{64})/")
 
 
 def read(store: Store, job: Mapping[str, Any], split: Mapping[str, str] | Missing) -> Training:
-    """The training of DescribeTrainingJob's answer `job`, as far as there is something of it.
+    """The training of DescribeTrainingJob's answer `job`, with whatever results it has.
 
     `split` are the outputs of SplitDataset, which hold the pictures.
     """
@@ -73,15 +73,15 @@ def archive(job: Mapping[str, Any]) -> str:
 
 
 def output_files(store: Store, job: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of its own in the job's output.tar.gz by name.
+    """The training's own files in the job's output.tar.gz, by name.
 
     Raises:
-        Unavailable: there is no such archive, or it is damaged or a bomb.
+        Unavailable: there is no such archive, or it is damaged or too large when unpacked.
     """
     name = job["TrainingJobName"]
     uri = archive(job)
     if job["TrainingJobStatus"] in {"InProgress", "Stopping"}:
-        raise Unavailable(f"{name} is still running; it uploads what it measured when it ends.")
+        raise Unavailable(f"{name} is still running; it uploads its measurements when it ends.")
     wanted = {TRAINING_STEPS, TRAINING_EPOCHS, SUSPECTS, MODEL_CARD}
     body, size = store.open(uri)
     try:
@@ -92,7 +92,7 @@ def output_files(store: Store, job: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def recipe(store: Store, job: Mapping[str, Any], files: Mapping[str, bytes] | Missing) -> Recipe:
-    """What the model was made with, from the training's model.json and DescribeTrainingJob.
+    """What the model was made with: from the training's model.json and DescribeTrainingJob.
 
     Raises:
         Unavailable: the training left no such file, or no artifact.
@@ -138,7 +138,7 @@ def table(files: Mapping[str, bytes] | Missing, name: str, columns: Sequence[str
 
 
 def rules(job: Mapping[str, Any], losses: Losses | Missing) -> list[Rule] | Missing:
-    """The findings of Debugger's and Profiler's rules, those that fired first."""
+    """The findings of Debugger's and Profiler's rules; rules that fired come first."""
     statuses = [
         *job.get("DebugRuleEvaluationStatuses", []),
         *job.get("ProfilerRuleEvaluationStatuses", []),
@@ -147,7 +147,7 @@ def rules(job: Mapping[str, Any], losses: Losses | Missing) -> list[Rule] | Miss
         asked = job.get("DebugRuleConfigurations") or job.get("ProfilerRuleConfigurations")
         if asked:
             return Missing("The rules of Debugger and Profiler have not been evaluated.")
-        return Missing("No rules of Debugger and Profiler were asked for.")
+        return Missing("The training had no rules of Debugger or Profiler.")
     found = [_rule(status, losses) for status in statuses]
     return sorted(found, key=lambda rule: not rule.fired)
 
@@ -165,7 +165,7 @@ def _rule(status: Mapping[str, Any], losses: Losses | Missing) -> Rule:
 
 
 def _trained(step: int, losses: Losses | Missing) -> int | None:
-    """The step of the training at one of Debugger's steps; None if nothing was recorded so late."""
+    """The training step at one of Debugger's steps; None if nothing was recorded that late."""
     if isinstance(losses, Missing) or step > losses.recorded[-1]:
         return None
     return round(np.interp(step, losses.recorded, losses.trained))

@@ -1,4 +1,4 @@
-"""A dozen kills of a service, at moments that differ every time the benchmark's seed does."""
+"""A dozen kills of a service, at moments that depend on the benchmark's seed."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""What `make replicas` stands on; the replicas themselves take half an hour and are not run here."""
+"""The code behind `make replicas`; the replicas themselves take half an hour and do not run here."""
 
 import shutil
 import subprocess
@@ -66,7 +66,7 @@ def test_a_program_that_fails_is_told_by_its_last_line(environment, tmp_path, mo
 
 
 def test_a_check_that_fails_is_a_row_and_the_others_run(monkeypatch, tmp_path):
-    """Without any environment nothing can start: every bundle and the artifact has a row all the same."""
+    """Without any environment nothing can start, but every bundle and the artifact still has a row."""
     monkeypatch.setattr(
         "benchmarks.replicas.__main__.Replicas.container", lambda *_: Broken(tmp_path / "none")
     )

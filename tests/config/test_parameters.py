@@ -112,6 +112,6 @@ def test_a_wrong_value_is_refused_in_one_line(assignment, parts):
     ],
 )
 def test_weights_are_a_file_or_a_prefix_with_a_slash(given, sent):
-    """Without it S3 takes resnet18-old/b.pth for one of resnet18."""
+    """Without it, resnet18-old/b.pth has the prefix resnet18."""
     name = "PretrainedWeightsUrl"
     assert check_assignments(PARAMETERS, [f"{name}={given}"]) == {name: sent}

@@ -11,7 +11,7 @@ ZEROS = 16 << 20
 
 
 def packed(*members: tarfile.TarInfo, data: bytes = b"") -> bytes:
-    """A .tar.gz archive of these members; of their contents only `data` is there."""
+    """A .tar.gz archive of these members, with only `data` as content."""
     headers = b"".join(member.tobuf(tarfile.GNU_FORMAT) for member in members)
     return gzip.compress(headers + data)
 
@@ -23,14 +23,14 @@ def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, target: str 
 
 
 def bomb(name: str) -> bytes:
-    """A real one: more zeros than are read, as what tarfile holds in memory, the long name of a file."""
+    """A real bomb: more zeros than are read, in a file's long name, which tarfile holds in memory."""
     size = SMALL_BYTES + ZEROS
     headers = member("././@LongLink", size, tarfile.GNUTYPE_LONGNAME).tobuf(tarfile.GNU_FORMAT)
     zeros = gzip.compress(bytes(ZEROS), 1) * (size // ZEROS)
     return gzip.compress(headers) + zeros + packed(member(name))
 
 
-# What is wrong with it -> an archive that should hold the file `name`, and words of the refusal.
+# The defect -> an archive that should hold the file `name`, and words of the refusal.
 UNSAFE: dict[str, tuple[Callable[[str], bytes], str]] = {
     "a bomb": (bomb, "a bomb: "),
     "a large file": (lambda name: packed(member(name, 1 << 50)), "a bomb: "),
@@ -47,7 +47,7 @@ UNSAFE: dict[str, tuple[Callable[[str], bytes], str]] = {
 
 
 def archive_of(**files: bytes) -> bytes:
-    """A whole archive with these files."""
+    """An intact archive of these files."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         for name, data in files.items():

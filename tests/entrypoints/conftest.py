@@ -62,7 +62,7 @@ def run_toolkit(
 ) -> subprocess.CompletedProcess[str]:
     """Run the training program through the training toolkit, as a job whose /opt/ml is the folder `job`.
 
-    The channels lie in job/input/data already; `config` are further files of input/config.
+    The channels are already in job/input/data; `config` are additional files of input/config.
     """
     (job / "output").mkdir()
     requirements = [ROOT / "entrypoints/requirements" / name for name in ("train.txt", "debugger.txt")]
@@ -151,7 +151,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def change_in_the_middle(archive: Path) -> None:
-    """Write 4,000 other bytes into an archive of stored blocks, whose weights do not show it."""
+    """Overwrite 4,000 bytes in an archive of stored blocks; the weights still parse."""
     content = bytearray(archive.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 4000] = bytes(byte ^ 1 for byte in content[middle : middle + 4000])
@@ -201,11 +201,11 @@ def keep_signals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def alone(one_thread: None, no_checkpoints: None, keep_signals: None) -> None:
-    """A training in this process leaves the others of this process as they are."""
+    """A training in this process does not affect later ones."""
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network TINY has a row: for what has nothing to do with the network that is trained."""
+    """Adds a row for the network TINY, for tests that do not depend on the network."""
     monkeypatch.setitem(BACKBONES, TINY.name, TINY)
     monkeypatch.setattr("entrypoints.model.get_model", tiny_network)

@@ -1,4 +1,4 @@
-"""An endpoint of the local service, whose models are a few lines that answer, to be verified."""
+"""An endpoint of the local service to verify; its models are a few lines of code."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Account:
         behaviour: str = "pass",
         app: str = APP,
     ) -> str:
-        """An endpoint config whose model answers so."""
+        """An endpoint config whose model gives these answers."""
         app = app.replace("ANSWER", repr(json.dumps(answer).encode())).replace("ENGINE", engine)
         app = app.replace("STATUS", str(status)).replace("BEHAVIOUR", behaviour)
         path = self.service.home.object_path(f"s3://bucket/{name}/model.tar.gz")
@@ -78,7 +78,7 @@ class Account:
         return name
 
     def serve(self, first: str, then: str | None = None) -> None:
-        """Create the endpoint and, once it is InService, begin the update that is to be verified."""
+        """Create the endpoint and, once it is InService, start the update to verify."""
         self.sagemaker.create_endpoint(EndpointName=ENDPOINT, EndpointConfigName=first)
         if then:
             deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""Rows of backbones.py: the one that is trained, one that nobody knows yet, one that trains in no time."""
+"""Rows of backbones.py: the default network, one that is not listed, and one that trains instantly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TINY = Backbone(
 
 
 def tiny_network(architecture: str, *, weights: None, num_classes: int) -> nn.Module:
-    """What torchvision's get_model would give for TINY, if it knew it."""
+    """What torchvision's get_model would return for TINY."""
     assert (architecture, weights) == (TINY.architecture, None)
     layers: dict[str, nn.Module] = {
         "conv1": nn.Conv2d(3, 8, 4, 4),

@@ -73,7 +73,7 @@ def tiff(
 ) -> bytes:
     """An uncompressed TIFF file of H x W x bands, in this machine's order of bytes.
 
-    `photometric` is 1 for gray and 2 for RGB; `extra` says what the bands beyond are (0 nothing, 2 alpha).
+    `photometric` is 1 for gray and 2 for RGB; `extra` is the meaning of further bands (0 none, 2 alpha).
     """
     height, width, bands = values.shape
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]

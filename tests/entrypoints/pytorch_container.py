@@ -1,6 +1,6 @@
 """How AWS's PyTorch containers start a program (sagemaker_pytorch_container.training of version 3.0.0).
 
-The toolkit by itself, as on a laptop, knows nothing of torchrun.
+The toolkit alone, as on a laptop, does not know torchrun.
 """
 
 from sagemaker_training import entry_point, environment, runner

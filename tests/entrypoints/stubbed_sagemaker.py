@@ -1,4 +1,4 @@
-"""SageMaker without a server, as the program deploy calls it."""
+"""SageMaker's answers to the program deploy, without a server."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Service:
         self.stub.add_response("describe_endpoint", answer, {"EndpointName": ENDPOINT})
 
     def model(self, exists: bool = False, invisible: int = 0) -> None:
-        """`invisible`: so often CreateModel does not find the model package, which was just registered."""
+        """`invisible`: how often CreateModel does not find the newly registered model package."""
         if exists:
             answer = {
                 "ModelName": MODEL,
@@ -103,7 +103,7 @@ class Service:
         )
 
     def config(self, exists: bool = False, instances: int = 1, invisible: int = 0) -> None:
-        """`invisible`: so often CreateEndpointConfig does not find the model, which was just created.
+        """`invisible`: how often CreateEndpointConfig does not find the newly created model.
 
         0 instances: it is serverless.
         """

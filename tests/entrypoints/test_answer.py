@@ -35,7 +35,7 @@ def test_what_an_answer_may_hold_besides() -> None:
         (b'{"label": "wasps", "probabilities": {"ants": 1.0}}', "wasps is none of the classes"),
     ],
 )
-def test_what_is_no_answer_says_why(content: bytes, reason: str) -> None:
+def test_what_is_not_an_answer_says_why(content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         read_answer(content)
 

@@ -1,4 +1,4 @@
-"""An archive is read no further than an honest one goes."""
+"""An archive is read only as far as a valid one would go."""
 
 import io
 

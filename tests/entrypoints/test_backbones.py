@@ -1,4 +1,4 @@
-"""Another network is one row: it trains, its engines are made, and it is served."""
+"""Another network needs one row: it can be trained, made into engines and served."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_network_of_the_contract_is_a_row() -> None:
 
 @pytest.fixture
 def second_row(job: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """ResNet34 is known, and its weights lie in the job's channel."""
+    """Adds ResNet34, with its weights in the job's channel."""
     monkeypatch.setitem(BACKBONES, RESNET34.name, RESNET34)
     torch.manual_seed(0)
     state: dict[str, torch.Tensor] = build(RESNET34, 1000, None).state_dict()

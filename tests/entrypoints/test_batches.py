@@ -46,7 +46,7 @@ def test_pictures_are_the_same_from_memory_and_from_disk(dataset: Path) -> None:
 def test_each_file_is_read_once_in_one_go_and_the_folder_listed_once(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a streamed channel (FastFile) wants it: every stat, open and seek there is a request."""
+    """For streamed channels (FastFile), where every stat, open and seek is a request."""
     opened: list[Path] = []
     listed: list[Path] = []
     scan = os.scandir

@@ -1,4 +1,4 @@
-"""card.json: JSON texts that fit AWS's schema however many classes, and however they are called."""
+"""card.json: JSON texts that fit AWS's schema for any number and names of classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL_CARD: dict[str, Any] = {
 
 
 def made(classes: list[str], summary: dict[str, Any] | None = None, known: bool = False) -> dict[str, Any]:
-    """card.json after a test with two pictures of each class, one of them taken for another class."""
+    """card.json after a test with two pictures of each class, one of them misclassified."""
     labels = np.repeat(np.arange(len(classes)), 2)
     predicted = labels.copy()
     predicted[0] = len(classes) - 1

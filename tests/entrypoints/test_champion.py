@@ -1,4 +1,4 @@
-"""What a new model has to be as good as, against boto3's stubs."""
+"""The model with which a new one is compared, with boto3's stubs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONE = {"champion": "-", "champion_url": EVENT["no_champion_url"]}
 
 
 class Account(Service):
-    """SageMaker and S3, as `find` asks them."""
+    """SageMaker and S3, for the requests of `find`."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -111,7 +111,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     save(path, {"epoch": 1})
-    # Beyond this size the system refuses to write, as it does where no space is left.
+    # Beyond this size the system refuses to write, as on a full disk.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
@@ -125,10 +125,10 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(
     assert list(tmp_path.iterdir()) == [path]
 
 
-# Enough that the training does not end before it was killed that often.
+# Enough that the training does not end before the last kill.
 EPOCHS = 60
 KILLS = 3
-# The program with a row for a network whose epochs take a hundredth of a second.
+# The program with a network whose epochs take 0.01 s.
 TINY_PROGRAM = """
 import entrypoints.model
 from entrypoints.backbones import BACKBONES
@@ -233,7 +233,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_checkpoint_stays(tmp_path: P
     assert (outputs / "model/model.safetensors").is_file()
 
 
-def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint(
+def test_a_loss_that_is_not_a_number_leaves_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("train", "validation"):

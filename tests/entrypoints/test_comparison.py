@@ -1,4 +1,4 @@
-"""A new model beside the champion: what decides, and what is said where there is nothing to compare."""
+"""A new model compared with the champion: what decides, and the message if they cannot be compared."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_where_there_is_nothing_to_compare_it_is_said(
 
 
 def test_an_artifact_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    """In a process of its own, as an artifact's own code is."""
+    """Runs in its own process, like an artifact's code."""
     (tmp_path / "model.tar.gz").write_bytes(b"no archive")
     labels = np.array([0, 1])
     answered = Answered(CLASSES, [tmp_path / "1", tmp_path / "2"], labels, labels, one_each(labels), None)

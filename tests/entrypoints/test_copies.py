@@ -84,7 +84,7 @@ def test_the_same_bytes_and_the_same_pixels(tmp_path: Path) -> None:
 
 
 def test_alike_is_not_the_same(tmp_path: Path) -> None:
-    """Of one writer's digits many are alike; a mirrored one is a copy all the same."""
+    """Many digits of one writer are alike; a mirrored digit still counts as a copy."""
     data = load_digits()
     for number, pixels in enumerate(data.images[:250]):
         digit = Image.fromarray((pixels * 15.9).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)

@@ -56,7 +56,7 @@ def test_a_class_with_two_images_is_refused(dataset: Path) -> None:
         check_dataset(dataset)
 
 
-def test_rejected_files_do_not_count_and_the_reasons_are_told(dataset: Path) -> None:
+def test_rejected_files_do_not_count_and_the_reasons_are_reported(dataset: Path) -> None:
     bees = dataset / "bees"
     (dataset / "ants" / "other.png").write_text("%PDF-1.7")  # another class's
     for number in range(3):
@@ -115,7 +115,7 @@ def test_damaged_and_foreign_files_are_listed(dataset: Path) -> None:
         "ants/renamed.jpg": "is a GIF file; accepted are AVIF, BMP, HEIC, JPEG, PNG, TIFF or WebP",
         "README.md": "lies outside the class folders",
     }
-    assert check_dataset(dataset).counts["ants"] == 8  # a PNG file that is named .jpg is a picture, too
+    assert check_dataset(dataset).counts["ants"] == 8  # a PNG file named .jpg is also a picture
 
 
 def test_a_picture_without_suffix_is_used(dataset: Path) -> None:
@@ -191,7 +191,7 @@ def test_spaces_and_letters_of_all_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.sys.platform == "darwin", reason="macOS file systems refuse such names")
-def test_a_name_that_is_no_utf8_is_left_out(dataset: Path) -> None:
+def test_a_name_that_is_not_utf8_is_left_out(dataset: Path) -> None:
     os.rename(dataset / "ants" / "0.png", os.fsencode(dataset / "ants") + b"/\xff.png")  # noqa: PTH104
     assert reasons(dataset) == {"ants/\\udcff.png": "has a name that is not valid UTF-8"}
 

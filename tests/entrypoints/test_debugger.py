@@ -15,7 +15,7 @@ from entrypoints.debugger import CONFIG_VARIABLE, Debugger
 from tests import forked
 from tests.entrypoints.conftest import ROOT
 
-# smdebug keeps its hook in module globals, so each case has a process of its own.
+# smdebug keeps its hook in module globals, so each case has its own process.
 PROGRAM = """
 import torch
 from entrypoints.debugger import Debugger
@@ -36,7 +36,7 @@ print("trained")
 def start(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    """As forked.run does it, but its output goes through pipes."""
+    """Like forked.run, but the output goes through pipes."""
     return subprocess.run(
         [sys.executable, *command],
         cwd=folder,
@@ -77,7 +77,7 @@ def test_a_hook_that_cannot_start_is_one_warning(tmp_path: Path) -> None:
 
 
 def saved(tmp_path: Path, name: str) -> list[float]:
-    """A tensor of the first step, read by smdebug in a process of its own."""
+    """A tensor of the first step, read by smdebug in its own process."""
     program = (
         "import json, sys; from smdebug.trials import create_trial;"
         f"print(json.dumps(create_trial('tensors').tensor({name!r}).value(0).ravel().tolist()))"
@@ -99,7 +99,7 @@ def test_gradients_in_bfloat16_are_saved(tmp_path: Path) -> None:
 
 
 def test_activations_under_autocast_are_saved(tmp_path: Path) -> None:
-    # They are bfloat16, too.
+    # They are also bfloat16.
     relu = {
         "CollectionName": "relu_input",
         "CollectionParameters": {"include_regex": ".*", "save_steps": "0"},

@@ -282,7 +282,7 @@ def test_a_deletion_that_takes_too_long(service: Service, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("status", ["PendingManualApproval", "Rejected"])
 def test_only_an_approved_package_is_deployed(service: Service, status: str) -> None:
-    # What counts is the package's own status; the event's may be out of date.
+    # The package's own status decides; the event's may be outdated.
     service.package(status)
     answer = service.deploy()
     assert answer["deployed"] is False

@@ -1,4 +1,4 @@
-"""16-bit values: read whole, and white where a dataset's values end."""
+"""16-bit values: all bits are read, and a dataset's largest values are white."""
 
 from __future__ import annotations
 

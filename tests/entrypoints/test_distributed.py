@@ -134,8 +134,7 @@ def test_instances_that_would_train_alone_are_refused(
 def test_gpus_that_torch_cannot_use_are_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str]
 ) -> None:
-    """As on an instance whose driver is too old for the image, and nowhere else: neither channels nor weights
-    were looked at."""
+    """As on an instance whose driver is too old for the image; the program has not read anything yet."""
     monkeypatch.setenv("SM_NUM_GPUS", "4")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for variable in given:
@@ -164,7 +163,7 @@ def test_a_job_without_gpus_or_that_is_told_to_do_without_is_none_of_these(
     assert distributed.count() == 1
 
 
-def test_two_processes_agree_and_go_on_together(tmp_path: Path, artifact: Path) -> None:
+def test_two_processes_agree_and_continue_together(tmp_path: Path, artifact: Path) -> None:
     for name in ("train", "validation"):
         write_classes(tmp_path / name, 5)
     (tmp_path / "pretrained").mkdir()
@@ -209,7 +208,7 @@ def test_two_processes_agree_and_go_on_together(tmp_path: Path, artifact: Path) 
 def test_two_processes_through_the_toolkit_train_as_well_as_one(
     tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without GPUs the toolkit starts one process per instance, unless it is told another number."""
+    """Without GPUs the toolkit starts one process per instance, unless another number is set."""
     write_classes(tmp_path / "input/data/train", 16)
     write_classes(tmp_path / "input/data/validation", 5)
     (tmp_path / "input/data/pretrained").mkdir()
@@ -225,7 +224,7 @@ def test_two_processes_through_the_toolkit_train_as_well_as_one(
         {
             "SAGEMAKER_TRAINING_MODULE": "pytorch_container:main",
             "PYTHONPATH": Path(__file__).parent,
-            "PET_MASTER_PORT": free_port(),  # torchrun's own is the same for every job on a machine
+            "PET_MASTER_PORT": free_port(),  # torchrun's default is the same for all jobs on a machine
         },
         checkpointconfig={"LocalPath": str(tmp_path / "checkpoints")},
     )

@@ -76,7 +76,7 @@ def test_the_maps_mean_is_the_score_and_the_features_are_what_the_head_reads(
 
 
 def test_layers_with_equal_biases_are_in_int8_too(tmp_path: Path) -> None:
-    """Those of a network that nothing has trained are all 0."""
+    """Those of an untrained network are all 0."""
     _, pictures = read_split(write_classes(tmp_path / "pictures", 4))
     fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     engines.export(RESNET18, build(RESNET18, 2, None).eval(), 32, fp32)
@@ -94,7 +94,7 @@ def test_layers_with_equal_biases_are_in_int8_too(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hair_splitter(tmp_path: Path) -> tuple[torch.nn.Module, list[tuple[Path, int]]]:
-    """Pictures of one colour, and a network that tells them apart by the last digits of its features."""
+    """Pictures of one color, and a network that distinguishes them by the last digits of its features."""
     torch.manual_seed(0)
     _, pictures = read_split(write_classes(tmp_path, 16, dict.fromkeys(COLORS, COLORS["ants"])))
     network = build(RESNET18, 2, None).eval()
@@ -103,7 +103,7 @@ def hair_splitter(tmp_path: Path) -> tuple[torch.nn.Module, list[tuple[Path, int
         [batch] = engines.inputs([file for file, _ in pictures[:16]], CARD)
         features = body(torch.from_numpy(batch)).flatten(1)
         centre = features.mean(dim=0)
-        # The direction in which they differ least.
+        # The direction in which the features differ least.
         direction = torch.linalg.svd(features - centre, full_matrices=False).Vh[-2]
         network.fc.weight.copy_(torch.stack([direction, -direction]))
         network.fc.bias.copy_(torch.stack([-direction @ centre, direction @ centre]))

@@ -171,7 +171,7 @@ def test_the_artifact_s_own_code_predicts(
 
 
 def test_the_champion_answers_by_its_own_code(artifact: Path, tmp_path: Path, run: Run) -> None:
-    """A model that is always wrong beside one that is always right, which knows one of the pictures."""
+    """A model that is always wrong, compared with one that is always right and was trained on one picture."""
     test = write_classes(tmp_path / "test", 6)
     wrong, champion = tmp_path / "wrong", tmp_path / "champion"
     for folder in (wrong, champion):
@@ -197,7 +197,7 @@ def test_the_champion_answers_by_its_own_code(artifact: Path, tmp_path: Path, ru
     assert gate["compared"] == "true"
     assert gate["difference"]["value"] == -1
     assert (gate["pictures"], gate["left_out"]) == (11, 1)
-    # So few pictures cannot show that a model is as good, but they show that this one is not.
+    # These few pictures cannot show that a model is as good, but they show that this one is not.
     assert gate["difference_bound"] == gate["difference"]["high"] < -0.4
     said = "Compared with insects/7, which serves, on 11 test pictures (1 left out: "
     assert gate["comparison"].startswith(said)
@@ -237,7 +237,7 @@ def test_a_bad_test_set_is_one_line(
 
 
 def test_weights_that_are_no_numbers_are_one_line(artifact: Path, tmp_path: Path, run: Run) -> None:
-    """Of the engine that serves here; onnxruntime would load it, and a maximum may hide what it makes."""
+    """In the engine that serves here; onnxruntime would load it, and a maximum may hide its effect."""
     copied = shutil.copytree(artifact, tmp_path / "artifact")
     for path in copied.glob("*.onnx"):
         model = onnx.load(path)

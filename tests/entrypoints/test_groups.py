@@ -15,7 +15,7 @@ def grouped(folder: Path, **rules: object) -> Grouped:
 
 
 def several(found: Grouped) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Groups of more than one picture, and why they are."""
+    """Groups of more than one picture, and their reasons."""
     root = found.dataset.root
     return {
         tuple(file.relative_to(root).as_posix() for file in together.files): together.why
@@ -131,8 +131,8 @@ def test_one_file_under_two_classes_is_refused_or_left_out(dataset: Path) -> Non
     assert len(found.conflicts) == 2
 
 
-def test_other_copies_under_two_classes_are_told(dataset: Path) -> None:
-    """The pixels are the same, or nearly, which a damaged picture may be by chance: it is not refused."""
+def test_other_copies_under_two_classes_are_reported(dataset: Path) -> None:
+    """The pixels are nearly equal, which may happen to damaged pictures by chance: not refused."""
     with Image.open(dataset / "ants" / "0.png") as opened:
         opened.save(dataset / "bees" / "a.bmp")
     photograph(1).save(dataset / "ants" / "p.png")

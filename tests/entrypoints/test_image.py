@@ -100,7 +100,7 @@ def test_too_many_pixels_are_refused_before_decoding() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"text", b"\xff\xd8\xff\xe0 no jpeg", b"\x89PNG\r\n\x1a\n"])
-def test_bytes_that_are_no_picture(body: bytes) -> None:
+def test_bytes_that_are_not_a_picture(body: bytes) -> None:
     with pytest.raises(ImageError):
         decode(body)
 

@@ -92,7 +92,7 @@ def test_views_come_round_again_from_memory(splits: tuple[Path, Path]) -> None:
 def test_frozen_layers_learn_from_half_the_pixels_that_are_served(
     splits: tuple[Path, Path], served: int, seen: int
 ) -> None:
-    """Nor ever from fewer than the network takes."""
+    """Never from fewer pixels than the network takes."""
     frozen = Halved()
     made(splits, replace(HP, image_size=served), frozen).begin(1)
     shapes = {shape for shape in frozen.seen if shape[0] > 1}

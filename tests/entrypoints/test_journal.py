@@ -1,4 +1,4 @@
-"""The journal of a training: its files are small and complete, whatever the number of steps."""
+"""The journal of a training: its files are small and complete for any number of steps."""
 
 import pandas as pd
 import pytest
@@ -42,7 +42,7 @@ def test_a_long_training_has_few_rows_that_stand_for_all_steps(tmp_path, monkeyp
     monkeypatch.setattr(journal, "MAX_STEP_ROWS", 5)
     recorded(2, 7).write(tmp_path)
     steps = pd.read_csv(tmp_path / TRAINING_STEPS)
-    # Every third step, and what an epoch has left at its end.
+    # Every third step, and the rest at the end of an epoch.
     assert steps["step"].tolist() == [3, 6, 7, 9, 12, 14]
     assert steps["loss"].tolist() == [2, 5, 7, 8.5, 11, 13.5]
 
@@ -76,7 +76,7 @@ def test_the_best_epoch_is_the_last_within_one_standard_error_of_the_highest():
     assert not after(0.9, 0.84).last_is_best(36)
     assert not after(0.9, 0.89).last_is_best(3600)
     assert after(0.9, 0.8, 0.897).last_is_best(3600)
-    # All right is no certainty.
+    # 100 % correct is not certainty.
     assert after(1.0, 0.98).last_is_best(36)
     assert after(0.5).last_is_best(1)
 
@@ -85,5 +85,5 @@ def test_epochs_are_counted_from_the_highest_accuracy():
     assert Journal(1).epochs_since_highest() == 0
     assert after(0.5).epochs_since_highest() == 0
     assert after(0.5, 0.9, 0.8, 0.7).epochs_since_highest() == 2
-    # Of equal ones the lower loss counts, here the later one's.
+    # If accuracies are equal, the lower loss decides, here the later one's.
     assert after(0.9, 0.9, 0.7).epochs_since_highest() == 1

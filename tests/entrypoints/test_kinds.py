@@ -1,4 +1,4 @@
-"""Pictures as people have them: each is read, or called in one line what it is."""
+"""All kinds of pictures: each is read, or refused in one line that says what it is."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_wrong_suffix_changes_nothing(dataset: Path) -> None:
 
 
 def test_nothing_that_pillow_remarks_reaches_the_terminal(tmp_path: Path) -> None:
-    """Each of these files makes Pillow warn."""
+    """Pillow warns about each of these files."""
     folder = tmp_path / "odd"
     folder.mkdir()
     palette = Image.new("P", (8, 8))

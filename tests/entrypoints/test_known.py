@@ -34,7 +34,7 @@ def test_the_threshold_keeps_the_share_and_says_what_that_is_worth() -> None:
     kept, within = [], []
     for _ in range(500):
         limit, (low, high) = known.threshold(random.exponential(size=80).astype(np.float32), 0.9)
-        kept.append(1 - np.exp(-limit))  # of all that such draws could give
+        kept.append(1 - np.exp(-limit))  # of all possible such draws
         within.append(low <= kept[-1] <= high)
     assert np.mean(kept) == pytest.approx(0.9, abs=0.01)
     assert np.mean(within) == pytest.approx(0.95, abs=0.03)

@@ -1,4 +1,4 @@
-"""Folders as people have them: each is read as it is meant, or refused in one true line."""
+"""All kinds of folders: each is read as intended, or refused in one accurate line."""
 
 from __future__ import annotations
 

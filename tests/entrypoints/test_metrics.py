@@ -114,7 +114,7 @@ def test_copies_of_a_picture_are_worth_one() -> None:
 
 
 def test_calibration_of_known_predictions() -> None:
-    """Half of what is 75 % sure is right, all of what is 95 % sure: an error of 0.5 x 0.25 + 0.5 x 0.05."""
+    """Half of the answers at 75 % are right, all of those at 95 %: an error of 0.5 x 0.25 + 0.5 x 0.05."""
     found = reliability(np.array([0.75, 0.75, 0.95, 0.95]), np.array([1.0, 0, 1, 1]))
     assert found.error == pytest.approx(0.15)
     assert list(found.counts) == [0, 0, 0, 0, 0, 0, 0, 2, 0, 2]

@@ -130,7 +130,7 @@ def test_an_error_without_a_message_is_named(tmp_path: Path, monkeypatch: pytest
         build(RESNET18, 2, tmp_path / "weights.pth")
 
 
-def test_a_file_that_is_no_weights_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_weights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(WeightsError, match="cannot be read as weights"):
         build(RESNET18, 2, tmp_path / "text.pth")
@@ -168,7 +168,7 @@ def test_frozen_layers_keep_their_statistics() -> None:
 
 
 def test_training_and_serving_normalize_alike() -> None:
-    """Over every value of a pixel in every channel, in torchvision's terms too."""
+    """For all values of a pixel in all channels; also compared with torchvision."""
     mean, std = RESNET18.mean, RESNET18.std
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 48), np.uint8)
     pixels.reshape(3, -1)[:, :256] = np.arange(256)

@@ -9,7 +9,7 @@ import pytest
 
 from entrypoints.program import writing
 
-# Prints how many pages the kernel had to give for ten blocks of 64 MiB, allocated one after the other.
+# Prints how many pages the kernel provided for ten blocks of 64 MiB, allocated one after the other.
 FAULTS = """\
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""The recipe: what a training shows its network, and gives its loss and its optimizer."""
+"""The recipe: what a training passes to its network, its loss and its optimizer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import nn
 
 from entrypoints.contract import VERSION
 from entrypoints.hyperparameters import Hyperparameters
+from entrypoints.image import JPEG_RESERVE
 from entrypoints.optimizer import one_cycle
 from entrypoints.train import train
 from tests.entrypoints.networks import TINY, tiny_network
@@ -42,19 +43,19 @@ pytestmark = pytest.mark.usefixtures("alone", "tiny")
 
 @dataclass
 class Given:
-    """What a training gave whom, an item for each time."""
+    """What a training passed to each part, an item per call."""
 
     network: nn.Module = field(default_factory=nn.Module)
     pictures: list[torch.Tensor] = field(default_factory=list)  # to the network: 0..1, N x 3 x H x W
     training: list[bool] = field(default_factory=list)  # whether the network was in training mode
     scores: list[torch.Tensor] = field(default_factory=list)  # to the loss
     labels: list[list[int]] = field(default_factory=list)
-    slopes: list[torch.Tensor] = field(default_factory=list)  # the gradient of each loss that is learnt from
+    slopes: list[torch.Tensor] = field(default_factory=list)  # the gradient of each training loss
     gradients: list[torch.Tensor] = field(default_factory=list)  # to the optimizer
     groups: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def numbers(self) -> list[list[int]]:
-        """The numbers of the pictures that the network was shown."""
+        """The numbers of the pictures that the network saw."""
         return [(batch[:, 0].mean((1, 2)) * 25.5).round().int().tolist() for batch in self.pictures]
 
 
@@ -84,7 +85,7 @@ def write_weights(job: Path, size: float = 1) -> None:
 
 @pytest.fixture
 def given(job: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    """What the trainings of a test give, on pictures with numbers."""
+    """What a test's trainings pass on, with numbered pictures."""
     write_numbered(job)
     seen = Given()
 
@@ -227,6 +228,7 @@ def test_the_card_says_what_was_trained_and_how(job: Path) -> None:
             "image_size": 32,
             "resize": 37,
             "max_value": 65535,
+            "jpeg_reserve": JPEG_RESERVE,
             "interpolation": "bilinear",
             "mean": list(TINY.mean),
             "std": list(TINY.std),

@@ -1,4 +1,4 @@
-"""run.sh, the launcher of processing bundles, with a python3 that notes its arguments."""
+"""run.sh, the launcher of processing bundles, with a python3 that records its arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.entrypoints.conftest import ROOT
 
-# With the file "no-pip" beside it, it has no pip until `-m ensurepip`; "no-index" makes an installation fail.
+# With a file "no-pip" next to it, it has no pip until `-m ensurepip`; "no-index" makes installations fail.
 PYTHON = """#!/bin/bash
 here="$(dirname "$0")"
 echo "$PYTHONPATH|$*" >> "$here/calls"

@@ -167,7 +167,7 @@ def test_the_fractions_are_kept_on_average(tmp_path: Path) -> None:
 
 
 def test_every_class_is_in_every_split() -> None:
-    """Whatever places the groups have, one of two classes included."""
+    """For any position of the groups, including one with two classes."""
     class_of = {Path(f"{name}{n}"): name for name in ("ants", "bees") for n in range(4)}
     both = (Path("ants3"), Path("bees3"))
     intervals = {TEST: (0.0, 0.2), VALIDATION: (0.2, 0.36), TRAIN: (0.36, 1.0)}
@@ -208,7 +208,7 @@ def test_published_train_and_test_or_train_alone(tmp_path: Path) -> None:
 
 
 def write_published(folder: Path, count: int, seed: int) -> None:
-    """Pictures that no other seed has."""
+    """Pictures that differ from those of other seeds."""
     for index, (name, color) in enumerate(COLORS.items()):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -250,7 +250,7 @@ def test_published_splits_that_are_the_same_pictures_are_refused(tmp_path: Path)
 
 
 def test_three_copies_of_each_picture(tmp_path: Path) -> None:
-    """100 pictures, each in three files: 44 of 44 test pictures were in train or validation, too."""
+    """100 pictures, each in three files: all 44 test pictures used to be in train or validation, too."""
     write_classes(tmp_path, 50)
     for file in sorted(tmp_path.rglob("*.png")):
         for copy_name in ("b", "c"):

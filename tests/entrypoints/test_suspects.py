@@ -23,7 +23,7 @@ def drawn(count: int, seed: int, apart: float = 2) -> tuple[np.ndarray, np.ndarr
 
 
 def flipped(labels: np.ndarray, share: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
-    """The labels, some of them wrong, and which."""
+    """The labels with some wrong ones, and which are wrong."""
     random = np.random.default_rng(7)
     wrong = np.zeros(len(labels), bool)
     wrong[random.choice(len(labels), round(share * len(labels)), replace=False)] = True
@@ -31,7 +31,7 @@ def flipped(labels: np.ndarray, share: float = 0.05) -> tuple[np.ndarray, np.nda
 
 
 def splits(folder: Path, train: np.ndarray, validation: np.ndarray) -> Splits:
-    """Files with these labels: in a folder below their class, with a name that is not plain."""
+    """Files with these labels, in a subfolder of their class, with unusual names."""
     result = {}
     for split, labels in (("train", train), ("validation", validation)):
         result[split] = []
@@ -44,7 +44,7 @@ def splits(folder: Path, train: np.ndarray, validation: np.ndarray) -> Splits:
 
 
 def sure(labels: np.ndarray, of: float = 0.9) -> np.ndarray:
-    """Probabilities of a network that answers these labels."""
+    """Probabilities of a network that predicts these labels."""
     rest = (1 - of) / 2
     return np.where(np.eye(3)[labels] > 0, of, rest).astype(np.float32)
 
@@ -81,7 +81,7 @@ def test_flipped_labels_come_first_and_no_others(tmp_path: Path) -> None:
 
 
 def test_features_that_know_each_picture_by_heart_hide_nothing() -> None:
-    """With 200 numbers of its own for each of 300 pictures any labels can be learned, and are."""
+    """With 200 random numbers for each of 300 pictures any labels can be learned, and are."""
     features, truth = drawn(300, 1)
     labels, wrong = flipped(truth, 0.1)
     own = np.random.default_rng(2).normal(size=(300, 200))

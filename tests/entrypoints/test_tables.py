@@ -1,4 +1,4 @@
-"""Tables of labels as people have them: each is read as it is meant, or refused in one true line."""
+"""All kinds of label tables: each is read as intended, or refused in one accurate line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_tables_of_labels(tmp_path: Path, header: str | None, row: str) -> None:
 
 
 def test_train_and_test_tables(tmp_path: Path) -> None:
-    """As the German traffic signs have them: classes in folders for training, a table for the test."""
+    """Like the German traffic signs: folders as classes for training, a table for the test."""
     put(tmp_path, "Train/0/*", "Train/1/*", *(f"Test/{number:05}.png" for number in range(4)))
     rows = [f"24,Test/{number:05}.png,{number % 2}" for number in range(4)]
     table(tmp_path / "Test.csv", "Width,Path,ClassId", *rows)
@@ -192,7 +192,7 @@ def test_the_column_of_pictures_is_no_index(tmp_path: Path) -> None:
 
 
 def test_what_tables_call_pictures(tmp_path: Path) -> None:
-    """Without a header, with other suffixes' case, as URLs, beside files that are no pictures."""
+    """Without a header, with suffixes in another case, as URLs, next to files that are not pictures."""
     put(tmp_path, *(f"images/{number} a.PNG" for number in range(6)))
     for number in range(6):
         table(tmp_path / f"images/{number} a.xml", "<x/>")

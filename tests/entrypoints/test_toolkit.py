@@ -1,4 +1,4 @@
-"""train through SageMaker's training toolkit, with what the pipeline's definition tells it."""
+"""train through SageMaker's training toolkit, with the arguments of the pipeline's definition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.entrypoints.pictures import write_classes
 
 
 def golden_step(name: str) -> dict[str, Any]:
-    """A step's arguments in the definition as it is."""
+    """A step's arguments in the current definition."""
     definition = json.loads((ROOT / "tests/golden/definition.json").read_text())
     return next(step["Arguments"] for step in definition["Steps"] if step["Name"] == name)
 

@@ -115,11 +115,11 @@ def test_learns_two_colours_from_pretrained_weights(job: Path, artifact: Path) -
 
 @pytest.fixture
 def pretrained(job: Path) -> dict[str, torch.Tensor]:
-    """Weights in the job's channel that come with an own idea of batch norm's statistics."""
+    """Weights in the job's channel with their own batch norm statistics."""
     (job / "input/pretrained/RANDOM_WEIGHTS").unlink()
     torch.manual_seed(1)
     state = tiny_network(TINY.architecture, weights=None, num_classes=2).state_dict()
-    state["bn1.running_mean"].fill_(-3)  # not 3: behind a ReLU that lets nothing through nothing learns
+    state["bn1.running_mean"].fill_(-3)  # not 3: after a ReLU that outputs only zeros nothing learns
     torch.save(state, job / "input/pretrained/tiny.pth")
     return state
 
@@ -215,7 +215,7 @@ def test_bfloat16_is_what_the_processor_says(
 def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The network answers the six validation pictures, three of each class, with accuracies of our choice.
+    """The network predicts the six validation pictures, three of each class, with given accuracies.
 
     The learning rate has come down at the end of the ninth epoch of ten.
     """
@@ -242,6 +242,6 @@ def test_patience_ends_it_and_the_artifact_holds_the_best_epoch(
     assert json.loads((job / "model/model.json").read_text())["metrics"]["best_epoch"] == 2
     kept = load_file(job / "model/model.safetensors")["fc.weight"]
     assert [torch.equal(kept, head) for head in heads] == [False, True, *[False] * 7]
-    # What a tuning job compares is the last value of a metric.
+    # A tuning job compares the last values of a metric.
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch=")]
     assert len(lines) == 10 and lines[-1] == lines[1]

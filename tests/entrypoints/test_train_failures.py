@@ -1,4 +1,4 @@
-"""What ends a training before its end, and what it leaves then."""
+"""What ends a training early, and what it leaves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("alone")
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_loss_that_is_no_number_stops_with_the_step(
+def test_a_loss_that_is_not_a_number_stops_with_the_step(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("entrypoints.model.normalize", lambda pixels, *_: pixels.float() * torch.nan)
@@ -38,7 +38,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step(
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_validation_loss_that_is_no_number_stops_with_the_epoch(
+def test_a_validation_loss_that_is_not_a_number_stops_with_the_epoch(
     job: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def normalize_without_numbers_in_validation(pixels: torch.Tensor, *_: object) -> torch.Tensor:
@@ -106,7 +106,7 @@ def test_a_training_that_is_killed_leaves_its_epochs_files_and_no_half_written_m
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("epoch=2 "):  # by then what the first measured is on disk
+        if line.startswith("epoch=2 "):  # by then the first epoch's measurements are on disk
             break
     process.kill()
     _, error = process.communicate(timeout=20)

@@ -53,7 +53,7 @@ def test_an_update_that_does_not_come_up_leaves_the_old_one_and_fails(account: A
     assert account.serves() == ("InService", "old")
 
 
-def test_an_endpoint_that_dies_of_a_picture_is_made_anew_of_its_previous_config(account: Account) -> None:
+def test_an_endpoint_that_dies_of_a_picture_is_made_again_of_its_previous_config(account: Account) -> None:
     account.serve(account.config("old"), account.config("new", behaviour="os._exit(3)"))
     code, message, _ = account.verify("new", "old")
     assert code == 1
@@ -80,7 +80,7 @@ def test_a_first_endpoint_that_answers_otherwise_is_left_as_it_is(account: Accou
     assert account.serves() == ("InService", "new")
 
 
-def test_an_endpoint_that_is_busy_for_too_long_is_told_how_to_go_on(account: Account) -> None:
+def test_an_endpoint_that_is_busy_for_too_long_is_told_how_to_continue(account: Account) -> None:
     slow = account.config("new", app="import time; time.sleep(60)")
     account.serve(account.config("old"), slow)
     code, message, _ = account.verify("new", "old", timeout_s=0)
@@ -218,7 +218,7 @@ def test_what_is_not(question: dict[str, Any], given: dict[str, Any], engine: st
 
 
 def test_a_temperature_moves_the_odds_that_engines_may_differ_by() -> None:
-    """At 0.5 probabilities are those of twice the scores: odds of 9 and of 81 are the same scores."""
+    """At temperature 0.5 the probabilities are those of twice the scores: odds of 9 become 81."""
     cold = {**QUESTION, "temperature": 0.5, "probabilities": {"ants": 81 / 82, "bees": 1 / 82}}
     as_far_as_at_1 = (0.75 / 0.25) ** 2
     verify.compare(cold, answer(as_far_as_at_1 / (as_far_as_at_1 + 1)), "fp32")

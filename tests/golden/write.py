@@ -22,7 +22,7 @@ SETTINGS = Settings(
     endpoint_role="arn:aws:iam::123456789012:role/Endpoint",
     tags={"team": "vision", "project": "golden"},
 )
-# An edit of an entry point changes its digest and nothing else, so it leaves the golden file alone.
+# Editing an entry point changes only its digest, so the golden file stays the same.
 DIGESTS = {
     name: f"digest-of-{name}"
     for name in (

@@ -1,4 +1,4 @@
-"""Whether what an operation answers is what AWS's model of it says: required members, types, enumerations."""
+"""Whether an operation's answer fits AWS's model of it: required members, types, enumerations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from botocore.validate import ParamValidator
 
 
 def problems(answer: Any, shape: Any) -> list[str]:
-    """What botocore's model of the answer does not have or misses."""
+    """Members that botocore's model of the answer does not have, or that it requires and the answer lacks."""
     report = ParamValidator().validate(answer, shape).generate_report()
     return [*report.splitlines(), *_unlisted(answer, shape, shape.name)]
 
 
 def _unlisted(value: Any, shape: Any, where: str) -> Iterator[str]:
-    """Strings that are none of their enumeration."""
+    """Strings that are not in their enumeration."""
     if shape.type_name == "structure" and isinstance(value, dict):
         for key, item in value.items():
             yield from _unlisted(item, shape.members[key], f"{where}.{key}")
@@ -27,7 +27,7 @@ def _unlisted(value: Any, shape: Any, where: str) -> Iterator[str]:
 
 
 def members(value: Any, way: str = "") -> set[str]:
-    """The paths of all that an answer has, whatever the places in its lists."""
+    """The paths of all members of an answer, without the indices of lists."""
     if isinstance(value, dict):
         return {way, *(path for key, item in value.items() for path in members(item, f"{way}.{key}"))}
     if isinstance(value, list):
@@ -36,7 +36,7 @@ def members(value: Any, way: str = "") -> set[str]:
 
 
 def missing(answers: list[Any], examples: list[Any], absent: Collection[str]) -> set[str]:
-    """The paths that AWS's examples of an answer have and ours do not, but for members named in `absent`."""
+    """The paths that AWS's examples of an answer have and ours lack, except members named in `absent`."""
     ours = set().union(*map(members, answers))
     shown = set().union(*(members(example.get("output", {})) for example in examples))
     return {path for path in shown - ours if not set(absent) & set(path.split("."))}

@@ -34,7 +34,7 @@ Client = Callable[..., Any]
 
 @pytest.fixture(autouse=True, scope="module")  # others, after these, make up answers that are shorter
 def answers_have_their_shapes() -> Iterator[None]:
-    """Every answer of every operation in these tests is as AWS's model says; else the request fails."""
+    """All answers of all operations in these tests fit AWS's model; otherwise the request fails."""
     call = ControlPlane.call
 
     def checked(plane: ControlPlane, name: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture(params=[0o000, 0o022])
 def umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    """One that lets everybody do everything, and the usual one."""
+    """A umask that lets everybody do everything, and the usual one."""
     before = os.umask(request.param)
     yield
     os.umask(before)

@@ -1,4 +1,4 @@
-"""The local service as far as endpoints need it, and a model that it serves."""
+"""The parts of the local service that endpoints need, and a model to serve."""
 
 import contextlib
 import io
@@ -135,7 +135,7 @@ class Service:
 
 @contextlib.contextmanager
 def serving(root: Path) -> Iterator[Service]:
-    """A Service that is closed at the end and leaves no process behind."""
+    """A Service that is closed at the end and leaves no processes."""
     before = set(psutil.Process().children(recursive=True))
     service = Service(root)
     try:
@@ -147,14 +147,14 @@ def serving(root: Path) -> Iterator[Service]:
 
 
 def refused(service: Service, name: str, request: dict[str, Any]) -> tuple[str, str]:
-    """The code and the message of the error that the operation answers."""
+    """The code and message of the operation's error."""
     with pytest.raises(ServiceError) as caught:
         service.call(name, request)
     return caught.value.code, caught.value.message
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, within a moment."""
+    """Whether a process ends within a moment."""
     deadline = time.monotonic() + 5
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -163,7 +163,7 @@ def gone(pid: int) -> bool:
 
 @contextlib.contextmanager
 def restarted(service: Service, root: Path) -> Iterator[Service]:
-    """A later Service on the same home folder, which takes up what the earlier one left."""
+    """A later Service on the same home folder, which continues the earlier one's work."""
     service.deployments.stop()
     again = Service(root)
     try:
@@ -174,7 +174,7 @@ def restarted(service: Service, root: Path) -> Iterator[Service]:
 
 
 def deleted(service: Service) -> bool:
-    """Whether DeleteEndpoint is allowed, and the endpoint gone, within a moment."""
+    """Whether DeleteEndpoint is allowed, and the endpoint is gone within a moment."""
     service.call("DeleteEndpoint", {"EndpointName": "e"})
     deadline = time.monotonic() + 10
     while service.call("ListEndpoints", {})["Endpoints"] and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What has become of executions."""
+"""Results of executions."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A client factory that records requests and plays the lives of jobs, without a server."""
+"""A client factory that records requests and simulates jobs, without a server."""
 
 import io
 import threading

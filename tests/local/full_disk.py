@@ -1,4 +1,4 @@
-"""A full disk for a store: SQLite itself refuses to grow the file, in the words it has for a full disk."""
+"""A full disk for a store: SQLite itself refuses to grow the file, with its own message for a full disk."""
 
 import sqlite3
 import uuid
@@ -11,8 +11,8 @@ MESSAGE = r"the disk that holds .* is full \(database or disk is full\); make ro
 def fill(store: Store) -> None:
     """Leave no room for any record that grows.
 
-    Under the store's own lock: its other threads use the same connection, and one that comes between
-    takes SQLite's last error away before this one has read it.
+    Holds the store's own lock: other threads use the same connection and could replace SQLite's last error
+    before this one has read it.
     """
     with store._lock:
         connection = store._connection
@@ -30,6 +30,6 @@ def fill(store: Store) -> None:
 
 
 def make_room(store: Store) -> None:
-    """The disk is full no more."""
+    """The disk is no longer full."""
     with store._lock:
         store._connection.execute("PRAGMA max_page_count=1000000")

@@ -1,4 +1,4 @@
-"""Requests for processing and training jobs, and the services that carry them out."""
+"""Requests for processing and training jobs, and the services that run them."""
 
 import atexit
 import contextlib
@@ -59,14 +59,14 @@ def finished(control: ControlPlane, kind: str, name: str) -> dict[str, Any]:
 
 def script(program: str) -> str:
     """The path of a file that holds a Python program."""
-    path = PROGRAMS / hashlib.sha256(program.encode()).hexdigest()  # without .py it is nothing to fork
+    path = PROGRAMS / hashlib.sha256(program.encode()).hexdigest()  # without .py it is not forked
     if not path.exists():  # another job may be reading it
         path.write_text(program)
     return str(path)
 
 
 def processing_request(program: str, **members: Any) -> dict[str, Any]:
-    """A request for the job p, which is given the folders of its input and its output."""
+    """A request for the job p, whose program gets the folders of its input and output."""
     return {
         "ProcessingJobName": "p",
         "RoleArn": ROLE,
@@ -105,7 +105,7 @@ def processing_request(program: str, **members: Any) -> dict[str, Any]:
 
 
 def training_request(program: str, **members: Any) -> dict[str, Any]:
-    """A request for the job t, which is given the folder that stands for /opt/ml."""
+    """A request for the job t, whose program gets the folder that replaces /opt/ml."""
     return {
         "TrainingJobName": "t",
         "RoleArn": ROLE,

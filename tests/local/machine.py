@@ -6,7 +6,7 @@ HOST = Path("/opt/ml")
 
 
 def machine() -> list[tuple[str, int]]:
-    """What lies in the machine's own /opt and /opt/ml."""
+    """The content of the machine's own /opt and /opt/ml."""
     return sorted(
         (str(path), path.lstat().st_mtime_ns)
         for folder in (HOST.parent, HOST)

@@ -1,4 +1,4 @@
-"""A Pipelines service as its clients see it."""
+"""A Pipelines service from its clients' side."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Training jobs with rules, and what their rules say in the end."""
+"""Training jobs with rules, and the rules' final findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from local.wire.operations import ControlPlane
 from tests.local.job_requests import script
 
 IMAGE = "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest"
-# What the hook of a training leaves, all at once.
+# The files of a training's hook, all at once.
 TRAIN = "import os, shutil, sys, time; shutil.copytree(sys.argv[2], sys.argv[1], dirs_exist_ok=True); "
 REPORTS = "s3://b/jobs/t/rule-output/ProfilerReport/profiler-output/profiler-reports"
 
@@ -69,7 +69,7 @@ def judged_jobs(home: Home, store: Store) -> Iterator[JobService]:
         }
 
     jobs = JobService(home, store, training.KIND, environment)
-    others: Any = None  # nobody asks for them
+    others: Any = None  # no test requests them
     server = Server(application(S3(home).handle, ControlPlane(jobs.operations()), others, others, others))
     server.start()
     try:
@@ -80,7 +80,7 @@ def judged_jobs(home: Home, store: Store) -> Iterator[JobService]:
 
 
 def statuses(record: Record, kind: str = "Debug") -> dict[str, tuple[str, str]]:
-    """What each rule of a training job says: its status and its details."""
+    """Each rule's status and details."""
     return {
         status["RuleConfigurationName"]: (status["RuleEvaluationStatus"], status.get("StatusDetails", ""))
         for status in record[f"{kind}RuleEvaluationStatuses"]

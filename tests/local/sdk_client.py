@@ -1,4 +1,4 @@
-"""A person's program: the SageMaker SDK, with its defaults, against a local service; run as a process.
+"""A user's program: the SageMaker SDK with its defaults and a local service; run as a process.
 
 It prints, as its last line, how each of its parts ended.
 """
@@ -30,7 +30,7 @@ SCRIPT = "import sys\nprint('hello from', sys.argv[1:])\nprint('acc=0.5')\n"
 
 
 def main(folder: Path) -> None:
-    """Do each part in `folder`, with the role and the bucket that all need."""
+    """Run each part in `folder`, with the role and the bucket that all need."""
     source = folder / "source"
     source.mkdir()
     (source / "script.py").write_text(SCRIPT)

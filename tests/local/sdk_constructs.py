@@ -1,4 +1,4 @@
-"""A person's program: what the SageMaker SDK v3 makes of its own steps; run as a process.
+"""A user's program: the SageMaker SDK v3's requests for its own steps; run as a process.
 
 It prints, as its last line, the definition of a pipeline that has them.
 """

@@ -2,7 +2,7 @@ from local.wire.operations import service_model
 from tests.local.answer_shapes import problems
 
 
-def test_an_answer_that_aws_does_not_give_is_told():
+def test_an_answer_that_aws_does_not_give_is_reported():
     shape = service_model().operation_model("ListModels").output_shape
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model/m"
     model = {"ModelName": "m", "ModelArn": arn, "CreationTime": 0}

@@ -1,4 +1,4 @@
-"""The endpoint as boto3 meets it: routing, errors, keep-alive, start and stop."""
+"""The service's HTTP endpoint with boto3: routing, errors, keep-alive, start and stop."""
 
 import contextlib
 import errno
@@ -88,7 +88,7 @@ def get(server, path, headers=None):
         return answer.status, dict(answer.getheaders()), answer.read()
 
 
-def test_a_full_disk_is_told_and_not_logged_as_a_defect(client, caplog):
+def test_a_full_disk_is_reported_and_not_logged_as_a_defect(client, caplog):
     refusal = error(client("sagemaker").list_model_packages)
     assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert "No space left on device" in refusal["Error"]["Message"]
@@ -258,7 +258,7 @@ def credential(service):
 
 
 def unfinished(server, head, *sent):
-    """The status and the body of the answer to a request of which no more than that is ever sent."""
+    """The status and body of the answer to a request of which only this part is ever sent."""
     with socket.create_connection(
         ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10
     ) as connection:
@@ -304,7 +304,7 @@ def test_a_client_that_sends_too_much_reads_why(client):
     assert refusal["ResponseMetadata"]["HTTPStatusCode"] == 413
 
 
-def test_a_connection_may_be_closed_twice_and_the_server_goes_on(server):
+def test_a_connection_may_be_closed_twice_and_the_server_continues(server):
     with socket.create_connection(
         ("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=10
     ) as connection:
@@ -356,7 +356,7 @@ def test_requests_that_wait_for_others_keep_none_from_being_answered(caplog):
             answers = list(pool.map(lambda _: get(server, "/outer")[2], range(count)))
         threads = threading.active_count()
         assert get(server, "/inner")[2] == b"inner"
-        assert threading.active_count() == threads  # those that there are answer
+        assert threading.active_count() == threads  # the existing ones answer
     finally:
         server.stop()
     assert answers == [b"inner"] * count
@@ -394,7 +394,7 @@ def test_stopping_is_quick_and_ends_the_threads_and_the_port():
         begun = time.monotonic()
         server.stop()
         assert time.monotonic() - begun < 2
-    # waitress counts a thread out a moment before it is gone.
+    # waitress stops counting a thread a moment before it ends.
     while threading.active_count() > before:
         assert time.monotonic() - begun < 5
         time.sleep(0.01)

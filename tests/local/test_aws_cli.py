@@ -1,4 +1,4 @@
-"""The AWS CLI against the local service, as a person types it. `make aws-cli` makes its environment."""
+"""The AWS CLI with the local service, as users type it. `make aws-cli` makes its environment."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def aws(service, tmp_path):
-    """aws("s3 ls") is what the command prints, aws("...", fails=True) what it says of an error."""
+    """aws("s3 ls") returns the command's output, aws("...", fails=True) its error message."""
 
     def run(*words: str, fails: bool = False) -> str:
         command = [AWS, *words[0].split(), *words[1:]]
@@ -68,7 +68,7 @@ def test_s3(aws, tmp_path):
 
 @pytest.fixture(scope="module")
 def job(service):
-    """The name of a processing job that has said two lines."""
+    """The name of a processing job that has printed two lines."""
     program = "print('first line', flush=True); print('second line', flush=True)"
     step = processing("Says")["Arguments"]
     step["AppSpecification"]["ContainerEntrypoint"] = [sys.executable, "-c", program]
@@ -103,7 +103,7 @@ def test_sagemaker(aws, job):
 
 
 def test_logs(aws, job):
-    """What `aws logs tail` asks for: version 1 of the CLI, which the package index has, does not know it."""
+    """The requests of `aws logs tail`, which version 1 of the CLI (the one on the package index) lacks."""
     group = "/aws/sagemaker/ProcessingJobs"
     asked = ["--log-group-name", group, "--log-stream-name-prefix", job]
     (stream,) = json.loads(aws("logs describe-log-streams", *asked))["logStreams"]

@@ -2,9 +2,9 @@
 
 Of SageMaker, CloudWatch Logs, Service Quotas, Lambda and EventBridge Scheduler.
 
-What they answer is compared with AWS's model of it by answers_have_their_shapes (conftest.py), for all, and
-with AWS's example of it where there is one: Lambda's come with botocore (data/lambda/.../examples-1.json),
-the API references of SageMaker and CloudWatch Logs have none beyond the syntax, which is the model.
+answers_have_their_shapes (conftest.py) compares all answers with AWS's model. Lambda's are also compared with
+AWS's examples, which come with botocore (data/lambda/.../examples-1.json). The API references of SageMaker
+and CloudWatch Logs have only the syntax, which is the model.
 """
 
 import io
@@ -24,13 +24,13 @@ from tests.local.job_requests import processing_request, put, training_request
 from tests.local.transform_requests import transform_request
 
 EXAMPLES = botocore.loaders.Loader().load_service_model("lambda", "examples-1")["examples"]
-# What Lambda's examples show and the function of this test does not have.
+# Members in Lambda's examples that this test's function does not have.
 NOT_ASKED = {"Environment", "KMSKeyArn", "VpcConfig", "NextMarker"}
 STATUSES = {"InProgress", "Creating", "Updating", "Deleting", "Executing", "Stopping"}
 
 
 def settled(describe, key, **names):
-    """What an operation describes, once it rests."""
+    """The described resource, once its status is final."""
     deadline = time.monotonic() + 60
     while (found := describe(**names))[key] in STATUSES:
         assert time.monotonic() < deadline, found

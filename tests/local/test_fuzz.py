@@ -1,4 +1,4 @@
-"""Whatever is sent to the service: an answer of AWS's kind, never a defect, and nothing outside the home."""
+"""Any request gets an answer like AWS's, never an internal error, and changes nothing outside the home."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ quickly = settings(
 )
 DEEP = 100_000
 LONG = "n" * 4096
-# What names, keys, paths and addresses must not be, and some that they may.
+# Invalid names, keys, paths and addresses, and some valid ones.
 ODD = [
     "m", "a", "a/b", "", ".", "..", "a.", "a...", " ", "a\0b", "/etc/passwd", "../../../../escaped",
     "a/../../escaped", "//a", LONG, "\x1b[2J", "\u202egnp.exe", "a\r\nx-amz-meta-b: c", "\ud800", "é" * 300,
@@ -41,7 +41,7 @@ ODD = [
     "/opt/ml/processing/../../../escaped", "/opt/ml/checkpoints/\0", "(", "(a+)+$", "*", "ml.m5.large",
     '{"Version": "2020-12-01", "Steps": []}', "2026-01-01",
 ]  # fmt: skip
-# What the patterns of names, addresses, roles and tokens allow.
+# Values that the patterns of names, addresses, roles and tokens allow.
 FITTING = [
     "m", "s3://pictures/a", "s3://pictures/out/", "arn:aws:iam::123456789012:role/r", "/opt/ml/processing/a",
     "arn:aws:sagemaker:us-east-1:123456789012:pipeline/m",
@@ -62,7 +62,7 @@ def zipped(name: str) -> str:
 
 @st.composite
 def member(draw: st.DrawFn, shape: Shape, depth: int = 0) -> Any:
-    """A value of a shape of botocore's model, more or less: what is asked for, odd, or of another type."""
+    """A value for a shape of botocore's model: valid, odd, or of another type."""
     if draw(st.integers(0, 60)) == 0:
         return draw(JUNK)
     kind, limits = shape.type_name, shape.metadata
@@ -127,7 +127,7 @@ def no_defect(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def send(
     service: LocalService, scope: str, method: str, target: str, body: bytes, headers: dict[str, str]
 ) -> tuple[int, bytes, str]:
-    """Status, body and content type of the answer to a request as it stands; no client's own checks."""
+    """Status, body and content type of the answer to this exact request, without a client's own checks."""
     signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/{scope}/aws4_request"}
     connection = HTTPConnection(service.url.removeprefix("http://"), timeout=20)
     with contextlib.closing(connection):
@@ -187,7 +187,7 @@ def test_no_request_to_lambda_is_a_defect(running: tuple[LocalService, list[str]
 
 
 def laughs() -> bytes:
-    """Entities of entities: a billion and more characters, if they were written out."""
+    """Nested entities: over a billion characters if expanded."""
     steps = [f'<!ENTITY b{number} "{f"&b{number - 1};" * 10}">' for number in range(1, 10)]
     return f'<!DOCTYPE a [<!ENTITY b0 "ha">{"".join(steps)}]><Delete><Key>&b9;</Key></Delete>'.encode()
 

@@ -1,4 +1,4 @@
-"""SIGKILL of a real service: nothing goes on without it, and the next one finds a home in order."""
+"""SIGKILL of a real service: nothing continues without it, and the next one finds an intact home."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ from tests.local.endpoint_service import APP, pack
 from tests.local.job_requests import ROLE, script
 
 ROOT = Path(__file__).resolve().parents[2]
-# With a child in a session of its own, as torchrun's are.
+# With a child in its own session, like torchrun's.
 JOB = (
     "import subprocess, time\n"
     "print('up', subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True)\n"
@@ -35,7 +35,7 @@ HANDLER = "import time\n\ndef handler(event, context):\n    print('up', flush=Tr
 
 
 class Killed:
-    """A service in a process of its own, and what boto3 asks it."""
+    """A service in its own process, and boto3's clients of it."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -65,7 +65,7 @@ class Killed:
 
 @pytest.fixture
 def served(tmp_path):
-    """served() is a service over tmp_path / "home"; none is left afterwards."""
+    """served() starts a service over tmp_path / "home"; none is left afterwards."""
     with contextlib.ExitStack() as ended:
 
         def served() -> Killed:
@@ -143,7 +143,7 @@ def start_endpoint(service):
 
 
 def litter(service):
-    """What a service is at work on when it is killed; some of it is never there for long."""
+    """The work that a service is doing when it is killed; some of it never lasts long."""
     s3 = service.client("s3")
     s3.create_bucket(Bucket="pictures")
     upload = s3.create_multipart_upload(Bucket="pictures", Key="k")["UploadId"]
@@ -195,7 +195,7 @@ def test_what_outlives_the_guard_as_well_is_ended_by_the_next_service(served, ca
     family.remove(guard)
     assert not gone_within(family, 0.5) and len(running(family)) == 2
     stranger = psutil.Popen(["sleep", "60"], start_new_session=True)
-    # Its pid on record, as of an earlier process that had it.
+    # Records its pid, as if an earlier process had had it.
     (file,) = (service.home / "processes").iterdir()
     text = file.read_text().replace(f'"pid": {int(file.name.partition("-")[0])}', f'"pid": {stranger.pid}')
     (file.with_name("stranger.json")).write_text(text)
@@ -210,7 +210,7 @@ def test_what_outlives_the_guard_as_well_is_ended_by_the_next_service(served, ca
     assert told.message.startswith("ended process ") and "left: " in told.message
 
 
-def test_an_upload_goes_on_with_the_service_that_comes_after_one_that_was_not_killed(tmp_path):
+def test_an_upload_continues_with_the_service_that_comes_after_one_that_was_not_killed(tmp_path):
     with LocalService(tmp_path) as service:
         s3 = service.client("s3")
         s3.create_bucket(Bucket="pictures")
@@ -255,4 +255,4 @@ def test_a_request_to_a_service_without_a_home_is_refused_and_writes_nothing(tmp
             metadata = refusal.value.response["ResponseMetadata"]
             assert (metadata["HTTPStatusCode"], metadata["RetryAttempts"]) == (410, 0)
         assert home.exists() == (changed == "another's")
-    assert len(told) == 2  # by the watch, and at the end
+    assert len(told) == 2  # by the watching thread, and at the end

@@ -1,4 +1,4 @@
-"""Nobody but its owner may look into a home, whatever runs in it and whatever the umask."""
+"""Only its owner may read a home, whatever runs in it and for any umask."""
 
 import io
 import os
@@ -18,7 +18,8 @@ ROLE = "arn:aws:iam::123456789012:role/execution"
 
 
 def open_to_others(home):
-    """What is in a home that others may read, write or enter, itself included; a job writes as it likes."""
+    """Files in a home, and the home itself, that others may read, write or enter; except those that jobs
+    write."""
     return [
         f"{stat.S_IMODE(path.lstat().st_mode):o} {path.relative_to(home)}"
         for path in (home, *home.rglob("*"))

@@ -1,4 +1,5 @@
-"""Room in a home: which executions go, what goes with them, and what stays since something needs it."""
+"""Freeing space in a home: which executions are removed, with which files, and what stays because it is
+needed."""
 
 import json
 import sys
@@ -30,7 +31,7 @@ def arn(name):
 
 
 def add(home, store, name, days_old, status="Succeeded", **more):
-    """An execution of one training job, with the files of both."""
+    """An execution with one training job, and the files of both."""
     ended = time.time() - days_old * DAY_S
     job = f"pipelines-{name}-Train-abc"
     properties = {"ModelArtifacts": {"S3ModelArtifacts": f"{ROOT}/{name}/train/{job}/output/model.tar.gz"}}
@@ -272,7 +273,7 @@ def test_the_command_shows_what_goes_and_asks(homed, store, monkeypatch, capsys)
     store.update(EXECUTIONS, arn("run1"), lambda record: record.update(PipelineExecutionStatus="Executing"))
     (homed.root / "service.json").write_text("{}")  # of a service that was killed: the next one reads it
     before = {path: path.stat().st_ino for path in homed.root.rglob("*") if path.is_file()}
-    assert prune_command(monkeypatch, homed) == 2  # pytest's input is no terminal
+    assert prune_command(monkeypatch, homed) == 2  # pytest's input is not a terminal
     told = capsys.readouterr()
     assert (told.out, told.err) == (
         "", "local: --prune asks before it removes, and there is no terminal; add --yes\n",
@@ -325,7 +326,9 @@ def test_wrong_options_are_refused(monkeypatch, tmp_path, capsys, options, told)
     assert told in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_home_and_a_damaged_home_are_refused(homed, store, monkeypatch, tmp_path, capsys):
+def test_a_folder_that_is_not_a_home_and_a_damaged_home_are_refused(
+    homed, store, monkeypatch, tmp_path, capsys
+):
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(sys, "argv", ["local", "--home", str(tmp_path / "empty"), "--prune", "--yes"])
     assert command.main() == 2

@@ -1,4 +1,4 @@
-"""The SageMaker SDK as a person uses it, its defaults and its checks of the role included."""
+"""The SageMaker SDK as users use it, with its defaults and its checks of the role."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The service as a whole: how it begins, who may use a home, and how it ends whatever runs."""
+"""The service as a whole: how it starts, who may use a home, and how it ends running work."""
 
 import errno
 import json
@@ -70,7 +70,7 @@ def test_a_home_keeps_its_region(tmp_path):
     with LocalService(tmp_path, "eu-west-1"):
         pass
     told = f"^{tmp_path} belongs to region eu-west-1, not us-east-1; use region eu-west-1 .*--home$"
-    for _ in range(2):  # whoever is refused does not keep it from others
+    for _ in range(2):  # a refused service does not block others
         with pytest.raises(OtherRegion, match=told):
             LocalService(tmp_path)
     with LocalService(tmp_path, "eu-west-1") as service:
@@ -95,7 +95,7 @@ def test_what_a_killed_service_left_in_service_json_is_not_believed(tmp_path):
     holder.stop()
 
 
-def test_damaged_records_are_set_aside_and_what_the_folders_hold_is_told(tmp_path):
+def test_damaged_records_are_set_aside_and_what_the_folders_hold_is_reported(tmp_path):
     with LocalService(tmp_path) as service:
         assert service.notes == []
         service.client("s3").create_bucket(Bucket="pictures")
@@ -253,7 +253,7 @@ def test_a_home_that_cannot_be_is_one_line(tmp_path):
 
 def test_a_disk_that_is_full_before_there_is_a_home_is_one_line(tmp_path, monkeypatch, capsys):
     def full(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as mkdir says it of a folder's descriptor
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # mkdir's error for a folder's descriptor
 
     monkeypatch.setattr(Path, "mkdir", full)
     monkeypatch.setattr(sys, "argv", ["local", "--home", str(tmp_path / "home"), "--port", "0"])
@@ -263,7 +263,7 @@ def test_a_disk_that_is_full_before_there_is_a_home_is_one_line(tmp_path, monkey
     assert line.endswith("make room and start again")
 
 
-# What the service waits for when it ends never comes; a model server stands for its other children.
+# The service's wait at its end never succeeds; a model server represents its other children.
 HUNG = """
 import subprocess, sys, threading, local.service, local.__main__
 local.service.{part} = lambda *_: threading.Event().wait()

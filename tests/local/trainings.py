@@ -1,6 +1,6 @@
 """Small real trainings under smdebug's hook: python trainings.py FOLDER leaves a trial of each in FOLDER.
 
-smdebug keeps its hook in module globals, so they have a process of their own.
+smdebug keeps its hook in module globals, so they have their own process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests for transform jobs, and a model that shows what it was sent."""
+"""Requests for transform jobs, and a model that echoes its input."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from local.wire.operations import ControlPlane
 from tests.local.endpoint_service import pack
 
 IMAGE = "123.dkr.ecr.us-east-1.amazonaws.com/my-model:1"
-# Answers what it was sent in brackets; a CSV row by its number of fields, a JSON document as {"label": it}.
+# Echoes its input in brackets; answers a CSV row with its number of fields, a JSON document with {"label":
+# it}.
 APP = """
 import asyncio
 import json
@@ -77,7 +78,7 @@ async def app(scope, receive, send):
 
 @contextlib.contextmanager
 def transforms(home: Home, store: Store) -> Iterator[ControlPlane]:
-    """The operations on transform jobs and their models; no process is left behind."""
+    """The operations on transform jobs and their models; leaves no processes."""
     before = set(psutil.Process().children(recursive=True))
     models = Models(home, store, Registry(home, store))
     service = JobService(home, store, transform.kind(models, "uvicorn"), dict)

@@ -1,4 +1,4 @@
-"""Requests for tuning jobs, and a control plane that carries them out with trials that start at once."""
+"""Requests for tuning jobs, and a control plane that runs them with trials that start at once."""
 
 import contextlib
 import dataclasses
@@ -66,7 +66,7 @@ def request(program: str = OBJECTIVE, **more: Any) -> dict[str, Any]:
 
 
 def prepare(home: Home, record: Record, service: Mapping[str, str]) -> Container:
-    """The job as it is, but the program itself stands in for the toolkit, which takes 2 s to start."""
+    """The real job, except that the program replaces the toolkit, which takes 2 s to start."""
     container = training.prepare(home, record, service)
     program = record["HyperParameters"]["sagemaker_program"]
     return dataclasses.replace(container, command=[sys.executable, program, str(container.folder)])

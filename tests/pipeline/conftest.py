@@ -21,7 +21,7 @@ def definition(golden):
 
 @pytest.fixture
 def steps(definition):
-    """Its steps by name, those of the branches included."""
+    """Its steps by name, including those of the branches."""
     return {step["Name"]: step for step in within(definition["Steps"])}
 
 

@@ -11,7 +11,7 @@ from local.jobs.jobs import refuse_empty_words
 from tests.entrypoints.stubbed_sagemaker import CONFIG, Service
 
 OUTPUT = re.compile(r"Steps\.DeployEndpoint\.OutputParameters\['(\w+)'\]")
-# What entrypoints/champion.py answers at least: a name or NONE, and a reason in each case (test_champion.py).
+# The least that entrypoints/champion.py answers: a name or NONE, and always a reason (test_champion.py).
 FOUND = {
     "Steps.FindChampion.OutputParameters['champion']": "-",
     "Steps.FindChampion.OutputParameters['reason']": "there is none",
@@ -77,7 +77,7 @@ OUTCOMES = (
 
 @pytest.fixture(params=OUTCOMES, ids=lambda outcome: outcome.__name__)
 def answer(request):
-    """What the deploying function answers, in each of its outcomes."""
+    """The deploying function's answers, for each outcome."""
     service = Service()
     request.param(service)
     answer = service.deploy()

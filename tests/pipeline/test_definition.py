@@ -43,7 +43,7 @@ def test_the_difference_is_read_line_by_line():
 
 
 def test_a_definition_names_its_own_digest(definition):
-    """Anybody can check it: the text that SageMaker holds, with zeros in the digest's place."""
+    """Anybody can verify it: the text that SageMaker holds, with zeros in place of the digest."""
     text = canonical(definition)
     named = digest(text)
     assert text.count(named) == 1

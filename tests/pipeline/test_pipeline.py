@@ -14,7 +14,7 @@ from steps import code
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Everything that opens a connection, from before the first import: fails loudly.
+# Any attempt to open a connection fails loudly, from before the first import.
 BUILD_WITHOUT_NETWORK = """
 import socket
 def refuse(*arguments, **options):
@@ -28,7 +28,7 @@ sys.stdout.write(definition)
 
 
 def test_the_golden_definition(golden):
-    """After a change on purpose: make golden, and read the difference before committing it."""
+    """After an intended change: make golden, and read the difference before committing it."""
     assert golden["definition"]() == golden["FILE"].read_text(encoding="utf-8")
 
 
@@ -63,7 +63,7 @@ def test_the_steps_and_their_order(definition, steps):
 def test_the_definition_fits_the_service(golden, definition, steps):
     """Amazon SageMaker AI Developer Guide, "Quotas for Pipelines": steps, parameters, names, defaults.
 
-    A definition of 100 KiB makes a detour over S3 (Pipeline.upsert of the SDK).
+    A definition of 100 KiB goes through S3 (Pipeline.upsert of the SDK).
     """
     assert len(golden["definition"]().encode()) < 100 * 1024
     checks = [step for step in steps.values() if step["Type"] == "Condition"]

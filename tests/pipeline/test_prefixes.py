@@ -1,19 +1,19 @@
-"""Every prefix that is sent ends in a slash: S3 takes "flowers-2/1.png" to begin with "flowers"."""
+"""All prefixes in requests end in a slash: for S3, "flowers-2/1.png" begins with "flowers"."""
 
 import re
 
 from config.parameters import check_assignments, execution_parameters
 from config.settings import load
 
-# What is one object, and its key: an archive, or the file of a step's ModelArtifacts; FindChampion answers an
-# archive that is there (entrypoints/champion.py), or a marker's prefix with its slash (test_champion.py).
+# URIs of one object: an archive, or the file of a step's ModelArtifacts. FindChampion answers with an
+# existing archive (entrypoints/champion.py), or a marker's prefix with its slash (test_champion.py).
 OBJECT = re.compile(
     r"\.ModelArtifacts\.S3ModelArtifacts$|\.tar\.gz$|^Steps\.FindChampion\.OutputParameters\['champion_url'\]$"
 )
 
 
 def inputs(value):
-    """The S3Uri of every input of a job, wherever it stands."""
+    """The S3Uri of every input of a job, at any place."""
     if isinstance(value, dict):
         source = value.get("S3Input") or value.get("S3DataSource")
         if source and source["S3DataType"] == "S3Prefix":
@@ -47,6 +47,6 @@ def test_a_dataset_given_at_a_start_becomes_a_prefix_with_a_slash():
         assert check_assignments(parameters, [f"InputDataUrl={given}"]) == {
             "InputDataUrl": "s3://bucket/flowers/"
         }
-    # One object, or a prefix: only the person knows.
+    # One object or a prefix: only the user knows.
     weights = ["PretrainedWeightsUrl=s3://bucket/weights.pth"]
     assert check_assignments(parameters, weights) == {"PretrainedWeightsUrl": "s3://bucket/weights.pth"}

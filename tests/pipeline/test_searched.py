@@ -1,4 +1,4 @@
-"""What the search finds, in the training that comes after it: a real execution on the local service."""
+"""The search's results in the training that follows it: a real execution on the local service."""
 
 import json
 import time

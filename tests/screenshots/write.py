@@ -18,7 +18,7 @@ from local.service import LocalService
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 DIGEST = Path(__file__).with_name("drawn.sha256")
-# What draws the two pages.
+# The code that draws the two pages.
 DRAWN = (
     *(f"scripts/reporting/{name}" for name in ("page.css", "page.html", "page.py", "plots.py", "svg.py")),
     "entrypoints/serving/page.html",
@@ -28,7 +28,7 @@ IN_SERVICE_S = 60
 
 
 def digest() -> str:
-    """The SHA-256 of what draws the pages."""
+    """The SHA-256 of the code that draws the pages."""
     content = b"".join((ROOT / name).read_bytes() for name in DRAWN)
     return hashlib.sha256(content).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Commands as a person runs them, against moto on loopback."""
+"""Commands as users run them, with moto on loopback."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Completed = subprocess.CompletedProcess[str]
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path) -> Iterator[None]:
-    """No credentials, profile or endpoint of this machine; what a command sets is taken back."""
+    """No credentials, profile or endpoint of this machine; variables that a command sets are restored."""
     saved = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(("AWS_", "PIPELINE_"))]:
         del os.environ[name]
@@ -48,7 +48,7 @@ def environment(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def closed_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every prefix that a command sends ends in a slash."""
+    """All prefixes that commands send end in a slash."""
     monkeypatch.setattr(BaseClient, "_make_api_call", BaseClient._make_api_call)  # put back at the end
     prefixes.guard()
 
@@ -64,7 +64,7 @@ def moto_server() -> Iterator[str]:
 
 @pytest.fixture
 def url(moto_server: str) -> str:
-    """Where an empty AWS listens."""
+    """The address of an empty AWS."""
     requests.post(f"{moto_server}/moto-api/reset", timeout=10).raise_for_status()
     return moto_server
 
@@ -76,7 +76,7 @@ def client(url: str) -> Callable[[str], object]:
 
 @pytest.fixture(params=["sagemaker"])
 def stub(request):
-    """botocore's stub of a client, SageMaker's if a module names no other; all its answers are asked for."""
+    """botocore's stub of a client, SageMaker's by default; all its answers must be used."""
     client = boto3.client(request.param, **PLANE)
     with Stubber(client) as stub:
         stub.client = client
@@ -94,7 +94,7 @@ def s3(client):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Completed]:
-    """`python scripts/NAME ARGUMENTS...` in a folder that is not the project's."""
+    """`python scripts/NAME ARGUMENTS...` in a folder outside the project."""
 
     def run(script: str, *arguments: object, **extra: str) -> Completed:
         command = [str(ROOT / "scripts" / script), *map(str, arguments)]
@@ -107,7 +107,7 @@ def run(tmp_path: Path) -> Callable[..., Completed]:
 def refused() -> Callable[..., None]:
     """Assert that a command ended with exit code 2 and one line that holds these words.
 
-    What it said of a dataset before that may stand above the line.
+    Lines about a dataset may come before it.
     """
 
     def refused(completed: Completed, *words: str) -> None:

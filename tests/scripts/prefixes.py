@@ -1,7 +1,7 @@
-"""Every request that a command sends is looked at: what names a prefix there ends in a slash.
+"""Checks every request that a command sends: values that name a prefix end in a slash.
 
-S3 takes "flowers-2/1.png" to begin with "flowers". It holds for each command in each test of this folder:
-conftest.py has it for those that run in the test's own process, fork.py for the others.
+For S3, "flowers-2/1.png" begins with "flowers". This applies to all commands in all tests of this folder:
+conftest.py installs it for commands in the test's own process, fork.py for the others.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from botocore.client import BaseClient
 
 SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts")
-# Below these SageMaker writes, at a path that it puts together itself.
+# SageMaker writes below these, at paths that it composes itself.
 OUTPUTS = {"S3Output", "S3OutputPath", "OutputDataConfig", "CheckpointConfig", "ProfilerConfig"}
 OUTPUTS |= {"DebugHookConfig"}
 OBJECT = re.compile(r"/[^/]+\.[A-Za-z0-9.]+$")  # such as .../sourcedir.tar.gz: one object, by its ending
 
 
 def open_prefixes(operation: str, request: dict[str, Any]) -> list[str]:
-    """What a request names that may begin more keys than somebody meant."""
+    """The values of a request that may match more keys than intended."""
     listed = operation.startswith("ListObject") and request.get("Prefix", "")
     return [listed] * bool(listed and not listed.endswith("/")) + list(_uris(request))
 
@@ -50,7 +50,7 @@ def _uris(value: Any) -> Iterator[str]:
 
 
 def _by_a_command() -> bool:
-    """Whether code of scripts/ is on the way here, and not a test alone."""
+    """Whether code of scripts/ is on the call stack, not only a test."""
     frame = sys._getframe()
     while (frame := frame.f_back) is not None:  # type: ignore[assignment]
         if frame.f_code.co_filename.startswith(SCRIPTS):
@@ -59,7 +59,7 @@ def _by_a_command() -> bool:
 
 
 def guard() -> Any:
-    """Look at every request from now on; the method to put back."""
+    """Check every request from now on; return the method to restore."""
     send = BaseClient._make_api_call
 
     def looked_at(client: BaseClient, operation: str, request: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ants", "große Bienen", "wasps")
 TESTED = 4  # of make_pictures' 18 are in the test split; their contents decide that
-# One trial of one epoch; what is learned does not matter here, and nobody could tell these pictures apart.
+# One trial of one epoch; the result does not matter here, and these pictures cannot be distinguished.
 STREAMED = ("--set", "input_mode=FastFile")
 SMALL = [
     *("--parameter", "Epochs=1", "--parameter", "ImageSize=32"),
@@ -30,7 +30,7 @@ SMALL = [
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Start run_local.py; its output is to be read."""
+    """Start run_local.py; the caller reads its output."""
     return subprocess.Popen(
         [sys.executable, ROOT / "scripts" / "run_local.py", *map(str, arguments)],
         env=os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
@@ -43,7 +43,7 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def make_pictures(folder: Path, per_class: int = 6) -> Path:
-    """Noise in every class: nobody can tell them apart, so accuracy is about a third."""
+    """Noise in every class: they cannot be distinguished, so accuracy is about a third."""
     for place, name in enumerate(CLASSES):
         (folder / name).mkdir(parents=True)
         for number in range(per_class):

@@ -1,4 +1,4 @@
-"""SageMaker Runtime on loopback, as the command that asks an endpoint finds it."""
+"""SageMaker Runtime on loopback, for the command that uses an endpoint."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import numpy as np
 SCRIPT = "predict.py"
 ENDPOINT = "image-classification"
 ANSWER = {"label": "große Bienen", "probabilities": {"ants": 0.25, "große Bienen": 0.75}}
-# What a model of this version says, asked for the map, too.
+# The answer of a model of this version, with the map.
 EXPLAINED = {**ANSWER, "known": False, "score": 1.25, "map": [[0.5, -1.0], [0.0, 2.0]], "map_side": 0.5}
 
 THROTTLED = (400, "application/json", b'{"message": "Rate exceeded"}', "ThrottlingException")
@@ -17,7 +17,7 @@ UNAVAILABLE = (503, "application/json", b'{"message": "busy"}', "ServiceUnavaila
 
 
 def model_error(status, message):
-    """How SageMaker hands on an error of the container."""
+    """How SageMaker passes on a container's error."""
     original = json.dumps({"code": "invalid", "message": message})
     told = {"Message": "Received an error", "OriginalStatusCode": status, "OriginalMessage": original}
     return 424, "application/json", json.dumps(told).encode(), "ModelError"
@@ -30,7 +30,7 @@ def npy(values):
 
 
 class Runtime(BaseHTTPRequestHandler):
-    """SageMaker Runtime with one endpoint: bees for pictures, scores that mean the same for tensors.
+    """SageMaker Runtime with one endpoint: bees for pictures, equivalent scores for tensors.
 
     It refuses pictures whose bytes end in BAD, and answers the first requests with `server.errors`.
     """

@@ -197,7 +197,7 @@ def test_interrupted_ends_with_130_and_one_line(tmp_path):
             [sys.executable, script, "--local", address], stderr=subprocess.PIPE, text=True, cwd=tmp_path
         )
         silent.settimeout(30)
-        connection, _ = silent.accept()  # the command waits for an answer now
+        connection, _ = silent.accept()  # now the command waits for an answer
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         connection.close()

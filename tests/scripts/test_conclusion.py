@@ -1,4 +1,4 @@
-"""What a person reads when a run has ended."""
+"""The output at the end of a run."""
 
 import webbrowser
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_what_to_do_after_a_success(own):
     assert after_success(Path("home"), [], True) == []
 
 
-def test_a_report_is_opened_or_its_address_is_told(monkeypatch, capsys):
+def test_a_report_is_opened_or_its_address_is_reported(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(webbrowser, "open", lambda url: asked.append(url) or len(asked) == 1)
     open_report("/a home/x.html")

@@ -61,7 +61,7 @@ def job(name, **more):
 
 @pytest.fixture
 def aws(url, client, monkeypatch):
-    """moto in the place of AWS itself, with the pipeline; its SageMaker."""
+    """SageMaker of moto, in place of AWS, with the pipeline."""
     for service in ("SAGEMAKER", "S3", "LAMBDA", "SCHEDULER"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
@@ -220,7 +220,7 @@ def test_a_job_that_fails_for_debugger_afterwards_is_a_refusal_too(stub):
     assert "ClientError: Debugger is not for you" in answer.reason
 
 
-def test_a_refusal_of_something_else_is_no_answer_and_not_kept(stub):
+def test_a_refusal_of_something_else_is_not_an_answer_and_not_kept(stub):
     for _ in range(2):
         stub.add_client_error("create_training_job", "ValidationException", "Could not assume role.")
     answer = debugger.ask(stub.client, PIPELINE, TRAINING, probing=True)
@@ -248,7 +248,8 @@ def test_a_request_that_only_an_execution_knows_is_refused(stub):
 
 
 def test_the_probe_runs_is_stopped_and_kept(tmp_path, monkeypatch):
-    """On the local service, which takes the request as CreateTrainingJob does, and asks for the stop."""
+    """With the local service, which accepts the request like CreateTrainingJob and is asked to stop the
+    job."""
     monkeypatch.setattr(debugger, "POLL_S", 0.05)
     with LocalService(tmp_path / "home") as service:
         service.client("s3").create_bucket(Bucket=BUCKET)

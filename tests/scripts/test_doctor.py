@@ -152,9 +152,7 @@ def test_an_account_in_which_the_pipeline_can_work(aws):
         "ml.m5.2xlarge for training job usage: 8, of which 1 are in use; TuneHyperparameters takes 2" in found
     )
     assert "ml.m5.xlarge for processing job usage: 8, of which 2 are in use" in found
-    assert (
-        "image-classification is InService on 1 ml.m5.2xlarge: 0.46 USD an hour, 337 a month" in found
-    )
+    assert "image-classification is InService on 1 ml.m5.2xlarge: 0.46 USD an hour, 337 a month" in found
 
 
 def test_nothing_but_reading(aws):

@@ -1,4 +1,4 @@
-"""--exclude: what a list leaves out of a dataset, and which lists are refused."""
+"""--exclude: the pictures that a list leaves out of a dataset, and lists that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following executions and endpoints, against boto3's stubs; real ones run in test_run_local.py."""
+"""Following executions and endpoints, with boto3's stubs; real ones run in test_run_local.py."""
 
 import json
 import re
@@ -78,7 +78,7 @@ def test_an_endpoint_is_waited_for(session):
     assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == ""
 
 
-def test_an_update_that_was_rolled_back_is_no_success(session):
+def test_an_update_that_was_rolled_back_is_not_a_success(session):
     session.endpoint("Updating")
     session.endpoint("InService", config="old", FailureReason="no health")
     assert wait_for_endpoint(session, "flowers", "new", poll_s=0) == (
@@ -201,7 +201,7 @@ def test_a_running_training_tells_its_metrics_beside_its_step(session, capsys, m
                     "MaxResults": 100,
                 },
             )
-        if status == "Executing":  # what has ended is not asked about again
+        if status == "Executing":  # finished jobs are not described again
             session.stub.add_response("describe_hyper_parameter_tuning_job", TUNING)
     follow(session, ARN, poll_s=0)
     epoch = "epoch 5 of 10: loss 0.5000, validation accuracy 75 %, about 40 s left"

@@ -23,7 +23,7 @@ CARD = {"classes": ["ants", "große Bienen"], "preprocessing": PREPROCESSING}
 
 @pytest.fixture
 def deployed(client, s3):
-    """An endpoint that serves a model package, as far as DescribeEndpoint and S3 know."""
+    """An endpoint that serves a model package, according to DescribeEndpoint and S3."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         for name, content in (
@@ -150,9 +150,8 @@ def test_a_tensor_s_scores_become_probabilities_at_the_model_s_temperature(runti
 def test_the_tensor_is_what_the_endpoint_makes_of_the_picture(picture):
     from entrypoints.serving import predictor
 
-    theirs = np.asarray(
-        predictor.decode(SimpleNamespace(**PREPROCESSING, max_value=65535), picture.read_bytes(), "image/png")
-    )
+    model = SimpleNamespace(**PREPROCESSING, max_value=65535, least_side=0)
+    theirs = np.asarray(predictor.decode(model, picture.read_bytes(), "image/png"))
     ours = transform(picture, PREPROCESSING)
     assert (ours.dtype, ours.shape) == (np.float32, (1, 3, 16, 16))
     np.testing.assert_array_equal(ours, theirs)

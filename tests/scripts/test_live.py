@@ -1,4 +1,4 @@
-"""How far running training jobs are, as their logs in CloudWatch tell it."""
+"""The progress of running training jobs, from their logs in CloudWatch."""
 
 from __future__ import annotations
 
@@ -35,17 +35,21 @@ class Session:
         return self.clients[service]
 
     def stream(self, job, *names, epochs="4"):
+        self.described(job, epochs)
         self.stubs["logs"].add_response(
             "describe_log_streams",
             {"logStreams": [{"logStreamName": f"{job}/{name}"} for name in names]},
             {"logGroupName": GROUP, "logStreamNamePrefix": f"{job}/algo-1-"},
         )
-        if names:
-            answer = TRAINING | {
-                "TrainingJobName": job,
-                "HyperParameters": {"epochs": epochs} if epochs else {},
-            }
-            self.stubs["sagemaker"].add_response("describe_training_job", answer, {"TrainingJobName": job})
+
+    def described(self, job, epochs="4", known_as=None):
+        """A training job's record, asked for by the name `known_as`."""
+        answer = TRAINING | {"TrainingJobName": job}
+        if epochs:
+            answer["HyperParameters"] = {"epochs": epochs}
+        self.stubs["sagemaker"].add_response(
+            "describe_training_job", answer, {"TrainingJobName": known_as or job}
+        )
 
     def events(self, stream, *lines, token=None, then="f/1"):
         """Lines of a log, each with the second in which it was written."""
@@ -96,9 +100,10 @@ def test_a_number_of_epochs_that_nobody_knows(session):
 
 def test_a_job_without_a_log_is_asked_about_when_it_is_time_only(session):
     live = LiveProgress(session, 60)
+    session.described("one")
     session.stubs["logs"].add_client_error("describe_log_streams", "ResourceNotFoundException", "none", 400)
     assert live.of(["one"]) == {} == live.of(["one"])
-    session.stream("one")  # asked about again with a new one
+    session.stream("one")  # read again with a new one
     session.stream("two", "algo-1-7")
     session.events("two/algo-1-7", (1, metric_line(1, 2, 1, 0)))
     assert live.of(["one", "two"]) == {"two": Progress(1, 4, 2, 0, None)}
@@ -107,6 +112,7 @@ def test_a_job_without_a_log_is_asked_about_when_it_is_time_only(session):
 
 def test_without_the_permission_there_are_none_and_it_says_so_once(session, capsys):
     live = LiveProgress(session, 0)
+    session.described("one")
     session.stubs["logs"].add_client_error(
         "describe_log_streams", "AccessDeniedException", "not authorized", 400
     )
@@ -116,7 +122,21 @@ def test_without_the_permission_there_are_none_and_it_says_so_once(session, caps
     assert "not authorized" in line
 
 
+def test_a_job_known_in_lower_case_has_its_log_under_its_own_name(session):
+    """A step names its job by an ARN, which is in lower case on AWS."""
+    session.described("pipelines-x-Train-1", known_as="pipelines-x-train-1")
+    stream = "pipelines-x-Train-1/algo-1-7"
+    session.stubs["logs"].add_response(
+        "describe_log_streams",
+        {"logStreams": [{"logStreamName": stream}]},
+        {"logGroupName": GROUP, "logStreamNamePrefix": "pipelines-x-Train-1/algo-1-"},
+    )
+    session.events(stream, (1, metric_line(1, 2, 1, 0)))
+    assert LiveProgress(session, 0).of(["pipelines-x-train-1"]).keys() == {"pipelines-x-train-1"}
+
+
 def test_any_other_error_is_one(session):
+    session.described("one")
     session.stubs["logs"].add_client_error("describe_log_streams", "InternalServiceFault", "broken", 500)
     with pytest.raises(ClientError, match="broken"):
         LiveProgress(session, 0).of(["one"])

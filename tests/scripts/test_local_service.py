@@ -1,4 +1,4 @@
-"""The same commands against the local service: a real S3 on disk, a real endpoint process."""
+"""The same commands with the local service: a real S3 on disk, a real endpoint process."""
 
 import io
 import json
@@ -19,7 +19,7 @@ CARD = {
     "classes": ["ants", "bees"],
     "preprocessing": {"image_size": 16, "resize": 16, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }
-# A model server without a model: half sure for pictures, sure of bees for tensors of the right shape.
+# A model server without a model: undecided on pictures, certain of bees for tensors of the right shape.
 APP = """
 import io
 import numpy as np
@@ -97,7 +97,7 @@ def deployed(service):
         time.sleep(0.1)
 
 
-def test_upload_goes_on_where_it_stopped(run, service, pictures):
+def test_upload_continues_where_it_stopped(run, service, pictures):
     first = run("upload_dataset.py", pictures, "--local", service.url)
     assert first.returncode == 0, first.stderr
     there = service.home.s3 / BUCKET / NAME / "data" / "default" / "große Bienen" / "2.png"

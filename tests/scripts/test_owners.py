@@ -1,4 +1,4 @@
-"""A dataset neither gets into another one nor around it, on moto."""
+"""A dataset is put neither into another one nor around it; with moto."""
 
 import shutil
 
@@ -18,14 +18,14 @@ DATA = f"s3://{BUCKET}/image-classification/data/"
 
 @pytest.fixture
 def upload(run, url, s3, pictures):
-    """`upload_dataset.py pictures --to ...`; without a place, to the default."""
+    """`upload_dataset.py pictures --to ...`; by default without --to."""
     assert s3
     return lambda *to: run(SCRIPT, pictures, *(["--to", *to] if to else []), "--local", url)
 
 
 @pytest.fixture
 def put(s3):
-    """Objects as another tool puts them."""
+    """Objects as another tool would upload them."""
 
     def put(*keys):
         for key in keys:
@@ -62,7 +62,7 @@ def test_above_what_another_tool_put_there(refused, s3, upload, put):
 def test_a_dataset_of_other_classes_at_the_same_prefix(
     refused, s3, run, url, upload, put, tmp_path, pictures
 ):
-    """Neither mixed with what an upload put there nor, by --delete, in its place; a later version may."""
+    """It neither mixes with an uploaded dataset nor, with --delete, replaces it; a later version may."""
     assert upload(f"{DATA}wild").returncode == 0
     put("birds/hawk/1.png", "birds/owl/1.png")
     before = keys(s3)
@@ -81,7 +81,7 @@ def test_a_dataset_of_other_classes_at_the_same_prefix(
     assert upload(f"{DATA}wild").returncode == 0
 
 
-def test_a_folder_may_begin_with_what_is_no_picture(refused, upload, put):
+def test_a_folder_may_begin_with_what_is_not_a_picture(refused, upload, put):
     put(*(f"txt/hawk/.{number}.txt" for number in range(20)), "txt/hawk/1.png", "txt/owl/1.png")
     refused(upload(f"{DATA}txt/mine"), f"in {DATA}txt/, which seems to be a dataset")
 

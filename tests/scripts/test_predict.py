@@ -46,7 +46,7 @@ def test_json(run, runtime, picture):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures in two folders, and what is none."""
+    """Pictures in two folders, and a file that is not a picture."""
     folder = tmp_path / "photos"
     (folder / "b").mkdir(parents=True)
     for number, name in enumerate(("2.png", "10.png", "b/1.png", "b/2.png")):
@@ -143,7 +143,7 @@ def test_results_come_in_order_and_few_wait():
 
     def slow_first(number):
         if number == 0:
-            for _ in range(REQUESTS - 1):  # as many as there are threads run beside it
+            for _ in range(REQUESTS - 1):  # as many as there are threads run in parallel
                 assert begun.acquire(timeout=30)
         begun.release()
         return number
@@ -178,7 +178,7 @@ def test_ctrl_c_keeps_what_was_answered(runtime, picture, tmp_path):
     assert json.loads(begun + rest) == [{"file": str(picture), **ANSWER}]
 
 
-def test_a_name_that_is_no_utf_8(run, runtime, picture, tmp_path):
+def test_a_name_that_is_not_utf8(run, runtime, picture, tmp_path):
     odd = os.fsencode(tmp_path) + b"/\xff.png"
     os.link(picture, odd)
     completed = run(SCRIPT, os.fsdecode(odd), "--format", "json", "--local", runtime.url)

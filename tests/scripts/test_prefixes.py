@@ -1,4 +1,4 @@
-"""The look at every request of a command, prefixes.py, sees what it should."""
+"""prefixes.py, which checks every request of a command, finds what it should."""
 
 import json
 

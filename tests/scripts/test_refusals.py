@@ -1,4 +1,4 @@
-"""What to try after the gate's no, as commands that can be typed."""
+"""The suggestions after the gate's refusal are commands that can be typed."""
 
 import shlex
 
@@ -70,7 +70,7 @@ def test_what_is_done_already_is_not_said_again(settings):
     assert "class" not in str(ways_of_run(even, settings, TYPED, "home"))
 
 
-def test_a_run_that_was_resumed_goes_on_with_its_execution(settings):
+def test_a_run_that_was_resumed_continues_with_its_execution(settings):
     typed = ["python", "scripts/run_local.py", "--resume"]
     for way in ways_of_run(Refused(LOW, ARN, {}), settings, typed, "home"):
         assert way.what.endswith(", while python -m local --home home runs")

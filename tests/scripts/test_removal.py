@@ -15,7 +15,7 @@ def sagemaker(client):
 
 
 def register(sagemaker, version, group=GROUP, name=None):
-    """What a deployment of a model package leaves besides the endpoint: a model and a config."""
+    """The model and config that a deployment of a model package creates besides the endpoint."""
     name = name or f"{group}-{version}"
     package = f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/{version}"
     sagemaker.create_model(ModelName=name, Containers=[{"ModelPackageName": package}], ExecutionRoleArn=ROLE)
@@ -117,7 +117,7 @@ def test_a_name_that_begins_the_same_keeps_its_configs_and_models(sagemaker, mon
     assert find(sagemaker, None, "flowers") == Deployment(None, (), ())
 
 
-@pytest.mark.parametrize("arguments", [["nope"], []])  # the default's endpoint is not there either
+@pytest.mark.parametrize("arguments", [["nope"], []])  # the default endpoint does not exist either
 def test_a_name_that_does_not_exist_deletes_nothing(run, refused, url, sagemaker, arguments):
     one, two, three = (register(sagemaker, version) for version in range(1, 4))
     serve(sagemaker, "flowers", three, previous=two)

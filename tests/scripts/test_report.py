@@ -55,7 +55,7 @@ def served(account) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("execution", ["latest", EXECUTION])
+@pytest.mark.parametrize("execution", ["latest", EXECUTION, "abc123def456"])
 def test_it_writes_one_file_and_says_where(run, served, tmp_path, execution):
     settings = ("--local", served, "--set", "name=flower-classifier")
     done = run("report.py", execution, *settings)
@@ -74,7 +74,7 @@ def test_output_names_the_file(run, served, tmp_path):
 
 def test_an_execution_that_is_not_there(run, refused, served):
     arn = EXECUTION.replace("abc123def456", "other")
-    refused(run("report.py", arn, "--local", served), f"there is no execution {arn}", "or latest")
+    refused(run("report.py", arn, "--local", served), f"there is no execution {arn}", "executions.py")
 
 
 def test_a_pipeline_that_was_never_upserted(run, refused, url):
@@ -91,7 +91,7 @@ def test_a_pipeline_without_executions(run, refused, account, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["newest"], "give an execution's ARN, or latest"),
+        (["newest"], "its ARN, or latest"),
         (["latest", "--output", "no/such/folder.html"], "there is no such folder"),
         (["latest", "--output", "."], "that is a folder"),
     ],
@@ -148,7 +148,7 @@ def test_a_browser_shows_every_part_and_asks_nobody(browser, page, width, dark):
 
 
 def test_the_browser_would_have_noticed(browser, page, tmp_path):
-    """That the test above can fail."""
+    """Checks that the test above can fail."""
     html = page.read_text(encoding="utf-8")
     bad = tmp_path / "bad.html"
     text = '<img src="http://127.0.0.1:9/x.png"><div style="width:2000px">wide</div><script>x</script>'
@@ -166,6 +166,6 @@ def test_the_browser_would_have_noticed(browser, page, tmp_path):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_texts_stand_out_from_what_is_behind_them(browser, page, dark):
-    """WCAG 2.2, 1.4.3: 4.5 to 1. Colours on half-transparent ones are painted over each other."""
+    """WCAG 2.2, 1.4.3: 4.5 to 1. Half-transparent colors are blended."""
     browser.open(page.as_uri(), dark=dark)
     assert browser.evaluate(FAINT) == []

@@ -1,4 +1,4 @@
-"""The whole pipeline on real pictures, as a person runs it: real jobs, real trials, a real endpoint."""
+"""The whole pipeline on real pictures, as users run it: real jobs, real trials, a real endpoint."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.scripts.runs import CLASSES, ROOT, SMALL, STREAMED, TESTED, make_pict
 
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory):
-    """One run that the gate lets through: its home, its summary, what it printed."""
+    """One run that passes the gate: its home, its summary, its output."""
     folder = tmp_path_factory.mktemp("run")
     pictures = make_pictures(folder / "pictures")
     process = start(
@@ -181,7 +181,7 @@ def test_its_definition_is_that_of_the_dry_run(passed):
 
 
 def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run, tmp_path):
-    """Re-runs the tail of the execution by selective execution, with a threshold that nobody reaches."""
+    """Repeats the end of the execution by selective execution, with a threshold that no model reaches."""
     home, summary, _, _ = passed
     with LocalService(home) as service:
         sagemaker = service.client("sagemaker")
@@ -200,7 +200,7 @@ def test_a_later_command_finds_the_run_and_a_gate_that_says_no(passed, run, tmp_
         assert "--parameter Epochs=2 " in ways[ways.index("train longer:") + 1]
         assert float(re.search(r"--parameter AccuracyThreshold=(\S+)", way_on)[1]) <= summary["test_accuracy"]
         arn = done.stdout.splitlines()[0]
-        # As run_local.py has its report written.
+        # In the way that run_local.py writes its report.
         told = (
             "--typed",
             "python scripts/run_local.py --data x",

@@ -1,4 +1,4 @@
-"""Runs that fail, are interrupted or never begin."""
+"""Runs that fail, are interrupted or never start."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from tests.scripts.runs import ROOT, SMALL, make_pictures, start
 ENDLESS = ("--set", "tuning.learning_rate_min=1e30", "--set", "tuning.learning_rate_max=1e31")
 
 
-def test_a_killed_run_goes_on_and_a_program_that_fails_tells_its_reason(tmp_path):
-    """A learning rate without measure stops the first trial; its own words reach the person."""
+def test_a_killed_run_continues_and_a_program_that_fails_tells_its_reason(tmp_path):
+    """A huge learning rate stops the first trial; the user sees the trial's own message."""
     pictures, home = make_pictures(tmp_path / "pictures", 3), tmp_path / "home"
     process = start("--data", pictures, "--home", home, *ENDLESS, *SMALL)
     deadline = time.monotonic() + 200
@@ -73,7 +73,7 @@ def test_an_interrupted_run_leaves_no_process_and_says_what_was_kept(tmp_path, s
 
 
 def test_a_killed_run_leaves_no_process(tmp_path):
-    """SIGKILL, as it builds the definition: the service is a part of it, and so are its own processes."""
+    """SIGKILL while it builds the definition: the service, and the processes of its own, are part of it."""
     records = tmp_path / "home" / "processes"
     pictures = make_pictures(tmp_path / "pictures", 3)
     process = start("--data", pictures, "--home", tmp_path / "home", *SMALL)
@@ -93,7 +93,7 @@ def test_a_killed_run_leaves_no_process(tmp_path):
 
 
 def changed(change, *arguments):
-    """Start run_local.py as a person does, in a process where something of the service is changed first."""
+    """Start run_local.py as users do, in a process where a part of the service is changed first."""
     program = f"import runpy, sys\nsys.argv[0] = 'run_local.py'\n{change}\n"
     program += f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"  # as Python does for a file
     program += f"runpy.run_path({str(ROOT / 'scripts' / 'run_local.py')!r}, run_name='__main__')"

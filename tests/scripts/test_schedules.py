@@ -1,4 +1,4 @@
-"""Schedules that a new definition leaves behind: on moto, and AWS's refusals by Stubber."""
+"""Schedules that a new definition breaks: with moto, and AWS's refusals by Stubber."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_parameter_that_the_definition_lacks_is_named(client):
 
 
 @of_scheduler
-def test_a_missing_permission_is_told(stub):
+def test_a_missing_permission_is_reported(stub):
     stub.add_client_error("list_schedules", "AccessDeniedException", "no ListSchedules")
     (line,) = outdated(stub.client, PIPELINE, DEFINITION)
     assert line.startswith("the schedules' parameters are not checked: AWS refused ListSchedules")

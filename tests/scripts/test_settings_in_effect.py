@@ -1,4 +1,5 @@
-"""At each command, every setting either has an effect or is refused with the command that takes it."""
+"""For each command, every setting either has an effect or is refused with the name of the command that takes
+it."""
 
 from __future__ import annotations
 
@@ -37,23 +38,37 @@ def text(value) -> str:
 SETTINGS = {key: text(value) for key, value in walk(load(environ={}))}
 SCHEDULED = {"scheduler_role", *(key for key in SETTINGS if key.startswith("schedule."))}
 UPSERTED = SETTINGS.keys() - SCHEDULED
-# What each command does something with, and the arguments that it cannot go without.
+# The settings that each command uses, and its required arguments.
 COMMANDS = {
+    "cost": ({"name", "region"}, ["latest"]),
     "delete_endpoint": ({"name", "region"}, []),
+    "doctor": (SETTINGS.keys(), []),
     "endpoints delete": ({"name", "region"}, ["delete"]),
     "endpoints deploy": (
-        {"name", "region", "execution_role", *(key for key in SETTINGS if key.startswith("deployment."))},
+        {
+            *("name", "region", "execution_role", "endpoint_role"),
+            *(key for key in SETTINGS if key.startswith("deployment.")),
+        },
         ["deploy"],
     ),
     "endpoints list": ({"name", "region"}, ["list"]),
-    "endpoints rollback": ({"name", "region", "execution_role"}, ["rollback"]),
+    "endpoints rollback": ({"name", "region", "execution_role", "endpoint_role"}, ["rollback"]),
     "endpoints show": ({"name", "region"}, ["show"]),
+    "executions": ({"name", "region"}, []),
     "predict": ({"name", "region"}, ["PICTURE"]),
     "report": ({"name", "region"}, ["latest"]),
     "rollback": ({"name", "region", "execution_role", "endpoint_role"}, []),
     "run_local": (UPSERTED, []),
     "schedule_retraining": ({"name", "region"} | SCHEDULED, []),
+    "score": ({"name", "region", "bucket", "execution_role"}, ["DIR"]),
     "start_execution": ({"name", "region"}, []),
+    "teardown": (
+        {
+            *("name", "region", "bucket", "execution_role", "lambda_role"),
+            *(key for key in SETTINGS if key.startswith(("deployment.", "schedule."))),
+        },
+        [],
+    ),
     "upload_dataset": (
         {"name", "region", "bucket", *(key for key in SETTINGS if key.startswith("split."))},
         ["DIR"],
@@ -71,7 +86,7 @@ def test_these_are_all_the_commands():
     assert commands == {name.partition(" ")[0] for name in COMMANDS} | {
         "lock_wheels",
         "weights",
-    }  # which take no settings
+    }  # which have no settings
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,12 +1,14 @@
-"""What a start is checked for, against moto; executions themselves run in test_run_local.py."""
+"""The checks before a start, with moto; executions themselves run in test_run_local.py."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from config.settings import load
 from local.definition.definition import parse_definition
 from local.pipelines.selection import select
+from scripts import start_execution
 from scripts.command import Failure
 from scripts.execution import Execution
 from scripts.start_execution import latest, needed, report, retry, steps_from, to_retry
@@ -50,7 +52,7 @@ def test_a_tail_is_a_step_and_all_that_need_it():
 
 
 def test_an_evaluation_asks_again_what_serves():
-    """SageMaker would take the earlier execution's answer."""
+    """SageMaker would use the earlier execution's answer."""
     golden = (Path(__file__).parents[1] / "golden/definition.json").read_text(encoding="utf-8")
     selected = steps_from(golden, "EvaluateModel")
     assert selected[:3] == ["FindChampion", "EvaluateModel", "CheckAccuracy"]
@@ -85,7 +87,7 @@ class Executions:
 
     def paginate(self, **request):
         if self.operation == "list_pipeline_executions":
-            # Not the default that the service may have: which execution is the latest depends on it.
+            # Explicit, since the latest execution depends on the service's default.
             assert (request["SortBy"], request["SortOrder"]) == ("CreationTime", "Descending")
             yield {
                 "PipelineExecutionSummaries": [
@@ -165,6 +167,13 @@ def test_a_tail_needs_an_earlier_execution(run, refused, pipeline):
     refused(run("start_execution.py", "--local", pipeline, "--from", "Train"), "no finished execution")
 
 
+@pytest.mark.parametrize("option", ["--source", "--retry"])
+def test_what_names_no_execution_is_refused_before_anything_is_asked(run, refused, option):
+    tail = ("--from", "Train") if option == "--source" else ()
+    nowhere = ("--local", "http://127.0.0.1:9")
+    refused(run("start_execution.py", *tail, option, "4pgs2cmubnq", *nowhere), f"{option} is '4pgs2cmubnq'")
+
+
 def test_source_without_from_is_refused(run, refused):
     refused(run("start_execution.py", "--source", "arn"), "--source goes with --from")
 
@@ -190,7 +199,7 @@ def test_a_training_that_failed_for_debugger_is_told_what_to_do(capsys, reason, 
 
 
 PIPELINE = "arn:aws:sagemaker:us-east-1:123456789012:pipeline/flowers"
-LIVE = {"PipelineName": "flowers", "PipelineArn": PIPELINE}
+FLOWERS = load(environ={}, overrides=["name=flowers"])
 FAILED = f"{PIPELINE}/execution/abcdefghijkl"
 
 
@@ -199,7 +208,12 @@ def described(stub, arn, status):
     stub.add_response("describe_pipeline_execution", answer, {"PipelineExecutionArn": arn})
 
 
+def upserted(stub):
+    stub.add_response("describe_pipeline", {"PipelineArn": PIPELINE}, {"PipelineName": "flowers"})
+
+
 def listed(stub, *arns):
+    upserted(stub)
     newest = {"PipelineName": "flowers", "SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 1}
     found = [{"PipelineExecutionArn": arn} for arn in arns]
     stub.add_response("list_pipeline_executions", {"PipelineExecutionSummaries": found}, newest)
@@ -209,17 +223,19 @@ def listed(stub, *arns):
 def test_an_execution_to_retry_is_the_latest_or_named_by_its_arn_or_id(stub, named):
     if named == "latest":
         listed(stub, FAILED)
+    elif named != FAILED:
+        upserted(stub)
     described(stub, FAILED, "Stopped")
-    assert to_retry(stub.client, LIVE, named) == FAILED
+    assert to_retry(stub.client, FLOWERS, named) == FAILED
 
 
 def test_only_what_failed_or_was_stopped_is_retried(stub):
     described(stub, FAILED, "Succeeded")
     with pytest.raises(Failure, match="abcdefghijkl is Succeeded"):
-        to_retry(stub.client, LIVE, FAILED)
+        to_retry(stub.client, FLOWERS, FAILED)
     listed(stub)
     with pytest.raises(Failure, match="flowers has no execution yet"):
-        to_retry(stub.client, LIVE, "latest")
+        to_retry(stub.client, FLOWERS, "latest")
 
 
 def test_a_retry_is_asked_for_under_a_token_of_its_own(stub):
@@ -238,3 +254,25 @@ def test_a_retry_is_asked_for_under_a_token_of_its_own(stub):
 @pytest.mark.parametrize("other", [("--from", "Train"), ("--parameter", "Epochs=3")])
 def test_a_retry_takes_nothing_that_was_decided_at_the_start(run, refused, other):
     refused(run("start_execution.py", "--retry", FAILED, *other), "leave out --from and --parameter")
+
+
+@pytest.mark.parametrize("option", [(), ("--retry", "latest")])
+def test_an_execution_that_failed_leads_to_its_log(pipeline, monkeypatch, capsys, option):
+    failed = Execution(FAILED, "Failed", "Step failure: Split", ())
+    monkeypatch.setattr(start_execution, "follow", lambda *_: failed)
+    monkeypatch.setattr(start_execution, "to_retry", lambda *_: FAILED)
+    monkeypatch.setattr(start_execution, "retry", lambda *_: None)
+    assert start_execution.main(["--wait", "--local", pipeline, *option]) == 1
+    captured = capsys.readouterr()
+    named = captured.out.splitlines()[0].rpartition("/")[2]
+    assert f"python scripts/executions.py show {named} --local={pipeline}" in captured.err
+    assert "Failed: Step failure: Split" in captured.out
+
+
+def test_ctrl_c_says_how_to_stop_the_execution(pipeline, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start_execution, "follow", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"executions\.py stop \w+ --local="):
+        start_execution.main(["--wait", "--local", pipeline])

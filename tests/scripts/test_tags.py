@@ -1,4 +1,4 @@
-"""Tags that follow the settings, and those of others, which stay: on moto, and AWS's refusals by Stubber."""
+"""Tags that follow the settings, and others' tags, which stay: with moto, and AWS's refusals by Stubber."""
 
 from __future__ import annotations
 

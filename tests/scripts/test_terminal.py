@@ -1,4 +1,4 @@
-"""Names of classes and files never tell the terminal what to do, nor the spreadsheet."""
+"""Names of classes and files never control the terminal or the spreadsheet."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def screen(monkeypatch):
 
 
 def obeyed(told):
-    """What of a text a terminal would obey, besides rich's own: styles, a line drawn again, the cursor."""
+    """Control sequences in a text, except rich's own: styles, redrawn lines, the cursor."""
     own = re.sub(r"\x1b\[([0-9;]*m|2K|1A|\?25[lh])|\r(?=\x1b\[2K)", "", told)
     return set("\x1b\x07\x9b\u202e\u2066\u200f\r") & set(own)
 

@@ -83,7 +83,7 @@ def test_an_object_that_an_earlier_version_sent_is_sent_again_with_a_note(run, u
 
 def test_a_removed_picture_is_named_and_deleted_on_request(run, url, s3, pictures):
     s3.put_object(Bucket=BUCKET, Key="flowers-2/ants/0.png", Body=b"a neighbour's")
-    s3.put_object(Bucket=BUCKET, Key="flowers/", Body=b"")  # what the console calls a folder
+    s3.put_object(Bucket=BUCKET, Key="flowers/", Body=b"")  # the console's folder objects
     run(SCRIPT, pictures, "--to", TO, "--local", url)
     Image.new("RGB", (8, 8), "red").save(pictures / "ants" / "9.png")
     (pictures / "ants" / "0.png").unlink()
@@ -121,7 +121,7 @@ def test_delete_leaves_what_something_else_put_there(run, url, s3, pictures):
 
 
 class Interrupted(Progress):
-    """Ctrl-C when the third picture is told."""
+    """Ctrl-C when the third picture is reported."""
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         super().advance(task_id, advance)
@@ -129,7 +129,7 @@ class Interrupted(Progress):
             raise KeyboardInterrupt
 
 
-def test_interrupted_keeps_what_is_there_and_goes_on(s3, pictures, monkeypatch):
+def test_interrupted_keeps_what_is_there_and_continues(s3, pictures, monkeypatch):
     dataset = check_dataset(pictures)
     put, sent, cancelled = s3.put_object, [], threading.Event()
 
@@ -151,7 +151,7 @@ def test_interrupted_keeps_what_is_there_and_goes_on(s3, pictures, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match=r"\b4 of 8 pictures are in .*run the command again"):
         upload(dataset, TO, s3, Interrupted(disable=True))
     assert keys(s3) == set(sent)
-    assert len(sent) == 4  # the one under way is sent to its end
+    assert len(sent) == 4  # the one in progress is sent completely
 
     monkeypatch.setattr(s3, "put_object", put)
     done = upload(dataset, TO, s3, Progress(disable=True))
@@ -176,7 +176,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused(run, refused, url, s3, p
     assert keys(s3) == set()
 
 
-def test_copies_are_told_before_anything_is_sent(run, refused, url, s3, pictures):
+def test_copies_are_reported_before_anything_is_sent(run, refused, url, s3, pictures):
     for name in ("0 copy.png", "0 again.png"):
         shutil.copyfile(pictures / "ants" / "0.png", pictures / "ants" / name)
     completed = run(SCRIPT, pictures, "--to", TO, "--local", url)
@@ -206,7 +206,7 @@ def test_bad_input_is_one_line(run, refused, url, pictures):
 
 
 def flat(folder):
-    """Pictures in one folder, their classes in a table, as Kaggle has them; and a test without labels."""
+    """Pictures in one folder, their classes in a table, as at Kaggle; and a test split without labels."""
     rows = ["id,breed"]
     for number in range(8):
         (folder / "train").mkdir(parents=True, exist_ok=True)

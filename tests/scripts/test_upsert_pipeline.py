@@ -1,4 +1,4 @@
-"""The pipeline and what belongs to it, put into moto's AWS by the command as a person runs it."""
+"""The pipeline and its resources, created in moto's AWS by the command as users run it."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from tests.local.definitions import document, training
 
 NAME = "image-classification"
 ROLE = "arn:aws:iam::444455556666:role/Deploy"
-# moto's Lambda checks that the role exists; AWS does, too.
+# moto's Lambda checks that the role exists, like AWS.
 TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -61,7 +61,7 @@ def test_no_debugger_leaves_no_trace_of_it(run):
     )
     train = {step["Name"]: step for step in plain["Steps"]}["TrainModel"]["Arguments"]
     assert {"DebugHookConfig", "ProfilerConfig", "ProfilerRuleConfigurations"} <= train.keys()
-    # Without a word AWS profiles every training job, so that must be switched off by name.
+    # By default AWS profiles every training job, so the request must switch it off.
     train = {step["Name"]: step for step in without["Steps"]}["TrainModel"]["Arguments"]
     assert not {"DebugHookConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations"} & train.keys()
     assert train.get("ProfilerConfig", {"DisableProfiler": True}) == {"DisableProfiler": True}
@@ -125,7 +125,7 @@ def upsert(account, client, url, monkeypatch):
     for key, value in own.items():
         monkeypatch.setenv(f"PIPELINE_{key.upper()}", value)
     monkeypatch.setattr(upsert_pipeline, "definition", small_definition)
-    # moto's account is the example account; here it stands for a person's own.
+    # moto's account is the example account; here it represents a user's own.
     monkeypatch.setattr("config.settings.PLACEHOLDER_ACCOUNT", "000000000000")
     return lambda *arguments: upsert_pipeline.main([*account, *arguments])
 
@@ -267,7 +267,7 @@ def test_wrong_settings_are_refused(run, refused, override, words):
 
 
 def test_a_tag_is_taken_away_here_too(tmp_path, monkeypatch, url):
-    """Against the local service; moto, which the test above asks, has every operation that AWS has."""
+    """With the local service; moto, used by the test above, has all operations that AWS has."""
 
     def trained(settings):
         step = training("TrainModel")

@@ -1,4 +1,4 @@
-"""Files of weights that people give, looked at before anything starts."""
+"""Files of weights from users, checked before anything starts."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Steps are built as for an account that moto plays: the bucket exists and holds the code bundles."""
+"""Steps are built for an account simulated by moto: the bucket exists and holds the code bundles."""
 
 import json
 
@@ -47,7 +47,7 @@ def s3(monkeypatch):
 
 @pytest.fixture
 def context(s3):
-    """Makes a context from settings, its bundles uploaded."""
+    """Makes a context from settings and uploads its bundles."""
 
     def make(**changes):
         settings = Settings(**{**SETTINGS, **changes})

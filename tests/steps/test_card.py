@@ -1,4 +1,4 @@
-"""The card is JSON in AWS's schema whatever the references in it turn out to be."""
+"""The card is JSON in AWS's schema for any values of its references."""
 
 import json
 
@@ -28,7 +28,7 @@ FILE = {name: json.dumps(value) for name, value in KNOWN.items()} | {
 
 @pytest.fixture
 def content(steps):
-    """The card's text when the steps before have run: references are their own names."""
+    """The card's text after the earlier steps; references become their own names."""
 
     def content(**settings):
         context, splitting, _, training, evaluating = steps(**settings)
@@ -41,7 +41,7 @@ def content(steps):
 def test_aws_would_take_it(content):
     text = content()
     check_card({"ModelCardContent": text})
-    # The SDK's reading of the schema, which differs from CloudFormation's and SDK 2's in one place.
+    # The SDK's version of the schema, which differs from CloudFormation's and SDK 2's in one place.
     document = json.loads(text)
     assert document["training_details"].pop("objective_function")["function"]["function"] == "Maximize"
     ModelCardContent.model_validate(document)

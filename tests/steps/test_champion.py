@@ -12,7 +12,7 @@ def test_the_invocation(steps, request_of, uploaded):
         "endpoint_name": {"Get": "Parameters.EndpointName"},
         "model_package_group_name": "flowers",
     }
-    # An input of EvaluateModel, which has to exist.
+    # An input of EvaluateModel, which must exist.
     assert marker.endswith("/") and [key.rpartition("/")[2] for key in uploaded(marker)] == ["NO_CHAMPION"]
     outputs = {item["OutputName"]: item["OutputType"] for item in step["OutputParameters"]}
     assert outputs == dict.fromkeys(("champion", "champion_url", "reason"), "String")

@@ -27,7 +27,7 @@ def test_the_model_package(step):
     assert container["ModelDataUrl"] == {"Get": "Steps.TrainModel.ModelArtifacts.S3ModelArtifacts"}
     assert specification["SupportedContentTypes"] == list(ACCEPTED_CONTENT_TYPES)
     assert specification["SupportedResponseMIMETypes"] == list(ANSWERED_CONTENT_TYPES)
-    # EndpointInstanceType may be any; a list would have to name them all.
+    # EndpointInstanceType may be any type; a list would have to name them all.
     assert not [name for name in specification if name.endswith("InstanceTypes")]
 
 

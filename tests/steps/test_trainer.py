@@ -45,7 +45,7 @@ def test_what_a_rule_reads_is_saved(steps, request_of):
     assert collections(arguments) == {
         "losses": {"save_interval": "10", "eval.save_interval": "1"},
         "gradients": {"save_interval": "500"},
-        # asked for: more than the rule reads
+        # requested: more than the rule reads
         "relu_input": {"include_regex": ".*relu_input", "save_interval": "500"},
     }
     arguments = request_of(steps(debugger=Debugger(rules=("PoorWeightInitialization",)))[3])["Arguments"]

@@ -87,7 +87,7 @@ def test_internal_errors_of_a_tuning_job_are_not_in_its_retries(steps, request_o
 
 
 def test_whatever_is_searched_reaches_the_training_at_its_best(steps, request_of, monkeypatch):
-    """A third hyperparameter is one line: TrainModel need not be told."""
+    """A third hyperparameter is one line; TrainModel needs no change."""
     monkeypatch.setitem(tune.SEARCHED, "weight_decay", lambda _: ContinuousParameter(0.01, 0.1))
     _, _, tuning, training, _ = steps()
     ranges = request_of(tuning)["Arguments"]["HyperParameterTuningJobConfig"]["ParameterRanges"]

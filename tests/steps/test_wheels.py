@@ -1,4 +1,4 @@
-"""Wheels beside the code: pinned, canonical without a download, and found by pip without an index."""
+"""Wheels next to the code: pinned, canonical without a download, and found by pip without an index."""
 
 import hashlib
 import io
@@ -46,7 +46,7 @@ def requirements(text: bytes) -> dict[str, Requirement]:
 
 @pytest.fixture
 def no_pip(monkeypatch):
-    """Whatever starts pip fails."""
+    """Any start of pip fails."""
 
     def refuse(*_, **__):
         raise AssertionError("a digest needs no download")
@@ -56,7 +56,7 @@ def no_pip(monkeypatch):
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A wheel that pip finds, and no index; its lock."""
+    """A wheel that pip finds without an index, and its lock."""
     folder = tmp_path / "links"
     folder.mkdir()
     path = folder / "tiny_thing-1.0-py3-none-any.whl"
@@ -91,7 +91,7 @@ def test_what_is_brought_has_the_version_of_the_constraints_and_fits_the_require
 
 
 def test_what_smdebug_needs_is_brought_too():
-    """Its dependencies, and theirs, are in the bundle but for what the training image holds anyway."""
+    """Its dependencies, and theirs, are in the bundle, except those that the training image has anyway."""
     held = {"boto3", "packaging"}
     needed, todo = set(), ["smdebug"]
     while todo:
@@ -164,7 +164,7 @@ def test_pip_is_asked_once_and_installs_from_beside_the_requirements(tiny, tmp_p
 
 @pytest.fixture
 def index():
-    """A package index on this machine that has nothing; what it is asked for."""
+    """An empty package index on this machine; yields the requests to it."""
 
     class Index(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -201,7 +201,7 @@ def test_jobs_on_the_laptop_install_from_their_bundles_and_ask_no_index(tiny, tm
         return Bundle(name, form, files, {"wheels": lock})
 
     def environment(name):
-        """Of a job that would ask the index, did its bundle not keep it from that."""
+        """The environment of a job that would use the index if its bundle did not prevent that."""
         return {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": url, "PIP_TARGET": str(tmp_path / name)}
 
     home = Home(tmp_path / "home")
@@ -226,7 +226,7 @@ def test_jobs_on_the_laptop_install_from_their_bundles_and_ask_no_index(tiny, tm
 
         for name, requirements, expected in (
             ("offline", wheels.offline(b"tiny-thing\n"), ("Completed", True, [])),
-            ("asking", b"tiny-thing\n", ("Failed", False, ["/tiny-thing/"])),  # so it would be seen
+            ("asking", b"tiny-thing\n", ("Failed", False, ["/tiny-thing/"])),  # so that it would be noticed
         ):
             made = bundle("evaluate", "files", "evaluate", requirements)
             for path, content in made.contents().items():

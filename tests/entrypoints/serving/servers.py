@@ -28,7 +28,7 @@ def served(
 ) -> Iterator[tuple[ModelServer, httpx.Client]]:
     """A healthy server, with two workers, and a client of it.
 
-    `changes` is code that the artifact's own modules begin with.
+    `changes` is code to put at the beginning of the artifact's modules.
     """
     changed = shutil.copytree(artifact, folder / "artifact")
     for name in ("app.py", "deployment.py"):
@@ -58,7 +58,7 @@ def encoded(color: str = "bees", image_format: str = "JPEG", **options: object) 
 
 
 def slow(pictures: int = 1) -> bytes:
-    """JSON with pictures that take a fifth of a second each, or longer."""
+    """JSON with pictures that take at least 0.2 s each."""
     file = io.BytesIO()
     Image.new("L", (5000, 5000)).save(file, "PNG")
     return json.dumps({"images": [base64.b64encode(file.getvalue()).decode()] * pictures}).encode()

@@ -19,7 +19,7 @@ from tests.entrypoints.serving.servers import served
 
 
 def write_test_set(folder: Path) -> Path:
-    """Pictures of every kind that cameras and programs write, some of them between the two classes."""
+    """Pictures of all kinds that cameras and programs write, some of them between the two classes."""
     write_classes(folder, 4)
     between = np.linspace(COLORS["ants"], COLORS["bees"], 8)
     noise = np.random.default_rng(0).normal(0, 40, (8, 70, 90, 3))

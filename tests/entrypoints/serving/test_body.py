@@ -1,4 +1,4 @@
-"""Requests as people send them: each is answered as the picture's own bytes are, or refused in one line."""
+"""Requests as users send them: each gets the answer to the picture's own bytes, or a refusal in one line."""
 
 from __future__ import annotations
 
@@ -159,13 +159,13 @@ def test_a_tensor_of_another_size_is_told_both_sizes(model: predictor.Model) -> 
 
 
 def form(files: Any, data: Mapping[str, str] | None = None) -> tuple[bytes, str]:
-    """What `requests.post(files=..., data=...)` sends."""
+    """The body that `requests.post(files=..., data=...)` sends."""
     prepared = requests.Request("POST", "http://x/", files=files, data=data).prepare()
     assert isinstance(prepared.body, bytes)
     return prepared.body, prepared.headers["content-type"].partition(";")[0]
 
 
-# Bytes that a reader of lines would change, and what looks like the end of a part.
+# Bytes that a line-based parser would change, and bytes that look like the end of a part.
 AWKWARD = PICTURE + b"\r\n\r\n--\r\n\n\r"
 
 
@@ -214,7 +214,7 @@ def test_forms_without_a_picture(model: predictor.Model, body: bytes, message: s
 
 
 def test_over_http(artifact: Path) -> None:
-    """The same through the application: what clients send that say little of what they send."""
+    """The same through the application, from clients that declare little about their requests."""
     with TestClient(build(lambda: InProcess(artifact))) as client:
         expected = client.post("/invocations", content=PICTURE, headers={"content-type": "image/png"}).json()
         assert expected["label"] == "bees"

@@ -1,4 +1,4 @@
-"""What clients see of an endpoint, the same from both servers: uvicorn with workers, and Ray Serve."""
+"""An endpoint as clients see it, the same with both servers: uvicorn with workers, and Ray Serve."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_the_original_notebook_s_flow(client: httpx.Client, tmp_path: Path) -> N
 
 
 def test_a_picture_is_turned_upright(client: httpx.Client) -> None:
-    """A strip, red on its left and blue on its right, or red above and blue below."""
+    """A strip, red left and blue right, or red above and blue below."""
     strip = Image.new("RGB", (90, 30), COLORS["ants"])
     strip.paste(COLORS["bees"], (45, 0, 90, 30))
     exif = Image.Exif()
@@ -257,14 +257,14 @@ def test_a_slow_client_is_given_up(client: httpx.Client) -> None:
 
 
 def test_requests_at_once(client: httpx.Client) -> None:
-    colors = ["ants", "bees"] * 2  # no more than wait for a single worker
+    colors = ["ants", "bees"] * 2  # as many as may wait for a single worker
     with ThreadPoolExecutor(len(colors)) as pool:
         answers = list(pool.map(lambda color: post(client, encoded(color)).json()["label"], colors))
     assert answers == colors
 
 
 def test_too_many_requests_are_refused_at_once_and_the_others_answered(client: httpx.Client) -> None:
-    """Of 40 pictures that take a while, two are answered at a time and four wait for each of them."""
+    """Of 40 slow pictures, two are processed at a time and four wait for each of them."""
     slow = io.BytesIO()
     Image.new("L", (4000, 4000)).save(slow, "PNG")
 
@@ -285,7 +285,7 @@ def test_too_many_requests_are_refused_at_once_and_the_others_answered(client: h
 
 
 def test_a_damaged_artifact_is_not_served(archive: Path, tmp_path: Path) -> None:
-    """Its weights would load, and answer something else."""
+    """Its weights would load, but give wrong answers."""
     change_in_the_middle(archive / "model.tar.gz")
     with pytest.raises(LaunchError, match=r"damaged .* put a whole one there .*: CRC check failed"):
         launch(Home(tmp_path), archive / "model.tar.gz", tmp_path / "endpoint", base_environment({})).stop()

@@ -1,4 +1,4 @@
-"""Whatever is sent: an answer that the contract knows, from the same processes, which do not grow."""
+"""Any request gets an answer of the contract, from the same processes, which do not grow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def saved() -> bytes:
 
 
 def exif() -> Image.Exif:
-    """Of a picture that lies on its side, with tags of several types."""
+    """The EXIF data of a rotated picture, with tags of several types."""
     tags = Image.Exif()
     tags.update({0x0112: 6, 0x010F: "maker", 0x011A: 72.0})
     tags.get_ifd(0x8769)[0x829A] = 0.5
@@ -49,7 +49,7 @@ WHOLE = [
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A whole body with some bytes replaced, most often in its header, and perhaps cut off."""
+    """A valid body with some bytes replaced, most often in its header, and perhaps cut off."""
     body = bytearray(draw(st.sampled_from(WHOLE)))
     for _ in range(draw(st.integers(0, 4))):
         end = draw(st.sampled_from([16, 64, 256, len(body)]))

@@ -31,7 +31,7 @@ FOCUSED = "document.activeElement.id || document.activeElement.tagName"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The page at /endpoints/flowers/, and `server.answers` to its requests, the last one again and again."""
+    """The page at /endpoints/flowers/, and `server.answers` to its requests; the last one repeats."""
 
     def do_GET(self):
         if self.path.endswith("/model"):
@@ -99,7 +99,7 @@ def picture(tmp_path) -> Path:
 
 
 def results(browser, count=1):
-    """The words of the answers, once that number is there."""
+    """The texts of the answers, once there are that many."""
     browser.wait_for(
         f"document.querySelectorAll('.result').length === {count} && !document.querySelector('.waiting')"
     )
@@ -173,7 +173,7 @@ def test_a_picture_that_cannot_be_explained(browser, endpoint, picture, status, 
 
 
 def test_with_the_keyboard(browser, endpoint, picture):
-    """Tab to the zone, Enter to choose; Tab on to fold out the classes, back to clear."""
+    """Tab to the zone, Enter to choose; Tab again to unfold the classes, back to clear."""
     endpoint.answers = [(200, MANY)]
     browser.open(endpoint.url)
     browser.call("Page.setInterceptFileChooserDialog", enabled=True)
@@ -232,9 +232,7 @@ def test_a_busy_endpoint_is_asked_again(browser, endpoint, picture):
     assert browser.evaluate("document.querySelector('.failed button').ariaLabel") == "Try again: bee.jpg"
     browser.evaluate("document.querySelector('.failed button').click()")
     browser.wait_for(f"{TEXT}.includes('97.3%')")
-    assert (
-        browser.evaluate("document.activeElement.className") == "result "
-    )  # whoever uses the keyboard is there
+    assert browser.evaluate("document.activeElement.className") == "result "  # the keyboard's focus is there
 
 
 def test_an_endpoint_that_is_gone(browser, endpoint, picture):
@@ -271,7 +269,7 @@ def test_many_pictures_are_asked_about_two_at_a_time(browser, endpoint, picture,
     assert endpoint.most <= 2
 
 
-def test_more_pictures_than_it_shows_are_told(browser, endpoint, tmp_path):
+def test_more_pictures_than_it_shows_are_reported(browser, endpoint, tmp_path):
     files = [tmp_path / f"{number}.jpg" for number in range(103)]
     for file in files:
         file.write_bytes(b"")
@@ -316,7 +314,7 @@ def test_a_mouse_leaves_no_ring_behind(browser, endpoint):
 
 
 def test_the_page_would_not_be_let_to_ask_elsewhere(browser, endpoint):
-    """That `complaints` and the policy work."""
+    """Checks that `complaints` and the policy work."""
     browser.open(endpoint.url)
     browser.evaluate("fetch('http://127.0.0.1:9/').catch(() => 0)")
     assert "Content Security Policy" in json.dumps(browser.complaints())

@@ -97,7 +97,7 @@ def test_bad_tensors_are_explained(model: predictor.Model, body: bytes, message:
 
 
 def headed(header: str) -> bytes:
-    """A .npy file of nothing but a header."""
+    """A .npy file with only a header."""
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
 
 
@@ -117,7 +117,7 @@ def test_odd_types_in_a_header_are_explained(model: predictor.Model, descr: str)
 @pytest.mark.parametrize(
     "header",
     [
-        # A product of more digits than Python writes, and what exhausts the parser's stack.
+        # A product with more digits than Python prints, and nesting that exhausts the parser's stack.
         f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({'9' * 2500}, 3, {'9' * 2500}, 32), }}",
         "~" * 9000 + "1",
         "(" * 9000,
@@ -141,7 +141,7 @@ def test_objects_in_a_tensor_are_refused(model: predictor.Model) -> None:
         predictor.decode(model, file.getvalue(), NPY)
 
 
-def test_bytes_that_are_no_picture(model: predictor.Model) -> None:
+def test_bytes_that_are_not_a_picture(model: predictor.Model) -> None:
     with pytest.raises(predictor.InputError, match="The body is not an image"):
         predictor.decode(model, b"text", PNG)
 

@@ -1,4 +1,4 @@
-"""A running server from without, while its workers die, its clients go and it is stopped."""
+"""A running server from outside, while its workers die, its clients leave and it is stopped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def until(what: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def busy(processes: list[psutil.Process]) -> Callable[[], bool]:
-    """Whether each of these processes has computed for a tenth of a second since this was called."""
+    """Wait until each of these processes has computed for 0.1 s; return whether they have."""
     before = [process.cpu_times().user for process in processes]
     return lambda: all(
         process.cpu_times().user > began + 0.1 for process, began in zip(processes, before, strict=True)

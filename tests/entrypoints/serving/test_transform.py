@@ -1,4 +1,4 @@
-"""This project's artifact in a pipeline's Transform step, built with the SDK and asked for with boto3."""
+"""This project's artifact in a pipeline's Transform step, built with the SDK and started with boto3."""
 
 import json
 import time

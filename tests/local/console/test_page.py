@@ -1,4 +1,4 @@
-"""The service's own page: what it shows, and how it stays true in headless Chromium (skipped without it)."""
+"""The service's own page: its content, and its updates in headless Chromium (skipped without it)."""
 
 import time
 from functools import partial
@@ -26,7 +26,7 @@ HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 
 class Account:
-    """An account with one of everything, as the operations answer it; tests change what they look at."""
+    """An account with one of everything, as operations' answers; tests change the parts that they check."""
 
     def __init__(self, home):
         self.home = home
@@ -80,7 +80,7 @@ class Account:
         return {"ModelPackageSummaryList": packages, "NextToken": "more"}
 
     def answer_ListPipelines(self, request):
-        # In two pages, of which the second has what is shown.
+        # In two pages, of which the second has the item that is shown.
         if "NextToken" not in request:
             return {"PipelineSummaries": [{"PipelineName": "gone"}], "NextToken": "2"}
         return {"PipelineSummaries": [{"PipelineName": "pictures"}]}
@@ -180,7 +180,7 @@ def test_an_empty_home_says_how_to_begin_and_what_begins_is_shown_with_its_repor
         assert "<pictures>" not in content
 
         report = f"/executions/{arn.rpartition('/')[2]}/report"
-        assert get(service, report)[0] == 403  # there is none: as anything that nobody may ask for
+        assert get(service, report)[0] == 403  # there is none, like any unknown path
         (tmp_path / "reports").mkdir()
         (tmp_path / "reports" / f"{arn.rpartition('/')[2]}.html").write_text("<p>the report</p>")
         (tmp_path / "outside.html").write_text("secret")
@@ -234,7 +234,7 @@ def test_the_page_stays_true_by_itself(browser, account, width, dark):
     assert {url.removeprefix(account.server.url) for url in browser.requests()} == {"/"}
 
 
-def test_a_service_that_ended_is_told_and_the_page_goes_on_when_it_is_back(browser, account):
+def test_a_service_that_ended_is_reported_and_the_page_continues_when_it_is_back(browser, account):
     browser.open(account.server.url + "/")
     port = int(account.server.url.rpartition(":")[2])
     account.server.stop()

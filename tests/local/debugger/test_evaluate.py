@@ -1,4 +1,4 @@
-"""What the process that evaluates rules makes of actions, parameters and damaged tensors."""
+"""How the process that evaluates rules handles actions, parameters and damaged tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule on system metrics fires on a machine that is used badly, and not on one that is used well."""
+"""Each rule on system metrics fires for a badly used machine, and not for a well used one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule fires on a training that is sick in its way, and not on one that is well."""
+"""Each rule fires for a training with its problem, and not for a healthy one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from smdebug.trials import create_trial
 from local.debugger.tensor_rules import RULES
 from local.debugger.tensors import NothingToJudge, Tensors
 
-# By default the first two are patient for longer than a small training takes; the third means big networks'
-# gradients, which differ by more than those of a bias of two values.
+# By default the first two wait longer than a small training takes; the third expects big networks' gradients,
+# which differ more than those of a bias of two values.
 OWN = {
     "LossNotDecreasing": {"num_steps": "5"},
     "Overtraining": {"patience_train": "5", "patience_validation": "3", "delta": "0.001"},

@@ -1,4 +1,4 @@
-"""What a refusal says of an expression: the definition's own JSON, whatever stands wherever."""
+"""How a refusal quotes an expression: as the definition's own JSON, for any content at any place."""
 
 import copy
 import importlib.util
@@ -30,7 +30,7 @@ from tests.local.definitions import (
 )
 
 PARAMETERS = [{"Name": kind, "Type": kind} for kind in ("String", "Integer", "Float", "Boolean")]
-# Python's words for values, our classes, and the samples that stand for expressions in botocore's check.
+# Python's words for values, our classes, and the samples that replace expressions in botocore's check.
 PYTHON = re.compile(r"\b(None|True|False)\b|(Reference|Join|JsonGet)\(|<class|object at 0x|\{'|x{64}|1000\.5")
 
 GETS = st.sampled_from(
@@ -70,7 +70,7 @@ STEPS = [
 
 
 def places(tree, path=()):
-    """The path of every value in a JSON document but the whole."""
+    """The paths of all values inside a JSON document."""
     if path:
         yield path
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()

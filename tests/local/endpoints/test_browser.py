@@ -1,4 +1,4 @@
-"""An endpoint in a browser: who gets what, through the local service."""
+"""An endpoint in a browser, through the local service: who gets which answer."""
 
 import io
 import json

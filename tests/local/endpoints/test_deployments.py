@@ -19,7 +19,7 @@ def service(tmp_path):
         yield service
 
 
-# What no process can be started with: an error that nothing in this service raises of its own.
+# A value with which no process can be started: raises an error that this service never raises itself.
 NUL = {"SETTING": "\0"}
 
 
@@ -117,7 +117,7 @@ def test_an_error_that_nobody_expects_gives_up_an_update(service):
 
 @pytest.fixture
 def full(service, monkeypatch):
-    """Whether the disk is full for the threads that work on endpoints: it does not take their changes."""
+    """Whether the disk is full for the threads that work on endpoints, so that it refuses their changes."""
     full = threading.Event()
     update = service.store.update
 
@@ -180,7 +180,7 @@ def test_work_that_cannot_begin_is_not_in_progress(service, monkeypatch):
 
 
 def test_an_endpoint_whose_creation_just_begins_is_in_progress(service, monkeypatch):
-    """Its record is there before its thread."""
+    """Its record exists before its thread."""
     seen = []
     add_tags = endpoints.add_tags
 

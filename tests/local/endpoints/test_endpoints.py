@@ -103,7 +103,7 @@ def test_an_update_moves_to_the_new_model_and_a_failed_one_keeps_the_old(service
     assert "no weights here" in described["FailureReason"]
     assert service.invoke(b"x") == b"goodbye:x"
 
-    described = service.update("two")  # the same configuration again is a fresh server
+    described = service.update("two")  # the same configuration again starts a new server
     assert "FailureReason" not in described
     assert service.invoke(b"x") == b"goodbye:x"
 
@@ -131,7 +131,7 @@ def test_an_update_under_load_loses_no_request(service):
         stop.set()
         for client in clients:
             client.result()  # an error of any request is raised here
-        # The old server had its two seconds to answer, though the traffic had moved on.
+        # The old server still had two seconds to answer after the traffic had moved.
         assert lingering.result() == b"hello:lingered"
     assert set(answers) == {b"hello:x", b"goodbye:x"}
 
@@ -174,7 +174,7 @@ def test_a_server_that_dies_fails_its_endpoint_with_its_last_words(service):
     assert "failed endpoint" in refused(service, "UpdateEndpoint", request)[1]
 
 
-def test_a_server_that_is_killed_fails_its_endpoint_which_can_be_made_anew(service):
+def test_a_server_that_is_killed_fails_its_endpoint_which_can_be_made_again(service):
     service.config("one")
     service.create("one")
     pid = int(service.invoke(b"pid"))

@@ -26,7 +26,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def member(name: str, size: int = 0, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
-    """A member of an archive, with as many bytes."""
+    """A member of an archive, with this many bytes."""
     info = tarfile.TarInfo(name)
     info.size = size
     for field, value in fields.items():
@@ -35,7 +35,7 @@ def member(name: str, size: int = 0, **fields: object) -> tuple[tarfile.TarInfo,
 
 
 def tar(*members: tuple[tarfile.TarInfo, bytes], app_py: str = "app.py") -> bytes:
-    """A tar archive, not compressed, of a model that can be served, and these members."""
+    """An uncompressed tar archive of a model that can be served, and these members."""
     app = tarfile.TarInfo(app_py)
     app.size = len(APP)
     file = io.BytesIO()
@@ -46,7 +46,7 @@ def tar(*members: tuple[tarfile.TarInfo, bytes], app_py: str = "app.py") -> byte
 
 
 def negative() -> bytes:
-    """An archive whose last member has -512 bytes, so that the next one would be itself again."""
+    """An archive whose last member has -512 bytes, so that a reader would find the same member again."""
     content = bytearray(tar(member("weights", 512)))
     start = content.index(b"weights\0")
     content[start + 124 : start + 136] = b"\xff" * 10 + (-512 + 65536).to_bytes(2, "big")
@@ -64,7 +64,7 @@ def damaged() -> bytes:
 
 
 def bomb(kind: bytes = tarfile.REGTYPE) -> bytes:
-    """1 GB of zeros in 1 MB, made as gzip lets one: the same 16 MB again and again."""
+    """1 GB of zeros in 1 MB, as gzip allows: the same 16 MB repeated."""
     zeros = tarfile.TarInfo("zeros")
     zeros.size, zeros.type = 1 << 30, kind
     return gzip.compress(zeros.tobuf()) + 64 * ZEROS

@@ -1,4 +1,4 @@
-"""What AWS's page says of a card is what passes, and nothing else."""
+"""Only cards that fit AWS's page pass."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from local.endpoints.model_cards import check_card
 from local.wire.errors import ServiceError
 
-# Everything that the schema has, once.
+# Each member of the schema, once.
 CARD = {
     "model_overview": {"model_creator": "us", "model_artifact": ["s3://b/model.tar.gz"]},
     "intended_uses": {

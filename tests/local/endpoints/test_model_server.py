@@ -1,4 +1,4 @@
-"""The server of an endpoint's model: one that does not come up, one that answers an error or too late."""
+"""An endpoint's model server: one that does not start, one that answers with an error or too late."""
 
 import contextlib
 import json
@@ -146,7 +146,7 @@ def rays(tmp_path, monkeypatch):
 
 
 def ray_socket(rays, service):
-    """A server of Ray's, and what it has in the folder for sockets."""
+    """A Ray server, and its files in the folder for sockets."""
     before = set(rays.glob("*/*"))
     server = model_server.launch(
         service.home,
@@ -191,7 +191,7 @@ def submit(address, program):
     return None
 
 
-# It writes where it names /opt/ml itself, and answers what came of it.
+# It writes to /opt/ml by its literal name, and answers with the result.
 WRITER = """
 import os
 

@@ -36,7 +36,7 @@ async def app(scope, receive, send):
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Of a server whose clients have a second for what they send."""
+    """A server whose clients have one second to send a request."""
     monkeypatch.setattr(uvicorn_server, "SENDING_TIMEOUT_S", 1.0)
     names: dict[str, object] = {}
     exec(APP, names)
@@ -57,7 +57,7 @@ def connect(port: int) -> socket.socket:
 
 
 def dribble(client: socket.socket) -> bytes:
-    """Send a letter each tenth of a second until the server closes the connection; what it has answered."""
+    """Send a letter every 0.1 s until the server closes the connection; return its answer."""
     answer = b""
     client.settimeout(0.1)
     deadline = time.monotonic() + 20
@@ -120,7 +120,7 @@ def test_a_head_has_a_largest_size(port: int, line: bytes) -> None:
                 client.sendall(line)
             answer = client.recv(65536)
         except ConnectionError:
-            return  # closed while this end still sent
+            return  # closed while this end was still sending
         assert answer.startswith(b"HTTP/1.1 400")
         assert answer.endswith(b"larger than 65536 bytes.")
 

@@ -164,7 +164,8 @@ def test_a_function_answers_with_its_event_context_and_environment(aws):
 
 
 def test_a_function_changes_nothing_in_the_machines_opt_ml(aws, monkeypatch):
-    """As root, who could, too; without an /opt/ml of its own it is refused the folder, or the invocation."""
+    """Also as root, who could write there: without its own /opt/ml it is refused the folder, or the
+    invocation."""
     before = machine()
     create(aws)
     answer, payload = invoke(aws, {"kind": "write"})

@@ -1,4 +1,4 @@
-"""Archives from outside: none writes out of its folder, and none fills the disk."""
+"""Untrusted archives: none writes outside its folder, and none fills the disk."""
 
 import io
 import stat

@@ -1,4 +1,4 @@
-"""Records tell a time that goes on, whatever becomes of the machine's clock."""
+"""Times in records never go backwards, whatever happens to the machine's clock."""
 
 import time
 
@@ -9,7 +9,7 @@ from local.home import clock
 
 @pytest.fixture
 def wall(monkeypatch):
-    """What the machine's two clocks say."""
+    """The readings of the machine's two clocks."""
     said = {"time": 1_000_000.0, "monotonic": 50.0}
     for name in said:
         monkeypatch.setattr(time, name, lambda name=name: said[name])
@@ -25,7 +25,7 @@ def test_the_time_of_records_is_that_of_the_clock(wall):
     assert clock.now() == 1_000_000 + 8 * 3600
 
 
-def test_it_goes_on_when_the_clock_is_set_back(wall):
+def test_it_continues_when_the_clock_is_set_back(wall):
     began = clock.now()
     wall["time"] -= 7200
     wall["monotonic"] += 60

@@ -1,4 +1,4 @@
-"""Files of the home: whose they are."""
+"""The owners of files in the home."""
 
 import stat
 from pathlib import Path

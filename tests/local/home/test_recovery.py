@@ -1,4 +1,4 @@
-"""Bad records of every kind are in nobody's way: they are closed, or set aside, and say why."""
+"""Bad records of any kind block nothing: they are closed or set aside, with the reason."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ JOB = {
 
 @pytest.fixture(autouse=True, scope="module")
 def answers_have_their_shapes():
-    """Not here: what was lost of a record is missing in the answers."""
+    """Not here: answers lack the lost parts of a record."""
 
 
 def body(store, kind, name, text):
@@ -40,7 +40,7 @@ def body(store, kind, name, text):
 
 @pytest.fixture
 def left(tmp_path):
-    """left(...) puts records into the home as an earlier service left them."""
+    """left(...) puts records into the home as an earlier service would have left them."""
 
     def left(**records):
         store = Store(tmp_path / "records.sqlite")
@@ -62,7 +62,7 @@ def test_what_cannot_be_taken_up_is_closed_and_the_service_starts(tmp_path, left
             "no-json": '{"TrainingJobName": ',
             "no-text": b'{"\xff',
             "no-object": "[]",
-            # What it kept cannot stand beside what is in S3.
+            # What it kept contradicts S3.
             "checkpoint": JOB
             | {"TrainingJobName": "checkpoint", "TrainingJobArn": f"{ARN}:training-job/checkpoint"}
             | {"CheckpointConfig": {"S3Uri": "s3://b/checkpoints"}},
@@ -89,7 +89,7 @@ def test_what_cannot_be_taken_up_is_closed_and_the_service_starts(tmp_path, left
     for file in ("s3/b/checkpoints/a/b", "training-jobs/checkpoint/ml/checkpoints/a"):
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).touch()
-    # A folder where the log should be: reading the metrics of the job fails.
+    # A folder in place of the log, so that reading the job's metrics fails.
     (tmp_path / "training-jobs" / "log" / "log.txt").mkdir(parents=True)
     store = Store(tmp_path / "records.sqlite")
     store.update(
@@ -173,7 +173,7 @@ def test_numbers_that_json_does_not_know_are_readable(store):
     assert store.unreadable() == []
 
 
-def test_a_full_disk_is_no_fault_of_a_record(store):
+def test_a_full_disk_is_not_the_fault_of_a_record(store):
     store.create("jobs", "one", {"Status": "InProgress"})
     fill(store)
 

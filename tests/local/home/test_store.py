@@ -91,7 +91,7 @@ def test_a_home_of_an_older_service_keeps_its_records_and_gets_the_indexes(tmp_p
             }
             older.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (kind, f"e{at}", at, json.dumps(record)))
         older.execute("INSERT INTO records VALUES ('tags', 'a', 7.5, '{\"b\": \"c\"}')")
-    for _ in range(2):  # the second time there is nothing to bring up to date
+    for _ in range(2):  # the second time there is nothing to update
         store = Store(path)
         assert [record["Name"] for record in store.summaries(kind, parent="p")] == ["e2", "e1"]
         assert store.list(kind, token="t1")[0]["_token"] == "t1"

@@ -1,4 +1,4 @@
-"""The services of jobs, and the control plane before them."""
+"""The services of jobs, behind the control plane."""
 
 import pytest
 

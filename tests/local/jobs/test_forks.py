@@ -1,4 +1,4 @@
-"""Forked trials beside the same trials started by the toolkit."""
+"""Forked trials compared with the same trials started by the toolkit."""
 
 import contextlib
 import errno
@@ -72,14 +72,14 @@ def request(bundle, name, **hyperparameters):
 
 
 def stand_in(home, bundle, environment=(), threads=1, **hyperparameters):
-    """A job that stands for those that are forked."""
+    """A job that represents the forked ones."""
     asked = request(bundle, "h", **hyperparameters) | {"Environment": dict(environment), "_threads": threads}
     return training.configure(home, home.folder("tuning-jobs", "h") / "ml", asked, {}, {})
 
 
 @pytest.fixture
 def forks_of(home):
-    """forks_of(bundle, ...) is what forks jobs that run it, or knows that it cannot."""
+    """forks_of(bundle, ...) is the object that forks jobs that run it, or knows that it cannot."""
     with contextlib.ExitStack() as opened:
 
         def forks_of(*job, **hyperparameters):
@@ -92,7 +92,7 @@ def forks_of(home):
 
 @pytest.mark.parametrize("own", ["", opt_ml.REWRITTEN])
 def test_a_fork_is_given_what_the_toolkit_gives(jobs, bundle, forks_of, own, monkeypatch):
-    """The whole environment, but for the mark of each; also where no job has an /opt/ml of its own."""
+    """The whole environment, except each job's mark; also if no job has its own /opt/ml."""
     monkeypatch.setenv(opt_ml.VARIABLE, own)
     code = bundle(DUMP, **{"package/helper.py": ""})
     said = []
@@ -122,7 +122,7 @@ def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, fork
     marker.touch()
     archive = tmp_path / "sourcedir.tar.gz"
     archive.write_bytes(bundles()["tune"].archive())
-    # As the pipeline's definition has them.
+    # As in the pipeline's definition.
     program = {
         "sagemaker_program": "entrypoints/train.py",
         "sagemaker_torch_distributed_enabled": "true",
@@ -149,7 +149,7 @@ def test_a_forks_metrics_are_bit_for_bit_the_toolkits(jobs, home, tmp_path, fork
 
 
 def test_a_fork_ends_as_python_does(jobs, bundle, forks_of, tmp_path):
-    """It waits for threads, runs exit functions and writes what lies in the buffers of open files."""
+    """It waits for threads, runs exit functions and flushes the buffers of open files."""
     folder = tmp_path / "left"
     folder.mkdir()
     code = bundle(
@@ -207,7 +207,7 @@ def test_a_program_that_fails_has_the_reason_that_it_has_with_the_toolkit(jobs, 
 
 
 def up(jobs, name):
-    """The pid of a program that says it is up, and that of the process it came from."""
+    """The pid of a program that reports its start, and its parent's."""
     deadline = time.monotonic() + 30
     while not (jobs.log(name).exists() and (said := UP.search(jobs.log(name).read_text()))):
         assert time.monotonic() < deadline, jobs.describe(name)
@@ -218,7 +218,7 @@ def up(jobs, name):
 def test_a_program_that_is_stopped_sees_no_sigterm_and_ends_with_what_it_started(
     jobs, home, bundle, forks_of
 ):
-    """The toolkit gets it and does not hand it on; what the program wrote before is the model."""
+    """The toolkit gets the signal and does not pass it on; the model is what the program wrote before."""
     code = bundle(
         "import os, pathlib, signal, subprocess\n"
         "model = pathlib.Path(os.environ['SM_MODEL_DIR'])\n"
@@ -307,7 +307,7 @@ def test_closing_does_not_wait_for_what_is_still_being_prepared(home, bundle):
     assert forks.settled(0)
 
 
-def test_jobs_go_on_with_the_toolkit_when_the_zygote_has_died(jobs, bundle, forks_of):
+def test_jobs_continue_with_the_toolkit_when_the_zygote_has_died(jobs, bundle, forks_of):
     code = bundle("import os\nprint('up', os.getpid(), os.getppid())\n")
     forks = forks_of(code)
     jobs.create(request(code, "one"), forks.start)

@@ -1,4 +1,4 @@
-"""What training and processing jobs have in common, with real processes."""
+"""Behavior shared by training and processing jobs, with real processes."""
 
 import dataclasses
 import errno
@@ -83,7 +83,7 @@ HELD = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1], 'go').exi
 
 @pytest.fixture
 def held(home, store):
-    """A service with a job that runs until its folder holds the file go; the program is up."""
+    """A service with a job, already running, that ends when its folder holds the file `go`."""
     put(home, "s3://b/in/x.txt", "w")
     service = JobService(home, store, training.KIND, dict)
     service.create(training_request(f"print('up', flush=True)\n{HELD}"))
@@ -93,7 +93,7 @@ def held(home, store):
     service.close()
 
 
-def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(home, store, held, monkeypatch):
+def test_a_job_whose_end_cannot_be_recorded_has_ended_anyway(home, store, held, monkeypatch):
     monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.3)
     fill(store)
     (home.folder(training.FOLDER, "t") / "ml" / "go").touch()

@@ -1,4 +1,4 @@
-"""The settings that a model asks a transform job for."""
+"""The settings that a model requests from a transform job."""
 
 import threading
 from types import SimpleNamespace

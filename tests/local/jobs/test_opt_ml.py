@@ -1,4 +1,5 @@
-"""A job's own /opt/ml: programs that name it themselves, jobs beside each other, and where it cannot be."""
+"""A job's own /opt/ml: programs that name it literally, parallel jobs, and machines where it is
+impossible."""
 
 import json
 import os
@@ -21,7 +22,7 @@ OWN = pytest.mark.skipif(bool(opt_ml._obstacle("own")), reason=f"no mounts: {opt
 ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user, or write to /opt")
 PAGE = "docs/opt-ml.md"
 
-# As a public cross-validation pipeline does; nothing comes from its arguments.
+# As in a public cross-validation pipeline; it uses no arguments.
 HARDCODED = """
 import os, pathlib, shutil
 for split in ("train", "test"):
@@ -116,7 +117,8 @@ launcher.main(*sys.argv[2:])
 @OWN
 @ROOT
 def test_a_user_has_it_too_and_stays_who_he_is():
-    """As root this test becomes nobody; the user must reach the folders, so they do not lie in tmp_path."""
+    """As root this test becomes nobody, who must be able to reach the folders, so they are not in
+    tmp_path."""
     said = "id -u; id -g; pwd; echo x > file; ls /opt/ml; mkdir /opt/mine; exit 7"
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, 65534, 65534)
@@ -138,8 +140,8 @@ def test_a_user_has_it_too_and_stays_who_he_is():
         assert (Path(name, "file").stat().st_uid, machine()) == (65534, before)
 
 
-# Becomes nobody and then `python -m local`. What a user cannot reach here, such as a Python in /root, lies in
-# its place for this process alone.
+# Becomes nobody and then `python -m local`. Files that a user cannot reach here, such as a Python in /root,
+# are mounted in their place for this process alone.
 SERVICE_OF_A_USER = """
 import ctypes, os, sys
 sys.path.insert(0, sys.argv[1])
@@ -164,7 +166,7 @@ text = (ml / "processing/input/data/x.txt").read_text()
 
 
 def closed_to_others():
-    """CLOSED:PATH for each folder that the service needs and a user cannot reach, for CLOSED is closed."""
+    """CLOSED:PATH for each folder that the service needs and a user cannot reach because CLOSED is closed."""
     code = Path(__file__).resolve().parents[3]
     for path in {Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), code}:
         for folder in (*reversed(path.parents), path):
@@ -245,7 +247,7 @@ def test_the_page_that_the_log_names_tells_of_the_variable_and_the_note():
 
 @pytest.mark.usefixtures("forced")
 def test_without_it_a_program_that_names_it_fails_and_changes_nothing_there(control, home):
-    """As root, who could write there, too."""
+    """Also as root, who could write there."""
     put(home, "s3://b/in/x.txt", "w")
     before = machine()
     program = "import os; os.makedirs('/opt' + '/ml/processing/train')"  # what stands in a file of its own

@@ -78,7 +78,7 @@ def test_what_would_outlive_a_job_ends_with_it_and_cannot_change_its_output(cont
         "file.write('good')\n"
         "file.flush()\n"
         "if os.fork() == 0:\n"
-        "    os.setsid()\n"  # what ends the job's process group does not reach it
+        "    os.setsid()\n"  # it is outside the job's process group
         "    (signals / 'apart').touch()\n"
         "    end = time.monotonic() + 60\n"
         "    while not (signals / 'go').exists() and time.monotonic() < end:\n"

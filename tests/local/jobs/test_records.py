@@ -1,4 +1,4 @@
-"""The records of a transform job, apart from its server."""
+"""The records of a transform job, without a server."""
 
 import io
 

@@ -86,7 +86,7 @@ def test_the_toolkit_runs_a_script_with_its_hyperparameters(control, home, bundl
     assert said == {"argv": ["--batch_size", "32", "--learning_rate", "0.01"], "train": ["x.txt"]}
 
 
-def test_a_spot_job_that_was_killed_goes_on_from_its_checkpoint(control, home):
+def test_a_spot_job_that_was_killed_continues_from_its_checkpoint(control, home):
     put(home, "s3://b/in/x.txt", "w")
     program = (
         "import os, pathlib, signal, sys\n"
@@ -281,7 +281,7 @@ def test_checkpoints_come_from_no_symbolic_link(control, home, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../../../../outside", "a/b", "a\0"])
-def test_a_channel_whose_name_is_no_folder_is_refused(control, name):
+def test_a_channel_whose_name_is_not_a_folder_is_refused(control, name):
     request = training_request("pass")
     request["InputDataConfig"][0]["ChannelName"] = name
     with pytest.raises(
@@ -313,7 +313,7 @@ def test_a_metric_that_cannot_be_read_is_refused(control, regex, message):
         control.call("CreateTrainingJob", request)
 
 
-def test_a_metric_that_is_no_number_is_not_emitted(control, home):
+def test_a_metric_that_is_not_a_number_is_not_emitted(control, home):
     put(home, "s3://b/in/x.txt", "w")
     request = training_request("print('acc=good'); print('acc=0.5'); print('acc=1e999')")
     request["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "acc", "Regex": "acc=(.*)"}]

@@ -1,4 +1,4 @@
-"""Batch transform jobs, through a real model server: most share one."""
+"""Batch transform jobs with a real model server, which most tests share."""
 
 import gzip
 import json
@@ -84,7 +84,7 @@ def server(apart, tmp_path_factory):
 
 @pytest.fixture
 def scene(apart, server, monkeypatch):
-    """The scene with one server for all jobs, which are told again at once what failed."""
+    """The scene with one server for all jobs; failures are retried at once."""
     monkeypatch.setattr(transform, "launch", lambda *_: server)
     monkeypatch.setattr(model_client, "RETRY_INTERVAL_S", 0)
     return apart
@@ -226,7 +226,7 @@ def test_one_bad_record_costs_its_object_and_fails_the_job(scene):
     ]
 
 
-def test_an_answer_that_is_no_answer_is_asked_for_again(scene):
+def test_an_answer_that_is_not_an_answer_is_asked_for_again(scene):
     scene.put("10/a.txt", b"flaky 1")
     record = scene.run("again", "s3://b/10/", ModelClientConfig={"InvocationsMaxRetries": 1})
     assert record["TransformJobStatus"] == "Completed", record
@@ -392,7 +392,9 @@ def test_a_stopped_job_leaves_no_result_and_no_server(apart, monkeypatch):
 
     def end_slowly(*arguments):
         end(*arguments)
-        time.sleep(0.3)  # the job, whose request has broken by now, would remove the server's folder first
+        time.sleep(
+            0.3
+        )  # otherwise the job, whose request has failed by now, would remove the server's folder first
 
     monkeypatch.setattr(Started, "end", end_slowly)
     before = set(psutil.Process().children(recursive=True))

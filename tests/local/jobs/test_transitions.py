@@ -1,4 +1,4 @@
-"""What DescribeTrainingJob tells of a job's way, and where its tags are."""
+"""A job's status transitions in DescribeTrainingJob, and its tags."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def control(home, store):
 
 
 def statuses(record):
-    """The secondary statuses, once it is sure that each began when the one before ended."""
+    """The secondary statuses, after checking that each began when the previous one ended."""
     transitions = record["SecondaryStatusTransitions"]
     for before, after in itertools.pairwise(transitions):
         assert before["StartTime"] <= before["EndTime"] == after["StartTime"]

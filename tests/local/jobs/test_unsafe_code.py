@@ -1,4 +1,4 @@
-"""Archives of code that would write out of the job's folder: no job unpacks them, and each says why."""
+"""Archives of code that would write outside the job's folder: no job unpacks them, and each says why."""
 
 import io
 import tarfile
@@ -14,7 +14,7 @@ TOLD = "cannot be unpacked: '../../escaped.py' leads out of it; pack it again"
 
 @pytest.fixture
 def hostile(home):
-    """The URI of a .tar.gz archive with a member beside the job's folder."""
+    """The URI of a .tar.gz archive with a member outside the job's folder."""
     put(home, "s3://b/in/sourcedir.tar.gz", "")
     with tarfile.open(home.object_path("s3://b/in/sourcedir.tar.gz"), "w:gz") as tar:
         member = tarfile.TarInfo("../../escaped.py")

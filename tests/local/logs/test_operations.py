@@ -1,4 +1,4 @@
-"""CloudWatch Logs as boto3 and `aws logs tail` ask it, over jobs that really ran."""
+"""CloudWatch Logs, queried like boto3 and `aws logs tail` do, for jobs that really ran."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def logs(home):
-    """boto3's client; the training jobs t and t2, the processing job p, and logs of records without a job."""
+    """boto3's client; training jobs t and t2, processing job p, and log records without a job."""
     store = Store(home.database)
     put(home, "s3://b/in/a.txt", "x")
     with job_services(home, store) as services:
@@ -132,7 +132,7 @@ def test_streams_are_filtered_and_merged_by_time_in_pages(logs):
     pages = list(logs.get_paginator("filter_log_events").paginate(logGroupName=TRAINING, limit=3))
     assert [len(page["events"]) for page in pages] == [3, 1]
     assert messages(ask(filterPattern="acc")) == ["acc=3"]
-    # `aws logs tail --follow` asks again from the newest time on, and drops the ids that it knows.
+    # `aws logs tail --follow` asks again from the newest time, and drops known ids.
     again = ask(startTime=times[-1])["events"]
     assert {event["eventId"] for event in again} <= {event["eventId"] for event in events}
     assert messages(ask(endTime=times[0] - 1)) == []

@@ -1,6 +1,6 @@
-"""Every kind of construct of public pipelines: it runs, with the right result, or is refused by its name.
+"""Every construct of public pipelines runs with the right result, or is refused by name.
 
-RUN and REFUSED are the table; there is no third column, of what ends well with a wrong result.
+RUN and REFUSED are the table; there is no third group that succeeds with a wrong result.
 """
 
 import functools
@@ -46,7 +46,7 @@ TRIGGERED = {"Step": "Breaks", "Trigger": "Failed"}
 RETRIES = [{"ExceptionType": ["Step.THROTTLING"], "MaxAttempts": 2}]
 UNTIL_NEXT_YEAR = {"Enabled": True, "ExpireAfter": "P365D"}
 REPORT = [{"PropertyFileName": "Report", "OutputName": "result", "FilePath": "report.json"}]
-# A training script whose accuracy is the rate that it is given.
+# A training script whose accuracy is the given rate.
 SCRIPT = "import sys; print('accuracy=' + sys.argv[sys.argv.index('--rate') + 1].strip('\"') + ';')"
 WRITE = 'printf "%s\\n" "$@" > "$0/out.txt"'
 PARAMETERS = [
@@ -62,7 +62,7 @@ PARAMETERS = [
 
 
 def says(name, *arguments, program=WRITE, **more):
-    """A processing step that writes its arguments, a line each, to s3://bucket/<name>/out.txt."""
+    """A processing step that writes its arguments, one a line, to s3://bucket/<name>/out.txt."""
     step = processing(name, *arguments, **more)
     entrypoint = ["/bin/sh", "-c", program, "/opt/ml/processing/result"]
     step["Arguments"]["AppSpecification"]["ContainerEntrypoint"] = entrypoint
@@ -70,7 +70,7 @@ def says(name, *arguments, program=WRITE, **more):
 
 
 def reads(step, uri, **source):
-    """The step, given what lies under an S3 URI."""
+    """The step, with the objects under an S3 URI as input."""
     source = {"S3Uri": uri, "S3DataType": "S3Prefix", "S3InputMode": "File", **source}
     source.setdefault("LocalPath", "/opt/ml/processing/input/data")
     source = {key: value for key, value in source.items() if value is not None}
@@ -97,7 +97,7 @@ def trains(name, program):
 
 
 def tunes(name):
-    """A tuning step of two trials of SCRIPT, side by side."""
+    """A tuning step of two parallel trials of SCRIPT."""
     step = tuning(name)
     job, config = (
         step["Arguments"]["TrainingJobDefinition"],
@@ -113,7 +113,7 @@ def tunes(name):
 
 
 def searches(name):
-    """A tuning step of one trial, whose number a parameter says, by Bayesian search."""
+    """A tuning step with Bayesian search; a parameter sets the number of trials, one."""
     step = changed(tunes(name), "HyperParameterTuningJobConfig.Strategy", "Bayesian")
     range_ = {"Name": "rate", "MinValue": "7", "MaxValue": "7", "ScalingType": "Logarithmic"}
     changed(step, "HyperParameterTuningJobConfig.ParameterRanges", {"IntegerParameterRanges": [range_]})
@@ -161,7 +161,7 @@ def spot():
 
 
 def by_parameters():
-    """A training of what another step left, whose hyperparameters and instances parameters say."""
+    """A training on another step's output; parameters set its hyperparameters and instances."""
     program = 'grep -q "kind.*a" /opt/ml/input/config/hyperparameters.json && '
     program += 'echo "loss=$(grep -o "[0-9.]*" /opt/ml/input/data/data/report.json | head -n 1);"'
     step = changed(trains("Follow", program), "HyperParameters", {"kind": get("Parameters.Kind")})
@@ -187,7 +187,7 @@ def approved():
 
 
 def app_managed():
-    """A step whose inputs and outputs are its program's own business."""
+    """A step whose program handles inputs and outputs itself."""
     program = 'test ! -e /opt/ml/processing/in && echo alone > "$0/out.txt"'
     step = reads(says("Managed", program=program), "s3://bucket/nothing/", LocalPath="/opt/ml/processing/in")
     step["Arguments"]["ProcessingInputs"][0]["AppManaged"] = True
@@ -198,13 +198,13 @@ def app_managed():
 
 
 def by_manifest(step):
-    """The Transform step, of what a manifest lists."""
+    """The Transform step over a manifest's objects."""
     changed(step, "TransformInput.DataSource.S3DataSource.S3DataType", "ManifestFile")
     return changed(step, "TransformInput.SplitType", "Line")
 
 
 def scores(name, model_name, source, target):
-    """A Transform step over what lies under an S3 URI."""
+    """A Transform step over the objects under an S3 URI."""
     data = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}}
     arguments = {
         "ModelName": model_name,
@@ -232,7 +232,7 @@ COMPARED = [
     {"Type": "Or", "Conditions": [EQUAL, UNEQUAL]},
 ]  # fmt: skip
 
-# Kind -> its steps, and what one of them writes, or the status of one that writes nothing.
+# Kind -> its steps, and the output of one of them, or the status of one without output.
 RUN = {
     "Processing, with environment, network, KMS keys and retries": ([first()], "First", "one"),
     "an input from another step": (
@@ -388,7 +388,7 @@ TYPES = (
     "AutoML", "Callback", "ClarifyCheck", "Cleanup", "EMR", "EMRServerless", "Endpoint", "EndpointConfig",
     "ForEach", "InferenceComponent", "Job", "Lineage", "QualityCheck",
 )  # fmt: skip
-# Kind -> the step that has it, and what the refusal says, of the start or of the step.
+# Kind -> the step that has it, and the words of the refusal, by the start or by the step.
 REFUSED = {
     **{f"step type {kind}": (of_type(kind), f"steps of type {kind}") for kind in TYPES},
     "one of AWS's built-in algorithms": (built_in("Step"), "AWS's built-in algorithm image-classification"),
@@ -480,7 +480,7 @@ def service(tmp_path_factory):
 
 
 def execute(service, name, text, **request):
-    """Create or update the pipeline and start it: the execution, once it has ended, and its steps by name."""
+    """Create or update the pipeline and start it; return the finished execution and its steps by name."""
     sagemaker = service.client("sagemaker")
     try:
         sagemaker.create_pipeline(PipelineName=name, PipelineDefinition=text, RoleArn=ROLE)
@@ -556,7 +556,7 @@ def test_what_is_refused_is_named(service, kind):
 
 
 def failing(service):
-    """Fail, and what is to run after a failure."""
+    """Fail, and a step that runs after a failure."""
     steps = [
         says("Breaks", program="exit 3"),
         says("Mends", "mended", DependsOn=[TRIGGERED]),
@@ -612,7 +612,7 @@ def from_s3(service):
     ) == json.loads(text)
 
 
-# Kinds that take an execution of their own.
+# Kinds that need their own execution.
 OTHERS = {
     "Trigger: what runs when a step fails": failing,
     "Fail": fails,
@@ -634,7 +634,7 @@ def framework(service, _made, steps):
 
 
 def repacked(service, made, steps):
-    """ModelStep, whose RepackModel step adds a program to the model that another step trained."""
+    """ModelStep, whose RepackModel step adds a program to another step's model."""
     [name] = [step["Name"] for step in made if "-RepackModel-" in step["Name"]]
     assert [steps[step]["StepStatus"] for step in ("Train", name, "Register")] == ["Succeeded"] * 3, steps
     arn = steps["Register"]["Metadata"]["RegisterModel"]["Arn"]
@@ -651,7 +651,7 @@ def repacked(service, made, steps):
 
 
 def notebook(service, made, _steps):
-    """NotebookJobStep: refused, for its program is in an image."""
+    """NotebookJobStep is refused, since its program is in an image."""
     text = document(*(step for step in made if step["Name"] == "Notebook"))
     with pytest.raises(ClientError) as refusal:
         execute(service, "notebook", text)
@@ -659,7 +659,7 @@ def notebook(service, made, _steps):
     assert "the program amazon_sagemaker_scheduler of ContainerEntrypoint is not on" in str(refusal.value)
 
 
-# Kinds that the SageMaker SDK v3 makes, with drivers of its own, which name /opt/ml.
+# Kinds that the SageMaker SDK v3 builds with its own drivers, which name /opt/ml.
 MADE_BY_THE_SDK = {
     "FrameworkProcessor": framework,
     "ModelStep with RepackModel": repacked,

@@ -289,7 +289,7 @@ def impatient(monkeypatch):
 
 @pytest.mark.usefixtures("impatient")
 def test_an_execution_whose_record_cannot_be_written_fails_and_says_so(prepare, store, aws):
-    """Nobody waits for it forever; the jobs of its other steps are stopped."""
+    """It is not waited for forever; the jobs of its other steps are stopped."""
     aws.held["Train"], aws.held["Slow"] = threading.Event(), threading.Event()
     execution = prepare(
         document(training("Train"), training("Slow"), processing("Evaluate", DependsOn=["Train"]))

@@ -1,4 +1,4 @@
-"""What a later service does with the executions that an earlier one left, and RetryPipelineExecution."""
+"""How a later service continues an earlier one's executions, and RetryPipelineExecution."""
 
 import io
 import json
@@ -20,12 +20,12 @@ TWO = document(processing("Split"), training("Train", {"data": OUTPUT}))
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of the execution that meets it is written any more."""
+    """Simulates SIGKILL: nothing more is written of an execution that raises it."""
 
 
 @pytest.fixture
 def services(home, store, aws):
-    """services() is a service on this home, the one before it gone."""
+    """services() is a service on this home, after the previous one is gone."""
     started = []
 
     def services():
@@ -41,14 +41,14 @@ def services(home, store, aws):
 
 @pytest.fixture
 def killing(monkeypatch):
-    """killing(service) waits until Killed has ended its executions, without a word in the records."""
+    """killing(service) waits until Killed has ended its executions, with nothing in the records."""
     monkeypatch.setattr("local.pipelines.record.ExecutionRecord.fail", lambda *_: None)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     return lambda service: until(lambda: not service._executions._running)
 
 
 def left(services, aws, definition, step):
-    """An execution that its service left while the job of `step` was running; the calls of a new service."""
+    """An execution left by its service while the job of `step` was running; the calls of a new service."""
     aws.held[step] = threading.Event()
     service = services()
     call = caller(service)
@@ -124,7 +124,7 @@ def test_interruptions_are_no_attempts_of_a_retry_policy(services, aws, monkeypa
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_job_is_created_once_wherever_the_service_was_killed(services, aws, monkeypatch, killing, asked):
-    """Before the request reached SageMaker, and after it did but before the answer was written down."""
+    """Before the request reached SageMaker, and afterwards, but before the answer was recorded."""
     create_once = FakeAws._create
 
     def killed(self, resource, request):
@@ -196,7 +196,7 @@ def test_an_execution_that_was_being_stopped_is_stopped(services, aws):
     assert len(aws.created("CreateTrainingJob")) == 1
 
 
-def test_what_cannot_go_on_is_closed_with_its_reason_and_the_others_go_on(services, aws):
+def test_what_cannot_continue_is_closed_with_its_reason_and_the_others_continue(services, aws):
     broken = left(services, aws, TWO, "Train")
     other = left_again(services, aws)
     service = services()

@@ -1,4 +1,4 @@
-"""The golden definition from end to end, its jobs played: what one step leaves for the next."""
+"""The golden definition from end to end with simulated jobs: what each step passes to the next."""
 
 import io
 import json
@@ -38,7 +38,7 @@ NO_CHAMPION = {"champion": "-", "champion_url": "s3://golden-bucket/marker/", "r
 
 @pytest.fixture
 def evaluated(run, aws):
-    """Runs it with what the gate reads of an evaluation, whose own file a property file has no room for."""
+    """Runs it with gate.json; the whole evaluation is too large for a property file."""
 
     def evaluated(labels, predicted, champion=None, given=()):
         tuned = {"learning_rate": "0.001", "batch_size": "32"}
@@ -147,6 +147,6 @@ def test_unless_somebody_asks_for_it(evaluated, aws):
 
 
 def _answers(right):
-    """200 pictures of 100 classes, and answers of which this number is right."""
+    """200 pictures of 100 classes, and answers, this many of them right."""
     labels = 2 * list(range(100))
     return labels, [label if number < right else (label + 1) % 100 for number, label in enumerate(labels)]

@@ -127,7 +127,7 @@ def test_lists_read_no_record_as_a_whole(call, store, monkeypatch):
     assert call("ListPipelines")["PipelineSummaries"][0]["PipelineName"] == "pictures"
     executions = [record for record in whole if "PipelineExecutionArn" in record]
     assert len(executions) > 15
-    assert sum("_definition" in record for record in executions) == 1  # that which the test itself reads
+    assert sum("_definition" in record for record in executions) == 1  # the one that the test itself reads
     assert refusal(call, "ListPipelines", NextToken="9" * 19)[0] == "ValidationException"
 
 

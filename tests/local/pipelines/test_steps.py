@@ -1,4 +1,4 @@
-"""The Transform step: a kind of job of which the execution knows nothing but its row."""
+"""The Transform step: for the execution, this kind of job is only a row."""
 
 import copy
 

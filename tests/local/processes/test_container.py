@@ -137,7 +137,7 @@ def test_what_a_program_left_running_ends_with_it(tmp_path):
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["ended", "stopped"])
 def test_what_a_program_left_in_a_session_of_its_own_ends_with_it(tmp_path, stopped):
-    """Even if it is a daemon: nobody's child, in a group of its own."""
+    """Even if it is a daemon: no longer a child, and in its own group."""
     daemon = "os.setsid(); os.fork() and os._exit(0); print(os.getpid(), flush=True); time.sleep(60)"
     program = f"import os, time\nif os.fork() == 0:\n    {daemon}\nos.wait()\n"
     job = container(tmp_path, program + ("time.sleep(60)" if stopped else ""))
@@ -167,7 +167,7 @@ def test_jobs_see_this_interpreter_and_not_the_persons_credentials(monkeypatch):
     assert "AWS_PROFILE" not in environment
     assert "PIP_INDEX_URL" not in environment
     assert environment["PIP_NO_INDEX"] == "1"
-    assert environment["CUDA_VISIBLE_DEVICES"] == ""  # a job may be kept from a GPU that torch cannot use
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""  # a GPU that torch cannot use may be hidden from jobs
     assert environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:1"
 
 

@@ -1,4 +1,4 @@
-"""What is started is on record before it runs; by its record it is found, and by nothing else ended."""
+"""A process is recorded before it runs; it is found, and ended, only by its record."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ def records(tmp_path):
 
 @pytest.fixture
 def begin(records, tmp_path):
-    """begin(command) starts it, its output in a file; whatever becomes of it, it has ended afterwards."""
+    """begin(command) starts a process with its output in a file; the process has always ended afterwards."""
     with contextlib.ExitStack() as ended:
 
         def begin(command):
@@ -61,7 +61,8 @@ def test_when_a_process_began_names_it_for_ever(begin):
 
 
 def test_a_program_does_not_run_before_it_is_on_record(begin, tmp_path, monkeypatch):
-    """As long as the service is at it, and not at all if it is killed then: the gate is closed with it."""
+    """The program waits for the service, and never starts if the service is killed: the gate closes with
+    it."""
     touched = tmp_path / "ran"
     command = [sys.executable, "-ISc", f"open({str(touched)!r}, 'w')"]
     put, seen = start.put_on_record, []
@@ -105,7 +106,7 @@ def test_what_is_left_is_ended_with_all_that_it_has_started(records, begin, tmp_
 
 
 def test_what_had_ended_is_known_by_its_mark_in_what_it_has_left(records, begin, tmp_path):
-    """Nobody's child, in a group of its own: the program has ended, and was not struck off the record."""
+    """No longer a child, and in its own group: the program has ended, but its record remains."""
     process = begin([sys.executable, "-ISc", DETACHED])
     process.wait(30)
     child = int((tmp_path / "log").read_text())
@@ -161,7 +162,7 @@ def test_a_record_that_was_being_written_is_of_nothing_that_runs(records, text):
 
 
 def test_the_guard_of_one_service_ends_what_that_one_has_started(records, begin):
-    """A guard that comes late finds the records of the next service, too."""
+    """A late guard also finds the records of the next service."""
     ours = begin(SLEEP)
     file = start.put_on_record(records, begin(SLEEP).pid, SLEEP, "its mark")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"service": "another one"}))
@@ -182,6 +183,6 @@ def test_a_guard_that_is_dismissed_ends_what_is_still_on_record(records, begin):
 
 
 def test_a_program_does_not_inherit_the_signals_that_python_ignores(begin, tmp_path):
-    """`yes` ends as in every shell, and does not complain of a broken pipe."""
+    """`yes` ends as in any shell, without an error about a broken pipe."""
     assert begin(["/bin/sh", "-c", "yes | head -n 1"]).wait(30) == 0
     assert (tmp_path / "log").read_text() == "y\n"

@@ -1,4 +1,4 @@
-"""What tests of S3 do with the bucket `pictures`, which the fixture `s3` makes."""
+"""Helpers of S3's tests for the bucket `pictures`, which the fixture `s3` makes."""
 
 import contextlib
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def keys(s3: Any, **arguments: Any) -> list[str]:
 
 
 def code(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> str:
-    """The code of the error that the call answers."""
+    """The code of the call's error."""
     with pytest.raises(ClientError) as caught:
         call(*arguments, **keywords)
     return caught.value.response["Error"]["Code"]
@@ -35,7 +35,7 @@ def code(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> str:
 def raw(
     server: Server, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, bytes]:
-    """The status and the body of the answer to a request that boto3 does not make."""
+    """The status and body of the answer to a request that boto3 does not send."""
     connection = HTTPConnection(server.url.removeprefix("http://"), timeout=20)
     with contextlib.closing(connection):
         connection.request(method, path, body, {"Authorization": AUTHORIZATION} | (headers or {}))
@@ -44,6 +44,6 @@ def raw(
 
 
 def files(home: Home) -> list[str]:
-    """Everything under the bucket's folder, and what the objects left beside it."""
+    """All files under the bucket's folder, and the objects' files outside it."""
     beside = [*home.s3.glob(".temporary/*"), *home.s3.glob(".headers/*/*"), *home.s3.glob(".uploads/*")]
     return sorted(str(path.relative_to(home.s3)) for path in [*home.s3.glob("pictures/**/*"), *beside])

@@ -1,4 +1,4 @@
-"""S3's answers have what AWS's documentation shows of them, and nothing that AWS's model does not know.
+"""S3's answers have all that AWS's documentation shows, and nothing that AWS's model lacks.
 
 The examples of the API reference come with botocore (data/s3/.../examples-1.json).
 """
@@ -20,7 +20,7 @@ from tests.local.conftest import clients, refuse
 from tests.local.s3.buckets import MIB
 
 EXAMPLES = botocore.loaders.Loader().load_service_model("s3", "examples-1")["examples"]
-# What an example shows and a bucket here does not have, by its name anywhere in an answer.
+# Members in examples that a bucket here does not have, by their name anywhere in an answer.
 NO_VERSIONS = "a new bucket keeps no versions"
 NOT_HERE = {
     "VersionId": NO_VERSIONS,
@@ -38,11 +38,11 @@ NOT_HERE = {
     "TagCount": "objects have no tags",
     "ServerSideEncryption": "there only where the request asks for it",
 }
-UNCONFIGURED = {"GetBucketNotification", "GetObjectTagging"}  # their examples show what somebody configured
+UNCONFIGURED = {"GetBucketNotification", "GetObjectTagging"}  # their examples show configured buckets
 
 
 def scenario(s3):
-    """Every operation that is answered, with an answer that has all its parts."""
+    """Every supported operation, with an answer that has all its parts."""
     s3.create_bucket(Bucket="pictures")
     s3.create_bucket(Bucket="empty")
     for key in ("a/1.jpg", "a/2.jpg", "b.jpg"):
@@ -62,7 +62,7 @@ def scenario(s3):
     s3.copy_object(Bucket="pictures", Key="c.jpg", CopySource="pictures/b.jpg")
     for call, name in s3.meta.method_to_api_mapping.items():
         if name.startswith(("GetBucket", "GetPublic", "ListBucket")) and asks_only_for_a_bucket(name):
-            with contextlib.suppress(ClientError):  # of what nobody has configured
+            with contextlib.suppress(ClientError):  # for unconfigured features
                 getattr(s3, call)(Bucket="pictures")
     s3.get_object_acl(Bucket="pictures", Key="b.jpg")
     s3.get_object_tagging(Bucket="pictures", Key="b.jpg")
@@ -87,7 +87,7 @@ def asks_only_for_a_bucket(name):
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """For each operation its answers: what botocore makes of each, and the document itself."""
+    """Each operation's answers: as botocore parses them, and the document itself."""
     found = {}
 
     def note(http_response, parsed, model, **_):

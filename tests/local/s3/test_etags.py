@@ -1,4 +1,4 @@
-"""ETags as S3 has them, whichever way an object came."""
+"""ETags equal S3's, for any way to create an object."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ def md5(content: bytes) -> str:
 
 
 def etags(s3, key: str) -> set[str]:
-    """The object's ETag as each operation tells it."""
+    """The object's ETag as each operation reports it."""
     where = {"Bucket": "pictures", "Key": key}
     listed = s3.list_objects_v2(Bucket="pictures", Prefix=key)["Contents"][0]["ETag"]
     return {s3.head_object(**where)["ETag"], s3.get_object(**where)["ETag"], listed}

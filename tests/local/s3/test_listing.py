@@ -1,4 +1,4 @@
-"""S3's listings: what they hold, page by page."""
+"""The content of S3's listings, page by page."""
 
 import boto3
 from moto import mock_aws
@@ -23,7 +23,7 @@ def test_a_listing_sees_a_file_as_soon_as_it_is_there(s3, home):
         assert len(keys(s3, Prefix="job/")) == number + 1
 
 
-def test_listing_goes_on_page_by_page(s3):
+def test_listing_continues_page_by_page(s3):
     expected = sorted(
         f"{folder}{number}" for folder in ("", "a-", "a/", "a/b/", "a0/") for number in range(5)
     )
@@ -60,7 +60,7 @@ LISTINGS = [
 
 
 def parsed(answer):
-    """What a listing tells, apart from times, ETags, tokens and moto's own details."""
+    """A listing's content, except times, ETags, tokens and moto's own details."""
     names = ("Prefix", "Delimiter", "MaxKeys", "IsTruncated", "KeyCount", "CommonPrefixes", "StartAfter")
     told = {name: answer[name] for name in names if name in answer}
     return told, [(item["Key"], item["Size"]) for item in answer.get("Contents", [])]

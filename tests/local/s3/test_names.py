@@ -1,4 +1,4 @@
-"""S3 stays in its folder, whatever a request names and wherever a symbolic link leads."""
+"""S3 stays in its folder, for any names in requests and any symbolic links."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ SECRET = b"not an object"
 
 @pytest.fixture(autouse=True)
 def outside(home, s3, tmp_path) -> Path:
-    """A folder outside the home; a file of it, and one of the home beside s3/, are secrets."""
+    """A folder outside the home; one of its files, and one in the home outside s3/, are secrets."""
     put(s3, "a", "folder/b")
     folder = tmp_path / "outside"
     folder.mkdir()
@@ -26,7 +26,7 @@ def outside(home, s3, tmp_path) -> Path:
 
 
 def everything(home: Home) -> dict[str, bytes | None]:
-    """What lies in the home and beside it: contents of files, None for folders."""
+    """The files in the home and next to it: their content, None for folders."""
     top = home.root.parent
     return {
         str(path.relative_to(top)): path.read_bytes() if path.is_file() else None
@@ -71,8 +71,8 @@ def test_no_key_leaves_its_bucket(server, home, key):
 
 
 @pytest.mark.parametrize("host", ["...localhost", ".localhost", "..localhost", ".uploads.localhost:80"])
-def test_no_host_names_what_is_no_bucket(server, home, host):
-    """Neither for the server, which refuses such a host, nor for S3 behind it."""
+def test_no_host_names_what_is_not_a_bucket(server, home, host):
+    """It works neither with the server, which refuses such a host, nor with S3 behind it."""
     before = everything(home)
     for path in ("/secret", "/", "/pictures/a", "//secret", "/../secret"):
         for method in ("GET", "PUT", "DELETE"):
@@ -234,6 +234,6 @@ def test_a_form_gives_an_object_no_header_that_nothing_can_send(s3, server, clie
 
 
 @pytest.mark.parametrize("length", [256, 4096])
-def test_a_long_name_is_no_bucket(server, length):
+def test_a_long_name_is_not_a_bucket(server, length):
     status, answer = raw(server, "GET", f"/{'n' * length}/a")
     assert (status, b"<Code>InvalidBucketName</Code>" in answer) == (400, True), answer

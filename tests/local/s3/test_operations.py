@@ -1,4 +1,4 @@
-"""S3 as files, spoken to by boto3 over HTTP."""
+"""S3 as files, used by boto3 over HTTP."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Presigned URLs and forms: what is signed is honoured, and nothing else."""
+"""Presigned URLs and forms permit exactly what is signed."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ def signer(request, client, s3):
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, str]:
-    """Status and, of an error, its code; else the body."""
+    """Status, and an error's code or else the body."""
     request = Request(url, body, headers, method=method)
     try:
         with urlopen(request, timeout=20) as answer:
@@ -126,7 +126,7 @@ def test_a_key_that_the_service_does_not_know_is_named(s3, server, version):
         aws_secret_access_key="x", config=Config(signature_version=version),
     )  # fmt: skip
     assert ask(stranger.generate_presigned_url("get_object", WHERE)) == (403, "InvalidAccessKeyId")
-    assert stranger.get_object(**WHERE)["ETag"]  # a signature in a header is not looked at
+    assert stranger.get_object(**WHERE)["ETag"]  # signatures in headers are not checked
 
 
 def post(form, content: bytes = b"picture", **more: str) -> tuple[int, Message, str]:
@@ -228,7 +228,7 @@ def test_forms_end_and_lead_on(s3, server):
         server.url, {"expiration": soon, "conditions": [*conditions, {"success_action_redirect": then}]},
         key="a", success_action_redirect=then,
     )  # fmt: skip
-    status, _, text = post(leads)  # urllib follows: the address that the form names answers
+    status, _, text = post(leads)  # urllib follows the redirect to the address in the form
     assert (status, "AuthorizationQueryParametersError" in text) == (400, True), text
     tagged = [*conditions, {"tagging": "<Tagging/>"}]
     refusing = signed_form(

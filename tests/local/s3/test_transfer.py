@@ -30,7 +30,7 @@ def keys(home: Home) -> list[str]:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """What a job leaves."""
+    """A job's output folder."""
     folder = tmp_path / "out"
     folder.mkdir()
     return folder
@@ -54,9 +54,9 @@ def test_what_a_job_read_and_leaves_unchanged_is_stored_once(home, out):
     assert texts == ["one", "two", "FEW", "old", "few"]
     assert [inode(f"out/{key}") == inode(f"in/{key}") for key in ("a/1.png", "b/1.png")] == [True, True]
     assert inode("out/b/2.png") != inode("in/b/2.png")
-    # An object that was there before has not become older than it was.
+    # An existing object has not become older.
     assert inode("out/b/3.png") not in (inode("in/b/3.png"), old)
-    # Neither reaches it what the job does to its file, nor that the other object goes.
+    # It is affected neither by the job's changes to its file nor by the other object's deletion.
     (out / "a" / "1.png").write_text("changed")
     Objects(home.s3).delete("b", "in/a/1.png")
     assert home.object_path("s3://b/out/a/1.png").read_text() == "one"

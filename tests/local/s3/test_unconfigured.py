@@ -1,4 +1,4 @@
-"""A bucket that nobody has configured, as S3 tells of it, and what would configure it."""
+"""S3's answers about an unconfigured bucket, and the operations that would configure it."""
 
 import boto3
 from moto import mock_aws
@@ -120,7 +120,7 @@ def test_what_would_configure_is_refused_by_its_name(s3, server):
 
 
 def test_the_configuration_is_what_moto_has_too(s3):
-    """Where both answer, in the words of an independent account of S3."""
+    """Where both answer, compared with an independent implementation of S3."""
     with mock_aws():
         other = boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
         other.create_bucket(**BUCKET)

@@ -1,4 +1,4 @@
-"""When schedules are due. Dates of cron expressions were read off calendars, not computed."""
+"""When schedules are due. The dates of cron expressions are from calendars, not computed."""
 
 from datetime import UTC, datetime
 
@@ -52,7 +52,7 @@ def test_cron(fields, expected):
 
 
 def test_the_clocks_of_a_time_zone():
-    """In Berlin 02:30 is left out on 28 March 2027 and comes twice on 31 October 2027."""
+    """In Berlin 02:30 does not exist on 28 March 2027 and exists twice on 31 October 2027."""
     nightly = schedule("cron(30 2 * * ? *)", "Europe/Berlin")
     assert due(nightly, "2027-03-26T12:00:00") == [
         "2027-03-27T01:30:00", "2027-03-29T00:30:00", "2027-03-30T00:30:00",
@@ -60,7 +60,7 @@ def test_the_clocks_of_a_time_zone():
     assert due(nightly, "2027-10-29T12:00:00") == [
         "2027-10-30T00:30:00", "2027-10-31T00:30:00", "2027-11-01T01:30:00",
     ]  # fmt: skip
-    # In the hour that is repeated, nothing is: not even right after it began again.
+    # Nothing is due in the repeated hour, not even right after it has begun again.
     assert due(nightly, "2027-10-31T01:00:00", 1) == ["2027-11-01T01:30:00"]
     often = schedule("cron(0/30 * * * ? *)", "Europe/Berlin")
     assert due(often, "2027-10-31T00:10:00") == [
@@ -69,7 +69,7 @@ def test_the_clocks_of_a_time_zone():
 
 
 def test_rates_keep_their_rhythm_whenever_they_are_asked():
-    daily = schedule("rate(1 day)", "Europe/Berlin")  # 24 hours, whatever the clocks do
+    daily = schedule("rate(1 day)", "Europe/Berlin")  # 24 hours, whether or not clocks change
     assert due(daily, "2027-03-27T00:00:00", 2) == ["2027-03-27T18:30:15", "2027-03-28T18:30:15"]
     assert due(daily, "2026-11-29T18:30:15", 1) == ["2026-11-30T18:30:15"]
     third = schedule("rate(20 minutes)", origin="2026-11-29T18:30:15.7")
@@ -123,7 +123,7 @@ def test_dates_bound_what_recurs_and_not_what_is_once():
         ("at(2026-02-30T03:00:00)", "UTC", "day is out of range"),
         ("at(2027-03-28T02:30:00)", "Europe/Berlin", "set forward"),
         ("rate(1 day)", "Europe/Bielefeld", "Europe/Bielefeld"),
-        # Long lists are refused at once: aws-croniter's own patterns would not end.
+        # Long lists are refused at once: aws-croniter's own patterns would take forever.
         (f"cron({'1/1,' * 50}99/1 3 * * ? *)", "UTC", "is not valid for minutes"),
     ],
 )

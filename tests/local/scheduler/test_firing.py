@@ -1,4 +1,4 @@
-"""What schedules call, and when, by a clock of the test's own."""
+"""The calls of schedules and their times, by a clock that the test sets."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ EPOCHS = [{"Name": "Epochs", "Value": "10"}]
 
 
 class World:
-    """A clock, a SageMaker that knows each token once, a queue, and the schedules of a home."""
+    """A clock, a SageMaker that accepts each token once, a queue, and the schedules of a home."""
 
     def __init__(self, home):
         self.home, self.now, self.asked, self.letters = home, unix("2026-11-29T18:30:15"), [], []
@@ -46,7 +46,7 @@ class World:
         return request
 
     def at(self, text):
-        """Look at this time; the times of all calls so far."""
+        """Check the schedules at this time; return the times of all calls so far."""
         self.now = unix(text)
         self.firing.fire()
         return [moment for moment, _ in self.asked]
@@ -54,7 +54,7 @@ class World:
     def names(self):
         return [record["Name"] for record in self.store.list(SCHEDULES)]
 
-    # What the clients of SageMaker and SQS are asked for.
+    # The calls to the clients of SageMaker and SQS.
 
     def start_pipeline_execution(self, **request):
         self.asked.append((self.now, request))
@@ -151,7 +151,7 @@ def test_a_kill_between_the_call_and_its_record_starts_nothing_twice(world, monk
     world.again()
     world.at("2026-11-30T03:05:00")
     first, second = world.tokens()
-    assert first == second  # StartPipelineExecution answers the execution that there is
+    assert first == second  # StartPipelineExecution answers with the existing execution
     assert len(world.at("2026-11-30T04:00:00")) == 2
 
 
@@ -222,13 +222,13 @@ def test_retries_end_with_the_age_of_the_event(world):
     assert letter["MessageAttributes"]["RETRY_ATTEMPTS"]["StringValue"] == "1"
 
 
-def test_what_is_disabled_starts_nothing_and_goes_on_in_its_rhythm(world):
+def test_what_is_disabled_starts_nothing_and_continues_in_its_rhythm(world):
     request = world.create("rate(1 hour)", StartDate=unix("2026-11-29T20:00:00"))
     world.refusal = refused()
     assert len(world.at("2026-11-29T20:00:00")) == 1
     world.operations["UpdateSchedule"]({**request, "State": "DISABLED"})
     world.refusal = None
-    assert len(world.at("2026-11-29T22:15:00")) == 1  # neither what is due nor what was to be tried again
+    assert len(world.at("2026-11-29T22:15:00")) == 1  # neither what is due nor what was waiting for a retry
     world.operations["UpdateSchedule"](request)
     assert len(world.at("2026-11-29T22:59:59")) == 1
     assert len(world.at("2026-11-29T23:00:00")) == 2

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler as boto3 meets it: what is kept, what is refused, and pipelines that really start."""
+"""EventBridge Scheduler through boto3: what it keeps, what it refuses, and pipelines that really start."""
 
 import json
 import time

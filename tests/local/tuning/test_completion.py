@@ -40,9 +40,9 @@ def test_a_target(kind, values, enough):
     [
         ("Maximize", [0.5, 0.5, 0.5], False),
         ("Maximize", [0.5, 0.5, 0.504, 0.3], True),  # less than 1 % better is no improvement
-        ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6], False),  # an improvement begins the count again
+        ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6], False),  # an improvement restarts the count
         ("Maximize", [0.5, 0.4, 0.6, 0.6, 0.6, 0.6, 0.9], True),
-        ("Maximize", [0.0, 0.0, 0.0, 0.0], True),  # 1 % of nothing is no improvement either
+        ("Maximize", [0.0, 0.0, 0.0, 0.0], True),  # 1 % of zero is no improvement either
         ("Maximize", [0.0, 0.0, 0.0, 0.1], False),
         ("Minimize", [1.0, 1.1, 0.98, 1.0, 1.0], False),
         ("Minimize", [1.0, 1.1, 1.2, 1.3], True),

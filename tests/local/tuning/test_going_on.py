@@ -1,4 +1,4 @@
-"""Tuning jobs that a later service goes on with: the same trials, none of those that ended again."""
+"""Tuning jobs that a later service continues: the same trials, and no finished trial again."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ from local.tuning.trials import index
 from local.tuning.tuning import TuningService
 from tests.local.tunings import OBJECTIVE, prepare, request
 
-# Answers as OBJECTIVE does; the trial of the index that the file tells waits for ever.
+# Answers like OBJECTIVE; the trial whose index is in the file waits forever.
 HELD = (
     OBJECTIVE
     + """
@@ -56,7 +56,7 @@ def ended(tuning):
 
 
 def trials(store):
-    """What each trial was given and how it ended, in the order they began."""
+    """Each trial's parameters and outcome, in order of their start."""
     return [
         (index(job), job["_tuned"], job["TrainingJobStatus"], job.get("FailureReason", ""))
         for job in reversed(store.list("TrainingJob"))
@@ -72,7 +72,7 @@ def undisturbed(folder, **config):
 
 @pytest.mark.parametrize("strategy", ["Bayesian", "Random"])
 @pytest.mark.parametrize("killed", [True, False])
-def test_the_search_goes_on_as_if_nothing_had_been(tmp_path, strategy, killed):
+def test_the_search_continues_as_if_nothing_had_been(tmp_path, strategy, killed):
     config = {
         "Strategy": strategy,
         "ResourceLimits": {"MaxNumberOfTrainingJobs": 5, "MaxParallelTrainingJobs": 1},
@@ -98,7 +98,7 @@ def test_the_search_goes_on_as_if_nothing_had_been(tmp_path, strategy, killed):
     assert record["TrainingJobStatusCounters"] == counters
 
 
-def test_a_search_without_a_seed_goes_on_with_its_own(tmp_path):
+def test_a_search_without_a_seed_continues_with_its_own(tmp_path):
     limits = {"MaxNumberOfTrainingJobs": 3, "MaxParallelTrainingJobs": 1}
     held = tmp_path / "held"
     held.write_text("2")
@@ -160,7 +160,7 @@ def test_a_trial_that_runs_again_finds_its_checkpoints(tmp_path):
 
 
 def test_its_time_is_the_time_that_it_was_at_work(tmp_path):
-    """Not the time since it was created; and what an earlier service used counts."""
+    """Time used under an earlier service counts; time since the creation does not."""
     held = tmp_path / "held"
     held.write_text("1")
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 3600}
@@ -178,7 +178,7 @@ def test_its_time_is_the_time_that_it_was_at_work(tmp_path):
         used = store.update("HyperParameterTuningJob", "h", lambda record: record.update(_used_s=3599.5))
         assert used["HyperParameterTuningJobStatus"] == "InProgress"
     with service(tmp_path / "home") as (tuning, store):
-        ended(tuning)  # though the trial that runs would go on for ever
+        ended(tuning)  # although the running trial would continue forever
         assert {place for place, *_ in trials(store)} == {1}
 
 
@@ -204,7 +204,7 @@ def ended_or_stopped(tuning):
     return status
 
 
-def test_suggestions_that_changed_are_no_search_to_go_on_with(tmp_path):
+def test_suggestions_that_changed_are_no_search_to_continue_with(tmp_path):
     held = tmp_path / "held"
     held.write_text("2")
     limits = {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1}

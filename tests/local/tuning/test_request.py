@@ -1,4 +1,4 @@
-"""What a tuning job may not ask for."""
+"""Requests for tuning jobs that are refused."""
 
 import pytest
 

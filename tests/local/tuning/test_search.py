@@ -19,7 +19,7 @@ def search(strategy="Bayesian", jobs=24, parallel=3, seed=7, ranges=RANGES, stat
 
 
 def carried_out(search, workers, durations):
-    """The parameters by index when `workers` threads take the trials, each as long as `durations` says."""
+    """The parameters by index when `workers` threads run the trials, with these `durations`."""
     found, indices, lock = {}, itertools.count(1), threading.Lock()
 
     def work():
@@ -56,7 +56,7 @@ def test_random_suggestions_are_the_same_however_many_run_at_once():
 
 
 def test_the_bayesian_sampler_learns_from_the_objectives():
-    """Past its ten random trials its suggestions are those of another objective no more."""
+    """After its ten random trials the suggestions depend on the objective."""
 
     def suggestions(sign):
         made, found = search(parallel=1), []
@@ -124,7 +124,7 @@ def test_the_combinations_of_a_grid_come_in_order():
 
 
 def epochs_run(search, quality):
-    """How many epochs each trial runs, one after the other; its objective is its quality at every epoch."""
+    """How many epochs each trial runs, in sequence; its objective at every epoch is its quality."""
     found = []
     for index in range(1, search.size + 1):
         trial = search.ask(index)

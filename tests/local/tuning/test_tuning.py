@@ -1,4 +1,4 @@
-"""Tuning jobs with real training processes, whose objective is a function of what they are given."""
+"""Tuning jobs with real training processes, whose objective is a function of their parameters."""
 
 import math
 import re
@@ -23,7 +23,7 @@ def control(tmp_path):
 
 @pytest.fixture
 def tuning(home, store):
-    """The service with trials as they really are."""
+    """The service with real trials."""
     home.object_path("s3://b").mkdir(parents=True, exist_ok=True)  # where jobs leave their outputs
     jobs = JobService(home, store, training.KIND, dict)
     yield TuningService(home, store, jobs)
@@ -50,7 +50,7 @@ def test_the_best_trial_is_the_one_with_the_best_objective(control):
 
 
 def test_two_runs_give_the_same_trials_and_the_same_best_in_whatever_order_parallel_trials_end(control):
-    """Each trial ends at a moment of its own; every objective is the same, so the first trial is best."""
+    """Each trial ends at a different time; all objectives are equal, so the first trial is best."""
     program = (
         "import pathlib, random, sys, time\n"
         "folder = pathlib.Path(sys.argv[1])\n"
@@ -73,7 +73,7 @@ def test_minimize_ranks_the_other_way(control, store):
     mine = [{"Key": "team", "Value": "a"}]
     arn = control.call("CreateHyperParameterTuningJob", {**asked, "Tags": mine})["HyperParameterTuningJobArn"]
     record = finished(control)
-    for tagged in (arn, record["BestTrainingJob"]["TrainingJobArn"]):  # its training jobs have its tags, too
+    for tagged in (arn, record["BestTrainingJob"]["TrainingJobArn"]):  # its training jobs also have its tags
         assert tags_of(store, tagged) == mine
     values = [trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for trial in trials(control)]
     best = record["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]

@@ -1,4 +1,4 @@
-"""What ends a tuning job, and how much of it runs at once."""
+"""What ends a tuning job, and how many trials run in parallel."""
 
 import dataclasses
 import errno
@@ -77,8 +77,8 @@ def test_closing_stops_the_trials_and_does_not_wait_for_their_end(quick, store):
     assert {trial["FailureReason"] for trial in store.list("TrainingJob")} == {INTERRUPTED}
 
 
-def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_all_the_same(tmp_path):
-    """The tuning job is stopped after the last look at its status and before the trial has a record."""
+def test_a_stop_that_misses_a_trial_about_to_begin_stops_it_anyway(tmp_path):
+    """The tuning job is stopped after the last check of its status and before the trial has a record."""
     home = Home(tmp_path / "home")
     home.object_path("s3://b").mkdir(parents=True)
     store = Store(home.database)
@@ -103,7 +103,7 @@ def test_when_its_time_is_over_the_best_so_far_is_the_best(quick):
     program = (
         "import sys, time\nprint('acc=0.5', flush=True)\ntime.sleep(60 if '-002-' in sys.argv[1] else 0)\n"
     )
-    # The service's least, 120 s, is what the control plane checks.
+    # The control plane checks the service's minimum, 120 s.
     limits = {"MaxNumberOfTrainingJobs": 4, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 5}
     quick.create(request(program, ResourceLimits=limits))
     quick._threads["h"].join(30)
@@ -125,7 +125,7 @@ def test_a_job_whose_time_is_over_before_its_first_trial_says_so(quick):
 
 def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp_path):
     monkeypatch.setattr("local.tuning.run.os.cpu_count", lambda: 2)
-    # Each trial writes how many it finds running, itself with them.
+    # Each trial writes how many are running, including itself.
     program = (
         "import os, pathlib, time\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
@@ -147,7 +147,7 @@ def test_no_more_trials_run_at_once_than_there_are_cores(quick, monkeypatch, tmp
 
 
 def test_a_trial_that_the_service_could_not_carry_out_fails_the_job(home, store):
-    """The disk is full for the second of three trials; the best of one is not what was asked for."""
+    """The disk is full for the second of three trials; the best of one trial is not the requested result."""
 
     def full(home, record, service):
         if "-002-" in record["TrainingJobName"]:
@@ -203,7 +203,7 @@ def test_a_job_that_gets_no_thread_has_ended(quick, monkeypatch):
     quick.close()
 
 
-def test_a_job_whose_end_cannot_be_recorded_has_ended_all_the_same(quick, store, monkeypatch, tmp_path):
+def test_a_job_whose_end_cannot_be_recorded_has_ended_anyway(quick, store, monkeypatch, tmp_path):
     monkeypatch.setattr("local.jobs.jobs.PATIENCE_S", 0.1)
     monkeypatch.setattr("local.tuning.run.PATIENCE_S", 0.1)
     program = (

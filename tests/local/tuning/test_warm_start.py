@@ -1,4 +1,4 @@
-"""Parents of a tuning job, from records as finished jobs leave them, and through the service."""
+"""Parents of a tuning job, from finished jobs' records and through the service."""
 
 import copy
 
@@ -96,7 +96,7 @@ def test_a_hyperparameter_that_was_static_counts_with_its_value(family):
 
 
 def test_the_search_starts_where_the_parents_ended(store):
-    """Twelve trials of the parent take the place of the sampler's ten random ones."""
+    """Twelve trials of the parent replace the sampler's ten random ones."""
     store.create("HyperParameterTuningJob", "parent", JOB)
     for index in range(1, 13):
         rate = 10 ** -(1.2 + index / 5)  # 0.04 to 0.0003, the best at the lowest

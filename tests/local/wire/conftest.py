@@ -20,6 +20,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 @pytest.fixture
 def scene(made: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    """The module's scene, in a working directory where nobody has recorded yet."""
+    """The module's scene, in a working directory without records."""
     monkeypatch.chdir(tmp_path)
     return made

@@ -1,4 +1,4 @@
-"""A local service, what other web sites may try to do to it, and what that would leave."""
+"""A local service, attacks that other web sites may try, and their traces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": sent})
     await send({"type": "http.response.body", "body": b"<title>Endpoint</title>own page"})
 """
-# What a foreign page tries: path, body. All are requests that need no leave (no preflight).
+# Attacks of a foreign page: path, body. All are requests that need no permission (no preflight).
 ATTACKS = (
     (f"/2015-03-31/functions?{SIGNED.format('lambda')}", "FUNCTION"),
     (f"/2015-03-31/functions/evil/invocations?{SIGNED.format('lambda')}", "{}"),
@@ -88,7 +88,7 @@ class Scene:
         return [(path, json.dumps(function) if body == "FUNCTION" else body) for path, body in ATTACKS]
 
     def harm(self) -> list[str]:
-        """What an attack has done."""
+        """The traces of an attack."""
         users = self.iam.list_users()["Users"]  # moto would record this
         objects = self.s3.list_objects_v2(Bucket="pictures").get("Contents", [])
         done = {
@@ -102,7 +102,7 @@ class Scene:
         return [what for what, happened in done.items() if happened]
 
     def send(self, line: str, *headers: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-        """The answer to a request of these very lines: status, headers in lower case, body."""
+        """The answer to a request of exactly these lines: status, headers in lower case, body."""
         lines = (line, *headers, f"Content-Length: {len(body)}", "Connection: close")
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
             client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

@@ -1,4 +1,4 @@
-"""Who may use the local service: programs and its own pages may, another web site may not."""
+"""Programs and the service's own pages may use it; other web sites may not."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ OURS = {
 
 
 @pytest.mark.parametrize("headers", OURS.values(), ids=OURS)
-def test_programs_and_own_pages_go_on_working(scene: Scene, headers: tuple[str, ...]) -> None:
+def test_programs_and_own_pages_keep_working(scene: Scene, headers: tuple[str, ...]) -> None:
     assert b"AWS_ENDPOINT_URL" in scene.send("GET / HTTP/1.1", *headers)[2]
     assert b"own page" in scene.send("GET /endpoints/e/ HTTP/1.1", *headers)[2]
     for line in (f"GET /pictures/a?{SIGNED.format('s3')} HTTP/1.1", "GET /pictures/a HTTP/1.0"):
@@ -132,7 +132,7 @@ def test_programs_and_own_pages_go_on_working(scene: Scene, headers: tuple[str, 
     assert cors(told) == []
 
 
-def test_buckets_in_the_host_name_go_on_working(scene: Scene) -> None:
+def test_buckets_in_the_host_name_keep_working(scene: Scene) -> None:
     sent = head(host="pictures.localhost:4566")
     assert scene.send("GET /a HTTP/1.1", *sent, authorization("s3"))[2] == b"own object"
 

@@ -1,4 +1,4 @@
-"""The same in Chromium, Debian's package (`apt-get install chromium`); skipped without it."""
+"""The same in Chromium (`apt-get install chromium` on Debian); skipped without it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.local.wire.scene import ATTACKS, SIGNED, Scene
 
 
 class Foreign(SimpleHTTPRequestHandler):
-    """Pages of another web site; /?sandbox has an opaque origin, as a sandboxed frame does."""
+    """Pages of another web site; /?sandbox has an opaque origin, like a sandboxed frame."""
 
     def end_headers(self) -> None:
         if self.path.endswith("?sandbox"):
@@ -43,7 +43,7 @@ def foreign(tmp_path: Path) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser for which evil.example is a name of this machine."""
+    """A browser that resolves evil.example to this machine."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     names = ("--host-resolver-rules=MAP evil.example 127.0.0.1", "--no-proxy-server")
@@ -77,7 +77,7 @@ EMBED = """(async () => {
 
 
 def statuses(browser: Browser, script: str, scene: Scene, base: str) -> list[int]:
-    """Those of the answers to what a script of the open page asks."""
+    """The answers to requests by a script of the open page."""
     script = script.replace("PRESIGNED", SIGNED.format("s3")).replace("SERVICE", base)
     browser.told()
     browser.events.clear()
@@ -134,7 +134,7 @@ def test_an_object_that_is_a_page_is_a_foreign_one(scene: Scene, browser: Browse
     assert scene.harm() == []
 
 
-def test_a_person_goes_on_working(scene: Scene, browser: Browser) -> None:
+def test_a_person_keeps_working(scene: Scene, browser: Browser) -> None:
     browser.open(f"{scene.service.url}/endpoints/e/")
     assert browser.evaluate("document.body.innerText") == "own page"
     assert (

@@ -1,4 +1,4 @@
-"""Limits that botocore's model has and its own validation leaves to the service."""
+"""Limits in botocore's model that its own validation leaves to the service."""
 
 import pytest
 
@@ -78,7 +78,7 @@ def test_each_kind_of_limit_is_checked(request_, told):
     assert len(found) < 700 and "\n" not in found
 
 
-def test_every_violation_is_told():
+def test_every_violation_is_reported():
     found = refusal({"RoleArn": "x", "Environment": {"a-b": "v" * 257}}, shape_of("CreateProcessingJob"))
     assert found is not None and found.startswith("3 validation errors detected: Value 'x' at 'roleArn'")
 
@@ -114,7 +114,7 @@ def patterns(shape, seen):
 
 @pytest.mark.parametrize("service", ["sagemaker", "logs"])
 def test_every_pattern_is_read_or_left_out_by_name(service):
-    """Possessive quantifiers and intersections of classes would be read otherwise without an error."""
+    """Possessive quantifiers and intersections of classes would silently mean something else."""
     seen = set()
     for operation in service_model(service).operation_names:
         shape = shape_of(operation, service)

@@ -1,4 +1,4 @@
-"""Every member of the requests that create something is done, harmless, or refused by its name."""
+"""Every member of requests that create something takes effect, is harmless, or is refused by name."""
 
 import pytest
 
@@ -20,8 +20,8 @@ CONTAINER = {
     "AdditionalModelDataSources", "InferenceSpecificationName", "MultiModelConfig",
     *(f"ModelDataSource.S3DataSource.{name}" for name in MODEL_DATA),
 }  # fmt: skip
-# What is refused by its name, with all below it. A member that a newer botocore brings is refused too: this
-# table asks whoever brings it to decide.
+# Members refused by name, with all below them. New members of a newer botocore are refused too; whoever
+# updates it decides here.
 REFUSED = {
     "CreateTrainingJob": TRAINING | {"ServerlessJobConfig", "MlflowConfig", "ModelPackageConfig"},
     "CreateProcessingJob": {

@@ -1,4 +1,4 @@
-"""Requests that are meant for another region, as boto3 sends them."""
+"""Requests for another region, as boto3 sends them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_s3_says_where_the_bucket_is_and_clients_go_there(server: Server) -> Non
         "The authorization header is malformed; the region 'eu-west-1' is wrong; expecting 'us-east-1'"
     )
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"] == "us-east-1"
-    # boto3 asks again, signed for the region that it was told.
+    # boto3 sends the request again, signed for the region in the answer.
     assert there.get_object(Bucket="pictures", Key="a")["Body"].read() == b"x"
 
 

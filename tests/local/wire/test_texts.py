@@ -1,4 +1,4 @@
-"""JSON and whole numbers of requests: what Python would take, or break at, and AWS would not."""
+"""JSON and whole numbers in requests that Python would accept, or fail on, and AWS would not."""
 
 import json
 

@@ -42,12 +42,12 @@ from tests.scripts.reporting.answers import (
 
 SPLIT_OUTPUTS = ("train", "validation", "test", "summary")
 STEPS = 200
-VALIDATION_STEPS = 4  # of an epoch: Debugger counts them, too
+VALIDATION_STEPS = 4  # of an epoch; Debugger also counts them
 VERIFIED = "endpoint flower-classifier answers 8 test pictures as the evaluation did"
 
 
 class Account:
-    """The answers of SageMaker by operation and name, and the files of S3, to be changed before it serves."""
+    """SageMaker's answers by operation and name, and S3's files, which tests change before it serves."""
 
     def __init__(self, root: Path, classes: Sequence[str], test_images: int) -> None:
         self.home = Home(root)
@@ -87,7 +87,7 @@ class Account:
         return self.home.object_path(f"{PREFIX}/{key}")
 
     def put(self, key: str, content: bytes | str | object) -> None:
-        """Write an object; what is neither bytes nor text becomes JSON."""
+        """Write an object; values other than bytes and text become JSON."""
         if not isinstance(content, bytes | str):
             content = json.dumps(content)
         path = self.path(key)
@@ -104,7 +104,7 @@ class Account:
         return steps
 
     def end_at(self, step: str, status: str, reason: str = "") -> None:
-        """Let the execution end, or stand, at a step."""
+        """Let the execution end, or stop for now, at a step."""
         steps = self.steps()
         del steps[[record["StepName"] for record in steps].index(step) + 1 :]
         steps[-1] |= {"StepStatus": status, **({"FailureReason": reason} if reason else {})}
@@ -113,7 +113,7 @@ class Account:
 
     @contextmanager
     def serve(self) -> Iterator[str]:
-        """The URL at which boto3 finds all this."""
+        """The URL of all this for boto3."""
         control = ControlPlane(
             {
                 **{name: self._answers(name) for name in self.answers},

@@ -1,4 +1,4 @@
-"""What SageMaker answers about one execution that went well."""
+"""SageMaker's answers about one successful execution."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def training_job() -> Answer:
 
 
 def trained_model() -> Answer:
-    """The training's model.json, as far as reports read it."""
+    """The parts of the training's model.json that reports read."""
     return {
         "hyperparameters": {"learning_rate": 0.001, "batch_size": 32, "seed": 1, "trainable": "auto"},
         "metrics": {"best_epoch": 4, "validation_accuracy": 0.875},
@@ -176,7 +176,7 @@ def model_card() -> Answer:
 
 
 def suspects(classes: Sequence[str]) -> Answer:
-    """What TrainModel leaves: the first picture of each class is suspect, and one that is not in S3."""
+    """TrainModel's suspects: the first picture of each class, and one that is not in S3."""
     listed = [
         {
             "rank": rank, "split": "train", "file": f"{name}/{0 if rank <= len(classes) else 90:05}.png",

@@ -28,13 +28,13 @@ def account(first_account: Account, tmp_path: Path) -> Account:
 
 @pytest.fixture
 def collect(account: Account) -> Callable[[], Report]:
-    """What a report shows of the account's execution, as the account is now."""
+    """The report of the account's execution, in the account's current state."""
     return lambda: report_of(account)
 
 
 @pytest.fixture(scope="session")
 def report(first_account: Account) -> Report:
-    """The report of an execution to which nothing happened."""
+    """The report of an undamaged execution."""
     return report_of(first_account)
 
 
@@ -45,7 +45,7 @@ def html(report: Report) -> str:
 
 
 def report_of(account: Account) -> Report:
-    """What a report shows of an account's execution."""
+    """The report of an account's execution."""
     with account.serve() as url, pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ENDPOINT_URL", url)
         environment.setenv("AWS_ACCESS_KEY_ID", "local")

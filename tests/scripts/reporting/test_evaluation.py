@@ -1,4 +1,4 @@
-"""What EvaluateModel left: the numbers, and what is shown where a file is missing."""
+"""EvaluateModel's results: the numbers, and what is shown if a file is missing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_surest_mistakes_come_first_with_their_pictures(report):
     html = page.render(report)
     for mistake in mistakes:
         assert mistake.label != mistake.predicted
-        assert f'<p class="file">{mistake.file}</p>' in html  # on phones and on paper nothing is hovered over
+        assert f'<p class="file">{mistake.file}</p>' in html  # phones and paper have no hovering
         assert mistake.label_probability < mistake.predicted_probability
         assert mistake.picture.uri.startswith("data:image/webp;base64,")
     assert found.accuracy == pytest.approx(found.matrix.trace() / found.matrix.sum())

@@ -1,4 +1,4 @@
-"""The page: it needs nothing else, names cannot hurt it, and it stays small."""
+"""The page is self-contained, safe from odd names, and small."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOSTILE = ("<img src=x onerror=alert(1)>", '"><b>bold', "$\\frac{a}{b}$", "{{ 7 
 
 
 class Outline(HTMLParser):
-    """What a page refers to, which elements it has, and which ids."""
+    """A page's references, elements and ids."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ def test_an_untested_class_is_named(report):
 
 
 def test_pictures_are_there_when_it_is_printed(html):
-    """A browser may leave out what it was allowed to load later."""
+    """A browser may omit pictures that it may load later."""
     assert "<img" in html
     assert "loading=" not in html
 

@@ -1,4 +1,4 @@
-"""From SageMaker's answers to a report, for executions in every state."""
+"""Reports from SageMaker's answers, for executions in every state."""
 
 from __future__ import annotations
 
@@ -128,12 +128,12 @@ def test_an_accepted_model_whose_endpoint_answers_otherwise(account, collect):
 
 def test_an_execution_from_before_there_was_a_verify_endpoint(account, collect):
     account.steps().pop()
-    assert collect().verification == Missing("VerifyEndpoint was no part of this execution.")
+    assert collect().verification == Missing("VerifyEndpoint was not part of this execution.")
 
 
 def test_a_verify_endpoint_that_said_nothing(account, collect):
     del account.answers["DescribeProcessingJob"]["verify-job"]["ExitMessage"]
-    assert collect().verification == Missing("VerifyEndpoint is Succeeded and left nothing behind.")
+    assert collect().verification == Missing("VerifyEndpoint is Succeeded and left no results.")
 
 
 def test_a_failed_split(account, collect):

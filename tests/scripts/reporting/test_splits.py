@@ -1,4 +1,4 @@
-"""What SplitDataset left."""
+"""SplitDataset's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TrainModel left on labels that may be wrong."""
+"""TrainModel's findings on labels that may be wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training left: its CSV files, Debugger's tensors, Profiler's metrics, the rules' findings."""
+"""A training's results: its CSV files, Debugger's tensors, Profiler's metrics, the rules' findings."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_losses_are_those_that_debugger_recorded(report):
 
 
 def test_of_other_tensors_nothing_is_fetched(account, collect):
-    """Weights may be gigabytes: only the bytes of the losses are asked for."""
+    """Weights may be gigabytes: only the losses' bytes are requested."""
     for event in account.path(DEBUG_OUTPUT).rglob("*.tfevents"):
         content = bytearray(event.read_bytes())
         content[:4000] = bytes(4000)  # a weight's, which would be found damaged
@@ -146,7 +146,7 @@ def test_a_training_without_debugger(account, collect):
     report = collect()
     assert report.training.losses.reason.startswith("This training ran without Debugger")
     assert report.training.system.reason.startswith("This training ran without Profiler")
-    assert report.training.rules.reason == "No rules of Debugger and Profiler were asked for."
+    assert report.training.rules.reason == "The training had no rules of Debugger or Profiler."
     html = page.render(report)
     assert "This training ran without Debugger" in html
     assert ">training</text>" in html
@@ -195,7 +195,8 @@ def test_the_cores_of_several_instances_stay_apart(account, collect):
 
 
 def test_of_many_metrics_some_minutes_are_enough(account, collect, monkeypatch):
-    """A week's training has gigabytes of them; between two minutes that are read there is a line, no gap."""
+    """A week's training has gigabytes of them; between two minutes that are read there is a line, not a
+    gap."""
     (first, second) = sorted(account.path(PROFILER_OUTPUT).rglob("*.json"))
     for hour in range(1, 5):
         name = f"{int(first.name.partition('.')[0]) + 3600 * hour}.algo-1.json"
@@ -279,7 +280,7 @@ def test_files_that_are_not_the_contracts(account, collect, text):
     assert "epochs.csv of the training" in training.epochs.reason
 
 
-def test_a_loss_that_is_no_number_is_drawn_around(report):
+def test_a_loss_that_is_not_a_number_is_drawn_around(report):
     steps = dict(report.training.steps)
     steps["loss"] = np.where(steps["step"] > 50, np.nan, steps["loss"])
     training = replace(report.training, steps=steps, losses=Missing("none"))
