@@ -54,10 +54,12 @@ def everything(of: Subject, keeping: Sequence[str] = (), pictures: Sequence[str]
         Failure: a URL is not that of a dataset of this deployment.
     """
     asked = list(objects.pictures(of, pictures))
-    arn = _pipeline_arn(of)
-    yield from work.schedules(of, arn)
-    yield from work.rules(of, arn)
-    yield from work.executions(of)
+    pipelines = around.pipelines(of)
+    for name in pipelines:
+        yield from work.schedules(of, _pipeline_arn(of, name))
+        yield from work.rules(of, _pipeline_arn(of, name))
+    for name in pipelines:
+        yield from work.executions(of, name)
     yield from work.jobs(of)
     endpoints = list(models.endpoints(of))
     yield from endpoints
@@ -75,15 +77,16 @@ def everything(of: Subject, keeping: Sequence[str] = (), pictures: Sequence[str]
     yield from around.queue(of)
     yield from objects.own(of, [objects.RESULTS] if RESULTS in keeping else [], kept)
     yield from asked
-    yield from around.pipeline(of)
+    for name in pipelines:
+        yield from around.pipeline(of, name)
 
 
-def _pipeline_arn(of: Subject) -> str:
-    """The pipeline's ARN, whether it is still there or not."""
+def _pipeline_arn(of: Subject, name: str) -> str:
+    """The ARN of a pipeline, whether it is still there or not."""
     settings = of.settings
     account_id = of.client("sts").get_caller_identity()["Account"]
     partition = of.session.get_partition_for_region(settings.region)
-    return f"arn:{partition}:sagemaker:{settings.region}:{account_id}:pipeline/{settings.pipeline_name}"
+    return f"arn:{partition}:sagemaker:{settings.region}:{account_id}:pipeline/{name}"
 
 
 def what_stays(of: Subject, things: Sequence[Thing]) -> Iterator[str]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 import scripts.command as command
-from config.settings import DEPLOYMENT_TAG
 from scripts import served
-from scripts.belongings.thing import Thing, is_gone
+from scripts.belongings.thing import Thing, is_gone, ours
+from scripts.belongings.work import tagged
 from scripts.checks.check import Subject
 from scripts.execution import parameters_of
 
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.client import SageMakerClient
+
 # The newest executions whose parameters tell how their endpoints were called: as many requests.
 MAX_EXECUTIONS = 100
-STACK_TAG = "aws:cloudformation:stack-name"
 # us-east-1, November 2026: aws.amazon.com/cloudwatch/pricing. A month of an alarm, and of a GB of logs.
 USD_PER_ALARM, USD_PER_LOG_GB = 0.10, 0.03
 GB = 1 << 30
@@ -92,7 +94,7 @@ def alarms(subject: Subject) -> Iterator[Thing]:
     for alarm in found:
         arn, name = alarm["AlarmArn"], alarm["AlarmName"]
         tags = {tag["Key"]: tag["Value"] for tag in client.list_tags_for_resource(ResourceARN=arn)["Tags"]}
-        if _ours(tags, settings.name):
+        if ours(tags, settings.name):
             yield Thing(
                 "alarm",
                 name,
@@ -117,7 +119,7 @@ def queue(subject: Subject) -> Iterator[Thing]:
         if not is_gone(error):
             raise
         return
-    if _ours(tags, settings.name):
+    if ours(tags, settings.name):
         yield Thing(
             "queue",
             name,
@@ -126,10 +128,10 @@ def queue(subject: Subject) -> Iterator[Thing]:
         )
 
 
-def pipeline(subject: Subject) -> Iterator[Thing]:
-    """The pipeline: the last to go, since schedules and executions are found by it."""
-    sagemaker, name = subject.client("sagemaker"), subject.settings.pipeline_name
-    if command.find_pipeline(sagemaker, subject.settings):
+def pipeline(subject: Subject, name: str) -> Iterator[Thing]:
+    """A pipeline: the last to go, since schedules and executions are found by it."""
+    sagemaker = subject.client("sagemaker")
+    if _exists(sagemaker, name):
         token = uuid.uuid4().hex
         yield Thing(
             "pipeline",
@@ -143,9 +145,24 @@ def pipeline(subject: Subject) -> Iterator[Thing]:
         )
 
 
-def _ours(tags: dict[str, Any], name: str) -> bool:
-    """Whether no stack made it, and no other deployment's tag is on it."""
-    return STACK_TAG not in tags and tags.get(DEPLOYMENT_TAG, name) == name
+def pipelines(subject: Subject) -> list[str]:
+    """The deployment's pipelines: NAME and, if it watches its requests, NAME-monitor. That name may also be
+    another deployment's, which the tag tells.
+    """
+    settings, sagemaker = subject.settings, subject.client("sagemaker")
+    monitor = f"{settings.name}-monitor"
+    arn = _exists(sagemaker, monitor)
+    return [settings.pipeline_name, *([monitor] if arn and tagged(sagemaker, arn, settings.name) else [])]
+
+
+def _exists(sagemaker: SageMakerClient, name: str) -> str:
+    """A pipeline's ARN; "" if there is none of this name."""
+    try:
+        return sagemaker.describe_pipeline(PipelineName=name)["PipelineArn"]
+    except ClientError as error:
+        if not is_gone(error):
+            raise
+        return ""
 
 
 def _priced(subject: Subject) -> bool:

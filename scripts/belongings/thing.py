@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 import scripts.command as command
+from config.settings import DEPLOYMENT_TAG
 from scripts import aws_errors
 
 POLL_S = 5.0
 WAIT_S = 1800.0  # for what is being stopped or deleted: an instance that is being found takes minutes
+# CloudFormation puts it on what it makes (user guide, "Resource tag").
+STACK_TAG = "aws:cloudformation:stack-name"
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,8 @@ def wait_until(gone: Callable[[], str], what: str, poll_s: float | None = None) 
             if time.monotonic() > deadline:
                 raise NotGoneError(f"{what} is still {state} after {WAIT_S / 60:.0f} minutes")
             time.sleep(POLL_S if poll_s is None else poll_s)
+
+
+def ours(tags: Mapping[str, Any], name: str) -> bool:
+    """Whether no stack made a thing with these tags, and it has no other deployment's tag."""
+    return STACK_TAG not in tags and tags.get(DEPLOYMENT_TAG, name) == name

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from config.settings import DEPLOYMENT_TAG
 from scripts import aws_errors
-from scripts.belongings.thing import Thing, is_gone, wait_until
+from scripts.belongings.thing import Thing, is_gone, ours, wait_until
 from scripts.checks.check import Subject
 
 STOPPING = {"Executing", "Stopping", "InProgress"}
@@ -51,14 +51,16 @@ def schedules(subject: Subject, pipeline_arn: str) -> Iterator[Thing]:
 
 
 def rules(subject: Subject, pipeline_arn: str) -> Iterator[Thing]:
-    """The EventBridge rules of the default bus that start the pipeline and nothing else."""
+    """The EventBridge rules of the default bus that start the pipeline and nothing else; not those of a stack."""
     events = subject.client("events")
     names: list[str] = []
     for page in events.get_paginator("list_rule_names_by_target").paginate(TargetArn=pipeline_arn):
         names += page["RuleNames"]
     for name in names:
         targets = events.list_targets_by_rule(Rule=name)["Targets"]
-        if all(target["Arn"] == pipeline_arn for target in targets):
+        arn = events.describe_rule(Name=name)["Arn"]
+        tags = {it["Key"]: it["Value"] for it in events.list_tags_for_resource(ResourceARN=arn)["Tags"]}
+        if ours(tags, subject.settings.name) and all(target["Arn"] == pipeline_arn for target in targets):
             yield Thing(
                 "event rule",
                 name,
@@ -73,9 +75,9 @@ def _remove_rule(events: Any, name: str, targets: list[str]) -> None:
     events.delete_rule(Name=name)
 
 
-def executions(subject: Subject) -> Iterator[Thing]:
-    """The executions that are not over."""
-    sagemaker, name = subject.client("sagemaker"), subject.settings.pipeline_name
+def executions(subject: Subject, name: str) -> Iterator[Thing]:
+    """The executions of a pipeline that are not over."""
+    sagemaker = subject.client("sagemaker")
     pages = sagemaker.get_paginator("list_pipeline_executions").paginate(PipelineName=name)
     try:
         found = [item for page in pages for item in page["PipelineExecutionSummaries"]]

@@ -92,12 +92,7 @@ def put(service, name):
     sagemaker.create_endpoint_config(
         EndpointConfigName=f"{name}-1", ProductionVariants=[variant | {"InitialInstanceCount": 1}]
     )
-    sagemaker.create_pipeline(
-        PipelineName=name,
-        PipelineDefinition=document(processing("Sleep") | {"Arguments": _step(name)}),
-        ClientRequestToken=name * 8,
-        RoleArn=ROLE,
-    )
+    _pipeline(service, name, name)
     target = {"Arn": f"{ARN}:pipeline/{name}", "RoleArn": ROLE}
     service.client("scheduler").create_schedule(
         Name=f"{name}-retraining",
@@ -113,6 +108,16 @@ def put(service, name):
         AlarmName=f"{name}-errors", ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1
     )
     function(service, f"{name}-deploy")
+
+
+def _pipeline(service, name, deployment):
+    service.client("sagemaker").create_pipeline(
+        PipelineName=name,
+        PipelineDefinition=document(processing("Sleep") | {"Arguments": _step(name)}),
+        ClientRequestToken=name * 8,
+        RoleArn=ROLE,
+        Tags=[{"Key": "deployment", "Value": deployment}],
+    )
 
 
 def _step(name):
@@ -188,10 +193,13 @@ def test_everything_of_a_name_goes_and_nothing_of_another(service, typed, listed
     arn = sagemaker.start_pipeline_execution(PipelineName="flowers")["PipelineExecutionArn"]
     for name in ("flowers", "flowers-2"):
         sagemaker.create_processing_job(**_sleeping(name, ProcessingJobName=f"{name}-by-hand"))
+    _pipeline(service, "flowers-monitor", "flowers")
+    _pipeline(service, "flowers-2-monitor", "flowers-2-monitor")  # of another deployment that has this name
     other = listed("flowers-2")
     before = listed("flowers")
     assert {kind for kind, _ in before} == KINDS | {"execution", "processing job"}
     assert ("endpoint", "a--b") in before and ("execution", arn) in before
+    assert ("pipeline", "flowers-monitor") in before and ("pipeline", "flowers-2-monitor") not in other
 
     code, output, errors = typed("flowers", "--dry-run")
     assert code == 0 and "a--b" in output
@@ -203,6 +211,8 @@ def test_everything_of_a_name_goes_and_nothing_of_another(service, typed, listed
     assert output.endswith("Nothing of flowers is left in us-east-1 but what stays.\n")
     assert listed("flowers") == []
     assert listed("flowers-2") == other
+    names = {item["PipelineName"] for item in sagemaker.list_pipelines()["PipelineSummaries"]}
+    assert names == {"flowers-2", "flowers-2-monitor"}
     keys = {item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
     assert {key for key in keys if key.startswith("flowers/")} == {"flowers/data/a/b/1.png", "flowers/other"}
     assert (
