@@ -51,7 +51,7 @@ def schedules(subject: Subject, pipeline_arn: str) -> Iterator[Thing]:
 
 
 def rules(subject: Subject, pipeline_arn: str) -> Iterator[Thing]:
-    """The EventBridge rules of the default bus that start the pipeline and nothing else; not those of a stack."""
+    """The default bus's rules that start the pipeline and nothing else, but not those of a stack."""
     events = subject.client("events")
     names: list[str] = []
     for page in events.get_paginator("list_rule_names_by_target").paginate(TargetArn=pipeline_arn):

@@ -114,7 +114,7 @@ def _pipeline(service, name, deployment):
     service.client("sagemaker").create_pipeline(
         PipelineName=name,
         PipelineDefinition=document(processing("Sleep") | {"Arguments": _step(name)}),
-        ClientRequestToken=name * 8,
+        ClientRequestToken=(name * 8)[:64],
         RoleArn=ROLE,
         Tags=[{"Key": "deployment", "Value": deployment}],
     )
