@@ -28,8 +28,10 @@ DEFINITION_GOAL_S = 1.0
 # nor torch.
 COMMANDS = {
     "delete_endpoint": HELP_GOAL_S,
+    "endpoints": HELP_GOAL_S,
     "predict": HELP_GOAL_S,
     "schedule_retraining": HELP_GOAL_S,
+    "score": HELP_GOAL_S,
     "start_execution": HELP_GOAL_S,
     "upload_dataset": HELP_GOAL_S,
     "upsert_pipeline": None,
