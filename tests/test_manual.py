@@ -239,7 +239,7 @@ def test_the_commands_run_as_written(terminal):
     assert len(started) == 2
     for text in started:
         assert "Succeeded; endpoint flower-classifier is InService" in text
-    (back,) = [text for command, text in printed.items() if "rollback.py" in command]
+    (back,) = [text for command, text in printed.items() if "endpoints.py rollback" in command]
     assert "version 2" in back
     sagemaker = terminal.client("sagemaker")
     packages = sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")
