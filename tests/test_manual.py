@@ -253,7 +253,7 @@ def test_the_commands_run_as_written(terminal):
     assert "endpoint flower-classifier (1 x ml.m5.2xlarge, InService) costs 0.461 USD an hour" in bill
     (listed,) = [text for command, text in printed.items() if command.endswith("executions.py")]
     assert len(listed.splitlines()) >= 3
-    (back,) = [text for command, text in printed.items() if "rollback.py" in command]
+    (back,) = [text for command, text in printed.items() if "endpoints.py rollback" in command]
     assert "version 2" in back
     sagemaker = terminal.client("sagemaker")
     packages = sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")

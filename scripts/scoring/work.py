@@ -95,7 +95,7 @@ def _start(work: Work) -> str:
 
     sagemaker: Any = work.session.client("sagemaker")
     settings, ledger, package = work.settings, work.ledger, work.version.arn
-    model = name_for(package, package)  # the one that an endpoint would have
+    model = name_for(package, package)
     ensure_model(sagemaker, model, package, settings.execution_role)
     keys = ledger.left(work.per_job)
     name = f"{settings.name[:45].rstrip('-')}-scoring-{secrets.token_hex(4)}"
@@ -106,7 +106,8 @@ def _start(work: Work) -> str:
     # Before the request: a job that nobody knows of would be paid for in vain.
     ledger.note(job=name)
     ledger.assign(keys, name)
-    sagemaker.create_transform_job(**asked)
+    labels = [{"Key": key, "Value": value} for key, value in settings.resource_tags.items()]
+    sagemaker.create_transform_job(**asked, Tags=labels)  # teardown.py stops what has the deployment's
     on, at_once = work.resources, asked["MaxConcurrentTransforms"]
     command.console.print(
         f"transform job {name}: {len(keys):,} pictures on {on.instance_count} {on.instance_type}, "
