@@ -143,7 +143,7 @@ def test_only_what_is_trainable_changes(
 def test_without_memory_everything_is_computed_anew(trainable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
     read = batches._decode
-    monkeypatch.setattr(batches, "_decode", lambda file, scale: decoded.append(file) or read(file, scale))
+    monkeypatch.setattr(batches, "_decode", lambda file, *rest: decoded.append(file) or read(file, *rest))
     counts = []
     for megabytes in (0, 2048):
         decoded.clear()

@@ -31,10 +31,12 @@ def test_the_verdict_comes_first_then_where_to_look_then_what_to_do(capsys):
     tell(SUMMARY, [Way("serve it", "python -m local")])
     assert (
         capsys.readouterr().out
-        == """ Accepted: test accuracy 99.25 % of 269 pictures; for pictures like these 97.33 % to 99.79 % (95
-        % interval) best of 2 trials: batch_size 32, learning_rate 0.01235 known: 95 % of the test pictures
-        resemble the training pictures champion: Not compared the endpoint flowers classifies a picture of
-        ants as bees (99.99 %)
+        == """
+Accepted: test accuracy 99.25 % of 269 pictures; for pictures like these 97.33 % to 99.79 % (95 % interval)
+best of 2 trials: batch_size 32, learning_rate 0.01235
+known: 95 % of the test pictures resemble the training pictures
+champion: Not compared
+the endpoint flowers classifies a picture of ants as bees (99.99 %)
 
 Where to look
   report: file:///a%20home/reports/x.html

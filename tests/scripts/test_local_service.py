@@ -159,7 +159,7 @@ def test_a_schedule_starts_the_pipeline(run, refused, service):
     )
     created = run("schedule_retraining.py", "--rate", "1 day", "--local", service.url)
     assert created.returncode == 0, created.stderr
-    assert "`python -m local` starts it" in created.stderr
+    assert "`python -m local`, while it runs, starts it" in created.stderr
     shown = run("schedule_retraining.py", "--local", service.url)
     assert "rate(1 day)" in shown.stdout
     deadline = time.monotonic() + 60

@@ -101,7 +101,7 @@ def test_wrong_arguments(run, refused, arguments, words):
 
 
 def test_a_report_that_fails_is_a_line_and_no_file(tmp_path, capsys):
-    """run_local.py continues without it."""
+    """run_local.py goes on without it."""
     assert write_report(Home(tmp_path), EXECUTION, ["--local=http://127.0.0.1:9"]) is None
     assert "no report: report.py: " in capsys.readouterr().err
     assert list((tmp_path / "reports").iterdir()) == []
@@ -148,7 +148,7 @@ def test_a_browser_shows_every_part_and_asks_nobody(browser, page, width, dark):
 
 
 def test_the_browser_would_have_noticed(browser, page, tmp_path):
-    """Checks that the test above can fail."""
+    """That the test above can fail."""
     html = page.read_text(encoding="utf-8")
     bad = tmp_path / "bad.html"
     text = '<img src="http://127.0.0.1:9/x.png"><div style="width:2000px">wide</div><script>x</script>'
@@ -166,6 +166,6 @@ def test_the_browser_would_have_noticed(browser, page, tmp_path):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_texts_stand_out_from_what_is_behind_them(browser, page, dark):
-    """WCAG 2.2, 1.4.3: 4.5 to 1. Half-transparent colors are blended."""
+    """WCAG 2.2, 1.4.3: 4.5 to 1. Colours on half-transparent ones are painted over each other."""
     browser.open(page.as_uri(), dark=dark)
     assert browser.evaluate(FAINT) == []

@@ -84,7 +84,7 @@ def test_create_show_change_and_delete(run, refused, url, client, pipeline):
 
     created = run(SCRIPT, "--local", url, "--rate", "7 days", "--parameter", "Epochs=3")
     assert created.returncode == 0, created.stderr
-    assert "`python -m local` starts it" in created.stderr
+    assert "`python -m local`, while it runs, starts it" in created.stderr
     schedule = scheduler.get_schedule(Name=NAME)
     assert schedule["ScheduleExpression"] == "rate(7 days)"
     assert schedule["State"] == "ENABLED"

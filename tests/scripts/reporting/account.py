@@ -117,6 +117,10 @@ class Account:
         control = ControlPlane(
             {
                 **{name: self._answers(name) for name in self.answers},
+                "DescribePipeline": lambda request: {
+                    **request,
+                    "PipelineArn": EXECUTION.partition("/execution/")[0],
+                },
                 "ListPipelineExecutions": lambda request: page(
                     [{"PipelineExecutionArn": arn} for arn in self.answers["DescribePipelineExecution"]],
                     request,
