@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from config.settings import Settings
+from entrypoints.contract import SERVERLESS_CONFIG
 from scripts import aws_errors
 from scripts.checks.check import Result, Subject
 
@@ -41,37 +42,39 @@ class Need:
 
 
 def needs(subject: Subject) -> list[Need]:
-    """What an execution with these parameters takes at most, the largest need of each quota."""
+    """What an execution with these parameters takes at most, the largest need of each quota.
+
+    An older definition may lack some of the parameters; nothing is known of what it takes there.
+    """
     settings, given = subject.settings, subject.parameters
     training = "spot training job usage" if settings.use_spot else "training job usage"
-    count = int(given["TrainingInstanceCount"])
-    found = [
-        Need(
-            given["TrainingInstanceType"],
-            training,
-            count * settings.tuning.parallel_jobs,
-            "TuneHyperparameters",
-        ),
-        Need(given["ProcessingInstanceType"], "processing job usage", 1, "SplitDataset"),
-        Need(given["EvaluationInstanceType"], "processing job usage", 1, "EvaluateModel"),
-        Need(given["VerificationInstanceType"], "processing job usage", 1, "VerifyEndpoint"),
-        Need(
-            given["EndpointInstanceType"],
-            "endpoint usage",
-            int(given["EndpointInstanceCount"]),
-            "the endpoint",
-        ),
-    ]
+    trials = int(given.get("TrainingInstanceCount") or 1) * settings.tuning.parallel_jobs
+    served = int(given.get("EndpointInstanceCount") or 1)
     largest: dict[str, Need] = {}
-    for need in found:
-        if need.quota not in largest or need.count > largest[need.quota].count:
-            largest[need.quota] = need
+    for parameter, use, count, by in (
+        ("TrainingInstanceType", training, trials, "TuneHyperparameters"),
+        ("ProcessingInstanceType", "processing job usage", 1, "SplitDataset"),
+        ("EvaluationInstanceType", "processing job usage", 1, "EvaluateModel"),
+        ("VerificationInstanceType", "processing job usage", 1, "VerifyEndpoint"),
+        ("EndpointInstanceType", "endpoint usage", served, "the endpoint"),
+    ):
+        if (instance_type := given.get(parameter)) and not (by == "the endpoint" and _serverless(settings)):
+            need = Need(instance_type, use, count, by)
+            if need.quota not in largest or count > largest[need.quota].count:
+                largest[need.quota] = need
     return list(largest.values())
+
+
+def _serverless(settings: Settings) -> bool:
+    """Whether the endpoint takes no instances; Service Quotas counts its requests at once instead."""
+    return bool(settings.deployment.serverless)
 
 
 def as_upserted(settings: Settings, definition: str) -> Settings:
     """The settings with what the live definition has of them, where it decides about instances."""
     steps = json.loads(definition)["Steps"]
+    kind: Any = "serverless" if f'"{SERVERLESS_CONFIG}"' in definition else "realtime"
+    settings = replace(settings, deployment=replace(settings.deployment, kind=kind))
     tuning = next((step["Arguments"] for step in steps if step["Type"] == "Tuning"), None)
     if tuning is None:
         return settings

@@ -102,7 +102,8 @@ def test_the_version_before_comes_back_under_its_own_names_and_the_bad_one_is_re
     first, refused_, bad = (register(service, 1), register(service, 2, "Rejected"), register(service, 3))
     before = put_behind(sagemaker, first)
     put_behind(sagemaker, bad)
-    done = run(*ROLL_BACK, "--local", service.url, "--yes", "--reject", "--wait")
+    role = ("--set", f"endpoint_role={ROLE}")
+    done = run(*ROLL_BACK, "--local", service.url, "--yes", "--reject", "--wait", *role)
     assert done.returncode == 0, done.stderr
     assert f"serves version 3 of {GROUP} on 1 ml.m5.large; version 1 takes its place\n" in done.stderr
     ask = f"python scripts/predict.py --endpoint={ENDPOINT} PICTURE --local={service.url}"

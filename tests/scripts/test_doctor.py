@@ -342,6 +342,8 @@ def test_a_start_needs_what_was_upserted():
     found = quotas.as_upserted(SETTINGS, json.dumps({"Steps": steps}))
     assert (found.use_spot, found.tuning.parallel_jobs) == (True, 7)
     assert quotas.as_upserted(SETTINGS, DEFINITION) == SETTINGS
+    deploy = {"Name": "D", "Type": "Lambda", "Arguments": {"serverless_config": {"MaxConcurrency": 5}}}
+    assert quotas.as_upserted(SETTINGS, json.dumps({"Steps": [deploy]})).deployment.serverless
 
 
 def test_a_command_refuses_the_first_failure_and_passes_what_is_denied(aws):
@@ -365,3 +367,16 @@ def test_the_table_and_json_of_a_local_service_without_a_bucket(run, url):
 def test_wrong_input_is_one_line(run, refused):
     refused(run(SCRIPT, "--parameter", "Epoch=1"), "no such parameter; did you mean Epochs?")
     refused(run(SCRIPT, "--local", "nowhere"), "is not a URL")
+
+
+def test_what_an_older_definition_takes_is_counted_as_far_as_it_says(aws):
+    older = check.Subject(SETTINGS, aws.session, {"TrainingInstanceType": "ml.m5.2xlarge"})
+    assert [(need.quota, need.count) for need in quotas.needs(older)] == [
+        ("ml.m5.2xlarge for training job usage", 2)
+    ]
+
+
+def test_a_serverless_endpoint_takes_no_instances(aws):
+    deployment = replace(SETTINGS.deployment, kind="serverless")
+    found = quotas.needs(subject(aws, replace(SETTINGS, deployment=deployment)))
+    assert not [need for need in found if need.use == "endpoint usage"]
