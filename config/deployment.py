@@ -14,8 +14,13 @@ _SIZES = {"CANARY": ("CanarySize", 1), "LINEAR": ("LinearStepSize", 10)}
 
 @dataclass(frozen=True)
 class Deployment(Checked):
-    """[deployment]: blue/green updates of the endpoint, and their automatic rollback."""
+    """[deployment]: on what the endpoint runs, its blue/green updates, and their automatic rollback."""
 
+    # "serverless" scales to zero and costs by the request: no instances, 6 GB and 4 MB a request at most.
+    kind: Literal["realtime", "serverless"] = "realtime"
+    # ProductionVariantServerlessConfig in the API reference: whole gigabytes; at most 200 requests.
+    serverless_memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
+    serverless_max_concurrency: Annotated[int, Between(1, 200)] = 5  # requests at once; more are throttled
     # Limits: BlueGreenUpdatePolicy, TrafficRoutingConfig and AutoRollbackConfig in the API reference.
     traffic_routing: Literal["ALL_AT_ONCE", "CANARY", "LINEAR"] = "ALL_AT_ONCE"
     step_percent: Annotated[int, Between(1, 50)] = 50  # of the instances: CANARY's first, each of LINEAR's
@@ -31,6 +36,16 @@ class Deployment(Checked):
     def instances_min(self) -> int:
         """The fewest instances that the endpoint may have, since a step is at most half of them."""
         return 1 if self.traffic_routing == "ALL_AT_ONCE" else 2
+
+    @property
+    def serverless(self) -> dict[str, int]:
+        """The ServerlessConfig of the production variant; empty for an endpoint on instances."""
+        if self.kind == "realtime":
+            return {}
+        return {
+            "MemorySizeInMB": self.serverless_memory_mb,
+            "MaxConcurrency": self.serverless_max_concurrency,
+        }
 
     @property
     def request(self) -> dict[str, Any]:
@@ -54,6 +69,11 @@ class Deployment(Checked):
         return config
 
     def check(self, refuse: Callable[[str, str], SettingsError]) -> None:
+        if self.kind == "serverless" and self.traffic_routing in _SIZES:
+            # A step is a share of the instances (API reference, CapacitySize), and there are none.
+            raise refuse(
+                "traffic_routing", "a serverless endpoint moves its traffic at once; set ALL_AT_ONCE"
+            )
         if self.traffic_routing in _SIZES and self.step_percent < _SIZES[self.traffic_routing][1]:
             raise refuse("step_percent", "a LINEAR step is at least 10 % of the instances")
         if len(self.alarms) > 10:

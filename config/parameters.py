@@ -16,7 +16,9 @@ from entrypoints.contract import BACKBONE, FALSE, MIN_IMAGE_PX, RANDOM_WEIGHTS, 
 S3_URI = Matches(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/].*)?/?", "an S3 URI such as s3://bucket/folder")
 INSTANCE_TYPE = Matches(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "an instance type such as ml.m5.xlarge")
 ENDPOINT_NAME = Matches(
-    r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,62}", "at most 63 letters, digits and single hyphens, such as flowers"
+    # API reference, CreateEndpoint: several hyphens may stand in a row, not first or last.
+    r"(?=.{1,63}$)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
+    "at most 63 letters, digits and hyphens between them, such as flowers",
 )
 
 _InstanceType = Annotated[str, INSTANCE_TYPE]
@@ -60,6 +62,15 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
     `random_weights_url` is the S3 prefix with the marker that stands for random weights (steps/code.py).
     """
     instances = settings.deployment.instances_min
+    on_instances = (
+        Parameter("EndpointInstanceType", _InstanceType, "ml.m5.2xlarge", "serves the model"),
+        Parameter(
+            "EndpointInstanceCount",
+            Annotated[int, Between(instances)],
+            instances,
+            "instances behind the endpoint",
+        ),
+    )
     training = "ml.g5.xlarge" if settings.images.training_device == "gpu" else "ml.m5.2xlarge"
     return (
         Parameter(
@@ -103,13 +114,7 @@ def execution_parameters(settings: Settings, random_weights_url: str) -> tuple[P
         Parameter(
             "EndpointName", Annotated[str, ENDPOINT_NAME], settings.name, "endpoint to create or update"
         ),
-        Parameter("EndpointInstanceType", _InstanceType, "ml.m5.2xlarge", "serves the model"),
-        Parameter(
-            "EndpointInstanceCount",
-            Annotated[int, Between(instances)],
-            instances,
-            "instances behind the endpoint",
-        ),
+        *(() if settings.deployment.serverless else on_instances),
         Parameter(
             "VerificationInstanceType", _InstanceType, "ml.t3.medium", "asks the endpoint about test pictures"
         ),

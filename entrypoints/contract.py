@@ -152,6 +152,8 @@ ENDPOINT_NAME = "endpoint_name"
 ENDPOINT_INSTANCE_TYPE = "endpoint_instance_type"
 ENDPOINT_INSTANCE_COUNT = "endpoint_instance_count"
 EXECUTION_ROLE = "execution_role"
+# ... of a serverless endpoint, which has no instances; empty for one on instances ...
+SERVERLESS_CONFIG = "serverless_config"
 DEPLOYMENT_CONFIG = "deployment_config"
 # ... and its answer, besides endpoint_name. NONE, an impossible resource name, means no name: names become
 # arguments of VerifyEndpoint's job, and CreateProcessingJob refuses empty ones.

@@ -30,6 +30,7 @@ from entrypoints.contract import (
     NONE,
     PREVIOUS_ENDPOINT_CONFIG_NAME,
     REASON,
+    SERVERLESS_CONFIG,
 )
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
     """Create or update the endpoint if the package is approved; see `handler`."""
     package, endpoint = event[MODEL_PACKAGE_ARN], event[ENDPOINT_NAME]
-    instance_type, instance_count = event[ENDPOINT_INSTANCE_TYPE], int(event[ENDPOINT_INSTANCE_COUNT])
     # Executions of older definitions have none.
     deployment_config = event.get(DEPLOYMENT_CONFIG, {})
+    hosting = hosting_of(event)
     status = sagemaker.describe_model_package(ModelPackageName=package)["ModelApprovalStatus"]
     if status != "Approved":
         return {
@@ -84,14 +85,15 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
             PREVIOUS_ENDPOINT_CONFIG_NAME: NONE,
             MODEL_NAME: NONE,
         }
-    check_instances(deployment_config, instance_count)
+    check_instances(deployment_config, hosting)
     role = event[EXECUTION_ROLE]
     model = name_for(package, package, role)
-    config = name_for(package, package, role, instance_type, str(instance_count))
+    config = name_for(package, package, role, *identity(hosting))
     current = wait_until_settled(sagemaker, endpoint, config)
+    check_conversion(current, hosting)
     ensure_model(sagemaker, model, package, role)
-    ensure_config(sagemaker, config, model, instance_type, instance_count)
-    previous = note_previous(sagemaker, current, config)
+    ensure_config(sagemaker, config, model, hosting)
+    previous = note_previous(sagemaker, current, config, hosting)
     reason = bring_up(sagemaker, endpoint, config, current, deployment_config)
     return {
         DEPLOYED: True,
@@ -103,14 +105,52 @@ def deploy(sagemaker: SageMakerClient, event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_instances(deployment_config: dict[str, Any], instance_count: int) -> None:
+def hosting_of(event: dict[str, Any]) -> dict[str, Any]:
+    """The production variant's part that says on what it runs: instances, or a ServerlessConfig."""
+    if serverless := event.get(SERVERLESS_CONFIG):
+        return {"ServerlessConfig": serverless}
+    return {
+        "InstanceType": event[ENDPOINT_INSTANCE_TYPE],
+        "InitialInstanceCount": int(event[ENDPOINT_INSTANCE_COUNT]),
+    }
+
+
+def identity(hosting: dict[str, Any]) -> list[str]:
+    """What tells an endpoint config of a package from another one of the same package."""
+    if serverless := hosting.get("ServerlessConfig"):
+        return [f"{key}={serverless[key]}" for key in sorted(serverless)]
+    return [hosting["InstanceType"], str(hosting["InitialInstanceCount"])]
+
+
+def check_instances(deployment_config: dict[str, Any], hosting: dict[str, Any]) -> None:
     """Refuse to shift one instance's traffic in steps: a step is at most half of the instances."""
     routing = deployment_config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
+    instance_count = hosting.get("InitialInstanceCount", 0)
     if routing.get("Type", "ALL_AT_ONCE") != "ALL_AT_ONCE" and instance_count < 2:
         raise DeployError(
             f"{routing['Type']} shifts the traffic of 2 instances or more, and EndpointInstanceCount is "
             f"{instance_count}; raise it, or set deployment.traffic_routing to ALL_AT_ONCE"
         )
+
+
+def check_conversion(current: dict[str, Any] | None, hosting: dict[str, Any]) -> None:
+    """Refuse to make an endpoint on instances serverless.
+
+    "You cannot convert your instance-based, real-time endpoint to a serverless endpoint" (developer guide,
+    "Deploy models with Amazon SageMaker Serverless Inference"). A failed one is made anew.
+    """
+    if current is None or current["EndpointStatus"] == "Failed":
+        return
+    if "ServerlessConfig" in hosting and not is_serverless(current):
+        raise DeployError(
+            f"endpoint {current['EndpointName']} runs on instances, and SageMaker makes no such endpoint "
+            "serverless; delete it with python scripts/endpoints.py delete, or use another EndpointName"
+        )
+
+
+def is_serverless(endpoint: dict[str, Any]) -> bool:
+    """Whether an endpoint is serverless, as DescribeEndpoint says it."""
+    return any(variant.get("CurrentServerlessConfig") for variant in endpoint.get("ProductionVariants", []))
 
 
 def name_for(package: str, *identity: str) -> str:
@@ -151,9 +191,16 @@ def target(endpoint: dict[str, Any]) -> str:
     return str(pending["EndpointConfigName"])
 
 
-def note_previous(sagemaker: SageMakerClient, current: dict[str, Any] | None, config: str) -> str:
-    """The endpoint config before `config`, kept as a tag of the endpoint; "" for none."""
+def note_previous(
+    sagemaker: SageMakerClient, current: dict[str, Any] | None, config: str, hosting: dict[str, Any]
+) -> str:
+    """The endpoint config before `config`, kept as a tag of the endpoint; "" for none that can come back.
+
+    An endpoint that was serverless and gets instances cannot go back (see `check_conversion`).
+    """
     if current is None or current["EndpointStatus"] == "Failed":
+        return ""
+    if is_serverless(current) and "ServerlessConfig" not in hosting:
         return ""
     arn, served = current["EndpointArn"], str(current["EndpointConfigName"])
     if served != config:
@@ -208,9 +255,7 @@ def ensure_model(sagemaker: SageMakerClient, name: str, package: str, role: str)
         )
 
 
-def ensure_config(
-    sagemaker: SageMakerClient, name: str, model: str, instance_type: Any, instance_count: int
-) -> None:
+def ensure_config(sagemaker: SageMakerClient, name: str, model: str, hosting: dict[str, Any]) -> None:
     """Create the endpoint config unless it exists."""
     try:
         sagemaker.describe_endpoint_config(EndpointConfigName=name)
@@ -220,8 +265,7 @@ def ensure_config(
         variant: Any = {
             "VariantName": VARIANT,
             "ModelName": model,
-            "InstanceType": instance_type,
-            "InitialInstanceCount": instance_count,
+            **hosting,
             "InitialVariantWeight": 1.0,
         }
         once_visible(

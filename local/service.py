@@ -40,6 +40,7 @@ from local.logs import operations as logs
 from local.pipelines.pipelines import PipelineService
 from local.processes.orphans import end_left
 from local.processes.start import dismiss, guard
+from local.quotas import operations as quotas
 from local.s3.operations import S3
 from local.scheduler.firing import Firing
 from local.scheduler.schedules import ScheduleService
@@ -135,6 +136,7 @@ class LocalService:
             {
                 "iam": simulation.answer,
                 "logs": partial(answer_json, logs.control_plane(self.home, store)),
+                "servicequotas": partial(answer_json, quotas.control_plane(region)),
                 "scheduler": ScheduleService(self.home, store, self._firing).handle,
             },
         )

@@ -26,7 +26,7 @@ from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
 
-from config.parameters import execution_parameters
+from config.parameters import ENDPOINT_NAME, execution_parameters
 from config.settings import Settings, load, without_effect
 from config.values import SettingsError
 from entrypoints.program import printable
@@ -51,6 +51,9 @@ class _Console(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
+
+# A parser, and what commands are added to.
+Subcommands = tuple[argparse.ArgumentParser, "argparse._SubParsersAction[Any]"]
 
 console = _Console(stderr=True)
 output = _Console()
@@ -126,7 +129,36 @@ def parser(
     Args:
         reads: the settings (keys and sections) that this command uses; see `settings`.
     """
-    result = plain_parser(description)
+    return _with_environment(plain_parser(description), reads, local_help)
+
+
+def commands(description: str) -> Subcommands:
+    """A parser of several commands, which `add_command` adds to; the one given is `arguments.command`.
+
+    Without any, as with --help, it prints the list of them.
+    """
+    parser = plain_parser(description)
+    return parser, parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+
+
+def add_command(
+    to: Subcommands, name: str, description: str, reads: Collection[str]
+) -> argparse.ArgumentParser:
+    """The parser of a command with the options that every command has; the list shows its first sentence."""
+    added = to[1].add_parser(
+        name,
+        description=description,
+        help=description.partition(".")[0],
+        formatter_class=_Formatter,
+    )
+    return _with_environment(added, reads)
+
+
+def _with_environment(
+    result: argparse.ArgumentParser,
+    reads: Collection[str],
+    local_help: str = "talk to a running local service instead of AWS",
+) -> argparse.ArgumentParser:
     result.set_defaults(reads=reads)
     common = result.add_argument_group("environment")
     common.add_argument("--local", metavar="URL", help=local_help)
@@ -157,12 +189,15 @@ def endpoint(arguments: argparse.Namespace, settings: Settings) -> str:
     """The endpoint named in either way, else the default of EndpointName.
 
     Raises:
-        Failure: two were named.
+        Failure: two were named, or none can have that name.
     """
     alone = getattr(arguments, "name", None)
     if alone and arguments.endpoint:
         fail(f"both {alone} and --endpoint {arguments.endpoint} name an endpoint; keep --endpoint")
-    return str(alone or arguments.endpoint or default(settings, "EndpointName"))
+    name = str(alone or arguments.endpoint or default(settings, "EndpointName"))
+    if not ENDPOINT_NAME.admits(name):
+        fail(f"no endpoint is called {name!r}: a name has {ENDPOINT_NAME}")
+    return name
 
 
 def settings(arguments: argparse.Namespace) -> Settings:
@@ -201,6 +236,20 @@ def same_settings(arguments: argparse.Namespace, reads: Collection[str]) -> list
     needless = without_effect(arguments.settings, os.environ, arguments.overrides, reads)
     options = [f"--set={override}" for override in arguments.overrides if override not in needless]
     return [*options, f"--settings={arguments.settings}"] if arguments.settings else options
+
+
+def another(
+    arguments: argparse.Namespace, script: str, *words: str, reads: Collection[str] = ("name", "region")
+) -> str:
+    """Another command as one types it, which talks to the same place with the same settings.
+
+    Args:
+        words: what follows the script.
+        reads: the settings that the other command reads.
+    """
+    local = [f"--local={arguments.local}"] if arguments.local else []
+    options = [*local, *same_settings(arguments, reads)]
+    return shlex.join(["python", f"scripts/{script}", *words, *options])
 
 
 def default(settings: Settings, name: str) -> str:

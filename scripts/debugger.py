@@ -88,10 +88,15 @@ def ask(sagemaker: SageMakerClient, pipeline_arn: str, training: dict[str, Any],
     return answer
 
 
-def known(sagemaker: SageMakerClient, pipeline_arn: str) -> Answer:
-    """What an earlier probe's answer and the account's newest training jobs tell; starts nothing."""
+def known(sagemaker: SageMakerClient, pipeline_arn: str | None) -> Answer:
+    """What an earlier probe's answer and the account's newest training jobs tell; starts nothing.
+
+    Args:
+        pipeline_arn: None where there is no pipeline yet, which could have kept an answer.
+    """
     reasons = []
-    for look in (partial(_kept, sagemaker, pipeline_arn), partial(_used, sagemaker)):
+    kept = [partial(_kept, sagemaker, pipeline_arn)] if pipeline_arn else []
+    for look in (*kept, partial(_used, sagemaker)):
         try:
             answer = look()
         except ClientError as error:

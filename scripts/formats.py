@@ -60,7 +60,7 @@ def write_csv(rows: Iterator[Prediction]) -> None:
         label = row["label"]
         known: dict[str, str] = {name: str(row[name]).lower() for name in ("known", "score") if name in row}
         probability = row["probabilities"][label]
-        first = {"file": _cell(row["file"]), "label": _cell(command.shown(label)), "probability": probability}
+        first = {"file": cell(row["file"]), "label": cell(command.shown(label)), "probability": probability}
         cells: dict[str, Any] = {**first, **known, **scores}
         if writer is None:
             writer = csv.DictWriter(sys.stdout, list(cells), lineterminator="\n")
@@ -71,7 +71,7 @@ def write_csv(rows: Iterator[Prediction]) -> None:
         sys.stdout.flush()
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

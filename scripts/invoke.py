@@ -66,7 +66,7 @@ def predict_picture(
         ClientError: the endpoint refused or does not exist.
         Failure: the endpoint serves no model of this pipeline.
     """
-    body, content_type = _body(source)
+    body, content_type = body_of(source)
     accept = EXPLAINED_JSON if explain else JSON
     answer = runtime.invoke_endpoint(
         EndpointName=endpoint, ContentType=content_type, Accept=accept, Body=body
@@ -172,7 +172,7 @@ def model_card(endpoint: str, sagemaker: SageMakerClient, s3: S3Client) -> dict[
     raise command.Failure(f"{url} holds no {MODEL_CARD}: it is not from this pipeline; leave out --tensor")
 
 
-def _body(source: Path | bytes) -> tuple[bytes, str]:
+def body_of(source: Path | bytes) -> tuple[bytes, str]:
     """The request's body for a picture, and its content type."""
     content_type = _content_type(_head(source))
     picture = image.decode(source) if content_type is None else None

@@ -25,44 +25,24 @@ if not __package__:
 
 import argparse
 import json
-import os
-import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
-from typing import TypeVar
 
 from botocore.exceptions import ClientError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import scripts.command as command
-from entrypoints.contract import MAX_BODY_BYTES
-from entrypoints.folders import is_litter
-from entrypoints.image import ACCEPTED, ImageError, decode
+from entrypoints.image import ImageError, decode
 from scripts import aws_errors, maps
+from scripts.accuracy import Accuracy
 from scripts.formats import WRITERS, both_terminals
-from scripts.invoke import REQUESTS, Prediction, check, connect, model_card, predict_picture, predict_tensor
+from scripts.invoke import Prediction, connect, model_card, predict_picture, predict_tensor
+from scripts.pictures import GIVE, STDIN, Source, in_order, named_source, sources
 
 SETTINGS = ("name", "region")
-STDIN = "-"
 LISTED = 20  # how many left-out files are named
-AHEAD = 4 * REQUESTS  # how many answers may wait for an earlier one
-GIVE = f"give a file that is {ACCEPTED}"
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A picture to classify; `content` is its file, or the bytes from a pipe."""
-
-    name: str
-    content: Path | bytes
-    named: bool = True  # by the user, not found in a folder
 
 
 @dataclass(frozen=True)
@@ -83,65 +63,7 @@ class Outcome:
     refused: int = 0
     left_out: int = 0
     listed: list[str] = field(default_factory=list)
-
-
-def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """A function's results in the order of the items, computed by REQUESTS threads.
-
-    Items are taken as needed. A caller that stops early, perhaps by Ctrl-C, does not wait for the threads.
-    """
-    with ThreadPool(REQUESTS) as pool:
-        waiting: deque[AsyncResult[R]] = deque()
-        for item in items:
-            waiting.append(pool.apply_async(function, (item,)))
-            if len(waiting) == AHEAD:
-                yield waiting.popleft().get()
-        while waiting:
-            yield waiting.popleft().get()
-
-
-def named_source(text: str) -> Source | Path:
-    """The picture or folder that an argument names.
-
-    Raises:
-        Failure: it does not exist, cannot be read or is not a picture.
-    """
-    path = Path(text)
-    try:
-        if text == STDIN:
-            if sys.stdin.isatty():
-                command.fail("- reads a picture from stdin; send one there with a pipe or with < FILE")
-            source = Source(text, sys.stdin.buffer.read(MAX_BODY_BYTES + 1))
-        elif path.is_dir():
-            return path
-        elif path.is_file():
-            source = Source(text, path)
-        else:  # a pipe, unless it is missing
-            with path.open("rb") as pipe:
-                source = Source(text, pipe.read(MAX_BODY_BYTES + 1))
-        check(source.content)
-    except ImageError as error:
-        command.fail(f"{command.shown(text)} {error}; {GIVE}")
-    except OSError as error:
-        command.fail(f"{command.shown(text)} cannot be read ({error.strerror}); {GIVE} or a folder")
-    return source
-
-
-def sources(named: Iterable[Source | Path]) -> Iterator[Source]:
-    """Pictures in the order of the arguments, files of folders by name; hidden ones are ignored."""
-
-    def unreadable(error: OSError) -> None:
-        raise error
-
-    for item in named:
-        if isinstance(item, Source):
-            yield item
-            continue
-        for folder, folders, files in os.walk(item, onerror=unreadable):
-            folders[:] = sorted(name for name in folders if not is_litter(name))
-            for name in sorted(name for name in files if not is_litter(name)):
-                path = Path(folder, name)
-                yield Source(str(path), path, named=False)
+    accuracy: Accuracy = field(default_factory=Accuracy)
 
 
 def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer:
@@ -159,7 +81,9 @@ def ask(predict: Callable[[Path | bytes], Prediction], source: Source) -> Answer
     except OSError as error:
         return Answer(source, reason=f"cannot be read ({error.strerror})")
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ModelError":
+        # 413, Content Too Large: a serverless endpoint takes 4 MB.
+        too_large = error.response["ResponseMetadata"].get("HTTPStatusCode") == 413
+        if error.response["Error"]["Code"] != "ModelError" and not too_large:
             raise
         return Answer(source, reason=_sentence(error), refused=True)
 
@@ -175,6 +99,10 @@ def predictions(
         name = command.shown(answer.source.name)
         if answer.prediction is not None:
             outcome.answered += 1
+            if isinstance(answer.source.content, Path):
+                outcome.accuracy.count(
+                    answer.source.name, answer.prediction["label"], answer.prediction["probabilities"]
+                )
             if explain:
                 write_map(answer, explain)
             yield {"file": name, **answer.prediction}
@@ -240,6 +168,8 @@ def _tell(outcome: Outcome) -> None:
         command.console.print(line, soft_wrap=True)
     if more := outcome.left_out - len(outcome.listed):
         command.console.print(f"left out: {more:,} more")
+    if said := outcome.accuracy.sentence():
+        command.console.print(said, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

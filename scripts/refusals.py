@@ -195,7 +195,9 @@ def _accept(refused: Refused, settings: Settings, options: Sequence[str], served
     found = _OPTION.search(refused.sentence)
     assert found
     defaults, given = _defaults(settings), refused.parameters
-    kept = {name: given[name] for name in TAIL if name in given and given[name] != defaults[name]}
+    # An endpoint that has become serverless lacks the parameters of instances.
+    asked = [name for name in TAIL if name in given and name in defaults]
+    kept = {name: given[name] for name in asked if given[name] != defaults[name]}
     if found[1] == "parameter":
         name, _, value = found[2].partition("=")
         kept[name] = value

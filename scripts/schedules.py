@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 MAX_LISTED = 1000  # an account's schedules; ten requests, 1 to 2 s
 
 
-def outdated(scheduler: EventBridgeSchedulerClient, pipeline_arn: str, definition: str) -> list[str]:
+def outdated(
+    scheduler: EventBridgeSchedulerClient,
+    pipeline_arn: str,
+    definition: str,
+    which: str = "the new definition",
+) -> list[str]:
     """A line for each schedule of the pipeline that names a parameter which the definition lacks.
 
     StartPipelineExecution refuses such a parameter, so that schedule no longer starts anything. What could
     not be checked also gets a line.
+
+    Args:
+        which: what the lines call the definition.
 
     Raises:
         ClientError: AWS refused, and not because a permission is missing.
@@ -44,7 +52,7 @@ def outdated(scheduler: EventBridgeSchedulerClient, pipeline_arn: str, definitio
             named = [entry["Name"] for entry in pipeline_parameters(schedule["Target"])]
             if unknown := [parameter for parameter in named if parameter not in known]:
                 lines.append(
-                    f"schedule {name} names {', '.join(unknown)}, which the new definition lacks, and will "
+                    f"schedule {name} names {', '.join(unknown)}, which {which} lacks, and will "
                     "start nothing; delete it and create it again without: aws scheduler get-schedule "
                     f"--name {name} --group-name {group} shows what it holds"
                 )

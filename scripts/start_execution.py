@@ -15,13 +15,15 @@ import json
 import re
 import shlex
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import scripts.command as command
 from config.parameters import WEIGHTS, check_assignments, execution_parameters
 from config.settings import Settings
 from scripts import debugger, estimate, execution_names, refusals
+from scripts.checks import quotas
+from scripts.checks.check import refuse, subject
 from scripts.execution import (
     Execution,
     deployment,
@@ -222,6 +224,26 @@ def check_debugger(
         command.fail(f"AWS refuses Debugger to this account: {answer.reason}. {DEBUGGER_REMEDY}")
 
 
+def check_quotas(
+    live: DescribePipelineResponseTypeDef,
+    values: Mapping[str, str],
+    settings: Settings,
+    session: boto3.Session,
+    arguments: argparse.Namespace,
+) -> None:
+    """Refuse a start for which the account may not have the instances; some twenty requests, a few seconds.
+
+    Raises:
+        Failure: a quota is too small; split and trials would be paid for before AWS says so.
+    """
+    definition = live["PipelineDefinition"]
+    defaults = {
+        item["Name"]: str(item.get("DefaultValue", "")) for item in json.loads(definition)["Parameters"]
+    }
+    upserted = quotas.as_upserted(settings, definition)
+    refuse(subject(arguments, upserted, session, {**defaults, **values}), [quotas.limits])
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command.parser(__doc__ or "", SETTINGS)
     command.add_parameters(parser)
@@ -297,6 +319,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if WEIGHTS in values:
             check_url(session.client("s3"), values[WEIGHTS])
         check_debugger(sagemaker, live, selected, arguments)
+        if not (selected or command.is_local()):  # which has no quotas
+            check_quotas(live, values, settings, session, arguments)
         arn = start(session, settings.pipeline_name, values, selected, source)
     command.output.print(arn, soft_wrap=True)
     if not arguments.wait:

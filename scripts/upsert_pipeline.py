@@ -13,6 +13,7 @@ import base64
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,6 +22,8 @@ import scripts.command as command
 from config.settings import Settings
 from pipeline.definition import diff, sealed
 from scripts import aws_errors, debugger, schedules, tags
+from scripts.checks import account, bucket, roles
+from scripts.checks.check import Subject, refuse, subject
 from steps import code
 from steps.wheels import WheelsError
 
@@ -69,20 +72,17 @@ def upsert(settings: Settings, session: boto3.Session, new: str) -> list[str]:
     ]
 
 
-def _check_bucket(client: Any, bucket: str) -> None:
-    try:
-        client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        reason = error.response["Error"]["Code"]
-        if reason == "404":
-            command.fail(
-                f"bucket {bucket} does not exist; create it with aws s3 mb s3://{bucket}, or set bucket"
-            )
-        if reason == "403":
-            command.fail(
-                f"bucket {bucket} belongs to someone else or these credentials may not use it; set bucket"
-            )
-        raise
+def _check(of: Subject) -> None:
+    """Refuse what AWS would accept now and an execution would fail at later; some ten quick requests.
+
+    Raises:
+        Failure: the bucket, the account or a role does not suit.
+    """
+    refuse(of, [bucket.bucket])
+    if not of.local:  # which has neither accounts nor roles
+        own = partial(account.credentials, keys=command.UPSERTED)
+        used = [partial(roles.role, key, simulating=False) for key in roles.UPSERTED]
+        refuse(of, [own, bucket.owner, *used])
 
 
 def _upsert_function(
@@ -163,7 +163,7 @@ def _upsert_pipeline(
         updated.append(f"{lines} lines of its definition")
     if live["RoleArn"] != settings.execution_role:
         updated.append("its role")
-    # Before the definition, from which the next upsert knows what this one put there (tags.py).
+    # Before the definition, which tells the next upsert what this one added (tags.py).
     retagged = tags.update_sagemaker(client, live["PipelineArn"], settings.resource_tags, tags_before)
     if updated:
         client.update_pipeline(**request)
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _dry_run(settings, session, definition(settings))
         return 0
     command.refuse_placeholders(settings, *command.UPSERTED)
-    _check_bucket(session.client("s3"), settings.bucket)  # before the slow import of the SDK
+    _check(subject(arguments, settings, session, {}))  # before the slow import of the SDK
     new = definition(settings)
     for line in upsert(settings, session, new):
         command.output.print(line, soft_wrap=True)

@@ -11,6 +11,7 @@ from entrypoints.contract import (
     MODEL_PACKAGE_ARN,
     PREVIOUS_ENDPOINT_CONFIG_NAME,
     REASON,
+    SERVERLESS_CONFIG,
 )
 from steps.context import Context
 from steps.register import RegisterStep
@@ -21,7 +22,15 @@ NAME = "DeployEndpoint"
 
 def build(context: Context, registering: RegisterStep) -> LambdaStep:
     """An invocation of the deploying function, which exists before the pipeline runs."""
-    parameters = context.parameters
+    parameters, deployment = context.parameters, context.settings.deployment
+    hosting = (
+        {SERVERLESS_CONFIG: deployment.serverless}
+        if deployment.serverless
+        else {
+            ENDPOINT_INSTANCE_TYPE: parameters["EndpointInstanceType"],
+            ENDPOINT_INSTANCE_COUNT: parameters["EndpointInstanceCount"],
+        }
+    )
     return LambdaStep(
         name=NAME,
         display_name="Deploy endpoint",
@@ -30,10 +39,9 @@ def build(context: Context, registering: RegisterStep) -> LambdaStep:
         inputs={
             MODEL_PACKAGE_ARN: registering.properties.ModelPackageArn,
             ENDPOINT_NAME: parameters["EndpointName"],
-            ENDPOINT_INSTANCE_TYPE: parameters["EndpointInstanceType"],
-            ENDPOINT_INSTANCE_COUNT: parameters["EndpointInstanceCount"],
+            **hosting,
             EXECUTION_ROLE: context.settings.role("endpoint"),
-            DEPLOYMENT_CONFIG: context.settings.deployment.request,
+            DEPLOYMENT_CONFIG: deployment.request,
         },
         outputs=[
             LambdaOutput(DEPLOYED, LambdaOutputTypeEnum.Boolean),

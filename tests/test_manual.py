@@ -53,6 +53,7 @@ FOLDERS = ("config", "entrypoints", "infra", "local", "pipeline", "scripts", "st
 LOCAL_URL = "http://127.0.0.1:4566"
 NOT_RUN = "not run by the tests: "
 STAYS = "stays running"
+LAST = "run last by the tests"
 
 # The manual's commands on 24 tiny pictures: one trial of one epoch. With the cache on, the second execution
 # finds the results of the first; it never does under Debugger, whose request names the execution.
@@ -204,9 +205,13 @@ def terminal(house: Path) -> Iterator[Terminal]:
 
 def test_the_commands_run_as_written(terminal):
     """One test, since each command builds on those before it, as for a reader."""
-    printed = {}
+    printed: dict[str, str] = {}
+    last: list[str] = []
     for block in blocks("sh", "python"):
         if block.mark.startswith(NOT_RUN):
+            continue
+        if block.mark == LAST:
+            last += block.commands
             continue
         assert block.mark in {"", STAYS}
         if block.language == "python":
@@ -248,13 +253,41 @@ def test_the_commands_run_as_written(terminal):
     assert "endpoint flower-classifier (1 x ml.m5.2xlarge, InService) costs 0.461 USD an hour" in bill
     (listed,) = [text for command, text in printed.items() if command.endswith("executions.py")]
     assert len(listed.splitlines()) >= 3
-    (back,) = [text for command, text in printed.items() if "rollback.py" in command]
+    (back,) = [text for command, text in printed.items() if "endpoints.py rollback" in command]
     assert "version 2" in back
     sagemaker = terminal.client("sagemaker")
     packages = sagemaker.list_model_packages(ModelPackageGroupName="flower-classifier")
     assert len(packages["ModelPackageSummaryList"]) == 3
     wait_until(lambda: not sagemaker.list_endpoints()["Endpoints"])
     assert terminal.client("scheduler").list_schedules()["Schedules"] == []
+
+    # The walk that began with doctor.py ends here.
+    (checked,) = [text for command, text in printed.items() if "doctor.py" in command]
+    assert "failure" not in checked
+    for command in last:
+        assert "is left in us-east-1 but what stays" in terminal.run(command)
+    assert remains(terminal) == set()
+
+
+def remains(terminal: Terminal) -> set[str]:
+    """What a deployment leaves, asked of each service anew."""
+    sagemaker, functions, logs = (terminal.client(name) for name in ("sagemaker", "lambda", "logs"))
+    listed = {
+        "pipelines": sagemaker.list_pipelines()["PipelineSummaries"],
+        "endpoints": sagemaker.list_endpoints()["Endpoints"],
+        "endpoint configs": sagemaker.list_endpoint_configs()["EndpointConfigs"],
+        "models": sagemaker.list_models()["Models"],
+        "model package groups": sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"],
+        "functions": functions.list_functions()["Functions"],
+        "endpoints' logs": logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/Endpoints")[
+            "logGroups"
+        ],
+        "functions' logs": logs.describe_log_groups(logGroupNamePrefix="/aws/lambda")["logGroups"],
+    }
+    objects = terminal.client("s3").list_objects_v2(Bucket="my-flower-bucket").get("Contents", [])
+    found = {what for what, there in listed.items() if there}
+    # run_local.py puts the pictures of a run into a folder of their own, which nobody named.
+    return found | {item["Key"] for item in objects if "/data/flowers-" not in item["Key"]}
 
 
 def test_the_commands_that_are_not_run_exist():

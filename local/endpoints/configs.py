@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from local.endpoints import serverless
 from local.endpoints.models import Models
 from local.home import clock
 from local.home.home import Home
@@ -43,7 +44,10 @@ class EndpointConfigs:
             raise invalid(f"The local service captures no data; {name} enables it in its DataCaptureConfig.")
         if "ModelName" not in variants[0]:
             raise invalid(f"The production variant of {name} has no ModelName.")
-        self._models.model(variants[0]["ModelName"])
+        model = self._models.model(variants[0]["ModelName"])
+        serverless.check_variant(variants[0])
+        if serverless.CONFIG in variants[0]:
+            serverless.check_features(request, model)
         record = {**untagged(request), "EndpointConfigArn": arn, "CreationTime": clock.now()}
         try:
             self._store.create(CONFIGS, name, record)

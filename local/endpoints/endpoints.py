@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
-from local.endpoints import traffic
+from local.endpoints import serverless, traffic
 from local.endpoints.configs import EndpointConfigs
 from local.endpoints.deployments import ENDPOINTS, Deployments
 from local.endpoints.model_server import ModelServer, Unanswered
@@ -50,6 +51,7 @@ class Endpoints:
         self._store = store
         self._configs = configs
         self._deployments = deployments
+        self._concurrency = serverless.Concurrency()
 
     def operations(self) -> dict[str, Operation]:
         """The operations that this service answers."""
@@ -107,6 +109,12 @@ class Endpoints:
                 # (API reference, DescribeEndpoint).
                 raise invalid(f'Cannot update failed endpoint "{record["EndpointArn"]}"; delete it first.')
             _refuse_in_progress(record)
+            if variants := record.get("ProductionVariants"):
+                new = self._configs.config(config)["ProductionVariants"][0]
+                current = {
+                    name.removeprefix("Current"): value for name, value in variants[0].items() if value
+                }
+                serverless.check_update(record["EndpointName"], current, new)
             record |= {"EndpointStatus": "Updating", "LastModifiedTime": clock.now(), "FailureReason": None}
             record["PendingDeploymentSummary"] = {"EndpointConfigName": config, "StartTime": clock.now()}
             if not request.get("RetainDeploymentConfig"):
@@ -123,7 +131,7 @@ class Endpoints:
         """The endpoint configuration and the DeploymentConfig of a request, checked."""
         config = self._configs.config(request["EndpointConfigName"])
         deployment = request.get("DeploymentConfig", {})
-        traffic.check(deployment, config["ProductionVariants"][0].get("InitialInstanceCount", 1))
+        traffic.check(deployment, config["ProductionVariants"][0].get("InitialInstanceCount", 0))
         return config["EndpointConfigName"], deployment
 
     def _delete(self, request: Request) -> Response:
@@ -150,13 +158,26 @@ class Endpoints:
             ServiceError: no such endpoint, one that is not in service, or one that lacks what
                 the headers name.
         """
+        serving, _ = self._serving(name)
         if NAMING & headers.keys():
-            _check_target(self._serving(name)[0], headers)
-        record, server, (status, answered, data) = self._ask(name, lambda it: it.invoke(body, headers))
+            _check_target(serving, headers)
+        with self._within_limits(name, serving, body):
+            record, server, (status, answered, data) = self._ask(name, lambda it: it.invoke(body, headers))
         if status >= 400:
             raise ModelError(status, data.decode("utf-8", "replace"), str(server.log))
         variant = record["ProductionVariants"][0]["VariantName"]
         return status, {**answered, "x-amzn-invoked-production-variant": variant}, data
+
+    @contextlib.contextmanager
+    def _within_limits(self, name: str, record: Record, body: bytes) -> Iterator[None]:
+        """While the endpoint answers, where it is serverless: within what AWS lets it take."""
+        config = record["ProductionVariants"][0].get(f"Current{serverless.CONFIG}")
+        if not config:
+            yield
+            return
+        serverless.check_body(name, body)
+        with self._concurrency.of(name, config["MaxConcurrency"]):
+            yield
 
     def page(self, name: str) -> Answer:
         """What the container answers to GET /: status, headers, body.

@@ -23,6 +23,9 @@ SIZES = {"CANARY": ("CanarySize", 0, 50), "LINEAR": ("LinearStepSize", 10, 50)}
 def check(config: Record, instance_count: int) -> None:
     """Refuse a DeploymentConfig that SageMaker refuses, or that is not supported here.
 
+    Args:
+        instance_count: of the new production variant; 0 if it is serverless.
+
     Raises:
         ServiceError: ValidationException that names the member.
     """
@@ -35,6 +38,9 @@ def check(config: Record, instance_count: int) -> None:
     for kind, (member, low, high) in SIZES.items():
         if (member in routing) != (kind == routing["Type"]):
             raise invalid(f"{member} is required for traffic routing of type {kind}, and allowed only there.")
+        if kind == routing["Type"] and not instance_count:
+            # Not published: its capacity is no number of instances, so that no share of it can be taken.
+            raise invalid(f"A serverless variant has no instances for a {member}; use ALL_AT_ONCE.")
         if kind == routing["Type"]:
             size = routing[member]
             percent = size["Value"] * (1 if size["Type"] == "CAPACITY_PERCENT" else 100 / instance_count)

@@ -1,4 +1,7 @@
-"""The reading operations of CloudWatch Logs, which the SDK's wait functions and `aws logs tail` use."""
+"""The reading operations of CloudWatch Logs, which the SDK's wait functions and `aws logs tail` use.
+
+And DeleteLogGroup, since a log outlives the endpoint or the function that wrote it and costs money on AWS.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from local.home.home import ACCOUNT, Home
 from local.home.store import Record, Store
 from local.logs.patterns import filtered
 from local.logs.streams import Event, Stream, Streams
+from local.processes.log_times import times_of
 from local.wire.errors import ServiceError
 from local.wire.operations import ControlPlane, Operation, Request, Response
 from local.wire.texts import whole_number
@@ -30,6 +34,7 @@ def control_plane(home: Home, store: Store) -> ControlPlane:
         "DescribeLogStreams": functools.partial(_describe_streams, home, streams),
         "GetLogEvents": functools.partial(_get_events, streams),
         "FilterLogEvents": functools.partial(_filter_events, streams),
+        "DeleteLogGroup": functools.partial(_delete_group, streams),
     }
     return ControlPlane(operations, home.region, "logs", "InvalidParameterException")
 
@@ -91,6 +96,14 @@ def _describe_groups(home: Home, streams: Streams, request: Request) -> Response
                 }
             )
     return _described(records, request, "logGroups")
+
+
+def _delete_group(streams: Streams, request: Request) -> Response:
+    """Delete the log files of a group; what goes on writing begins none anew."""
+    for stream in _found(streams, _group(request)):
+        stream.log.unlink(missing_ok=True)
+        times_of(stream.log).unlink(missing_ok=True)
+    return {}
 
 
 def _describe_streams(home: Home, streams: Streams, request: Request) -> Response:

@@ -3,6 +3,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from config.deployment import Deployment
+from config.parameters import execution_parameters
 from config.settings import load
 from config.values import SettingsError
 
@@ -53,3 +54,33 @@ def test_alarms_need_time_in_which_they_are_watched(wait):
 
 def test_without_alarms_nothing_is_said_of_them():
     assert "AutoRollbackConfiguration" not in Deployment().request
+
+
+def test_a_serverless_endpoint_has_memory_in_place_of_instances():
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    shape = model.shape_for("ProductionVariantServerlessConfig")
+    settings = load(
+        environ={}, overrides=["deployment.kind=serverless", "deployment.serverless_memory_mb=6144"]
+    )
+    request = settings.deployment.serverless
+    assert request == {"MemorySizeInMB": 6144, "MaxConcurrency": 5}
+    assert not ParamValidator().validate(request, shape).has_errors()
+    assert shape.members["MemorySizeInMB"].metadata == {"min": 1024, "max": 6144}
+    assert shape.members["MaxConcurrency"].metadata == {"min": 1, "max": 200}
+    assert Deployment().serverless == {}
+    names = {parameter.name for parameter in execution_parameters(settings, "s3://bucket/marker")}
+    assert "EndpointName" in names
+    assert not names & {"EndpointInstanceType", "EndpointInstanceCount"}
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("serverless_memory_mb=1500", "one of 1024, 2048, 3072, 4096, 5120, 6144"),
+        ("serverless_max_concurrency=201", "from 1 to 200"),
+        ("traffic_routing=CANARY", "moves its traffic at once; set ALL_AT_ONCE"),
+    ],
+)
+def test_what_sagemaker_refuses_of_a_serverless_endpoint(override, complaint):
+    with pytest.raises(SettingsError, match=complaint):
+        load(environ={}, overrides=["deployment.kind=serverless", f"deployment.{override}"])

@@ -1,3 +1,6 @@
+import re
+
+import botocore.session
 import pytest
 
 from config.parameters import check_assignments, dataset_url, execution_parameters
@@ -46,6 +49,16 @@ def test_traffic_that_moves_in_steps_needs_two_instances():
         check_assignments(parameters, ["EndpointInstanceCount=1"])
 
 
+def test_endpoint_names_are_those_of_sagemaker():
+    """As in botocore's service model: a row of hyphens is allowed within."""
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    limits = model.shape_for("EndpointName").metadata
+    assert limits == {"min": 0, "max": 63, "pattern": "[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"}
+    for name in ("a--b", "A-1", "a" * 63, f"a{61 * '-'}b"):
+        assert re.fullmatch(limits["pattern"], name)
+        assert check_assignments(PARAMETERS, [f"EndpointName={name}"]) == {"EndpointName": name}
+
+
 def test_values_are_passed_on_as_written():
     given = ["AccuracyThreshold=0.80", "InputDataUrl=s3://bucket/a=b/Blumen und Gräser/", "Epochs=3"]
     assert check_assignments(PARAMETERS, given) == {
@@ -71,6 +84,8 @@ def test_values_are_passed_on_as_written():
         ("TrainingInstanceType=m5.large", ["an instance type such as ml.m5.xlarge"]),
         ("ModelApprovalStatus=approved", ["one of Approved, PendingManualApproval, Rejected"]),
         ("EndpointName=my_endpoint", ["hyphens"]),
+        ("EndpointName=-a", ["hyphens"]),
+        (f"EndpointName={'a' * 64}", ["at most 63"]),
         ("TrainingInstanceCount=0", ["TrainingInstanceCount = '0'", "a whole number 1 or more"]),
     ],
 )

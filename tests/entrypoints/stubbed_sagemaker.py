@@ -22,6 +22,8 @@ EVENT = {
 }
 MODEL = deploy.name_for(PACKAGE, PACKAGE, ROLE)
 CONFIG = deploy.name_for(PACKAGE, PACKAGE, ROLE, "ml.m5.2xlarge", "1")
+SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+CONFIG_SERVERLESS = deploy.name_for(PACKAGE, PACKAGE, ROLE, "MaxConcurrency=5", "MemorySizeInMB=2048")
 CONFIG_OF_TWO = deploy.name_for(PACKAGE, PACKAGE, ROLE, "ml.m5.2xlarge", "2")
 TIME = "2026-11-22T10:00:00Z"
 
@@ -54,6 +56,7 @@ class Service:
         config: str = "earlier",
         instances: int | None = None,
         pending: str | None = None,
+        serverless: bool = False,
     ) -> None:
         if status is None:
             self.missing("describe_endpoint", f'Could not find endpoint "{ENDPOINT}".', EndpointName=ENDPOINT)
@@ -70,6 +73,10 @@ class Service:
             answer["PendingDeploymentSummary"] = {"EndpointConfigName": pending}
         if instances is not None:
             answer["ProductionVariants"] = [{"VariantName": "AllTraffic", "CurrentInstanceCount": instances}]
+        if serverless:
+            answer["ProductionVariants"] = [
+                {"VariantName": "AllTraffic", "CurrentServerlessConfig": SERVERLESS}
+            ]
         self.stub.add_response("describe_endpoint", answer, {"EndpointName": ENDPOINT})
 
     def model(self, exists: bool = False, invisible: int = 0) -> None:
@@ -96,8 +103,11 @@ class Service:
         )
 
     def config(self, exists: bool = False, instances: int = 1, invisible: int = 0) -> None:
-        """`invisible`: how often CreateEndpointConfig does not find the newly created model."""
-        name = {1: CONFIG, 2: CONFIG_OF_TWO}[instances]
+        """`invisible`: how often CreateEndpointConfig does not find the newly created model.
+
+        0 instances: it is serverless.
+        """
+        name = {0: CONFIG_SERVERLESS, 1: CONFIG, 2: CONFIG_OF_TWO}[instances]
         arn = "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/c"
         if exists:
             answer = {
@@ -112,13 +122,15 @@ class Service:
         self.missing("describe_endpoint_config", message, EndpointConfigName=name)
         for _ in range(invisible):
             self.invisible("create_endpoint_config", f'Could not find model "{MODEL}".')
-        variant = {
+        variant: dict[str, Any] = {
             "VariantName": "AllTraffic",
             "ModelName": MODEL,
-            "InstanceType": "ml.m5.2xlarge",
-            "InitialInstanceCount": instances,
             "InitialVariantWeight": 1.0,
         }
+        if instances:
+            variant |= {"InstanceType": "ml.m5.2xlarge", "InitialInstanceCount": instances}
+        else:
+            variant["ServerlessConfig"] = SERVERLESS
         expected = {"EndpointConfigName": name, "ProductionVariants": [variant]}
         self.stub.add_response("create_endpoint_config", {"EndpointConfigArn": arn}, expected)
 

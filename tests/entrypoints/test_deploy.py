@@ -8,14 +8,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from entrypoints import deploy
-from entrypoints.contract import DEPLOYMENT_CONFIG, ENDPOINT_INSTANCE_COUNT
+from entrypoints.contract import DEPLOYMENT_CONFIG, ENDPOINT_INSTANCE_COUNT, SERVERLESS_CONFIG
 from tests.entrypoints.stubbed_sagemaker import (
     CONFIG,
     CONFIG_OF_TWO,
+    CONFIG_SERVERLESS,
     ENDPOINT,
     EVENT,
     MODEL,
     PACKAGE,
+    SERVERLESS,
     Service,
 )
 
@@ -130,6 +132,35 @@ def test_the_traffic_of_one_instance_does_not_move_in_steps(service: Service) ->
     ) as caught:
         service.deploy(**{DEPLOYMENT_CONFIG: CANARY})
     assert "\n" not in str(caught.value)
+
+
+def test_a_serverless_endpoint_is_created_and_updated(service: Service) -> None:
+    for status, operation in ((None, "create_endpoint"), ("InService", "update_endpoint")):
+        service.package()
+        service.endpoint(status, serverless=True)
+        service.model()
+        service.config(instances=0)
+        if status:
+            service.note()
+        service.change(operation, EndpointConfigName=CONFIG_SERVERLESS)
+        event = {"endpoint_instance_type": "", "endpoint_instance_count": 0, SERVERLESS_CONFIG: SERVERLESS}
+        assert service.deploy(**event)["endpoint_config_name"] == CONFIG_SERVERLESS
+
+
+def test_an_endpoint_on_instances_cannot_become_serverless(service: Service) -> None:
+    service.package()
+    service.endpoint("InService", instances=1)
+    with pytest.raises(deploy.DeployError, match=r"runs on instances, .* delete it with"):
+        service.deploy(**{SERVERLESS_CONFIG: SERVERLESS})
+
+
+def test_an_endpoint_that_was_serverless_has_no_way_back(service: Service) -> None:
+    service.package()
+    service.endpoint("InService", serverless=True)
+    service.model()
+    service.config()
+    service.change("update_endpoint")
+    assert service.deploy()["previous_endpoint_config_name"] == "-"
 
 
 def test_model_and_config_that_exist_are_reused(service: Service) -> None:

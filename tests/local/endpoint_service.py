@@ -94,17 +94,19 @@ class Service:
         self.store.close()
 
     def config(
-        self, name: str, word: str = "hello", app: str = APP, environment: dict[str, str] | None = None
+        self,
+        name: str,
+        word: str = "hello",
+        app: str = APP,
+        environment: dict[str, str] | None = None,
+        serverless: dict[str, int] | None = None,
     ) -> None:
         pack(self.home, f"{name}.tar.gz", app_py=app.replace("WORD", word))
         container = {"ModelDataUrl": f"s3://bucket/{name}.tar.gz", "Environment": environment or {}}
         self.call("CreateModel", {"ModelName": name, "PrimaryContainer": container})
-        variant = {
-            "VariantName": "v",
-            "ModelName": name,
-            "InitialInstanceCount": 1,
-            "InstanceType": "ml.m5.2xlarge",
-        }
+        instances = {"InitialInstanceCount": 1, "InstanceType": "ml.m5.2xlarge"}
+        hosting = {"ServerlessConfig": serverless} if serverless else instances
+        variant = {"VariantName": "v", "ModelName": name, **hosting}
         self.call("CreateEndpointConfig", {"EndpointConfigName": name, "ProductionVariants": [variant]})
 
     def create(self, config: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Every operation that the service answers itself, over the wire.
 
-Of SageMaker, CloudWatch Logs, Lambda and EventBridge Scheduler.
+Of SageMaker, CloudWatch Logs, Service Quotas, Lambda and EventBridge Scheduler.
 
 answers_have_their_shapes (conftest.py) compares all answers with AWS's model. Lambda's are also compared with
 AWS's examples, which come with botocore (data/lambda/.../examples-1.json). The API references of SageMaker
@@ -152,6 +152,16 @@ def logs_scenario(logs):
     stream = logs.describe_log_streams(**group)["logStreams"][0]["logStreamName"]
     logs.get_log_events(**group, logStreamName=stream)
     logs.filter_log_events(**group)
+    logs.delete_log_group(**group)
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.delete_log_group(**group)
+    assert group["logGroupName"] not in [it["logGroupName"] for it in logs.describe_log_groups()["logGroups"]]
+
+
+def quotas_scenario(quotas):
+    """The operations of Service Quotas."""
+    quotas.list_service_quotas(ServiceCode="sagemaker")
+    quotas.list_aws_default_service_quotas(ServiceCode="sagemaker")
 
 
 def lambda_scenario(functions):
@@ -199,7 +209,7 @@ def scheduler_scenario(scheduler):
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """The answers to each operation, and the operations that the service has for SageMaker and Logs."""
+    """The answers to each operation, and the operations of the services with a control plane."""
     answers, planes = {}, []
     init = ControlPlane.__init__
 
@@ -215,12 +225,16 @@ def asked(tmp_path_factory):
         patch.setattr(ControlPlane, "__init__", noted)
         service = LocalService(home)
     with service:
-        clients = {name: service.client(name) for name in ("sagemaker", "logs", "lambda", "scheduler")}
+        clients = {
+            name: service.client(name)
+            for name in ("sagemaker", "logs", "lambda", "scheduler", "service-quotas")
+        }
         for name, client in clients.items():
             client.meta.events.register(f"after-call.{name}", note)
         put(Home(home), "s3://b/in/x", "x")
         sagemaker_scenario(clients["sagemaker"], Home(home))
         logs_scenario(clients["logs"])
+        quotas_scenario(clients["service-quotas"])
         lambda_scenario(clients["lambda"])
         scheduler_scenario(clients["scheduler"])
     return answers, planes

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from scripts.invoke import REQUESTS
-from scripts.predict import in_order
+from scripts.pictures import in_order
 from tests.scripts.runtime import ANSWER, ENDPOINT, EXPLAINED, SCRIPT
 
 PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / SCRIPT

@@ -42,13 +42,33 @@ UPSERTED = SETTINGS.keys() - SCHEDULED
 COMMANDS = {
     "cost": ({"name", "region"}, ["latest"]),
     "delete_endpoint": ({"name", "region"}, []),
+    "doctor": (SETTINGS.keys(), []),
+    "endpoints delete": ({"name", "region"}, ["delete"]),
+    "endpoints deploy": (
+        {
+            *("name", "region", "execution_role", "endpoint_role"),
+            *(key for key in SETTINGS if key.startswith("deployment.")),
+        },
+        ["deploy"],
+    ),
+    "endpoints list": ({"name", "region"}, ["list"]),
+    "endpoints rollback": ({"name", "region", "execution_role", "endpoint_role"}, ["rollback"]),
+    "endpoints show": ({"name", "region"}, ["show"]),
     "executions": ({"name", "region"}, []),
     "predict": ({"name", "region"}, ["PICTURE"]),
     "report": ({"name", "region"}, ["latest"]),
     "rollback": ({"name", "region", "execution_role", "endpoint_role"}, []),
     "run_local": (UPSERTED, []),
     "schedule_retraining": ({"name", "region"} | SCHEDULED, []),
+    "score": ({"name", "region", "bucket", "execution_role"}, ["DIR"]),
     "start_execution": ({"name", "region"}, []),
+    "teardown": (
+        {
+            *("name", "region", "bucket", "execution_role", "lambda_role"),
+            *(key for key in SETTINGS if key.startswith(("deployment.", "schedule."))),
+        },
+        [],
+    ),
     "upload_dataset": (
         {"name", "region", "bucket", *(key for key in SETTINGS if key.startswith("split."))},
         ["DIR"],
@@ -63,7 +83,10 @@ class Taken(Exception):
 
 def test_these_are_all_the_commands():
     commands = {path.stem for path in SCRIPTS.glob("*.py") if "command.run(main)" in path.read_text()}
-    assert commands == COMMANDS.keys() | {"lock_wheels", "weights"}  # which have no settings
+    assert commands == {name.partition(" ")[0] for name in COMMANDS} | {
+        "lock_wheels",
+        "weights",
+    }  # which have no settings
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -75,7 +98,7 @@ def test_a_setting_has_an_effect_or_is_refused(monkeypatch, name):
         raise Taken
 
     monkeypatch.setattr(command, "settings", settings)
-    main = importlib.import_module(f"scripts.{name}").main
+    main = importlib.import_module(f"scripts.{name.partition(' ')[0]}").main
     reads, arguments = COMMANDS[name]
     for key, value in SETTINGS.items():
         given = f"{key}={value}"

@@ -112,12 +112,15 @@ def _keys(s3):
 
 
 @pytest.fixture
-def upsert(account, url, monkeypatch):
-    """The command in this process, with a small definition and moto in place of AWS."""
-    own = {"bucket": "own-bucket", "execution_role": ROLE.replace("Deploy", "Run"), "scheduler_role": ROLE}
+def upsert(account, client, url, monkeypatch):
+    """The command in this process, with a small definition and moto in the place of AWS itself."""
+    trust = TRUST.replace("lambda", "sagemaker")
+    run = client("iam").create_role(RoleName="Run", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    duties = ("execution", "processing", "training", "verification", "endpoint")
+    own = {"bucket": "own-bucket", "scheduler_role": ROLE, **{f"{duty}_role": run for duty in duties}}
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    for service in ("S3", "LAMBDA", "SAGEMAKER", "SCHEDULER"):
+    for service in ("IAM", "S3", "LAMBDA", "SAGEMAKER", "SCHEDULER", "STS"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", url)
     for key, value in own.items():
         monkeypatch.setenv(f"PIPELINE_{key.upper()}", value)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from config.deployment import Deployment
 from steps import deploy, register
 
@@ -22,3 +24,17 @@ def test_the_invocation(steps, request_of):
         "endpoint_config_name": "String",
         "previous_endpoint_config_name": "String",
     }
+
+
+def test_a_serverless_endpoint_has_no_instances(steps, request_of):
+    context, splitting, _, training, evaluating = steps()
+    serverless = Deployment(kind="serverless")
+    parameters = {
+        name: value for name, value in context.parameters.items() if not name.startswith("EndpointInstance")
+    }
+    context = replace(
+        context, settings=replace(context.settings, deployment=serverless), parameters=parameters
+    )
+    step = request_of(deploy.build(context, register.build(context, splitting, training, evaluating)))
+    assert step["Arguments"]["serverless_config"] == {"MemorySizeInMB": 4096, "MaxConcurrency": 5}
+    assert not [name for name in step["Arguments"] if "instance" in name]

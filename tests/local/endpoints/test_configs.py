@@ -64,6 +64,10 @@ CAPTURE = {
         ({"DataCaptureConfig": CAPTURE}, "captures no data"),
         ({"ProductionVariants": [{"VariantName": "v"}]}, "has no ModelName"),
         ({"ProductionVariants": [{**VARIANT, "ModelName": "no"}]}, "Could not find model"),
+        (
+            {"ProductionVariants": [{"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large"}]},
+            "has no InitialInstanceCount, and no ServerlessConfig in its place",
+        ),
         ({"EndpointConfigName": "../c"}, "must satisfy regular expression pattern"),
         ({"EndpointConfigName": "c" * 64}, "Member must have length less than or equal to 63"),
     ],

@@ -1,9 +1,10 @@
 import pytest
 
+from scripts import removal
 from scripts.command import Failure
-from scripts.delete_endpoint import Deployment, find
+from scripts.removal import Deployment, find
 
-SCRIPT = "delete_endpoint.py"
+DELETE = ("endpoints.py", "delete")
 GROUP = "image-classification"
 ROLE = "arn:aws:iam::123456789012:role/ImageClassificationExecution"
 
@@ -41,7 +42,7 @@ def names(sagemaker):
 def test_deletes_the_endpoint_and_what_all_its_deployments_left(run, url, sagemaker):
     register(sagemaker, 1)
     serve(sagemaker, GROUP, register(sagemaker, 2))
-    completed = run(SCRIPT, "--local", url, "--yes")
+    completed = run(*DELETE, "--local", url, "--yes")
     assert completed.returncode == 0, completed.stderr
     assert "0.46 USD an hour" in completed.stderr
     assert completed.stdout == f"Deleted {GROUP}: 2 endpoint configs, 2 models.\n"
@@ -60,7 +61,7 @@ def test_an_endpoint_takes_what_is_known_to_be_its_own_while_another_serves_the_
     one, two, three, four, five = (register(sagemaker, version) for version in range(1, 6))
     serve(sagemaker, "flowers", three, previous=two)
     serve(sagemaker, "flowers-eu", five, previous=four)
-    completed = run(SCRIPT, "flowers", "--local", url, "--yes")
+    completed = run(*DELETE, "flowers", "--local", url, "--yes")
     assert completed.returncode == 0, completed.stderr
     assert "1 older endpoint configs stay" in completed.stderr
     assert completed.stdout == "Deleted flowers: 2 endpoint configs, 2 models.\n"
@@ -89,8 +90,31 @@ def test_what_two_endpoints_share_stays_with_the_other(run, url, sagemaker):
     shared = register(sagemaker, 1)
     serve(sagemaker, "flowers", shared)
     serve(sagemaker, "flowers-eu", shared)
-    assert run(SCRIPT, "--endpoint", "flowers", "--local", url, "--yes").returncode == 0
+    assert run(*DELETE, "--endpoint", "flowers", "--local", url, "--yes").returncode == 0
     assert names(sagemaker) == ({"flowers-eu"}, {shared}, {shared})
+
+
+def test_the_former_name_does_the_same(run, refused, url, sagemaker):
+    serve(sagemaker, GROUP, register(sagemaker, 1))
+    completed = run("delete_endpoint.py", GROUP, "--local", url, "--yes")
+    assert completed.stdout == f"Deleted {GROUP}: 1 endpoint configs, 1 models.\n", completed.stderr
+    refused(run("delete_endpoint.py", "--local", url, "--yes"), "delete_endpoint.py: there is no endpoint")
+
+
+def test_a_name_that_begins_the_same_keeps_its_configs_and_models(sagemaker, monkeypatch):
+    """All that belongs to the deployment flowers-2 begins with "flowers-", too."""
+    own = register(sagemaker, 1, group="flowers")
+    register(sagemaker, 1, group="flowers-2")
+    gone = register(sagemaker, 2, group="flowers-2")
+    sagemaker.delete_model(ModelName=gone)
+    serve(sagemaker, "flowers", own)
+    # A config of inference components has no models; moto makes none.
+    components, real = register(sagemaker, 3, group="flowers-2"), removal._models_of
+    monkeypatch.setattr(
+        removal, "_models_of", lambda client, name: set() if name == components else real(client, name)
+    )
+    assert find(sagemaker, "flowers", "flowers") == Deployment("flowers", (own,), (own,))
+    assert find(sagemaker, None, "flowers") == Deployment(None, (), ())
 
 
 @pytest.mark.parametrize("arguments", [["nope"], []])  # the default endpoint does not exist either
@@ -99,8 +123,9 @@ def test_a_name_that_does_not_exist_deletes_nothing(run, refused, url, sagemaker
     serve(sagemaker, "flowers", three, previous=two)
     before = {"flowers"}, {one, two, three}, {one, two, three}
     refused(
-        run(SCRIPT, *arguments, "--local", url, "--yes"),
-        f"there is no endpoint {(arguments or [GROUP])[0]} in us-east-1, and nothing is deleted",
+        run(*DELETE, *arguments, "--local", url, "--yes"),
+        f"there is no endpoint {(arguments or [GROUP])[0]} in us-east-1, and nothing is deleted; "
+        f"endpoints of {GROUP} are flowers: name another one with --endpoint",
         "--remains",
     )
     assert names(sagemaker) == before
@@ -110,7 +135,7 @@ def test_remains_are_what_no_endpoint_has_or_would_go_back_to(run, url, sagemake
     one, two, three = (register(sagemaker, version) for version in range(1, 4))
     register(sagemaker, 1, group="another")
     serve(sagemaker, "flowers", three, previous=two)
-    completed = run(SCRIPT, "--remains", "--local", url, "--yes")
+    completed = run(*DELETE, "--remains", "--local", url, "--yes")
     assert completed.returncode == 0, completed.stderr
     assert f"endpoint config: {one}" in completed.stderr
     assert "0.46 USD" not in completed.stderr
@@ -118,7 +143,7 @@ def test_remains_are_what_no_endpoint_has_or_would_go_back_to(run, url, sagemake
     kept = {two, three, "another-1"}
     assert names(sagemaker) == ({"flowers"}, kept, kept)
 
-    nothing = run(SCRIPT, "--remains", "--local", url)
+    nothing = run(*DELETE, "--remains", "--local", url)
     assert (nothing.returncode, nothing.stdout) == (0, "Nothing remains of deleted endpoints.\n")
 
 
@@ -126,7 +151,7 @@ def test_an_endpoint_whose_config_is_gone_can_be_deleted(run, url, sagemaker):
     config = register(sagemaker, 1)
     serve(sagemaker, "flowers", config)
     sagemaker.delete_endpoint_config(EndpointConfigName=config)
-    completed = run(SCRIPT, "flowers", "--local", url, "--yes")
+    completed = run(*DELETE, "flowers", "--local", url, "--yes")
     assert completed.returncode == 0, completed.stderr
     assert names(sagemaker) == (set(), set(), set())
 
@@ -140,15 +165,17 @@ def test_an_endpoint_of_another_group_is_refused(sagemaker):
 def test_nothing_is_deleted_without_an_answer(run, url, sagemaker):
     name = register(sagemaker, 1)
     serve(sagemaker, GROUP, name)
-    completed = run(SCRIPT, "--local", url)
+    completed = run(*DELETE, "--local", url)
     assert completed.returncode == 2
     assert "add --yes" in completed.stderr.splitlines()[-1]
     assert names(sagemaker) == ({GROUP}, {name}, {name})
 
 
 def test_bad_input_is_one_line(run, refused, url):
-    refused(run(SCRIPT, "flowers", "--local", url, "--yes"), "there is no endpoint flowers")
-    refused(run(SCRIPT, "a", "b", "--local", url), "unrecognized arguments: b")
-    refused(run(SCRIPT, "a", "--remains", "--local", url), "--remains goes without the name")
-    refused(run(SCRIPT, "--endpoint=a", "--remains", "--local", url), "--remains goes without the name")
-    refused(run(SCRIPT, "a", "--endpoint", "b", "--local", url), "both a and --endpoint b", "keep --endpoint")
+    refused(run(*DELETE, "flowers", "--local", url, "--yes"), "there is no endpoint flowers")
+    refused(run(*DELETE, "a", "b", "--local", url), "unrecognized arguments: b")
+    refused(run(*DELETE, "a", "--remains", "--local", url), "--remains goes without the name")
+    refused(run(*DELETE, "--endpoint=a", "--remains", "--local", url), "--remains goes without the name")
+    refused(
+        run(*DELETE, "a", "--endpoint", "b", "--local", url), "both a and --endpoint b", "keep --endpoint"
+    )
