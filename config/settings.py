@@ -26,7 +26,7 @@ PLACEHOLDER_ACCOUNT = "123456789012"
 # The tag by which roles and commands tell what belongs to a deployment; its value is the setting name.
 DEPLOYMENT_TAG = "deployment"
 # What runs as a role of its own; see Settings.
-Duty = Literal["processing", "training", "verification", "endpoint"]
+Duty = Literal["processing", "training", "verification", "endpoint", "scoring"]
 # SageMaker's default for training jobs, used for processing jobs, too; a job costs until it ends.
 MAX_RUNTIME_S = 86_400
 
@@ -67,6 +67,7 @@ class Settings(Checked):
     training_role: Annotated[str, _ROLE] | None = None  # the trials, TrainModel and its rules
     verification_role: Annotated[str, _ROLE] | None = None  # VerifyEndpoint
     endpoint_role: Annotated[str, _ROLE] | None = None  # the models behind the endpoint
+    scoring_role: Annotated[str, _ROLE] | None = None  # the models of score.py's transform jobs
     name: Annotated[str, _NAME] = "image-classification"
     region: Annotated[str, _REGION] = "us-east-1"
     # None: steps are never cached. The service's cache key holds an input's URI, not its content.

@@ -39,7 +39,7 @@ from scripts.scoring.table import FORMATS, REFUSED, write
 from scripts.scoring.work import Work, score
 from scripts.versions import Version
 
-SETTINGS = ("name", "region", "bucket", "execution_role")
+SETTINGS = ("name", "region", "bucket", "execution_role", "scoring_role")
 LISTED = 20  # refused pictures that are named
 PER_JOB = 10_000
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = command.settings(arguments)
     source = _source(arguments)
     session = command.session(arguments, settings)
-    command.refuse_placeholders(settings, "bucket", "execution_role")
+    command.refuse_placeholders(settings, "bucket", "execution_role", "scoring_role")
     group = settings.model_package_group_name
     sagemaker = session.client("sagemaker")
     found = versions.of_group(sagemaker, group)

@@ -17,6 +17,7 @@ TRUSTED = {
     "training_role": "sagemaker.amazonaws.com",
     "verification_role": "sagemaker.amazonaws.com",
     "endpoint_role": "sagemaker.amazonaws.com",
+    "scoring_role": "sagemaker.amazonaws.com",
     "scheduler_role": "scheduler.amazonaws.com",
 }
 UPSERTED = tuple(key for key in TRUSTED if key != "scheduler_role")

@@ -95,8 +95,9 @@ def _start(work: Work) -> str:
 
     sagemaker: Any = work.session.client("sagemaker")
     settings, ledger, package = work.settings, work.ledger, work.version.arn
-    model = name_for(package, package)
-    ensure_model(sagemaker, model, package, settings.execution_role)
+    role = settings.role("scoring")
+    model = name_for(package, package, role)
+    ensure_model(sagemaker, model, package, role)
     keys = ledger.left(work.per_job)
     name = f"{settings.name[:45].rstrip('-')}-scoring-{secrets.token_hex(4)}"
     key = f"{settings.name}/scoring/manifests/{name}.json"

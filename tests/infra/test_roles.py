@@ -31,7 +31,7 @@ JOBS = {
     "Tuning": ("HyperParameterTuningJob", "hyper-parameter-tuning-job"),
 }
 # Those whose programs open pictures or requests.
-EXPOSED = ["ProcessingRole", "TrainingRole", "VerificationRole", "EndpointRole"]
+EXPOSED = ["ProcessingRole", "TrainingRole", "VerificationRole", "EndpointRole", "ScoringRole"]
 
 CALL = re.compile(r"\b(?:sagemaker|runtime)\.([a-z_]+)\(")
 OPERATIONS = {
@@ -185,7 +185,7 @@ def test_every_image_may_be_pulled_by_what_runs_it(may, steps):
         for image in every(job, key)
     ]
     (serving,) = every(steps["RegisterModel"], "Image")
-    pulled += [("EndpointRole", serving), ("ExecutionRole", serving)]
+    pulled += [(role, serving) for role in ("EndpointRole", "ScoringRole", "ExecutionRole")]
     for role, image in pulled:
         address = re.fullmatch(r"(\d+)\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/(.+):[^:]+", image)
         arn = f"arn:aws:ecr:{address[2]}:{address[1]}:repository/{address[3]}"
@@ -208,6 +208,20 @@ def test_the_endpoint_may_read_its_model_and_log(may):
     assert may("EndpointRole", "logs:PutLogEvents", f"{log}:log-stream:AllTraffic/i-1")
     assert may("EndpointRole", "logs:PutLogEvents", f"{log}-blue:log-stream:AllTraffic/i-1")
     assert not may("EndpointRole", "logs:PutLogEvents", f"{log}s:log-stream:AllTraffic/i-1")
+
+
+def test_a_scoring_reads_its_model_and_pictures_and_writes_its_scores_only(may):
+    for key in (EARLIER, f"{NAME}/scoring/pictures/abc", f"{NAME}/scoring/manifests/job.json", f"{NAME}/data/a/b.png"):
+        assert may("ScoringRole", "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{key}")
+    assert may("ScoringRole", "s3:PutObject", f"{OBJECTS}/scoring/results/abc/a.png.out")
+    assert not may("ScoringRole", "s3:PutObject", f"{OBJECTS}/scoring/pictures/abc")
+    log = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/sagemaker/TransformJobs"
+    assert may("ScoringRole", "logs:PutLogEvents", f"{log}:log-stream:job/i-1-abc")
+    assert not may("ScoringRole", "s3:GetObject", "arn:aws:s3:::photos/a.png")
+    other = Stack(Name=NAME, BucketName=BUCKET, PicturesBucket="photos").policies("ScoringRole")
+    for action, arn in (("s3:GetObject", "arn:aws:s3:::photos/a.png"), ("s3:ListBucket", "arn:aws:s3:::photos")):
+        assert decide(other, action, arn, {}) == "allowed"
+    assert decide(other, "s3:PutObject", "arn:aws:s3:::photos/a.png", {}) != "allowed"
 
 
 def called(*programs):
@@ -241,7 +255,7 @@ def test_the_function_and_the_verification_may_do_what_they_call_and_no_more(sta
 
 
 def test_what_opens_pictures_or_requests_has_no_other_right_on_sagemaker(stack):
-    for role in ("ProcessingRole", "TrainingRole", "EndpointRole"):
+    for role in ("ProcessingRole", "TrainingRole", "EndpointRole", "ScoringRole"):
         assert granted(stack, role) == set()
 
 
@@ -301,7 +315,7 @@ def test_what_opens_pictures_or_requests_does_no_harm_elsewhere(may, role, attac
     assert not may(role, *ATTACKS[attack])
 
 
-@pytest.mark.parametrize("role", ["ProcessingRole", "VerificationRole", "EndpointRole"])
+@pytest.mark.parametrize("role", [role for role in EXPOSED if role != "TrainingRole"])
 def test_only_a_training_writes_models(may, role):
     assert not may(role, "s3:PutObject", f"arn:aws:s3:::{BUCKET}/{EARLIER}")
     assert may("TrainingRole", "s3:PutObject", f"arn:aws:s3:::{BUCKET}/{EARLIER}")

@@ -60,7 +60,7 @@ COMMANDS = {
     "rollback": ({"name", "region", "execution_role", "endpoint_role"}, []),
     "run_local": (UPSERTED, []),
     "schedule_retraining": ({"name", "region"} | SCHEDULED, []),
-    "score": ({"name", "region", "bucket", "execution_role"}, ["DIR"]),
+    "score": ({"name", "region", "bucket", "execution_role", "scoring_role"}, ["DIR"]),
     "start_execution": ({"name", "region"}, []),
     "teardown": (
         {
