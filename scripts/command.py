@@ -58,8 +58,9 @@ Subcommands = tuple[argparse.ArgumentParser, "argparse._SubParsersAction[Any]"]
 console = _Console(stderr=True)
 output = _Console()
 
-# The settings that upsert_pipeline.py puts into AWS: all except those of the schedule.
-UPSERTED = tuple(item.name for item in fields(Settings) if item.name not in {"scheduler_role", "schedule"})
+# The settings that upsert_pipeline.py puts into AWS: all except those of the schedule and of score.py.
+_OTHERS = {"scheduler_role", "scoring_role", "schedule"}
+UPSERTED = tuple(item.name for item in fields(Settings) if item.name not in _OTHERS)
 
 
 class Failure(Exception):
@@ -218,7 +219,10 @@ def settings(arguments: argparse.Namespace) -> Settings:
     found = load(arguments.settings, os.environ, arguments.overrides, say)
     for override in without_effect(arguments.settings, os.environ, arguments.overrides, arguments.reads):
         key = override.partition("=")[0].strip()
-        taker = "upsert_pipeline.py" if key.partition(".")[0] in UPSERTED else "schedule_retraining.py"
+        if key.partition(".")[0] in UPSERTED:
+            taker = "upsert_pipeline.py"
+        else:
+            taker = "score.py PICTURES" if key == "scoring_role" else "schedule_retraining.py"
         options = ["--set", override]
         if arguments.settings:
             options += ["--settings", str(arguments.settings)]

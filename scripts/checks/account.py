@@ -61,7 +61,7 @@ def _arns(settings: Settings, keys: Collection[str]) -> dict[str, str]:
 
 
 def _weight(keys: Iterable[str]) -> State:
-    """Only schedules need what upsert_pipeline.py does not read."""
+    """Only schedules and score.py need what upsert_pipeline.py does not read."""
     needed = any(key.partition(".")[0] in command.UPSERTED for key in keys)
     return "failure" if needed else "warning"
 

@@ -20,7 +20,9 @@ TRUSTED = {
     "scoring_role": "sagemaker.amazonaws.com",
     "scheduler_role": "scheduler.amazonaws.com",
 }
-UPSERTED = tuple(key for key in TRUSTED if key != "scheduler_role")
+# Those that one command alone needs: schedule_retraining.py, score.py.
+_OPTIONAL = {"scheduler_role", "scoring_role"}
+UPSERTED = tuple(key for key in TRUSTED if key not in _OPTIONAL)
 _LISTED = 3  # denied actions that are named
 
 
@@ -105,8 +107,7 @@ def _trusts(document: Mapping[str, Any], service: str) -> bool:
 
 
 def _weight(key: str) -> State:
-    """Only schedules need the scheduler's role."""
-    return "warning" if key == "scheduler_role" else "failure"
+    return "warning" if key in _OPTIONAL else "failure"
 
 
 def _deploy(subject: Subject) -> str:
