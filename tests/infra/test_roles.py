@@ -211,7 +211,12 @@ def test_the_endpoint_may_read_its_model_and_log(may):
 
 
 def test_a_scoring_reads_its_model_and_pictures_and_writes_its_scores_only(may):
-    for key in (EARLIER, f"{NAME}/scoring/pictures/abc", f"{NAME}/scoring/manifests/job.json", f"{NAME}/data/a/b.png"):
+    for key in (
+        EARLIER,
+        f"{NAME}/scoring/pictures/abc",
+        f"{NAME}/scoring/manifests/job.json",
+        f"{NAME}/data/a/b.png",
+    ):
         assert may("ScoringRole", "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{key}")
     assert may("ScoringRole", "s3:PutObject", f"{OBJECTS}/scoring/results/abc/a.png.out")
     assert not may("ScoringRole", "s3:PutObject", f"{OBJECTS}/scoring/pictures/abc")
@@ -219,7 +224,10 @@ def test_a_scoring_reads_its_model_and_pictures_and_writes_its_scores_only(may):
     assert may("ScoringRole", "logs:PutLogEvents", f"{log}:log-stream:job/i-1-abc")
     assert not may("ScoringRole", "s3:GetObject", "arn:aws:s3:::photos/a.png")
     other = Stack(Name=NAME, BucketName=BUCKET, PicturesBucket="photos").policies("ScoringRole")
-    for action, arn in (("s3:GetObject", "arn:aws:s3:::photos/a.png"), ("s3:ListBucket", "arn:aws:s3:::photos")):
+    for action, arn in (
+        ("s3:GetObject", "arn:aws:s3:::photos/a.png"),
+        ("s3:ListBucket", "arn:aws:s3:::photos"),
+    ):
         assert decide(other, action, arn, {}) == "allowed"
     assert decide(other, "s3:PutObject", "arn:aws:s3:::photos/a.png", {}) != "allowed"
 

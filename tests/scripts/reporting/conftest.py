@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 
-from scripts.reporting import page, sources
+from scripts.reporting import page, plots, sources
 from scripts.reporting.parts import Report
 from tests.scripts.reporting.account import Account
 from tests.scripts.reporting.answers import EXECUTION
 
 CLASSES = ("daisies", "roses", "tulips")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def drawn_once() -> Iterator[None]:
+    """A plot of the same numbers is drawn once: a damage changes one plot of nine, each a tenth of a second."""
+
+    def once(draw: Callable[..., Any]) -> Callable[..., Any]:
+        drawn: dict[bytes, Any] = {}
+
+        def remembered(*arguments: Any) -> Any:
+            key = pickle.dumps(arguments)
+            if key not in drawn:
+                drawn[key] = draw(*arguments)
+            return drawn[key]
+
+        return remembered
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (
+            "objective",
+            "loss",
+            "accuracy",
+            "learning_rate",
+            "cpu",
+            "memory",
+            "confusion",
+            "reliability",
+        ):
+            patch.setattr(plots, name, once(getattr(plots, name)))
+        patch.setattr(plots, "thresholds", once(plots.thresholds))
+        yield
 
 
 @pytest.fixture(scope="session")
