@@ -16,37 +16,31 @@ from tests.scripts.reporting.account import Account
 from tests.scripts.reporting.answers import EXECUTION
 
 CLASSES = ("daisies", "roses", "tulips")
+PLOTS = (
+    *("objective", "loss", "accuracy", "learning_rate", "cpu", "memory"),
+    *("confusion", "reliability", "thresholds"),
+)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def drawn_once() -> Iterator[None]:
-    """A plot of the same numbers is drawn once: a damage changes one plot of nine, each a tenth of a second."""
-
-    def once(draw: Callable[..., Any]) -> Callable[..., Any]:
-        drawn: dict[bytes, Any] = {}
-
-        def remembered(*arguments: Any) -> Any:
-            key = pickle.dumps(arguments)
-            if key not in drawn:
-                drawn[key] = draw(*arguments)
-            return drawn[key]
-
-        return remembered
-
+    """Plots of the same numbers are drawn once: most tests damage what one of nine plots shows."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in (
-            "objective",
-            "loss",
-            "accuracy",
-            "learning_rate",
-            "cpu",
-            "memory",
-            "confusion",
-            "reliability",
-        ):
+        for name in PLOTS:
             patch.setattr(plots, name, once(getattr(plots, name)))
-        patch.setattr(plots, "thresholds", once(plots.thresholds))
         yield
+
+
+def once(draw: Callable[..., Any]) -> Callable[..., Any]:
+    drawn: dict[bytes, Any] = {}
+
+    def remembered(*arguments: Any) -> Any:
+        key = pickle.dumps(arguments)
+        if key not in drawn:
+            drawn[key] = draw(*arguments)
+        return drawn[key]
+
+    return remembered
 
 
 @pytest.fixture(scope="session")
