@@ -1,7 +1,8 @@
 """What a deployment has in its bucket, below s3://BUCKET/NAME/.
 
-The pipeline and its commands write code/, executions/ and weights/ there. Everything else may be pictures,
-which nobody can make again: it goes only when it is asked for by name.
+The pipeline and its commands write code/, executions/, weights/ and scoring/ there. Everything else may be
+pictures, which nobody can make again: it goes only when it is asked for by name. The pictures in scoring/ are
+copies that score.py sent.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from scripts.belongings.thing import Thing, is_gone
 from scripts.belongings.work import JOB_KINDS
 from scripts.checks.check import Subject
 
-CODE, RESULTS, WEIGHTS = "code/", "executions/", "weights/"
-OWN = (CODE, RESULTS, WEIGHTS)
+CODE, RESULTS, WEIGHTS, SCORING = "code/", "executions/", "weights/", "scoring/"
+OWN = (CODE, RESULTS, WEIGHTS, SCORING)
 # S3 Standard in us-east-1, a GB and month: aws.amazon.com/s3/pricing, November 2026, rounded.
 USD_PER_GB = 0.023
 GB = 1 << 30

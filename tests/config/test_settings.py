@@ -37,7 +37,16 @@ def refused(path, environ=None, overrides=()):
 
 def test_the_shipped_file_holds_placeholders_only_where_a_deployment_differs():
     settings = load(environ={})
-    roles = ("execution", "lambda", "scheduler", "processing", "training", "verification", "endpoint")
+    roles = (
+        "execution",
+        "lambda",
+        "scheduler",
+        "processing",
+        "training",
+        "verification",
+        "endpoint",
+        "scoring",
+    )
     assert settings.placeholders() == ["bucket", *(f"{role}_role" for role in roles)]
     assert settings.cache_expires is None
     assert settings.debugger.enabled

@@ -71,7 +71,7 @@ def test_a_role_trusts_one_service(everything):
         "LambdaRole": "lambda",
         "SchedulerRole": "scheduler",
         **dict.fromkeys(("ExecutionRole", "ProcessingRole", "TrainingRole"), "sagemaker"),
-        **dict.fromkeys(("VerificationRole", "EndpointRole"), "sagemaker"),
+        **dict.fromkeys(("VerificationRole", "EndpointRole", "ScoringRole"), "sagemaker"),
     }
     assert {*services, "GitHubRole"} == set(everything.roles())
     for role, service in services.items():
@@ -149,7 +149,7 @@ def test_the_outputs_fill_the_settings(everything):
         entry["Description"].removesuffix(" in pipeline.toml") for entry in everything.outputs.values()
     }
     roles = {key for key in load(FILE, {}).placeholders() if key.endswith("_role")}
-    assert len(roles) == 7
+    assert len(roles) == 8
     assert settings == {
         *roles,
         "bucket",

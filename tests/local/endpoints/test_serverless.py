@@ -51,6 +51,15 @@ def test_what_serverless_inference_lacks_is_refused_at_creation(service, variant
     assert complaint in message
 
 
+def throttled(service, body):
+    """The refusal of a request because another one is in progress; None if it was answered."""
+    try:
+        service.invoke(body)
+    except ServiceError as error:
+        return error
+    return None
+
+
 def test_it_serves_within_its_limits(service):
     service.config("one", serverless=SMALL)
     (variant,) = service.create("one")["ProductionVariants"]
@@ -61,17 +70,17 @@ def test_it_serves_within_its_limits(service):
     assert large.value.status == 413
     assert service.invoke(bytes(4_000_000)).startswith(b"hello:")
 
-    first = threading.Thread(target=service.invoke, args=(b"linger",))
+    def linger() -> None:
+        while throttled(service, b"linger"):
+            pass
+
+    first = threading.Thread(target=linger, daemon=True)
     first.start()
-    deadline = time.monotonic() + 20
-    while True:  # until it is in progress
-        try:
-            service.invoke(b"x")
-        except ServiceError as error:
-            assert (error.code, error.message) == ("ThrottlingException", "Rate exceeded")
-            break
+    deadline = time.monotonic() + 30
+    while not (error := throttled(service, b"x")):  # until the other one is in progress
         assert time.monotonic() < deadline
-    first.join()
+    assert (error.code, error.message) == ("ThrottlingException", "Rate exceeded")
+    first.join(30)
     assert service.invoke(b"x") == b"hello:x"
 
 
